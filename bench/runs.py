@@ -1,0 +1,101 @@
+"""Trains a list of runs, each in its own workdir, and prints a table of their mIoU.
+
+A run that is finished is read, one that was stopped is resumed, so that the same command goes on
+where it was interrupted. `bench/demo.py` and `bench/camvid.py` say what the runs are.
+"""
+
+import argparse
+import json
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+
+NETWORKS = ("student", "teacher")
+
+
+def parser(description: str, methods: Sequence[str], *, steps: int, seeds: Sequence[int]):
+    """The options that every comparison has."""
+    options = argparse.ArgumentParser(description=description.split("\n")[0])
+    options.add_argument("--methods", nargs="+", choices=methods, default=list(methods))
+    options.add_argument("--seeds", nargs="+", type=int, default=list(seeds))
+    options.add_argument("--steps", type=int, default=steps)
+    options.add_argument("--workdir", type=pathlib.Path, required=True)
+    options.add_argument("--json", type=pathlib.Path, help="write the table to this file too")
+    options.add_argument("--table", action="store_true", help="print finished runs, train nothing")
+    return options
+
+
+def finished(workdir: pathlib.Path, steps: int) -> dict[str, dict[str, float]] | None:
+    """Last and best mIoU of both networks, in percent, or None while the run is not complete."""
+    if not (workdir / "eval" / f"{steps}.json").exists():
+        return None
+    evaluations = [json.loads(path.read_text()) for path in (workdir / "eval").glob("*.json")]
+    curve = {e["step"]: {n: 100 * e[n]["miou"] for n in NETWORKS} for e in evaluations}
+    return {
+        network: {"last": curve[steps][network], "best": max(v[network] for v in curve.values())}
+        for network in NETWORKS
+    }
+
+
+def train(command: Sequence[str], workdir: pathlib.Path, steps: int) -> None:
+    """Runs `ipixmatch_jax.main` until the workdir holds the evaluation of the last step."""
+    print(f"── {workdir.name}", flush=True)
+    arguments = [*command, f"--config.total_steps={steps}", "--workdir", str(workdir)]
+    done = subprocess.run([sys.executable, "-m", "ipixmatch_jax.main", *arguments])
+    if done.returncode or finished(workdir, steps) is None:
+        sys.exit(f"{workdir} was stopped; the same command goes on from here")
+
+
+def compare(
+    commands: Mapping[str, Sequence[str]], options: argparse.Namespace, title: str
+) -> dict[str, list]:
+    """Trains every method with every seed and prints last and best mIoU, mean and spread.
+
+    Args:
+        commands: method → arguments of `python -m ipixmatch_jax.main`, without workdir and seed.
+        options: of `parser`.
+        title: what the table says it shows.
+    """
+    results: dict[str, list] = {}
+    # Seeds outside, so that an interrupted comparison has all methods of the first seeds.
+    for seed in options.seeds:
+        for method in options.methods:
+            workdir = options.workdir / f"{method}-{options.steps}-seed{seed}"
+            if not options.table and finished(workdir, options.steps) is None:
+                train([*commands[method], f"--config.seed={seed}"], workdir, options.steps)
+            result = finished(workdir, options.steps)
+            if result is not None:
+                results.setdefault(method, []).append({"seed": seed, **result})
+    print(f"\n{title}, {options.steps} steps; validation mIoU in percent\n")
+    print(markdown(results))
+    if options.json:
+        record = {
+            "title": title,
+            "steps": options.steps,
+            "machine": f"{platform.system()} {platform.machine()}",
+            "results": results,
+        }
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(record, indent=2) + "\n")
+    return results
+
+
+def markdown(results: Mapping[str, list]) -> str:
+    """A table: a row a method; mean ± standard deviation over the seeds of each number."""
+    lines = [
+        "| method | seeds | student, last | student, best | teacher, last | teacher, best |",
+        "|---|---|---|---|---|---|",
+    ]
+    for method, runs in results.items():
+        cells = []
+        for network in NETWORKS:
+            for which in ("last", "best"):
+                values = [run[network][which] for run in runs]
+                spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+                cells.append(f"{statistics.mean(values):.1f}{spread}")
+        seeds = ", ".join(str(run["seed"]) for run in runs)
+        lines.append(f"| {method} | {seeds} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)

@@ -1,0 +1,105 @@
+"""The weak geometric view: scale, pad, crop and flip of image and mask together."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from ipixmatch_jax.data.records import IGNORE, UnlabeledRecord
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How records are cropped.
+
+    Attributes:
+        crop_size: (h, w) of the crop.
+        scale_range: the long side is scaled by a factor from this range.
+        flip: probability of a left-right flip.
+    """
+
+    crop_size: tuple[int, int]
+    scale_range: tuple[float, float] = (0.5, 2.0)
+    flip: float = 0.5
+
+
+@dataclass(frozen=True)
+class _Window:
+    """The part of the scaled image that the crop shows, all in pixels of the scaled image."""
+
+    scaled: tuple[int, int]
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def weak_view(
+    record: UnlabeledRecord, rng: np.random.Generator, geometry: Geometry
+) -> dict[str, np.ndarray]:
+    """A random crop of a record, the same for image and mask.
+
+    The long side is scaled to a uniform random integer in `scale_range` times its length, the
+    image is padded at the right and bottom up to the crop (image 0, mask 255, valid False), a
+    window is cropped at a uniform random place, and all are flipped with probability `flip`.
+    A pure function of its arguments: the geometry of UniMatch (arXiv 2208.09910).
+
+    Args:
+        record: `image` uint8 [H,W,3] and, if labeled, `mask` uint8 [H,W].
+        rng: where all random numbers come from.
+        geometry: crop size, scale range and flip probability.
+
+    Returns:
+        `image` uint8 [h,w,3], `valid` bool [h,w] (False on padding), and `mask` uint8 [h,w] if the
+        record has one.
+    """
+    crop_height, crop_width = geometry.crop_size
+    window = _draw_window(record["image"].shape[:2], rng, geometry)
+    flip = rng.random() < geometry.flip
+
+    def place(part: np.ndarray, fill: int) -> np.ndarray:
+        canvas = np.full((crop_height, crop_width, *part.shape[2:]), fill, part.dtype)
+        canvas[: window.height, : window.width] = part
+        return np.ascontiguousarray(canvas[:, ::-1]) if flip else canvas
+
+    view = {
+        "image": place(_cut(record["image"], window, Image.Resampling.BILINEAR), 0),
+        "valid": place(np.ones((window.height, window.width), bool), False),
+    }
+    if "mask" in record:
+        view["mask"] = place(_cut(record["mask"], window, Image.Resampling.NEAREST), IGNORE)
+    return view
+
+
+def _draw_window(size: tuple[int, int], rng: np.random.Generator, geometry: Geometry) -> _Window:
+    height, width = size
+    long_side = max(height, width)
+    low, high = (max(1, int(long_side * factor)) for factor in geometry.scale_range)
+    new_long = int(rng.integers(low, high, endpoint=True))
+    new_height = max(1, int(height * new_long / long_side + 0.5))
+    new_width = max(1, int(width * new_long / long_side + 0.5))
+    crop_height, crop_width = geometry.crop_size
+    return _Window(
+        scaled=(new_height, new_width),
+        top=int(rng.integers(0, max(new_height - crop_height, 0), endpoint=True)),
+        left=int(rng.integers(0, max(new_width - crop_width, 0), endpoint=True)),
+        height=min(new_height, crop_height),
+        width=min(new_width, crop_width),
+    )
+
+
+def _cut(array: np.ndarray, window: _Window, method: Image.Resampling) -> np.ndarray:
+    """The window of the scaled array; only the pixels of the window are ever computed."""
+    height, width = array.shape[:2]
+    if window.scaled == (height, width):
+        rows = slice(window.top, window.top + window.height)
+        return array[rows, window.left : window.left + window.width]
+    y_step, x_step = height / window.scaled[0], width / window.scaled[1]
+    box = (
+        window.left * x_step,
+        window.top * y_step,
+        min((window.left + window.width) * x_step, width),
+        min((window.top + window.height) * y_step, height),
+    )
+    cut = Image.fromarray(array).resize((window.width, window.height), method, box=box)
+    return np.asarray(cut)

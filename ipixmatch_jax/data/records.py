@@ -1,0 +1,114 @@
+"""What a data set is made of: records, the sources that hold them, and the data set itself."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypedDict
+
+import numpy as np
+
+IGNORE = 255
+
+
+class UnlabeledRecord(TypedDict):
+    """An image without ground truth: `id`, and `image` uint8 [H,W,3]."""
+
+    id: str
+    image: np.ndarray
+
+
+class Record(UnlabeledRecord):
+    """A labeled image: `id`, `image` uint8 [H,W,3] and `mask` uint8 [H,W], 255 = ignore."""
+
+    mask: np.ndarray
+
+
+class UnlabeledSource(Protocol):
+    """Random access to unlabeled records; `size` tells (H, W) without decoding pixels."""
+
+    ids: Sequence[str]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> UnlabeledRecord: ...
+
+    def size(self, index: int) -> tuple[int, int]: ...
+
+
+class Source(UnlabeledSource, Protocol):
+    """Random access to labeled records."""
+
+    def __getitem__(self, index: int) -> Record: ...
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Three sources and what the class ids mean.
+
+    Attributes:
+        labeled: records with masks, to train on.
+        unlabeled: records without masks, by type; may hold none (`len` 0).
+        val: records with masks, to measure on.
+        class_names: C names, in the order of the class ids.
+        palette: uint8 [C,3] colours.
+    """
+
+    labeled: Source
+    unlabeled: UnlabeledSource
+    val: Source
+    class_names: tuple[str, ...]
+    palette: np.ndarray
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """What a data-set module builds: its three sources, and class names if it knows them."""
+
+    labeled: Source
+    unlabeled: UnlabeledSource
+    val: Source
+    class_names: tuple[str, ...] = ()
+
+
+class EmptySource:
+    """The unlabeled source of a run that names none."""
+
+    ids: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return 0
+
+    def __getitem__(self, index: int) -> UnlabeledRecord:
+        raise IndexError(f"record {index} of an empty source")
+
+    def size(self, index: int) -> tuple[int, int]:
+        raise IndexError(f"record {index} of an empty source")
+
+
+def record_rng(seed: int, stream: int, position: int) -> np.random.Generator:
+    """The random numbers of one record: a pure function of seed, stream number and position."""
+    word = 2**64 - 1
+    # Arrays of a named type: NumPy would round a list with large numbers to floats.
+    philox = np.random.Philox(
+        key=np.array([seed & word, stream], np.uint64),
+        counter=np.array([0, 0, 0, position], np.uint64),
+    )
+    return np.random.Generator(philox)
+
+
+def spread_palette(num_classes: int) -> np.ndarray:
+    """Well-spread colours, uint8 [C,3]: the bits of the class id dealt out to red, green and blue.
+
+    Class 0 is black. The scheme is that of the PASCAL VOC development kit.
+    """
+    ids = np.arange(num_classes)
+    palette = np.zeros((num_classes, 3), np.uint8)
+    for bit in range(8):
+        for channel in range(3):
+            palette[:, channel] |= (((ids >> (3 * bit + channel)) & 1) << (7 - bit)).astype(
+                np.uint8
+            )
+    return palette

@@ -1,0 +1,40 @@
+"""Data sets brought to one image size as they are read."""
+
+from dataclasses import replace
+
+from ipixmatch_jax.data.images import resize_image, resize_mask
+from ipixmatch_jax.data.records import Dataset, UnlabeledRecord, UnlabeledSource
+
+
+class ResizedSource:
+    """A source whose images are all brought to one size: images bilinear, masks nearest."""
+
+    def __init__(self, source: UnlabeledSource, image_size: tuple[int, int]):
+        self.source = source
+        self.image_size = (int(image_size[0]), int(image_size[1]))
+        self.ids = source.ids
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def size(self, index: int) -> tuple[int, int]:
+        return self.image_size
+
+    def __getitem__(self, index: int) -> UnlabeledRecord:
+        record = dict(self.source[index])
+        record["image"] = resize_image(record["image"], self.image_size)
+        if "mask" in record:
+            record["mask"] = resize_mask(record["mask"], self.image_size)
+        return record
+
+
+def resized(dataset: Dataset, image_size: tuple[int, int]) -> Dataset:
+    """The data set with every image and mask at `image_size` (H, W); (0, 0) leaves it as it is."""
+    if tuple(image_size) == (0, 0):
+        return dataset
+    return replace(
+        dataset,
+        labeled=ResizedSource(dataset.labeled, image_size),
+        unlabeled=ResizedSource(dataset.unlabeled, image_size),
+        val=ResizedSource(dataset.val, image_size),
+    )

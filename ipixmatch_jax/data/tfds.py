@@ -1,0 +1,228 @@
+"""Segmentation data sets that TFDS has prepared, read without TensorFlow."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from ipixmatch_jax.data import images
+from ipixmatch_jax.data.records import IGNORE, EmptySource, Record, Splits, UnlabeledRecord
+from ipixmatch_jax.errors import ConfigError, DataError
+
+OPTIONS = {
+    # Name as TFDS knows it, with config and version if there are several: 'name/config:1.0.0'.
+    "dataset": "",
+    "image_key": "image",
+    "mask_key": "segmentation_mask",
+    # Feature that names a record; '' takes its position. With a key all records are read at start.
+    "id_key": "",
+    # Added to every mask value but 255; what falls below 0 becomes 255 (ignore).
+    "mask_offset": 0,
+}
+
+
+class TfdsImages:
+    """Images of one split; their masks, if there are any, are never decoded.
+
+    Args:
+        records: random access to dicts of features, images still encoded.
+        ids: the record ids.
+        image_key: the feature that holds the image.
+    """
+
+    def __init__(self, records: Sequence[dict[str, Any]], ids: Sequence[str], image_key: str):
+        self.ids = tuple(ids)
+        self._records = records
+        self._image_key = image_key
+        self._sizes: dict[int, tuple[int, int]] = {}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def _name(self, index: int, key: str) -> str:
+        return f"record {self.ids[index]!r}, feature {key!r}"
+
+    def size(self, index: int) -> tuple[int, int]:
+        if index not in self._sizes:
+            encoded = self._records[index][self._image_key]
+            name = self._name(index, self._image_key)
+            self._sizes[index] = images.image_size(encoded, name)
+        return self._sizes[index]
+
+    def _image(self, index: int, features: dict[str, Any]) -> np.ndarray:
+        name = self._name(index, self._image_key)
+        return images.read_image(features[self._image_key], name)
+
+    def __getitem__(self, index: int) -> UnlabeledRecord:
+        return {"id": self.ids[index], "image": self._image(index, self._records[index])}
+
+
+class TfdsScenes(TfdsImages):
+    """Images and masks of one split; every mask is checked as it is read."""
+
+    def __init__(
+        self,
+        records: Sequence[dict[str, Any]],
+        ids: Sequence[str],
+        image_key: str,
+        *,
+        mask_key: str,
+        mask_offset: int,
+        num_classes: int,
+    ):
+        super().__init__(records, ids, image_key)
+        self._mask_key = mask_key
+        self._mask_offset = mask_offset
+        self._num_classes = num_classes
+
+    def __getitem__(self, index: int) -> Record:
+        features = self._records[index]
+        image = self._image(index, features)
+        name = self._name(index, self._mask_key)
+        mask = images.read_class_ids(features[self._mask_key], name)
+        images.check_same_size(
+            image.shape[:2], mask.shape, self._name(index, self._image_key), name
+        )
+        mask = shift_classes(mask, self._mask_offset)
+        images.check_mask(mask, self._num_classes, name)
+        return {"id": self.ids[index], "image": image, "mask": mask}
+
+
+def shift_classes(mask: np.ndarray, offset: int) -> np.ndarray:
+    """Add `offset` to all but 255; what falls below 0 becomes 255. uint8 [H,W] to uint8 [H,W]."""
+    if offset == 0:
+        return mask
+    shifted = mask.astype(np.int16) + offset
+    return (
+        np.where((mask == IGNORE) | (shifted < 0), IGNORE, shifted).clip(0, IGNORE).astype(np.uint8)
+    )
+
+
+def build(data: ConfigDict, seed: int, problems: list[str]) -> Splits:
+    """The labeled, unlabeled and validation splits of a prepared data set.
+
+    `data.root` is the TFDS data directory ('' for the default one); `data.labeled`,
+    `data.unlabeled` and `data.val` are TFDS split specifications such as 'train[:10%]'.
+
+    Args:
+        data: `config.data`.
+        seed: unused; splits say who is labeled.
+        problems: splits that cannot be read are described here and left out.
+
+    Raises:
+        ConfigError: `data.tfds.dataset` is empty.
+        DataError: the data set is not prepared, or lacks a feature.
+    """
+    options = data.tfds
+    builder = _builder(options.dataset, data.root)
+    mask_features = {
+        "mask_key": options.mask_key,
+        "mask_offset": int(options.mask_offset),
+        "num_classes": int(data.num_classes),
+    }
+    _check_features(builder, {"image_key": options.image_key, "mask_key": options.mask_key})
+    if options.id_key:
+        _check_features(builder, {"id_key": options.id_key}, encoded=False)
+
+    def records(split: str) -> tuple[Sequence[dict[str, Any]], list[str]]:
+        try:
+            return _read_split(builder, data[split], options)
+        except DataError as error:
+            problems.append(f"data.{split}: {error}")
+            return [], []
+
+    unlabeled = EmptySource()
+    if data.unlabeled:
+        unlabeled = TfdsImages(*records("unlabeled"), options.image_key)
+    return Splits(
+        labeled=TfdsScenes(*records("labeled"), options.image_key, **mask_features),
+        unlabeled=unlabeled,
+        val=TfdsScenes(*records("val"), options.image_key, **mask_features),
+    )
+
+
+def _builder(name: str, root: str) -> Any:
+    # Imported here: it takes seconds, and other data sources do without it.
+    import tensorflow_datasets as tfds
+
+    if not name:
+        raise ConfigError(
+            "data.tfds.dataset is empty; expected the name of a TFDS data set, such as 'cityscapes'"
+        )
+    data_dir = {"data_dir": str(Path(root).expanduser())} if root else {}
+    try:
+        return tfds.core.read_only_builder.builder_from_files(name, **data_dir)
+    except (tfds.core.registered.DatasetNotFoundError, OSError, ValueError):
+        where = data_dir.get("data_dir", "the default TFDS directory")
+        argument = f", data_dir={data_dir['data_dir']!r}" if data_dir else ""
+        raise DataError(
+            f"{where}: no prepared TFDS data set {name!r}; expected data.root to be the TFDS data "
+            f"directory; prepare it once with tfds.builder({name!r}{argument})"
+            ".download_and_prepare(file_format='array_record') (for many data sets this step, and "
+            "only this one, needs tensorflow)"
+        ) from None
+
+
+def _check_features(builder: Any, keys: dict[str, str], encoded: bool = True) -> None:
+    import tensorflow_datasets as tfds
+
+    features = builder.info.features
+    for option, key in keys.items():
+        if key not in features:
+            raise DataError(
+                f"data.tfds.{option}={key!r}: {builder.info.full_name} has no such feature; "
+                f"expected one of {', '.join(sorted(features))}"
+            )
+        if encoded and not isinstance(features[key], tfds.features.Image):
+            pictures = [k for k in sorted(features) if isinstance(features[k], tfds.features.Image)]
+            raise DataError(
+                f"data.tfds.{option}={key!r}: this feature of {builder.info.full_name} is "
+                f"{type(features[key]).__name__}; expected an image feature; there "
+                f"{'is' if len(pictures) == 1 else 'are'}: {', '.join(pictures) or 'none'}"
+            )
+
+
+def _read_split(
+    builder: Any, spec: str, options: ConfigDict
+) -> tuple[Sequence[dict[str, Any]], list[str]]:
+    """The records of a split, images still encoded, and their ids."""
+    import tensorflow_datasets as tfds
+
+    if not spec:
+        raise DataError("empty; expected a TFDS split such as 'train[:10%]'")
+    # TFDS's own decoding gives palette masks as colours where OpenCV is installed.
+    skip = tfds.decode.SkipDecoding()
+    keys = {options.image_key, options.mask_key}
+    try:
+        parts = tfds.core.ReadInstruction.from_spec(spec).to_absolute(builder.info.splits)
+        records = builder.as_data_source(split=spec, decoders=dict.fromkeys(keys, skip))
+    except NotImplementedError:
+        raise DataError(
+            f"{builder.data_dir}: prepared as {builder.info.file_format}, which cannot be read at "
+            "random; expected array_record; prepare it again with file_format='array_record'"
+        ) from None
+    except (ValueError, AssertionError, KeyError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise DataError(
+            f"split {spec!r} of {builder.info.full_name}: {reason}; expected a part of "
+            f"{', '.join(sorted(builder.info.splits))}"
+        ) from None
+    if options.id_key:
+        return records, [_text(records[i][options.id_key]) for i in range(len(records))]
+    # Positions in the whole split, so that overlapping parts share ids.
+    return records, [
+        f"{part.splitname}/{position:06d}"
+        for part in parts
+        for position in _positions(part, builder)
+    ]
+
+
+def _positions(part: Any, builder: Any) -> range:
+    total = builder.info.splits[part.splitname].num_examples
+    return range(part.from_ or 0, total if part.to is None else part.to)
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

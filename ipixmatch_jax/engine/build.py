@@ -1,0 +1,99 @@
+"""From the config to the parts of a run."""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from ipixmatch_jax.engine.objective import DATA_AXIS, Objective
+from ipixmatch_jax.engine.parallel import PARALLEL, Parallel
+from ipixmatch_jax.engine.pretrained import load_pretrained
+from ipixmatch_jax.engine.state import TrainState, create_state
+from ipixmatch_jax.methods import make_method
+from ipixmatch_jax.models import create_model
+from ipixmatch_jax.views import Views
+
+
+def build_model(config: ConfigDict) -> nn.Module:
+    """The model of `config.model`; options that are None are left to the model."""
+    options = {key: value for key, value in config.model.items() if value is not None}
+    name, _ = options.pop("name"), options.pop("pretrained")
+    return create_model(name, num_classes=config.data.num_classes, axis_name=DATA_AXIS, **options)
+
+
+def build_views(config: ConfigDict, model: nn.Module) -> Views:
+    """The views of `config.views`, normalised as the model expects."""
+    options = {k: tuple(v) if isinstance(v, list) else v for k, v in config.views.items()}
+    return Views(mean=model.input_mean, std=model.input_std, **options)
+
+
+def build_objective(config: ConfigDict) -> Objective:
+    """The loss of `config.method` and `config.relation`."""
+    relation = config.relation
+    return Objective(
+        confidence=config.method.confidence,
+        unlabeled_weight=config.method.unlabeled_weight,
+        ramp_start=config.method.ramp_start,
+        ramp_steps=config.method.ramp_steps,
+        relation=relation.name,
+        distance=relation.distance,
+        relation_weight=relation.weight,
+        temperature=relation.temperature,
+        region=relation.region,
+        min_pixels=relation.min_pixels,
+        normalize=config.normalize,
+    )
+
+
+def build_method(config: ConfigDict):
+    """The method of `config.method`."""
+    options = dict(config.method)
+    return make_method(options.pop("name"), options)
+
+
+def build_parallel(config: ConfigDict) -> Parallel:
+    """How steps are spread, over all devices."""
+    return PARALLEL[config.parallel]()
+
+
+def example_images(config: ConfigDict) -> jax.ShapeDtypeStruct:
+    """One training crop, float32 [1, H, W, 3]."""
+    return jax.ShapeDtypeStruct((1, *config.data.crop_size, 3), jnp.float32)
+
+
+def abstract_variables(config: ConfigDict, model: nn.Module) -> Any:
+    """Shapes of `{'params', 'batch_stats'}`, without computing them."""
+    init = lambda key, images: model.init(key, images, train=False)  # noqa: E731
+    variables = jax.eval_shape(init, jax.random.key(0), example_images(config))
+    return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
+
+
+def abstract_state(config: ConfigDict, model: nn.Module, optimizer) -> TrainState:
+    """Shapes of the state, without computing them."""
+    variables = abstract_variables(config, model)
+    return jax.eval_shape(lambda v: create_state(v, optimizer), variables)
+
+
+def build_state(config: ConfigDict, model: nn.Module, optimizer, parallel: Parallel) -> TrainState:
+    """The first state: random weights from `config.seed`, with the pretrained encoder in place."""
+    example = example_images(config)
+
+    @jax.jit
+    def init(key):
+        return model.init(key, jnp.zeros(example.shape, example.dtype), train=False)
+
+    # Threefry takes XLA a second a tensor to compile on CPU, this generator next to nothing.
+    variables = init(jax.random.key(config.seed, impl="unsafe_rbg"))
+    if config.model.pretrained:
+        variables = load_pretrained(variables, config.model.pretrained, config.model.backbone)
+    make = jax.jit(lambda v: create_state(v, optimizer), out_shardings=parallel.replicated)
+    return make(parallel.replicate(jax.device_get(variables)))
+
+
+def view_defaults() -> dict[str, Any]:
+    """The keys of `config.views` with their defaults: the fields of Views but mean and std."""
+    fields = dataclasses.fields(Views)
+    return {f.name: f.default for f in fields if f.name not in ("mean", "std")}

@@ -1,0 +1,69 @@
+"""Optimizers and learning rates, by optax."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import optax
+
+from ipixmatch_jax.registry import Registry
+
+OPTIMIZERS: Registry[Callable[..., optax.GradientTransformation]] = Registry("optimizer")
+
+
+@OPTIMIZERS.register("sgd")
+def _sgd(schedule, options, mask):
+    # The decay enters before the momentum, as in PyTorch's SGD.
+    return optax.chain(
+        optax.add_decayed_weights(options["weight_decay"], mask),
+        optax.sgd(schedule, momentum=options["momentum"]),
+    )
+
+
+@OPTIMIZERS.register("adamw")
+def _adamw(schedule, options, mask):
+    return optax.adamw(schedule, weight_decay=options["weight_decay"], mask=mask)
+
+
+def make_schedule(options: Mapping[str, Any], total_steps: int) -> optax.Schedule:
+    """Linear warm-up over `warmup_steps`, then lr · (1 − k/T)^power until the last step."""
+    warmup = options["warmup_steps"]
+    decay = optax.polynomial_schedule(
+        options["learning_rate"], 0.0, options["power"], max(total_steps - warmup, 1)
+    )
+    if not warmup:
+        return decay
+    rise = optax.linear_schedule(0.0, options["learning_rate"], warmup)
+    return optax.join_schedules([rise, decay], [warmup])
+
+
+def make_optimizer(
+    options: Mapping[str, Any], total_steps: int
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    """The optimizer of `config.optimizer`, and its schedule for the encoder.
+
+    Parameters below the top-level key `encoder` get `learning_rate`, all others `head_multiplier`
+    times as much. Weight decay touches convolution and dense kernels, and with
+    `decay_norm_and_bias` every tensor, as the UniMatch family does.
+    """
+    schedule = make_schedule(options, total_steps)
+    build = OPTIMIZERS[options["name"]]
+
+    def decayed(params):
+        everything = options["decay_norm_and_bias"]
+        return jax.tree.map(lambda leaf: everything or leaf.ndim > 1, params)
+
+    def groups(params):
+        return {
+            name: jax.tree.map(lambda _, name=name: "encoder" if name == "encoder" else "head", sub)
+            for name, sub in params.items()
+        }
+
+    def head_schedule(count):
+        return options["head_multiplier"] * schedule(count)
+
+    rules = {
+        "encoder": build(schedule, options, decayed),
+        "head": build(head_schedule, options, decayed),
+    }
+    return optax.partition(rules, groups), schedule

@@ -1,0 +1,127 @@
+"""How a per-device step is spread over devices: `pmap`, or `jit` of `shard_map`; same results.
+
+In both, state goes in and comes out as replicated global arrays, and every process passes its own
+share of the batch, in host memory.
+"""
+
+import abc
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from ipixmatch_jax.engine.objective import DATA_AXIS
+from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.registry import Registry
+
+PARALLEL: Registry[type["Parallel"]] = Registry("parallel")
+
+
+class Parallel(abc.ABC):
+    """Spreads steps over devices along the axis `data`.
+
+    Attributes:
+        devices: all devices of all processes.
+        replicated: the sharding of state.
+    """
+
+    def __init__(self, devices: Sequence[jax.Device] | None = None):
+        self.devices = list(jax.devices() if devices is None else devices)
+        self.mesh = jax.make_mesh(
+            (len(self.devices),), (DATA_AXIS,), axis_types=(AxisType.Auto,), devices=self.devices
+        )
+        self.replicated = NamedSharding(self.mesh, PartitionSpec())
+
+    @property
+    def local_count(self) -> int:
+        """Devices of this process."""
+        return sum(d.process_index == jax.process_index() for d in self.devices)
+
+    def replicate(self, tree: Any) -> Any:
+        """Host arrays, the same on every process, as replicated global arrays."""
+        return jax.tree.map(lambda leaf: jax.device_put(leaf, self.replicated), tree)
+
+    def check_batch_size(self, key: str, size: int) -> None:
+        """ConfigError where a global batch cannot be dealt out evenly."""
+        count = len(self.devices)
+        if size % count:
+            raise ConfigError(
+                f"{key} is {size}, which {count} devices cannot share evenly; "
+                f"set it to a multiple of {count}, for example {-(-size // count) * count}"
+            )
+
+    @abc.abstractmethod
+    def spread(self, step: Callable, *, donate: bool = False) -> Callable:
+        """The step over all devices.
+
+        Args:
+            step: per-device function of replicated arguments and, last, a batch; it reduces over
+                the axis `data`, so that its results are the same on every device.
+            donate: give the buffers of the first argument to the result.
+
+        Returns:
+            A function of replicated arguments and, last, `put_batch` of this process's records.
+        """
+
+    @abc.abstractmethod
+    def put_batch(self, batch: Any) -> Any:
+        """This process's records, NumPy arrays [b, …], as the spread step takes them."""
+
+
+@PARALLEL.register("pmap")
+class Pmap(Parallel):
+    """`jax.pmap` with unmapped state."""
+
+    def spread(self, step: Callable, *, donate: bool = False) -> Callable:
+        spread = {}
+
+        def call(*args):
+            # in_axes has one entry an argument, known only at the first call.
+            if len(args) not in spread:
+                spread[len(args)] = jax.pmap(
+                    step,
+                    axis_name=DATA_AXIS,
+                    in_axes=(None,) * (len(args) - 1) + (0,),
+                    out_axes=None,
+                    devices=self.devices,
+                    donate_argnums=(0,) if donate else (),
+                )
+            return spread[len(args)](*args)
+
+        return call
+
+    def put_batch(self, batch: Any) -> Any:
+        count = self.local_count
+
+        def split(leaf: np.ndarray) -> np.ndarray:
+            return leaf.reshape(count, leaf.shape[0] // count, *leaf.shape[1:])
+
+        return jax.tree.map(split, batch)
+
+
+@PARALLEL.register("shard_map")
+class ShardMap(Parallel):
+    """`jax.jit(jax.shard_map)` over global arrays."""
+
+    def spread(self, step: Callable, *, donate: bool = False) -> Callable:
+        def call(*args):
+            specs = (PartitionSpec(),) * (len(args) - 1) + (PartitionSpec(DATA_AXIS),)
+            # With check_vma the gradient of replicated parameters would be summed over devices
+            # implicitly, and once more by the step itself.
+            return jax.shard_map(
+                step,
+                mesh=self.mesh,
+                in_specs=specs,
+                out_specs=PartitionSpec(),
+                check_vma=False,
+            )(*args)
+
+        return jax.jit(call, donate_argnums=(0,) if donate else ())
+
+    def put_batch(self, batch: Any) -> Any:
+        sharding = NamedSharding(self.mesh, PartitionSpec(DATA_AXIS))
+        return jax.tree.map(
+            lambda leaf: jax.make_array_from_process_local_data(sharding, leaf), batch
+        )

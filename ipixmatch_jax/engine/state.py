@@ -1,0 +1,59 @@
+"""The train state: one pytree that a checkpoint saves whole."""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Everything that a step reads and writes.
+
+    Attributes:
+        step: int32 scalar, steps taken.
+        bad_steps: int32 scalar, non-finite steps in a row that were skipped.
+        params, batch_stats: the student's weights and running batch statistics.
+        opt_state: the optax state of `params`.
+        teacher_params, teacher_batch_stats: their exponential moving averages.
+    """
+
+    step: jax.Array
+    bad_steps: jax.Array
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+    teacher_params: Any
+    teacher_batch_stats: Any
+
+
+def create_state(variables: Any, optimizer: optax.GradientTransformation) -> TrainState:
+    """The state before the first step; the teacher starts as a copy of the student.
+
+    Call it inside `jax.jit`, so that student and teacher get buffers of their own (a donated state
+    may not hold one buffer twice).
+
+    Args:
+        variables: `{'params': …, 'batch_stats': …}` of the model; without batch norm the second is
+            absent.
+    """
+    params, batch_stats = variables["params"], variables.get("batch_stats", {})
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        bad_steps=jnp.zeros((), jnp.int32),
+        params=params,
+        batch_stats=batch_stats,
+        opt_state=optimizer.init(params),
+        teacher_params=params,
+        teacher_batch_stats=batch_stats,
+    )
+
+
+def networks(state: TrainState) -> dict[str, Any]:
+    """`student` and `teacher`, each as `{'params', 'batch_stats'}`."""
+    return {
+        "student": {"params": state.params, "batch_stats": state.batch_stats},
+        "teacher": {"params": state.teacher_params, "batch_stats": state.teacher_batch_stats},
+    }

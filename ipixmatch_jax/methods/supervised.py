@@ -1,0 +1,21 @@
+"""The baseline: labeled images only."""
+
+import dataclasses
+from typing import ClassVar
+
+from ipixmatch_jax.methods.base import METHODS, Batch, MethodOutput, Network
+from ipixmatch_jax.views import Views
+
+
+@METHODS.register("supervised")
+@dataclasses.dataclass(frozen=True)
+class Supervised:
+    """Trains on the labeled images; the unlabeled ones are not even read."""
+
+    uses_unlabeled: ClassVar[bool] = False
+
+    def __call__(
+        self, student: Network, teacher: Network, views: Views, batch: Batch
+    ) -> MethodOutput:
+        logits, batch_stats = student.train(views.weak(batch["labeled"]["image"]))
+        return MethodOutput(labeled_logits=logits, terms=(), batch_stats=batch_stats)

@@ -1,0 +1,14 @@
+"""Segmentation networks in flax.linen, by name, and the bridge to PyTorch weights."""
+
+from ipixmatch_jax.models import deeplabv3plus, efficientnet_lite, unet  # registers each
+from ipixmatch_jax.models.catalog import ENCODERS, MODELS, create_model, model_options
+
+__all__ = [
+    "ENCODERS",
+    "MODELS",
+    "create_model",
+    "model_options",
+    "deeplabv3plus",
+    "efficientnet_lite",
+    "unet",
+]

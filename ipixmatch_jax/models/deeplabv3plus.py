@@ -1,0 +1,150 @@
+"""DeepLabV3+: atrous spatial pyramid pooling and a decoder with a stride-4 skip.
+
+Chen et al., arXiv 1802.02611; head as in the semi-supervised literature: no dropout, bilinear
+resizing with aligned corners, skip first in the concatenation.
+"""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.models.catalog import ENCODERS, MODELS, choice, positive
+from ipixmatch_jax.models.layers import (
+    ConvNorm,
+    Numerics,
+    classifier,
+    resize_bilinear,
+    resize_logits,
+    widen,
+)
+
+_NAME = "deeplabv3plus"
+
+
+class Conv3x3(nn.Module):
+    """3x3 ConvNorm, or a depthwise 3x3 and a pointwise one when `separable`."""
+
+    features: int
+    dilation: int
+    separable: bool
+    numerics: Numerics
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        if not self.separable:
+            return ConvNorm(
+                self.features, 3, dilation=self.dilation, numerics=self.numerics, name="dense"
+            )(x, train)
+        x = ConvNorm(
+            x.shape[-1],
+            3,
+            dilation=self.dilation,
+            depthwise=True,
+            numerics=self.numerics,
+            name="depthwise",
+        )(x, train)
+        return ConvNorm(self.features, numerics=self.numerics, name="pointwise")(x, train)
+
+
+class Head(nn.Module):
+    """Features (low [B,h,w,·], high [B,h',w',·]) → logits [B,H,W,C] float32."""
+
+    num_classes: int
+    channels: int
+    low_level_channels: int
+    atrous_rates: tuple[int, ...]
+    separable: bool
+    numerics: Numerics
+
+    @nn.compact
+    def __call__(
+        self, features: tuple[jax.Array, jax.Array], size: tuple[int, int], train: bool
+    ) -> jax.Array:
+        low, high = features
+        high = self._pyramid(high, train)
+        low = ConvNorm(self.low_level_channels, numerics=self.numerics, name="low")(low, train)
+        x = jnp.concatenate([low, resize_bilinear(high, low.shape[1:3])], axis=-1)
+        for name in ("fuse_0", "fuse_1"):
+            x = Conv3x3(self.channels, 1, self.separable, self.numerics, name=name)(x, train)
+        return resize_logits(classifier(self.num_classes, self.numerics, "classifier")(x), size)
+
+    def _pyramid(self, x: jax.Array, train: bool) -> jax.Array:
+        branches = [ConvNorm(self.channels, numerics=self.numerics, name="aspp_point")(x, train)]
+        for i, rate in enumerate(self.atrous_rates):
+            branch = Conv3x3(self.channels, rate, self.separable, self.numerics, name=f"aspp_{i}")
+            branches.append(branch(x, train))
+        pooled = jnp.mean(widen(x), axis=(1, 2), keepdims=True).astype(x.dtype)
+        pooled = ConvNorm(self.channels, numerics=self.numerics, name="aspp_pool")(pooled, train)
+        branches.append(jnp.broadcast_to(pooled, branches[0].shape))
+        x = jnp.concatenate(branches, axis=-1)
+        return ConvNorm(self.channels, numerics=self.numerics, name="aspp_project")(x, train)
+
+
+class DeepLabV3Plus(nn.Module):
+    """Images [B,H,W,3] → logits [B,H,W,C] float32, through `encode` and `decode`."""
+
+    encoder: nn.Module
+    head: nn.Module
+
+    @property
+    def input_mean(self) -> tuple[float, float, float]:
+        return self.encoder.input_mean
+
+    @property
+    def input_std(self) -> tuple[float, float, float]:
+        return self.encoder.input_std
+
+    def encode(self, images: jax.Array, train: bool = False) -> tuple[jax.Array, jax.Array]:
+        """Features (stride 4, output stride), both [B,h,w,channels] in the compute dtype."""
+        return self.encoder(images, train)
+
+    def decode(
+        self, features: tuple[jax.Array, jax.Array], size: tuple[int, int], train: bool = False
+    ) -> jax.Array:
+        """Logits [B,*size,C] float32 of what `encode` gave."""
+        return self.head(features, size, train)
+
+    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
+        return self.decode(self.encode(images, train), images.shape[1:3], train)
+
+
+@MODELS.register(_NAME)
+def deeplabv3plus(
+    *,
+    num_classes: int,
+    backbone: str = "efficientnet_lite0",
+    output_stride: int = 16,
+    decoder_channels: int = 256,
+    low_level_channels: int = 48,
+    separable: bool = False,
+    atrous_rates: Sequence[int] | None = None,
+    remat: bool = False,
+    dtype: DTypeLike = jnp.float32,
+    axis_name: str | None = None,
+) -> DeepLabV3Plus:
+    """DeepLabV3+; `atrous_rates` None means (6, 12, 18), doubled at output stride 8."""
+    choice(_NAME, "output_stride", output_stride, (16, 8))
+    positive(_NAME, decoder_channels=decoder_channels, low_level_channels=low_level_channels)
+    if atrous_rates is None:
+        atrous_rates = (6, 12, 18) if output_stride == 16 else (12, 24, 36)
+    if isinstance(atrous_rates, str) or not isinstance(atrous_rates, Sequence):
+        raise ConfigError(
+            f"model {_NAME!r}: atrous_rates is {atrous_rates!r}; give a list such as [6, 12, 18]"
+        )
+    positive(_NAME, **{f"atrous_rates[{i}]": rate for i, rate in enumerate(atrous_rates)})
+    encoder = ENCODERS[backbone](
+        output_stride=output_stride, remat=remat, dtype=dtype, axis_name=axis_name
+    )
+    head = Head(
+        num_classes,
+        decoder_channels,
+        low_level_channels,
+        tuple(atrous_rates),
+        separable,
+        Numerics(dtype, axis_name),
+    )
+    return DeepLabV3Plus(encoder, head)

@@ -1,0 +1,120 @@
+"""A small U-Net for images without a pretrained backbone (Ronneberger et al., arXiv 1505.04597).
+
+Differs from the paper: padded convolutions, batch norm, strided convolutions in place of
+max-pooling (whose gradient XLA's CPU backend takes longer over than the whole rest), and bilinear
+upsampling with aligned corners to the size of the skip, so any image size works.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from ipixmatch_jax.models.catalog import MODELS, positive
+from ipixmatch_jax.models.layers import (
+    ConvNorm,
+    Numerics,
+    classifier,
+    resize_bilinear,
+    resize_logits,
+)
+
+_NAME = "unet"
+
+
+class DoubleConv(nn.Module):
+    """Twice 3x3 convolution, batch norm, ReLU; the first one strided."""
+
+    features: int
+    numerics: Numerics
+    stride: int = 1
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        first = ConvNorm(self.features, 3, self.stride, numerics=self.numerics, name="first")
+        x = first(x, train)
+        return ConvNorm(self.features, 3, numerics=self.numerics, name="second")(x, train)
+
+
+class Encoder(nn.Module):
+    """Images [B,H,W,3] → depth + 1 maps, map i at stride s·2^i with width·2^i channels."""
+
+    width: int
+    depth: int
+    stem_stride: int
+    remat: bool
+    numerics: Numerics
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:
+        block = nn.remat(DoubleConv, static_argnums=(2,)) if self.remat else DoubleConv
+        features = []
+        for level in range(self.depth + 1):
+            stride = 2 if level else self.stem_stride
+            x = block(self.width * 2**level, self.numerics, stride, name=f"level_{level}")(x, train)
+            features.append(x)
+        return tuple(features)
+
+
+class Head(nn.Module):
+    """Feature maps of `Encoder` → logits [B,H,W,C] float32."""
+
+    num_classes: int
+    width: int
+    numerics: Numerics
+
+    @nn.compact
+    def __call__(
+        self, features: tuple[jax.Array, ...], size: tuple[int, int], train: bool
+    ) -> jax.Array:
+        *skips, x = features
+        for level in reversed(range(len(skips))):
+            skip = skips[level]
+            x = jnp.concatenate([skip, resize_bilinear(x, skip.shape[1:3])], axis=-1)
+            x = DoubleConv(self.width * 2**level, self.numerics, name=f"level_{level}")(x, train)
+        return resize_logits(classifier(self.num_classes, self.numerics, "classifier")(x), size)
+
+
+class UNet(nn.Module):
+    """Images [B,H,W,3] → logits [B,H,W,C] float32, through `encode` and `decode`."""
+
+    encoder: nn.Module
+    head: nn.Module
+
+    input_mean = (0.5, 0.5, 0.5)
+    input_std = (0.25, 0.25, 0.25)
+
+    def encode(self, images: jax.Array, train: bool = False) -> tuple[jax.Array, ...]:
+        """Feature maps [B,h,w,channels] from fine to coarse, in the compute dtype."""
+        return self.encoder(images, train)
+
+    def decode(
+        self, features: tuple[jax.Array, ...], size: tuple[int, int], train: bool = False
+    ) -> jax.Array:
+        """Logits [B,*size,C] float32 of what `encode` gave."""
+        return self.head(features, size, train)
+
+    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
+        return self.decode(self.encode(images, train), images.shape[1:3], train)
+
+
+@MODELS.register(_NAME)
+def unet(
+    *,
+    num_classes: int,
+    width: int = 24,
+    depth: int = 3,
+    stem_stride: int = 1,
+    remat: bool = False,
+    dtype: DTypeLike = jnp.float32,
+    axis_name: str | None = None,
+) -> UNet:
+    """U-Net with `width` channels at the finest level, doubled at each of `depth` halvings.
+
+    With `stem_stride` 2 the finest level has half the image's size: a quarter of the work.
+    """
+    positive(_NAME, width=width, depth=depth, stem_stride=stem_stride)
+    numerics = Numerics(dtype, axis_name)
+    return UNet(
+        Encoder(width, depth, stem_stride, remat, numerics), Head(num_classes, width, numerics)
+    )

@@ -1,0 +1,57 @@
+"""Names to builders: the only place where a name in the config becomes code."""
+
+import difflib
+from collections.abc import Callable, Iterable
+from typing import Generic, TypeVar
+
+from ipixmatch_jax.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint ` (did you mean 'x'?)` for a misspelt name, or an empty string."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+class Registry(Generic[T]):
+    """The builders of one kind (`model`, `method`, …), each under a unique name.
+
+    Example:
+        >>> shapes = Registry('shape')
+        >>> @shapes.register('dot')
+        ... def make_dot():
+        ...     return '.'
+        >>> shapes['dot']()
+        '.'
+    """
+
+    def __init__(self, kind: str):
+        self.kind = kind
+        self._entries: dict[str, T] = {}
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Decorator that enters a builder; a second one under the same name is an error."""
+
+        def enter(builder: T) -> T:
+            if name in self._entries:
+                raise ConfigError(f"{self.kind} {name!r} is registered twice; choose another name")
+            self._entries[name] = builder
+            return builder
+
+        return enter
+
+    def names(self) -> list[str]:
+        return sorted(self._entries)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._entries
+
+    def __getitem__(self, name: str) -> T:
+        if name not in self._entries:
+            raise ConfigError(
+                f"unknown {self.kind} {name!r}{nearest(name, self._entries)}; "
+                f"known: {', '.join(self.names())}"
+            )
+        return self._entries[name]

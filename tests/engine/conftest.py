@@ -1,0 +1,77 @@
+"""A run in miniature: a small U-Net, random records, and the step spread over some devices."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from miniature import CLASSES, SIZE
+
+from ipixmatch_jax.engine.objective import Objective
+from ipixmatch_jax.engine.optimizer import make_optimizer
+from ipixmatch_jax.engine.parallel import PARALLEL, Parallel
+from ipixmatch_jax.engine.state import TrainState, create_state
+from ipixmatch_jax.engine.step import make_train_step
+from ipixmatch_jax.methods import make_method
+from ipixmatch_jax.models import create_model
+from ipixmatch_jax.views import Views
+
+
+@dataclasses.dataclass
+class Run:
+    parallel: Parallel
+    step: Any
+    state: TrainState
+
+    def take(self, *batches):
+        metrics = None
+        for batch in batches:
+            self.state, metrics = self.step(self.state, self.parallel.put_batch(batch))
+        return jax.device_get(self.state), jax.device_get(metrics)
+
+
+@pytest.fixture
+def make_run():
+    def make(
+        *,
+        devices: int = 1,
+        parallel: str = "pmap",
+        method: str = "fixmatch",
+        method_options: dict | None = None,
+        optimizer: str = "sgd",
+        learning_rate: float = 0.1,
+        **objective,
+    ) -> Run:
+        spread = PARALLEL[parallel](jax.devices()[:devices])
+        model = create_model("unet", num_classes=CLASSES, width=4, depth=1, axis_name="data")
+        options = {
+            "name": optimizer,
+            "learning_rate": learning_rate,
+            "head_multiplier": 2.0,
+            "weight_decay": 1e-3,
+            "momentum": 0.9,
+            "power": 0.9,
+            "warmup_steps": 0,
+            "decay_norm_and_bias": False,
+        }
+        rule, schedule = make_optimizer(options, 20)
+        defaults = {"confidence": 0.3, "relation": "class_map", "distance": "kl"}
+        step = make_train_step(
+            model,
+            make_method(method, method_options or {}),
+            Views(mean=model.input_mean, std=model.input_std),
+            Objective(**{**defaults, **objective}),
+            rule,
+            schedule,
+            teacher_decay=0.9,
+        )
+        variables = jax.jit(lambda key: model.init(key, np.zeros((1, SIZE, SIZE, 3), "f"), False))(
+            jax.random.key(0, impl="unsafe_rbg")
+        )
+        create = jax.jit(lambda v: create_state(v, rule), out_shardings=spread.replicated)
+        state = create(spread.replicate(jax.device_get(variables)))
+        return Run(spread, spread.spread(step, donate=True), state)
+
+    return make

@@ -1,0 +1,343 @@
+import doctest
+import functools
+
+import jax
+import jax.numpy as jnp
+import loss_reference as reference
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.losses import RELATIONS, inter_pixel_loss, relation, relation_loss
+
+DISTANCES = ("kl", "corr")
+
+
+@functools.cache
+def value_and_grad(distance):
+    def loss(student, teacher, keep, temperature):
+        return inter_pixel_loss(student, teacher, keep, distance=distance, temperature=temperature)
+
+    return jax.jit(jax.value_and_grad(loss))
+
+
+def evaluate(distance, student, teacher, keep, temperature=1.0):
+    value, grad = value_and_grad(distance)(student, teacher, keep, jnp.float32(temperature))
+    assert value.dtype == jnp.float32
+    assert grad.dtype == student.dtype
+    return float(value), np.asarray(grad, np.float64)
+
+
+def draw(seed, shape, *, scale=1.0, gap=1.0, density=0.7, fractional=True):
+    rng = np.random.default_rng(seed)
+    teacher = (scale * rng.normal(size=shape)).astype(np.float32)
+    student = (teacher + gap * rng.normal(size=shape)).astype(np.float32)
+    keep = rng.random(shape[:3]) if fractional else np.ones(shape[:3])
+    keep = np.where(rng.random(shape[:3]) < density, keep, 0.0).astype(np.float32)
+    return student, teacher, keep
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    shape=st.sampled_from([(2, 4, 5, 2), (3, 3, 4, 7), (1, 6, 6, 30)]),
+    scale=st.sampled_from([0.1, 1.0, 6.0]),
+    gap=st.sampled_from([0.03, 0.5, 4.0]),
+    density=st.sampled_from([0.1, 0.6, 1.0]),
+    fractional=st.booleans(),
+    temperature=st.sampled_from([0.5, 1.0, 3.0]),
+)
+def test_value_and_slopes_are_those_of_the_float64_statement(
+    distance, seed, shape, scale, gap, density, fractional, temperature
+):
+    student, teacher, keep = draw(
+        seed, shape, scale=scale, gap=gap, density=density, fractional=fractional
+    )
+
+    def naive(logits):
+        return reference.relation_loss(logits, teacher, keep, distance, temperature)
+
+    value, grad = evaluate(distance, student, teacher, keep, temperature)
+    assert value == pytest.approx(naive(student), rel=1e-5, abs=1e-7)
+    direction = np.random.default_rng(seed).normal(size=shape)
+    expected = reference.slope(naive, student, direction)
+    size = np.linalg.norm(grad) * np.linalg.norm(direction)
+    assert np.sum(grad * direction) == pytest.approx(expected, rel=1e-4, abs=1e-5 * size + 1e-6)
+
+
+@pytest.mark.parametrize("gap", [0.02, 2.0])
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_every_partial_derivative(distance, gap):
+    student, teacher, keep = draw(1, (2, 4, 5, 2), gap=gap)
+    _, grad = evaluate(distance, student, teacher, keep, 0.5)
+
+    def naive(logits):
+        return reference.relation_loss(logits, teacher, keep, distance, 0.5)
+
+    expected = reference.gradient(naive, student)
+    np.testing.assert_allclose(grad, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_near_agreement_keeps_its_digits_over_many_pixels(distance):
+    student, teacher, keep = draw(2, (1, 200, 200, 2), scale=3.0, gap=1e-3)
+    value = float(
+        jax.jit(functools.partial(inter_pixel_loss, distance=distance))(student, teacher, keep)
+    )
+    assert value == pytest.approx(
+        reference.relation_loss(student, teacher, keep, distance), rel=1e-4
+    )
+
+
+@pytest.mark.parametrize("rubbish", [3e38, -1e30, np.inf, np.nan])
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_pixels_of_weight_zero_change_nothing(distance, rubbish):
+    student, teacher, keep = draw(3, (3, 3, 4, 7))
+    out = keep[..., None] == 0
+    spoiled = [np.where(out, np.float32(rubbish), a) for a in (student, teacher)]
+    value, grad = evaluate(distance, student, teacher, keep)
+    spoiled_value, spoiled_grad = evaluate(distance, *spoiled, keep)
+    assert spoiled_value == value
+    np.testing.assert_array_equal(spoiled_grad, grad)
+    assert not np.any(grad[keep == 0])
+    assert np.all(np.any(grad[keep > 0] != 0, axis=-1))
+
+
+@pytest.mark.parametrize("pixels", [0, 1])
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_too_few_pixels_give_zero(distance, pixels):
+    student, teacher, keep = draw(4, (2, 4, 5, 2))
+    keep = np.zeros_like(keep)
+    keep.reshape(2, -1)[:, :pixels] = 0.3
+    value, grad = evaluate(distance, student, teacher, keep)
+    assert value == 0
+    assert not np.any(grad)
+
+
+def test_min_pixels_counts_images():
+    student, teacher, _ = draw(5, (2, 4, 5, 2))
+    keep = np.zeros((2, 20), np.float32)
+    keep[0, :3], keep[1, :7] = 0.01, 1.0
+    keep = keep.reshape(2, 4, 5)
+    for least, count in ((0, 2), (3, 2), (4, 1), (7, 1), (8, 0)):
+        total, images = relation_loss(
+            student, teacher, keep, relation="class_map", distance="kl", min_pixels=least
+        )
+        assert images == count
+        expected = count * reference.relation_loss(student, teacher, keep, "kl", min_pixels=least)
+        assert float(total) == pytest.approx(expected, rel=1e-5)
+
+
+def one_hot_maps(labels, classes, height=40.0):
+    return (height * np.eye(classes)[labels]).astype(np.float32)
+
+
+LABELS = np.random.default_rng(0).integers(0, 3, (2, 4, 5))
+CASES = {
+    "identical": draw(6, (2, 4, 5, 3), gap=0.0)[:2],
+    "constant": (np.full((2, 4, 5, 3), 0.7, np.float32),) * 2,
+    "constant student": (np.zeros((2, 4, 5, 3), np.float32), draw(6, (2, 4, 5, 3))[1]),
+    "constant teacher": (draw(6, (2, 4, 5, 3))[0], np.zeros((2, 4, 5, 3), np.float32)),
+    "one class": (one_hot_maps(0 * LABELS, 3), one_hot_maps(0 * LABELS, 3)),
+    "opposite classes": (one_hot_maps(0 * LABELS, 3), one_hot_maps(1 + 0 * LABELS, 3)),
+    "saturated": (one_hot_maps(LABELS, 3), one_hot_maps((LABELS + 1) % 3, 3)),
+    "saturated alike": (one_hot_maps(LABELS, 3), one_hot_maps(LABELS, 3)),
+    "one far pixel": (
+        np.zeros((2, 4, 5, 3), np.float32),
+        np.where(np.arange(20).reshape(1, 4, 5, 1) == 7, np.float32(1000), np.zeros((2, 4, 5, 3))),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_degenerate_maps(distance, case):
+    student, teacher = (a.astype(np.float32) for a in CASES[case])
+    keep = np.ones((2, 4, 5), np.float32)
+    value, grad = evaluate(distance, student, teacher, keep)
+    expected = reference.relation_loss(student, teacher, keep, distance)
+    assert value == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    assert np.all(np.isfinite(grad))
+    if student is teacher or np.array_equal(student, teacher):
+        assert 0 <= value < 1e-12
+        np.testing.assert_allclose(grad, 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_values_that_follow_from_the_mathematics(distance):
+    teacher = np.array([[[[2.0, 0.0], [0.0, 2.0]]]], np.float32)
+    keep = np.ones((1, 1, 2), np.float32)
+    # Two pixels at logits ±1: p = (s, 1−s), q = (1−s, s) with s = sigmoid(2), in both channels.
+    s = 1 / (1 + np.exp(-2.0))
+    expected = {"kl": (2 * s - 1) * np.log(s / (1 - s)), "corr": 2.0}[distance]
+    assert evaluate(distance, -teacher, teacher, keep)[0] == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_channel_without_variance_counts_zero():
+    rng = np.random.default_rng(7)
+    # The third class has probability 1/3 everywhere, the others are anticorrelated.
+    half = rng.uniform(0.05, 0.6, (1, 4, 5))
+    probs = np.stack([half, 2 / 3 - half, np.full_like(half, 1 / 3)], -1)
+    teacher = np.log(probs).astype(np.float32) + rng.normal(size=(1, 4, 5, 1)).astype(np.float32)
+    swapped = teacher[..., [1, 0, 2]]
+    value, grad = evaluate("corr", swapped, teacher, np.ones((1, 4, 5), np.float32))
+    assert value == pytest.approx((2 + 2 + 0) / 3, rel=1e-5)
+    assert np.all(np.isfinite(grad))
+
+
+def test_corr_sees_channels_that_are_all_but_zero_or_one():
+    rng = np.random.default_rng(8)
+    keep = np.ones((1, 4, 5), np.float32)
+    teacher = rng.normal(size=(1, 4, 5, 2)).astype(np.float32)
+    student = rng.normal(size=(1, 4, 5, 2)).astype(np.float32)
+    offset = np.array([14.0, 0.0], np.float32)
+    teacher, student = teacher + offset, student + offset
+    value, grad = evaluate("corr", student, teacher, keep)
+
+    def naive(logits):
+        return reference.relation_loss(logits, teacher, keep, "corr")
+
+    assert value == pytest.approx(naive(student), rel=1e-5)
+    expected = reference.gradient(naive, student)
+    np.testing.assert_allclose(grad, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_order_of_pixels_does_not_matter(distance):
+    student, teacher, keep = draw(9, (1, 6, 6, 30))
+    order = np.random.default_rng(9).permutation(36)
+
+    def shuffled(a):
+        return a.reshape(1, 36, *a.shape[3:])[:, order].reshape(a.shape)
+
+    value, grad = evaluate(distance, student, teacher, keep)
+    moved_value, moved_grad = evaluate(distance, *map(shuffled, (student, teacher, keep)))
+    assert moved_value == pytest.approx(value, rel=1e-6)
+    np.testing.assert_allclose(moved_grad, shuffled(grad), rtol=1e-4, atol=1e-8)
+
+
+@pytest.mark.parametrize(("distance", "axis"), [("kl", (1, 2)), ("corr", (3,))])
+def test_shifts_of_the_logits_that_change_nothing(distance, axis):
+    student, teacher, keep = draw(10, (2, 4, 5, 2))
+    rng = np.random.default_rng(10)
+    shape = [1 if a in axis else n for a, n in enumerate(student.shape)]
+    offset = (8 * rng.integers(-8, 9, shape)).astype(np.float32)
+    value, _ = evaluate(distance, student, teacher, keep)
+    assert evaluate(distance, student + offset, teacher, keep)[0] == pytest.approx(value, rel=1e-4)
+    assert evaluate(distance, student, teacher + offset, keep)[0] == pytest.approx(value, rel=1e-4)
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_scale_of_the_weights_does_not_matter(distance):
+    student, teacher, keep = draw(11, (2, 4, 5, 2))
+    value, _ = evaluate(distance, student, teacher, keep)
+    assert evaluate(distance, student, teacher, keep / 64)[0] == pytest.approx(value, rel=1e-5)
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_batch_is_the_mean_of_its_images(distance):
+    student, teacher, keep = draw(12, (3, 3, 4, 7))
+    keep[1] = 0
+    value, grad = evaluate(distance, student, teacher, keep)
+    singles = []
+    for image in (0, 2):
+        alone = np.where(np.arange(3)[:, None, None] == image, keep, 0)
+        singles.append(evaluate(distance, student, teacher, alone)[0])
+    assert value == pytest.approx(np.mean(singles), rel=1e-6)
+    assert not np.any(grad[1])
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_only_the_student_learns(distance):
+    student, teacher, keep = draw(13, (2, 4, 5, 2))
+    grads = jax.jit(
+        jax.grad(lambda *a: inter_pixel_loss(*a, distance=distance), argnums=(0, 1, 2))
+    )(student, teacher, keep)
+    assert np.any(grads[0])
+    assert not np.any(grads[1])
+    assert not np.any(grads[2])
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_bfloat16_logits_and_boolean_weights(distance):
+    student, teacher, keep = draw(14, (2, 4, 5, 2))
+    rounded = [jnp.asarray(a, jnp.bfloat16) for a in (student, teacher)]
+    value, grad = evaluate(distance, *rounded, keep > 0)
+    kept = (keep > 0).astype(np.float32)
+    exact, exact_grad = evaluate(distance, student, teacher, kept)
+    assert value == pytest.approx(exact, rel=2e-2)
+    np.testing.assert_allclose(grad, exact_grad, rtol=0.1, atol=2e-2 * np.abs(exact_grad).max())
+    of_rounded = reference.relation_loss(*(np.float32(a) for a in rounded), kept, distance)
+    assert value == pytest.approx(of_rounded, rel=1e-5)
+
+
+def test_totals_add_up_over_devices():
+    student, teacher, keep = draw(15, (4, 3, 4, 7))
+    keep[2] = 0
+
+    def loss(student, teacher, keep):
+        parts = relation_loss(student, teacher, keep, relation="class_map", distance="kl")
+        total, count = jax.lax.psum(parts, "data")
+        return total / count
+
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    one_each = jax.sharding.PartitionSpec("data")
+    spread = jax.jit(
+        jax.shard_map(
+            loss, mesh=mesh, in_specs=(one_each,) * 3, out_specs=jax.sharding.PartitionSpec()
+        )
+    )
+    whole, _ = evaluate("kl", student, teacher, keep)
+    assert float(spread(student, teacher, keep)) == pytest.approx(whole, rel=1e-6)
+
+
+def test_a_relation_of_ones_own():
+    @RELATIONS.register("test_only/mse")
+    def mse(student_logits, teacher_logits, keep, *, temperature):
+        difference = (student_logits - teacher_logits) / temperature
+        return jnp.sum(keep[..., None] * difference**2, axis=(1, 2, 3))
+
+    student, teacher, keep = draw(16, (2, 4, 5, 2))
+    spoiled = np.where(keep[..., None] == 0, np.float32(np.nan), student)
+    value = inter_pixel_loss(
+        spoiled, teacher, keep, relation="test_only", distance="mse", temperature=2.0
+    )
+    expected = np.sum(keep[..., None] * ((student - teacher) / 2) ** 2) / 2
+    assert float(value) == pytest.approx(expected, rel=1e-5)
+
+
+def test_unknown_names_suggest_the_nearest():
+    student, teacher, keep = draw(17, (2, 4, 5, 2))
+    with pytest.raises(ConfigError, match=r"'class_maps/kl'.*did you mean 'class_map/kl'"):
+        inter_pixel_loss(student, teacher, keep, relation="class_maps")
+    with pytest.raises(ConfigError, match=r"known: .*class_map/corr"):
+        inter_pixel_loss(student, teacher, keep, distance="cor")
+
+
+@pytest.mark.parametrize("temperature", [0, -1.0, float("nan")])
+def test_temperature_must_be_positive(temperature):
+    student, teacher, keep = draw(18, (2, 4, 5, 2))
+    with pytest.raises(ConfigError, match="relation.temperature"):
+        inter_pixel_loss(student, teacher, keep, temperature=temperature)
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher", "keep", "message"),
+    [
+        ((2, 4, 5, 3), (2, 4, 5, 2), (2, 4, 5), "differ"),
+        ((2, 4, 5, 3), (2, 4, 5, 3), (2, 5, 4), "keep"),
+        ((2, 4, 5, 3), (2, 4, 5, 3), (2, 4, 5, 1), "keep"),
+        ((2, 4, 5, 1), (2, 4, 5, 1), (2, 4, 5), "C >= 2"),
+        ((4, 5, 3), (4, 5, 3), (4, 5), r"\[B,H,W,C\]"),
+    ],
+)
+def test_shapes_that_do_not_fit(student, teacher, keep, message):
+    with pytest.raises(ValueError, match=message):
+        inter_pixel_loss(jnp.zeros(student), jnp.zeros(teacher), jnp.zeros(keep))
+
+
+def test_examples_in_the_docstrings():
+    assert doctest.testmod(relation) == (0, 4)
