@@ -149,7 +149,7 @@ def _run_config_file(spec: str) -> ConfigDict:
     try:
         module_spec.loader.exec_module(module)
         config = module.get_config(arg) if arg else module.get_config()
-    except (AttributeError, KeyError, TypeError, SyntaxError, ImportError) as error:
+    except (AttributeError, KeyError, NameError, TypeError, SyntaxError, ImportError) as error:
         raise ConfigError(f"config file {path}: {type(error).__name__}: {error}") from error
     if not isinstance(config, ConfigDict):
         raise ConfigError(f"config file {path}: get_config returned no ConfigDict")

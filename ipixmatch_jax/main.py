@@ -98,7 +98,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         _parser().error(f"--mode {arguments.mode} needs --workdir")
     try:
         # Late, so that --help and a misspelt flag do not wait for jax.
+        from absl import logging
+
         from ipixmatch_jax.config import load_config
+
+        logging.set_verbosity(logging.ERROR)  # orbax warns of every checkpoint between evaluations
 
         MODES[arguments.mode](load_config(arguments.config, overrides), arguments)
     except UserError as error:

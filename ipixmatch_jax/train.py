@@ -95,7 +95,8 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> TrainState:
             if step % config.log_every == 0 or last:
                 numbers = _numbers(jax.device_get(metrics), dataset.class_names)
                 writers.write(step, numbers)
-                progress.show(step, {"loss": numbers["loss"]})
+                progress.note(loss=numbers["loss"])
+                progress.line(step)
                 _check_finite(config, numbers, step)
 
             # Evaluate
@@ -105,7 +106,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> TrainState:
                 evaluate.write_result(workdir, step, "val", results)
                 miou = {f"miou_{name}": result["miou"] for name, result in results.items()}
                 writers.write(step, miou)
-                progress.show(step, {"mIoU": 100 * results[config.best_network]["miou"]})
+                progress.note(mIoU=100 * results[config.best_network]["miou"])
                 progress.say(f"step {step}, validation\n{table(results)}")
 
             # Save

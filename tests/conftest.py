@@ -5,16 +5,19 @@ import tempfile
 
 # Before jax is imported; subprocesses that tests start inherit the cache and share its compiles.
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ.setdefault(
-    "JAX_COMPILATION_CACHE_DIR", os.path.join(tempfile.mkdtemp(prefix="ipixmatch-jit-"), "cache")
-)
+_CACHE = tempfile.TemporaryDirectory(prefix="ipixmatch-jit-")  # removed at exit
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
 import jax  # noqa: E402
+import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from absl import flags  # noqa: E402
+from PIL import Image  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 8)
+# Compiles take most of the time, and no test needs fast code.
+jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -26,3 +29,56 @@ if not flags.FLAGS.is_parsed():
 @pytest.fixture
 def key():
     return jax.random.key(0)
+
+
+@pytest.fixture
+def folder_data(tmp_path):
+    """A data set on disk: bright squares on dark ground, 6 labeled, 6 unlabeled, 5 for validation."""
+    rng = np.random.default_rng(0)
+    root = tmp_path / "data"
+    ids = {"train": [f"t{i}" for i in range(12)], "val": [f"v{i}" for i in range(5)]}
+    for split, names in ids.items():
+        for kind in ("images", "masks"):
+            (root / split / kind).mkdir(parents=True)
+        for name in names:
+            mask = np.zeros((20, 24), np.uint8)
+            row, column = rng.integers(0, 10, 2)
+            mask[row : row + 8, column : column + 10] = 1
+            image = rng.integers(0, 90, (20, 24, 3)) + 140 * mask[..., None]
+            mask[0, 0] = 255
+            Image.fromarray(image.astype(np.uint8)).save(root / split / "images" / f"{name}.png")
+            Image.fromarray(mask).save(root / split / "masks" / f"{name}.png")
+    lists = {"labeled": ids["train"][:6], "unlabeled": ids["train"][6:], "val": ids["val"]}
+    for name, members in lists.items():
+        (root / f"{name}.txt").write_text("\n".join(members) + "\n")
+    return root
+
+
+@pytest.fixture
+def config_file(tmp_path, folder_data):
+    """A config file that trains on `folder_data` within seconds."""
+    path = tmp_path / "small.py"
+    path.write_text(
+        f"""
+from ipixmatch_jax.config import default_config
+
+
+def get_config(arg="fixmatch"):
+    config = default_config()
+    config.total_steps = 6
+    config.batch_size = config.unlabeled_batch_size = config.eval_batch_size = 2
+    config.log_every, config.eval_every, config.checkpoint_every = 1, 3, 2
+    config.pictures = 1
+    config.data.root = {str(folder_data)!r}
+    config.data.labeled, config.data.unlabeled = "labeled.txt", "unlabeled.txt"
+    config.data.val = "val.txt"
+    config.data.crop_size = (16, 16)
+    config.data.class_names = ("ground", "square")
+    config.model.name = "unet"
+    config.model.width, config.model.depth = 4, 1
+    config.method.name = arg
+    config.method.confidence = 0.3
+    return config
+"""
+    )
+    return path

@@ -49,7 +49,9 @@ class Checkpoints:
 
     def __init__(self, workdir: pathlib.Path):
         self.directory = pathlib.Path(workdir).absolute() / "checkpoints"
-        best = policies.BestN(get_metric_fn=best_metric, n=1)
+        best = policies.BestN(
+            get_metric_fn=best_metric, n=1, keep_checkpoints_without_metrics=False
+        )
         self._manager = ocp.CheckpointManager(
             self.directory,
             item_names=_ITEMS,

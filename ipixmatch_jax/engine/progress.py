@@ -2,7 +2,6 @@
 
 import sys
 import time
-from collections.abc import Mapping
 
 from tqdm import tqdm
 
@@ -21,7 +20,7 @@ class Progress:
             dynamic_ncols=True,
             smoothing=0.05,
         )
-        self._shown: dict[str, str] = {}
+        self._noted: dict[str, str] = {}
 
     def __enter__(self) -> "Progress":
         return self
@@ -32,17 +31,19 @@ class Progress:
     def step(self) -> None:
         self._bar.update()
 
-    def show(self, step: int, values: Mapping[str, float]) -> None:
-        """New numbers, beside the ones shown before."""
-        self._shown |= {name: f"{value:.4g}" for name, value in values.items()}
+    def note(self, **values: float) -> None:
+        """Numbers to show from now on, beside the ones noted before."""
+        self._noted |= {name: f"{value:.4g}" for name, value in values.items()}
+        self._bar.set_postfix(self._noted)
+
+    def line(self, step: int) -> None:
+        """Where there is no bar, a line with what was noted."""
         if not self._bar.disable:
-            self._bar.set_postfix(self._shown)
             return
-        numbers = "  ".join(f"{name} {text}" for name, text in self._shown.items())
-        done = step - self._start
+        numbers = "  ".join(f"{name} {text}" for name, text in self._noted.items())
         spent = time.monotonic() - self._began
-        left = spent / max(done, 1) * (self._total - step)
-        clock = f"{int(left) // 60}:{int(left) % 60:02d} left"
+        left = int(spent / max(step - self._start, 1) * (self._total - step))
+        clock = f"{left // 60}:{left % 60:02d} left"
         print(f"step {step}/{self._total}  {numbers}  {clock}", flush=True)
 
     def say(self, text: str) -> None:

@@ -6,7 +6,7 @@ the native convolution is the fast one. `jax.lax.platform_dependent` chooses whe
 is lowered, so an exported or ahead-of-time compiled model gets what its target needs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -50,33 +50,40 @@ def conv_general_dilated(
         padding = jax.lax.padtype_to_pads(lhs.shape[1:3], window, window_strides, padding)
     pads = tuple(tuple(pair) for pair in padding)
     geometry = _Geometry(tuple(window_strides), pads, dilation, feature_group_count, precision)
-    depthwise = feature_group_count == lhs.shape[-1] == rhs.shape[-1] > 1
-    pointwise = rhs.shape[:2] == (1, 1) and feature_group_count == 1 and not any(sum(pads, ()))
-    if depthwise or pointwise:
-        return _by_platform(lhs, rhs, geometry)
-    return _native(lhs, rhs, geometry)
+    if feature_group_count == lhs.shape[-1] == rhs.shape[-1] > 1:
+        return _by_platform(lhs, rhs, geometry, _DEPTHWISE)
+    if feature_group_count > 1:
+        return _native(lhs, rhs, geometry)
+    if rhs.shape[:2] == (1, 1) and not any(sum(pads, ())):
+        return _by_platform(lhs, rhs, geometry, _POINTWISE)
+    return _by_platform(lhs, rhs, geometry, _DENSE)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _by_platform(x: jax.Array, kernel: jax.Array, geometry: _Geometry) -> jax.Array:
-    cpu = _pointwise if geometry.groups == 1 else _depthwise
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _by_platform(
+    x: jax.Array, kernel: jax.Array, geometry: _Geometry, cpu: "_CpuForm"
+) -> jax.Array:
+    if cpu.forward is None:
+        return _native(x, kernel, geometry)
     return jax.lax.platform_dependent(
-        x, kernel, cpu=partial(cpu, geometry=geometry), default=partial(_native, geometry=geometry)
+        x,
+        kernel,
+        cpu=partial(cpu.forward, geometry=geometry),
+        default=partial(_native, geometry=geometry),
     )
 
 
-def _forward(x, kernel, geometry):
-    return _by_platform(x, kernel, geometry), (x, kernel)
+def _forward(x, kernel, geometry, cpu):
+    return _by_platform(x, kernel, geometry, cpu), (x, kernel)
 
 
-def _backward(geometry, saved, dy):
+def _backward(geometry, cpu, saved, dy):
     # Differentiating through platform_dependent would save what either branch needs; here the
     # operands are enough.
-    cpu = _pointwise_vjp if geometry.groups == 1 else _depthwise_vjp
     return jax.lax.platform_dependent(
         *saved,
         dy,
-        cpu=partial(cpu, geometry=geometry),
+        cpu=partial(cpu.backward, geometry=geometry),
         default=partial(_native_vjp, geometry=geometry),
     )
 
@@ -140,6 +147,18 @@ def _pointwise_vjp(x, kernel, dy, geometry):
     return dx.astype(x.dtype), dk[None, None].astype(kernel.dtype)
 
 
+def _dense_vjp(x, kernel, dy, geometry):
+    """A matrix product for every kernel position, with dy transposed once for all."""
+    (dx,) = jax.vjp(lambda x: _native(x, kernel, geometry), x)[1](dy)
+    by_filter = _accumulator(dy).reshape(-1, dy.shape[3]).T
+
+    def contract(tap):
+        return jnp.matmul(by_filter, tap.reshape(-1, tap.shape[3]), precision=geometry.precision)
+
+    dk = _kernel_gradient(x, kernel.shape[:2], dy.shape[1:3], geometry, contract)
+    return dx, jnp.swapaxes(dk, 2, 3).astype(kernel.dtype)
+
+
 def _depthwise(x: jax.Array, kernel: jax.Array, geometry: _Geometry) -> jax.Array:
     size = jax.eval_shape(partial(_native, geometry=geometry), x, kernel).shape[1:3]
     (sh, sw), (dh, dw) = geometry.strides, geometry.dilation
@@ -187,28 +206,35 @@ def _depthwise_vjp(x, kernel, dy, geometry):
     kept, pads = _reach(x.shape, dy.shape[1:3], kernel.shape, geometry)
     wide, geometry = _accumulator(dy), geometry._replace(pads=pads)
     dx = _depthwise_dx(x.shape, _accumulator(kernel[kept]), wide, geometry)
-    dk = _depthwise_dk(x, kernel[kept].shape, wide, geometry)
-    dk = jnp.zeros(kernel.shape, dk.dtype).at[kept].set(dk)
+    dk = _kernel_gradient(
+        x,
+        kernel[kept].shape[:2],
+        dy.shape[1:3],
+        geometry,
+        lambda tap: jnp.sum(tap * wide, axis=(0, 1, 2)),
+    )
+    dk = jnp.zeros(kernel.shape, dk.dtype).at[kept].set(dk[:, :, None])
     return dx.astype(x.dtype), dk.astype(kernel.dtype)
 
 
-def _depthwise_dk(x, shape, dy, geometry):
-    """One reduction for every kernel position, in a loop.
+def _kernel_gradient(x, size, dy_size, geometry, contract):
+    """[k,k,*] of contract(tap) for the view of padded x that each kernel position multiplies.
 
-    Unrolled it is no faster, compiles several times slower, and XLA finds its k*k taps common to
-    the forward pass and keeps them all in memory from one to the other.
+    A loop: unrolled it is no faster, compiles several times slower, and XLA finds the k*k taps of
+    a depthwise convolution common to the forward pass and keeps them all in memory.
     """
     (sh, sw), (dh, dw) = geometry.strides, geometry.dilation
     padded, zero = _accumulator(_pad(x, geometry.pads)), np.int32(0)
-    height, width = (dy.shape[1] - 1) * sh + 1, (dy.shape[2] - 1) * sw + 1
+    height, width = (dy_size[0] - 1) * sh + 1, (dy_size[1] - 1) * sw + 1
     window = (x.shape[0], height, width, x.shape[3])
 
     def one(offset):
         tap = jax.lax.dynamic_slice(padded, (zero, offset[0], offset[1], zero), window)
-        return jnp.sum(tap[:, ::sh, ::sw] * dy, axis=(0, 1, 2))
+        return contract(tap[:, ::sh, ::sw])
 
-    offsets = np.indices(shape[:2], np.int32).reshape(2, -1).T * np.asarray((dh, dw), np.int32)
-    return jax.lax.map(one, offsets).reshape(shape)
+    offsets = np.indices(size, np.int32).reshape(2, -1).T * np.asarray((dh, dw), np.int32)
+    gradient = jax.lax.map(one, offsets)
+    return gradient.reshape(*size, *gradient.shape[1:])
 
 
 def _depthwise_dx(shape, kernel, dy, geometry):
@@ -234,3 +260,13 @@ def _depthwise_dx(shape, kernel, dy, geometry):
     (low_h, _), (low_w, _) = geometry.pads
     crop = ((-low_h, shape[1] + low_h - dx.shape[1]), (-low_w, shape[2] + low_w - dx.shape[2]))
     return _pad(dx, crop)
+
+
+class _CpuForm(NamedTuple):
+    forward: Callable[..., jax.Array] | None
+    backward: Callable[..., tuple[jax.Array, jax.Array]]
+
+
+_POINTWISE = _CpuForm(_pointwise, _pointwise_vjp)
+_DEPTHWISE = _CpuForm(_depthwise, _depthwise_vjp)
+_DENSE = _CpuForm(None, _dense_vjp)

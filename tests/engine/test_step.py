@@ -47,10 +47,12 @@ def test_per_device_normalisation_differs_where_valid_counts_do(make_run):
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_loss_falls_on_a_fixed_batch(make_run, optimizer):
-    run = make_run(optimizer=optimizer, learning_rate=0.1 if optimizer == "sgd" else 1e-2)
-    _, first = run.take(BATCHES[0])
-    _, last = run.take(*[BATCHES[0]] * 15)
-    assert last["loss_supervised"] < 0.97 * first["loss_supervised"]
+    # optax.adamw counts steps in int32 and raises float32 to that power.
+    with jax.numpy_dtype_promotion("standard"):
+        run = make_run(optimizer=optimizer, learning_rate=0.1 if optimizer == "sgd" else 1e-2)
+        _, first = run.take(BATCHES[0])
+        _, last = run.take(*[BATCHES[0]] * 15)
+    assert last["loss_supervised"] < 0.8 * first["loss_supervised"]
 
 
 def test_the_teacher_gets_no_gradient(make_run):

@@ -1,0 +1,1 @@
+def load_pretrained(variables, pretrained, backbone): return variables

@@ -1,0 +1,82 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ipixmatch_jax.engine.optimizer import make_optimizer
+from ipixmatch_jax.errors import ConfigError
+
+OPTIONS = {
+    "name": "sgd",
+    "learning_rate": 0.1,
+    "head_multiplier": 10.0,
+    "weight_decay": 0.01,
+    "decay_norm_and_bias": False,
+    "momentum": 0.9,
+    "power": 0.9,
+    "warmup_steps": 0,
+}
+PARAMS = {
+    "encoder": {"conv": {"kernel": jnp.array([[1.0, -2.0]])}, "norm": {"scale": jnp.array([3.0])}},
+    "head": {"conv": {"kernel": jnp.array([[0.5]]), "bias": jnp.array([4.0])}},
+}
+
+
+def run(options, total_steps, steps):
+    optimizer, _ = make_optimizer(options, total_steps)
+    params, state = PARAMS, optimizer.init(PARAMS)
+    for k in range(steps):
+        grads = jax.tree.map(lambda p, k=k: 0.1 * (k + 1) * jnp.ones_like(p), params)
+        updates, state = optimizer.update(grads, state, params)
+        params = jax.tree.map(lambda p, u: p + u, params, updates)
+    return params
+
+
+def sgd_by_hand(value, *, rate, decay, total_steps, steps):
+    """PyTorch's SGD with coupled decay, momentum without dampening and lr·(1−k/T)^0.9."""
+    value, momentum = np.float64(value), 0.0
+    for k in range(steps):
+        momentum = 0.9 * momentum + 0.1 * (k + 1) + decay * value
+        value = value - rate * (1 - k / total_steps) ** 0.9 * momentum
+    return value
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_sgd_groups_decay_and_schedule(everything):
+    params = run({**OPTIONS, "decay_norm_and_bias": everything}, 8, 5)
+    shared = {"total_steps": 8, "steps": 5}
+    encoder, head = params["encoder"], params["head"]
+    by_hand = sgd_by_hand([[1.0, -2.0]], rate=0.1, decay=0.01, **shared)
+    np.testing.assert_allclose(encoder["conv"]["kernel"], by_hand, rtol=1e-5)
+    by_hand = sgd_by_hand([[0.5]], rate=1.0, decay=0.01, **shared)
+    np.testing.assert_allclose(head["conv"]["kernel"], by_hand, rtol=1e-5)
+    small = 0.01 if everything else 0.0
+    by_hand = sgd_by_hand([3.0], rate=0.1, decay=small, **shared)
+    np.testing.assert_allclose(encoder["norm"]["scale"], by_hand, rtol=1e-5)
+    by_hand = sgd_by_hand([4.0], rate=1.0, decay=small, **shared)
+    np.testing.assert_allclose(head["conv"]["bias"], by_hand, rtol=1e-5)
+
+
+def test_adamw_by_hand():
+    # optax counts steps in int32 and raises float32 to that power.
+    with jax.numpy_dtype_promotion("standard"):
+        params = run({**OPTIONS, "name": "adamw"}, 8, 3)
+    value, m, v = np.float64(0.5), 0.0, 0.0
+    for k in range(3):
+        grad = 0.1 * (k + 1)
+        m, v = 0.9 * m + 0.1 * grad, 0.999 * v + 0.001 * grad**2
+        direction = m / (1 - 0.9 ** (k + 1)) / (np.sqrt(v / (1 - 0.999 ** (k + 1))) + 1e-8)
+        value -= 1.0 * (1 - k / 8) ** 0.9 * (direction + 0.01 * value)
+    np.testing.assert_allclose(params["head"]["conv"]["kernel"], [[value]], rtol=1e-5)
+
+
+def test_warmup_rises_and_then_decays_to_zero():
+    _, schedule = make_optimizer({**OPTIONS, "warmup_steps": 4}, 10)
+    assert [float(schedule(k)) for k in (0, 2, 4)] == pytest.approx([0.0, 0.05, 0.1])
+    assert float(schedule(7)) == pytest.approx(0.1 * 0.5**0.9)
+    assert float(schedule(10)) == 0.0
+
+
+def test_unknown_optimizer_suggests_the_nearest():
+    with pytest.raises(ConfigError, match="did you mean 'adamw'"):
+        make_optimizer({**OPTIONS, "name": "adam"}, 10)

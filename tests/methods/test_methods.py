@@ -1,0 +1,141 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.methods import METHODS, Network, make_method
+from ipixmatch_jax.views import Views
+
+B, H, W = 4, 12, 10
+
+
+class Painter(nn.Module):
+    """Two classes; the logits of a pixel are its own normalised red and green."""
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        seen = self.variable("batch_stats", "seen", lambda: jnp.zeros(()))
+        if train and not self.is_initializing():
+            seen.value = seen.value + images.mean()
+        return images[..., :2]
+
+
+def network(seen: float = 0.0) -> Network:
+    return Network(Painter(), {}, {"seen": jnp.asarray(seen)})
+
+
+def views(probability: float) -> Views:
+    return Views(
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+        jitter_probability=0.0,
+        gray_probability=0.0,
+        blur_probability=0.0,
+        cutmix_probability=probability,
+    )
+
+
+@pytest.fixture
+def batch():
+    rng = np.random.default_rng(0)
+
+    def records(low, high):
+        return {
+            "image": rng.integers(low, high, (B, H, W, 3), dtype=np.uint8),
+            "valid": rng.random((B, H, W)) < 0.5,
+            "key": rng.integers(0, 2**32, (B, 2), dtype=np.uint32),
+        }
+
+    # Unlabeled images are dark and their partners bright, so that a pixel tells where it is from.
+    return jax.tree.map(
+        jnp.asarray,
+        {"labeled": records(0, 256), "unlabeled": records(0, 100), "mix": records(150, 256)},
+    )
+
+
+def test_cutmix_moves_image_soft_map_and_valid_map_by_one_box(batch):
+    (term,) = make_method("fixmatch", {})(network(), network(), views(1.0), batch).terms
+    box = views(1.0).box(batch["unlabeled"]["key"], H, W)
+    assert 0 < box.mean() < 1
+    mixed = jnp.where(box[..., None], batch["mix"]["image"], batch["unlabeled"]["image"])
+    expected = np.asarray(mixed[..., :2], np.float32) / np.float32(255)
+    # Painter shows each network's input: the strong view of the student, the mixed map of the teacher.
+    np.testing.assert_allclose(term.student_logits, expected, rtol=1e-6)
+    np.testing.assert_allclose(term.teacher_logits, expected, rtol=1e-6)
+    valid = jnp.where(box, batch["mix"]["valid"], batch["unlabeled"]["valid"])
+    np.testing.assert_array_equal(term.valid, valid)
+
+
+def test_without_a_box_the_partner_is_not_seen(batch):
+    (term,) = make_method("fixmatch", {})(network(), network(), views(0.0), batch).terms
+    expected = np.asarray(batch["unlabeled"]["image"][..., :2], np.float32) / np.float32(255)
+    np.testing.assert_allclose(term.teacher_logits, expected, rtol=1e-6)
+    np.testing.assert_array_equal(term.valid, batch["unlabeled"]["valid"])
+
+
+@pytest.mark.parametrize(
+    ("options", "passes"),
+    [
+        ({}, ["labeled"]),
+        ({"running_statistics": "all"}, ["labeled", "strong"]),
+        ({"batch_norm": "joint", "running_statistics": "all"}, ["joint"]),
+    ],
+)
+def test_which_passes_feed_the_running_statistics(batch, options, passes):
+    output = make_method("fixmatch", options)(network(), network(7.0), views(0.0), batch)
+    labeled, strong = (
+        np.asarray(batch[name]["image"], np.float64) / 255 for name in ("labeled", "unlabeled")
+    )
+    means = {
+        "labeled": labeled.mean(),
+        "strong": strong.mean(),
+        "joint": np.concatenate([labeled, strong]).mean(),
+    }
+    expected = sum(means[name] for name in passes)
+    np.testing.assert_allclose(output.batch_stats["seen"], expected, rtol=1e-5)
+
+
+def test_the_labeler_is_a_choice(batch):
+    class Offset(Painter):
+        @nn.compact
+        def __call__(self, images, train=False):
+            bias = self.param("bias", nn.initializers.zeros, ())
+            return images[..., :2] + bias
+
+    student = Network(Offset(), {"bias": jnp.asarray(1.0)}, {})
+    teacher = Network(Offset(), {"bias": jnp.asarray(5.0)}, {})
+    by = {
+        labeler: make_method("fixmatch", {"labeler": labeler})(student, teacher, views(0.0), batch)
+        for labeler in ("student", "teacher")
+    }
+    difference = by["teacher"].terms[0].teacher_logits - by["student"].terms[0].teacher_logits
+    np.testing.assert_allclose(difference, 4.0, rtol=1e-5)
+
+
+def test_supervised_has_no_terms_and_reads_labeled_images_only(batch):
+    method = make_method("supervised", {"confidence": 0.9})
+    output = method(network(), network(), views(1.0), {"labeled": batch["labeled"]})
+    assert output.terms == () and not METHODS["supervised"].uses_unlabeled
+    np.testing.assert_allclose(
+        output.labeled_logits, np.asarray(batch["labeled"]["image"])[..., :2] / 255.0, rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"labeler": "nobody"}, "method.labeler is 'nobody'; expected one of teacher, student"),
+        ({"batch_norm": "shared"}, "expected one of separate, joint"),
+        ({"batch_norm": "joint"}, "running_statistics='all'"),
+    ],
+)
+def test_bad_choices_are_named(options, message):
+    with pytest.raises(ConfigError, match=message):
+        make_method("fixmatch", options)
+
+
+def test_unknown_method_suggests_the_nearest():
+    with pytest.raises(ConfigError, match="did you mean 'fixmatch'"):
+        make_method("fixmach", {})

@@ -1,0 +1,125 @@
+import json
+
+import pytest
+
+from ipixmatch_jax.config import default_config, flatten, load_config, validate, write_snapshot
+from ipixmatch_jax.errors import ConfigError
+
+
+def test_overrides_reach_the_config(config_file):
+    config = load_config(
+        f"{config_file}:supervised",
+        ["--config.data.threads", "2", "--config.data.crop_size=(8, 12)", "--config.model.width=6"],
+    )
+    assert config.method.name == "supervised"
+    assert (config.data.threads, config.model.width) == (2, 6)
+    assert tuple(config.data.crop_size) == (8, 12)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["--config.total_step=3"], "no config key 'total_step' .did you mean 'total_steps'"),
+        (["--config.data.rot=x"], "no config key 'data.rot' .did you mean 'data.root'"),
+        (["--config.data=x"], "'?data'?.* group of keys"),
+        (["--config.total_steps=many"], "total_steps=many"),
+        (["--conf.total_steps=3"], "conf.total_steps"),
+        (["stray"], "cannot read 'stray'"),
+        (["--config.method.name=fixmach"], "did you mean 'fixmatch'"),
+        (["--config.model.name=unnet"], "did you mean 'unet'"),
+        (["--config.model.output_stride=8"], "'unet' has no option 'output_stride'"),
+        (["--config.relation.distance=ki"], "did you mean 'class_map/kl'"),
+        (["--config.parallel=pmp"], "did you mean 'pmap'"),
+        (["--config.optimizer.name=adam"], "did you mean 'adamw'"),
+        (["--config.teacher.kind=emma"], "did you mean 'ema'"),
+        (["--config.data.name=foldr"], "did you mean 'folder'"),
+        (["--config.method.confidence=1.5"], "method.confidence is 1.5; expected a number in"),
+        (["--config.data.num_classes=300"], "8 bit"),
+        (["--config.data.crop_size=(8,)"], "data.crop_size is .*expected two numbers"),
+        (["--config.data.scale_range=(2., 1.)"], "0 < low <= high"),
+        (["--config.relation.temperature=0"], "temperature is 0.0; expected more than 0"),
+    ],
+)
+def test_wrong_input_is_named(config_file, overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(str(config_file), overrides)
+
+
+def test_every_problem_is_listed_at_once(config_file):
+    with pytest.raises(ConfigError) as error:
+        load_config(
+            str(config_file),
+            ["--config.batch_size=0", "--config.method.name=x", "--config.optimizer.name=y"],
+        )
+    text = str(error.value)
+    assert "3 problem(s)" in text
+    assert all(word in text for word in ("batch_size is 0", "unknown method 'x'", "optimizer 'y'"))
+
+
+def test_a_misspelt_key_in_the_file_is_named():
+    config = default_config()
+    config.relation.wieght = 3.0
+    with pytest.raises(ConfigError, match="'relation.wieght' .did you mean 'relation.weight'"):
+        validate(config)
+
+
+def test_missing_file_and_broken_file(tmp_path):
+    with pytest.raises(ConfigError, match="which is no file"):
+        load_config(str(tmp_path / "no.py"))
+    broken = tmp_path / "broken.py"
+    broken.write_text("def get_config():\n    return default_config()\n")
+    with pytest.raises(ConfigError, match="broken.py: NameError"):
+        load_config(str(broken))
+    broken.write_text("def get_config():\n    return 3\n")
+    with pytest.raises(ConfigError, match="no ConfigDict"):
+        load_config(str(broken))
+
+
+def test_a_file_may_register_a_data_set_with_a_section_of_its_own(tmp_path):
+    path = tmp_path / "own.py"
+    path.write_text(
+        """
+from ml_collections import ConfigDict
+from ipixmatch_jax.config import default_config
+from ipixmatch_jax.data import DATASETS
+
+
+def get_config():
+    if "mine_for_test" not in DATASETS:
+        DATASETS.register("mine_for_test")(lambda data, seed, problems: None)
+    config = default_config()
+    config.data.name = "mine_for_test"
+    config.data.mine_for_test = ConfigDict({"speed": 3})
+    config.model.name = "unet"
+    return config
+"""
+    )
+    assert load_config(str(path), ["--config.data.mine_for_test.speed=4"]).data.mine_for_test.speed == 4
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ["demo.py", "demo.py:fixmatch", "demo.py:supervised", "demo.py:all"]
+    + [f"camvid.py:{n}" for n in ("23", "46", "92", "184", "all")],
+)
+def test_every_shipped_config_is_valid(spec, pytestconfig):
+    load_config(str(pytestconfig.rootpath / "configs" / spec))
+
+
+@pytest.mark.parametrize("name", ["demo.py", "camvid.py"])
+def test_an_unknown_argument_is_named(name, pytestconfig):
+    with pytest.raises(ConfigError, match=f"{name}:nonsense: expected"):
+        load_config(str(pytestconfig.rootpath / "configs" / f"{name}:nonsense"))
+
+
+def test_snapshot_holds_every_key_and_refuses_another_config(config_file, tmp_path):
+    config = load_config(str(config_file))
+    write_snapshot(config, tmp_path)
+    saved = json.loads((tmp_path / "config.json").read_text())
+    assert set(dict(flatten(saved))) == set(dict(flatten(config)))
+    write_snapshot(load_config(str(config_file), ["--config.log_every=9"]), tmp_path)
+    other = load_config(str(config_file), ["--config.seed=1", "--config.relation.weight=0.7"])
+    with pytest.raises(ConfigError, match="another config") as error:
+        write_snapshot(other, tmp_path)
+    assert "seed: the run has 0, now 1" in str(error.value)
+    assert "relation.weight" in str(error.value)

@@ -1,0 +1,115 @@
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ipixmatch_jax.main import main
+
+
+def run(*arguments, **options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "ipixmatch_jax.main", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **options,
+    )
+
+
+def errors(capsys, *arguments):
+    """The message of a command that ends with exit code 2."""
+    assert main([str(argument) for argument in arguments]) == 2
+    text = capsys.readouterr().err
+    assert "Traceback" not in text
+    return text
+
+
+def test_train_eval_predict_and_sigterm_from_the_command_line(config_file, folder_data, tmp_path):
+    work = tmp_path / "run"
+    shared = ["--config", config_file, "--workdir", work]
+    process = run(*shared, "--config.total_steps=100000", "--config.checkpoint_every=50000",
+                  "--config.eval_every=50000")  # fmt: skip
+    while not (work / "metrics.jsonl").exists() or not (work / "metrics.jsonl").stat().st_size:
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    printed, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, printed
+    assert "SIGTERM: saved step" in printed and "Traceback" not in printed
+
+    shared += ["--config.total_steps=100000"]
+    process = run(*shared, "--mode", "eval", "--network", "teacher")
+    printed, _ = process.communicate(timeout=120)
+    assert process.returncode == 0 and "mIoU" in printed, printed
+
+    process = run(*shared, "--mode", "predict", "--input", folder_data / "val" / "images",
+                  "--output", tmp_path / "out")  # fmt: skip
+    printed, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, printed
+    mask = Image.open(tmp_path / "out" / "v0.png")
+    assert mask.mode == "P" and mask.size == (24, 20) and np.asarray(mask).max() < 2
+    assert Image.open(tmp_path / "out" / "v0_overlay.png").size == (24, 20)
+
+
+def test_misspelt_key(capsys, config_file, tmp_path):
+    text = errors(capsys, "--config", config_file, "--workdir", tmp_path / "w", "--config.sed=3")
+    assert text == "ConfigError: no config key 'sed' (did you mean 'seed'?)\n"
+    assert not (tmp_path / "w").exists()
+
+
+def test_missing_root(capsys, config_file, tmp_path):
+    text = errors(
+        capsys, "--config", config_file, "--workdir", tmp_path / "w", "--config.data.root=nowhere"
+    )
+    assert text.startswith("DataError:") and "nowhere" in text
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda root: (root / "train/masks/t0.png").unlink(), "t0"),
+        (lambda root: (root / "val.txt").write_text(""), "empty|no ids|no records"),
+        (lambda root: (root / "labeled.txt").write_text("v0\n"), "v0"),
+        (lambda root: (root / "labeled.txt").unlink(), "labeled.txt"),
+        (
+            lambda root: Image.fromarray(np.zeros((5, 5), np.uint8)).save(root / "val/masks/v1.png"),
+            "5x5",
+        ),
+        (
+            lambda root: Image.fromarray(np.full((20, 24), 9, np.uint8)).save(
+                root / "train/masks/t1.png"
+            ),
+            "mask value 9",
+        ),
+    ],
+)
+def test_inspect_names_the_damage(capsys, config_file, folder_data, damage, message):
+    assert main(["--config", str(config_file), "--mode", "inspect"]) == 0
+    capsys.readouterr()
+    damage(folder_data)
+    text = errors(capsys, "--config", config_file, "--mode", "inspect")
+    assert __import__("re").search(message, text), text
+
+
+def test_a_labeled_id_that_is_also_in_val(capsys, config_file, folder_data, tmp_path):
+    for kind in ("images", "masks"):
+        source = folder_data / "val" / kind / "v0.png"
+        (folder_data / "train" / kind / "v0.png").write_bytes(source.read_bytes())
+    (folder_data / "labeled.txt").write_text("t0\nv0\n")
+    text = errors(capsys, "--config", config_file, "--workdir", tmp_path / "w")
+    assert "labeled and in the val split: v0" in text
+
+
+def test_flags(capsys):
+    for arguments in (["--config", "x.py"], ["--workdir", "x"], ["--mode", "report"]):
+        with pytest.raises(SystemExit) as exit_:
+            main(arguments)
+        assert exit_.value.code == 2
+    with pytest.raises(SystemExit) as exit_:
+        main(["--help"])
+    assert exit_.value.code == 0 and "--config.KEY=VALUE" in capsys.readouterr().out
