@@ -59,7 +59,11 @@ def get_config(arg: str = "23") -> ConfigDict:
     config.model.decoder_channels = 128
     config.model.separable = True
 
-    config.method.confidence = 0.95
+    config.method.confidence = 0.9
+    config.method.ramp_start = 100
+    config.method.ramp_steps = 200
+    config.relation.weight = 0.05
+    config.relation.temperature = 4.0
     config.teacher.decay = 0.99
     config.optimizer.learning_rate = 2e-4
     config.optimizer.head_multiplier = 5.0

@@ -12,6 +12,21 @@ from ml_collections import ConfigDict
 from ipixmatch_jax.config import default_config
 from ipixmatch_jax.errors import ConfigError
 
+# Background, then the digits 0 to 9.
+PALETTE = (
+    (30, 30, 34),
+    (230, 25, 75),
+    (60, 180, 75),
+    (255, 225, 25),
+    (0, 130, 200),
+    (245, 130, 48),
+    (170, 90, 230),
+    (70, 240, 240),
+    (240, 50, 230),
+    (210, 245, 60),
+    (250, 190, 212),
+)
+
 
 def get_config(arg: str = "ipixmatch") -> ConfigDict:
     config = default_config()
@@ -25,6 +40,7 @@ def get_config(arg: str = "ipixmatch") -> ConfigDict:
     config.data.name = "digits"
     config.data.labeled = "60"
     config.data.num_classes = 11
+    config.data.palette = PALETTE
     config.data.crop_size = (64, 64)
     config.data.scale_range = (0.8, 1.25)
     config.data.flip = 0.0  # mirrored digits are other signs

@@ -120,7 +120,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> TrainState:
     elif config.pictures:
         network = networks(state)[config.best_network]
         folder = predict.draw_validation(config, workdir, model, network, dataset)
-        print(f"predictions of {config.best_network}: {folder}")
+        print(f"pictures (photo, truth, {config.best_network}'s prediction, errors): {folder}")
     return state
 
 

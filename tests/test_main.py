@@ -1,8 +1,10 @@
+import re
 import signal
 import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,6 +20,12 @@ def run(*arguments, **options):
         text=True,
         **options,
     )
+
+
+@pytest.fixture
+def one_device(monkeypatch):
+    devices = jax.devices()[:1]
+    monkeypatch.setattr("ipixmatch_jax.engine.parallel.jax.devices", lambda *_: devices)
 
 
 def errors(capsys, *arguments):
@@ -61,7 +69,7 @@ def test_misspelt_key(capsys, config_file, tmp_path):
     assert not (tmp_path / "w").exists()
 
 
-def test_missing_root(capsys, config_file, tmp_path):
+def test_missing_root(one_device, capsys, config_file, tmp_path):
     text = errors(
         capsys, "--config", config_file, "--workdir", tmp_path / "w", "--config.data.root=nowhere"
     )
@@ -73,7 +81,7 @@ def test_missing_root(capsys, config_file, tmp_path):
     ("damage", "message"),
     [
         (lambda root: (root / "train/masks/t0.png").unlink(), "t0"),
-        (lambda root: (root / "val.txt").write_text(""), "empty|no ids|no records"),
+        (lambda root: (root / "val.txt").write_text(""), "holds no id"),
         (lambda root: (root / "labeled.txt").write_text("v0\n"), "v0"),
         (lambda root: (root / "labeled.txt").unlink(), "labeled.txt"),
         (
@@ -93,10 +101,10 @@ def test_inspect_names_the_damage(capsys, config_file, folder_data, damage, mess
     capsys.readouterr()
     damage(folder_data)
     text = errors(capsys, "--config", config_file, "--mode", "inspect")
-    assert __import__("re").search(message, text), text
+    assert re.search(message, text), text
 
 
-def test_a_labeled_id_that_is_also_in_val(capsys, config_file, folder_data, tmp_path):
+def test_a_labeled_id_that_is_also_in_val(one_device, capsys, config_file, folder_data, tmp_path):
     for kind in ("images", "masks"):
         source = folder_data / "val" / kind / "v0.png"
         (folder_data / "train" / kind / "v0.png").write_bytes(source.read_bytes())
