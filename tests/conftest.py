@@ -33,7 +33,7 @@ def key():
 
 @pytest.fixture
 def folder_data(tmp_path):
-    """A data set on disk: bright squares on dark ground, 6 labeled, 6 unlabeled, 5 for validation."""
+    """Bright squares on dark ground, on disk: 6 labeled, 6 unlabeled, 5 for validation."""
     rng = np.random.default_rng(0)
     root = tmp_path / "data"
     ids = {"train": [f"t{i}" for i in range(12)], "val": [f"v{i}" for i in range(5)]}

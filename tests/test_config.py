@@ -94,7 +94,10 @@ def get_config():
     return config
 """
     )
-    assert load_config(str(path), ["--config.data.mine_for_test.speed=4"]).data.mine_for_test.speed == 4
+    assert (
+        load_config(str(path), ["--config.data.mine_for_test.speed=4"]).data.mine_for_test.speed
+        == 4
+    )
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,9 @@ def test_missing_root(one_device, capsys, config_file, tmp_path):
         (lambda root: (root / "labeled.txt").write_text("v0\n"), "v0"),
         (lambda root: (root / "labeled.txt").unlink(), "labeled.txt"),
         (
-            lambda root: Image.fromarray(np.zeros((5, 5), np.uint8)).save(root / "val/masks/v1.png"),
+            lambda root: Image.fromarray(np.zeros((5, 5), np.uint8)).save(
+                root / "val/masks/v1.png"
+            ),
             "5x5",
         ),
         (

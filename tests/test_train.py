@@ -5,11 +5,12 @@ import chex
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from ipixmatch_jax.config import load_config
 from ipixmatch_jax.engine.checkpoints import Checkpoints
 from ipixmatch_jax.errors import CheckpointError, ConfigError, DataError, UserError
-from ipixmatch_jax.evaluate import evaluate
+from ipixmatch_jax.evaluate import Evaluator, evaluate
 from ipixmatch_jax.train import train
 
 # Eight devices share two records badly; these tests are about the loop.
@@ -84,7 +85,7 @@ def test_a_run_writes_what_it_promises(config_file, tmp_path, capsys):
 
 def test_the_latest_and_the_best_checkpoint_are_kept(config_file, tmp_path, monkeypatch):
     scores = {3: 0.9, 6: 0.2}
-    real = __import__("ipixmatch_jax.evaluate", fromlist=["Evaluator"]).Evaluator.__call__
+    real = Evaluator.__call__
     calls = []
 
     def scripted(self, networks):
@@ -123,8 +124,6 @@ def test_masks_of_unlabeled_images_are_never_opened(config_file, folder_data, tm
 
 
 def test_a_bad_mask_met_while_training_is_named(config_file, folder_data, tmp_path):
-    from PIL import Image
-
     path = folder_data / "train" / "masks" / "t3.png"
     Image.fromarray(np.full((20, 24), 7, np.uint8)).save(path)
     with pytest.raises(DataError, match=re.escape(str(path)) + ".*value 7"):

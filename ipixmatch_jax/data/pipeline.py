@@ -118,7 +118,7 @@ def train_batches(
         if not len(dataset.unlabeled):
             raise DataError(
                 f"unlabeled_batch_size={unlabeled_batch_size}, but the data set has no unlabeled "
-                "images; set data.unlabeled, or unlabeled_batch_size=0 for supervised training"
+                "images; set data.unlabeled, or method.name=supervised"
             )
         wanted |= {"unlabeled": (dataset.unlabeled, share), "mix": (dataset.unlabeled, share)}
     streams = [

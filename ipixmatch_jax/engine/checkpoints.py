@@ -10,7 +10,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 from ipixmatch_jax.engine.state import TrainState, networks
 from ipixmatch_jax.errors import CheckpointError
 
-# Items of a checkpoint. Student and teacher stand alone, so that evaluation reads only what it runs.
+# Items of a checkpoint. Student and teacher stand alone: evaluation reads only what it runs.
 NETWORKS = ("student", "teacher")
 _ITEMS = (*NETWORKS, "training")
 
@@ -121,8 +121,8 @@ class Checkpoints:
         except (ValueError, KeyError, TypeError, FileNotFoundError, OSError) as error:
             raise CheckpointError(
                 f"checkpoint {self.directory / str(step)} does not fit this config or is damaged: "
-                f"{_first_line(error)}; use the config that it was trained with (config.json beside "
-                "it), or another workdir"
+                f"{_first_line(error)}; use the config that it was trained with (config.json "
+                "beside it), or another workdir"
             ) from error
         return {name: restored[name] for name in abstract}
 

@@ -52,7 +52,7 @@ class ConfusionMatrix(clu.metrics.Metric):
 
 
 def class_iou(counts: np.ndarray) -> np.ndarray:
-    """Intersection over union from a confusion matrix [C, C], float64 [C]; NaN for absent classes."""
+    """Intersection over union from a confusion matrix [C, C]: float64 [C], NaN for absent ones."""
     counts = counts.astype(np.float64)
     intersection = np.diag(counts)
     union = counts.sum(0) + counts.sum(1) - intersection

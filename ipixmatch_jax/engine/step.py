@@ -45,9 +45,9 @@ def make_train_step(
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """The pure step `(state, batch) -> (state, metrics)` of one device, under an axis `data`.
 
-    The batch holds this device's records. Gradients, counts and statistics are summed over the axis,
-    so that every device returns the same state. A step whose loss or gradient is not finite changes
-    nothing but the counters.
+    The batch holds this device's records. Gradients, counts and statistics are summed over the
+    axis, so that every device returns the same state. A step whose loss or gradient is not finite
+    changes nothing but the counters.
     """
     decay_at = TEACHERS[teacher_kind]
 

@@ -16,17 +16,17 @@ from ipixmatch_jax.views import Views, paste
 class FixMatch:
     """One strong view of every unlabeled image (Sohn et al., arXiv 2001.07685, per pixel).
 
-    The labeler predicts the weak views of the unlabeled image and of its CutMix partner, with running
-    batch statistics. The student sees the strong view of the one with a box of the other; the
-    labeler's soft map and the valid map get the same box.
+    The labeler predicts the weak views of the unlabeled image and of its CutMix partner, with
+    running batch statistics. The student sees the strong view of the one with a box of the other;
+    the labeler's soft map and the valid map get the same box.
 
     Attributes:
         labeler: who makes the pseudo-labels, `teacher` (the EMA) or `student` (itself).
         batch_norm: `separate` gives labeled and strong images a batch-norm pass each; `joint` puts
             both through one pass. Strong views shift the statistics that labeled images are
             normalised by: on small data a joint pass cost 3 to 20 points of mIoU.
-        running_statistics: which passes feed the running statistics that evaluation uses: `labeled`,
-            or `all` (labeled first, then strong). A joint pass can only feed `all`.
+        running_statistics: which passes feed the running statistics that evaluation uses:
+            `labeled`, or `all` (labeled first, then strong). A joint pass can only feed `all`.
     """
 
     labeler: str = "teacher"

@@ -2,11 +2,13 @@
 
 from ipixmatch_jax.models import deeplabv3plus, efficientnet_lite, unet  # registers each
 from ipixmatch_jax.models.catalog import ENCODERS, MODELS, create_model, model_options
+from ipixmatch_jax.models.initial import init_variables
 
 __all__ = [
     "ENCODERS",
     "MODELS",
     "create_model",
+    "init_variables",
     "model_options",
     "deeplabv3plus",
     "efficientnet_lite",

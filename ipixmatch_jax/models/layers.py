@@ -12,15 +12,13 @@ from jax.typing import DTypeLike
 
 from ipixmatch_jax.models.lowering import conv_general_dilated
 
-# He initialisation by fan-out; a depthwise kernel's fan-out per filter is its own k*k window,
-# which linen's layout (k,k,1,C) shows as fan-in.
-dense_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-depthwise_init = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+# He initialisation; the fan-in of a depthwise kernel (k,k,1,C) is its own k*k window.
+kernel_init = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
 @lru_cache(maxsize=256)
 def _bilinear_matrix(size_in: int, size_out: int) -> np.ndarray:
-    """Weights [size_out,size_in] float32 of linear interpolation with aligned corners."""
+    """Weights [size_out,size_in] float64 of linear interpolation with aligned corners."""
     matrix = np.zeros((size_out, size_in))
     at = np.linspace(0.0, size_in - 1, size_out) if size_out > 1 else np.zeros(1)
     low = np.minimum(np.floor(at).astype(int), max(size_in - 2, 0))
@@ -117,7 +115,7 @@ class ConvNorm(nn.Module):
             kernel_dilation=self.dilation,
             feature_group_count=self.features if self.depthwise else 1,
             use_bias=False,
-            kernel_init=depthwise_init if self.depthwise else dense_init,
+            kernel_init=kernel_init,
             dtype=self.numerics.dtype,
             conv_general_dilated=conv_general_dilated,
             name="conv",
@@ -131,6 +129,7 @@ def classifier(num_classes: int, numerics: Numerics, name: str) -> nn.Conv:
     return nn.Conv(
         num_classes,
         (1, 1),
+        kernel_init=kernel_init,
         dtype=numerics.dtype,
         conv_general_dilated=conv_general_dilated,
         name=name,

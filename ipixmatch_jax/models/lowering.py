@@ -57,7 +57,7 @@ def conv_general_dilated(
         return _by_platform(lhs, rhs, geometry, _DEPTHWISE)
     if feature_group_count > 1:
         return _native(lhs, rhs, geometry)
-    if rhs.shape[:2] == (1, 1) and not any(sum(pads, ())):
+    if rhs.shape[:2] == geometry.strides == (1, 1) and not any(sum(pads, ())):
         return _by_platform(lhs, rhs, geometry, _POINTWISE)
     if rhs.shape[2] < _WIDE_ENOUGH:
         return _native(lhs, rhs, geometry)
@@ -119,36 +119,19 @@ def _accumulator(x: jax.Array) -> jax.Array:
 
 
 def _pointwise(x: jax.Array, kernel: jax.Array, geometry: _Geometry) -> jax.Array:
-    x = x[:, :: geometry.strides[0], :: geometry.strides[1]]
-    y = jnp.einsum(
-        "bhwc,cd->bhwd",
-        _accumulator(x),
-        _accumulator(kernel[0, 0]),
-        precision=geometry.precision,
-    )
-    return y.astype(x.dtype)
+    operands = _accumulator(x), _accumulator(kernel[0, 0])
+    return jnp.einsum("bhwc,cd->bhwd", *operands, precision=geometry.precision).astype(x.dtype)
 
 
 def _pointwise_vjp(x, kernel, dy, geometry):
     """Written out for the kernel: XLA transposes the first factor, so that is the narrow one."""
-    rows, columns = geometry.strides
-    taken, weights, wide = (
-        _accumulator(x[:, ::rows, ::columns]),
-        _accumulator(kernel[0, 0]),
-        _accumulator(dy),
-    )
+    wide, wide_dy = _accumulator(x), _accumulator(dy)
     einsum = partial(jnp.einsum, precision=geometry.precision)
     if kernel.shape[2] < kernel.shape[3]:
-        dk = einsum("bhwc,bhwd->cd", taken, wide)
+        dk = einsum("bhwc,bhwd->cd", wide, wide_dy)
     else:
-        dk = einsum("bhwd,bhwc->dc", wide, taken).T
-    dx = einsum("bhwd,cd->bhwc", wide, weights)
-    if geometry.strides != (1, 1):
-        pad = (
-            (0, n - (m - 1) * s - 1, s - 1)
-            for n, m, s in zip(x.shape[1:3], dy.shape[1:3], geometry.strides)
-        )
-        dx = jax.lax.pad(dx, jnp.zeros((), dx.dtype), ((0, 0, 0), *pad, (0, 0, 0)))
+        dk = einsum("bhwd,bhwc->dc", wide_dy, wide).T
+    dx = einsum("bhwd,cd->bhwc", wide_dy, _accumulator(kernel[0, 0]))
     return dx.astype(x.dtype), dk[None, None].astype(kernel.dtype)
 
 
@@ -183,18 +166,11 @@ def _reach(shape, size, kernel_shape, geometry):
     At a large dilation on a small map most of an atrous kernel lies in the padding.
     """
     kept, pads = [], []
-    sides = zip(
-        shape[1:3],
-        size,
-        kernel_shape,
-        geometry.strides,
-        geometry.dilation,
-        geometry.pads,
-        strict=False,
-    )
-    for n, m, k, stride, dilation, (low, high) in sides:
+    for side, (low, high) in enumerate(geometry.pads):
+        k, dilation = kernel_shape[side], geometry.dilation[side]
+        span = (size[side] - 1) * geometry.strides[side]
         starts = [i * dilation - low for i in range(k)]
-        inside = [i for i, at in enumerate(starts) if at < n and at + (m - 1) * stride >= 0]
+        inside = [i for i, at in enumerate(starts) if -span <= at < shape[1 + side]]
         first, last = (inside[0], inside[-1]) if inside else (0, 0)
         kept.append(slice(first, last + 1))
         pads.append((low - first * dilation, high - (k - 1 - last) * dilation))

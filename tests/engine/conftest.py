@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-
 from miniature import CLASSES, SIZE
 
 from ipixmatch_jax.engine.objective import Objective

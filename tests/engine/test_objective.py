@@ -23,7 +23,7 @@ def evaluate(objective, output, mask, step=0):
         return objective(output, {"mask": mask}, jnp.asarray(step))
 
     stacked = jax.tree.map(lambda leaf: leaf[None], (output, mask))
-    loss, metrics = jax.vmap(on_device, axis_name="data")(*stacked)
+    loss, metrics = jax.jit(jax.vmap(on_device, axis_name="data"))(*stacked)
     return float(loss[0]), jax.tree.map(lambda leaf: np.asarray(leaf[0], np.float64), metrics)
 
 
@@ -100,6 +100,16 @@ def test_ramp(start, steps, expected):
     objective = Objective(unlabeled_weight=2.0, ramp_start=start, ramp_steps=steps)
     for step, weight in expected.items():
         assert float(objective.ramp(jnp.asarray(step))) == pytest.approx(weight)
+
+
+@pytest.mark.parametrize(("confidence", "share"), [(0.0, 1.0), (1.1, 0.0)])
+def test_telemetry_says_how_many_pseudo_labels_count(output, mask, confidence, share):
+    _, metrics = evaluate(Objective(confidence=confidence), output, mask)
+    total, count = metrics["confident_share"]
+    assert total / count == share
+    assert count == sum(np.asarray(term.valid).sum() for term in output.terms)
+    accepted, predicted = metrics["class_acceptance"]
+    assert accepted.sum() == total and predicted.sum() == count
 
 
 def test_no_valid_pixel_anywhere_gives_zero_not_nan(output, mask):

@@ -61,7 +61,7 @@ def test_cutmix_moves_image_soft_map_and_valid_map_by_one_box(batch):
     assert 0 < box.mean() < 1
     mixed = jnp.where(box[..., None], batch["mix"]["image"], batch["unlabeled"]["image"])
     expected = np.asarray(mixed[..., :2], np.float32) / np.float32(255)
-    # Painter shows each network's input: the strong view of the student, the mixed map of the teacher.
+    # Painter shows what it sees: the student the mixed strong view, the teacher's map is mixed.
     np.testing.assert_allclose(term.student_logits, expected, rtol=1e-6)
     np.testing.assert_allclose(term.teacher_logits, expected, rtol=1e-6)
     valid = jnp.where(box, batch["mix"]["valid"], batch["unlabeled"]["valid"])

@@ -1,0 +1,152 @@
+"""The registry, option checks, and what every model promises."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.models import ENCODERS, MODELS, create_model, init_variables, model_options
+
+SMALL = {
+    "deeplabv3plus": dict(decoder_channels=8, low_level_channels=4, separable=True),
+    "unet": dict(width=4, depth=2),
+}
+
+
+def abstract(model, size=(64, 64)):
+    images = jax.ShapeDtypeStruct((2, *size, 3), jnp.float32)
+    return jax.eval_shape(lambda k, x: model.init(k, x, train=False), jax.random.key(0), images)
+
+
+def test_registries_hold_the_models_and_encoders():
+    assert MODELS.names() == ["deeplabv3plus", "unet"]
+    assert ENCODERS.names() == ["efficientnet_lite0"]
+    assert model_options("unet")["width"] == 24
+    assert set(SMALL) == set(MODELS.names())
+
+
+@pytest.mark.parametrize(
+    "name, options, words",
+    [
+        ("unett", {}, ["'unett'", "did you mean 'unet'", "deeplabv3plus"]),
+        ("unet", {"widht": 3}, ["'unet'", "'widht'", "did you mean 'width'", "depth"]),
+        ("deeplabv3plus", {"stride": 16}, ["'stride'", "output_stride"]),
+        ("unet", {"width": 0}, ["width is 0", "at least 1"]),
+        ("unet", {"depth": True}, ["depth is True"]),
+        ("unet", {"dtype": "float31"}, ["'float31'", "bfloat16"]),
+        ("unet", {"dtype": "int32"}, ["'int32'", "bfloat16"]),
+        ("deeplabv3plus", {"output_stride": 32}, ["output_stride is 32", "16, 8"]),
+        ("deeplabv3plus", {"backbone": "resnet"}, ["backbone 'resnet'", "efficientnet_lite0"]),
+        ("deeplabv3plus", {"atrous_rates": 6}, ["atrous_rates is 6", "[6, 12, 18]"]),
+        ("deeplabv3plus", {"atrous_rates": [6, 0]}, ["atrous_rates[1] is 0"]),
+        ("deeplabv3plus", {"decoder_channels": 2.5}, ["decoder_channels is 2.5"]),
+    ],
+)
+def test_bad_options_are_named_with_what_would_do(name, options, words):
+    with pytest.raises(ConfigError) as error:
+        create_model(name, num_classes=3, **options)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_num_classes_is_checked():
+    with pytest.raises(ConfigError, match="num_classes is 0"):
+        create_model("unet", num_classes=0)
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_variables_are_float32_under_encoder_and_head(name):
+    for dtype in ("float32", "bfloat16"):
+        variables = abstract(create_model(name, num_classes=3, dtype=dtype, **SMALL[name]))
+        assert set(variables) == {"params", "batch_stats"}
+        for tree in variables.values():
+            assert set(tree) == {"encoder", "head"}
+        assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+@pytest.mark.parametrize("size", [(97, 65), (32, 48), (5, 3)], ids=str)
+def test_any_size_gives_logits_of_that_size(name, size):
+    model = create_model(name, num_classes=3, **SMALL[name])
+    variables = abstract(model)
+    images = jax.ShapeDtypeStruct((2, *size, 3), jnp.float32)
+    for train in (False, True):
+        logits = jax.eval_shape(
+            lambda v, x, train=train: model.apply(v, x, train=train, mutable=["batch_stats"])[0],
+            variables,
+            images,
+        )
+        assert logits.shape == (2, *size, 3)
+        assert logits.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_bfloat16_trains_at_odd_sizes_and_decode_follows_encode(name):
+    model = create_model(name, num_classes=3, dtype="bfloat16", **SMALL[name])
+    images = jnp.asarray(np.random.default_rng(0).normal(size=(2, 97, 65, 3)), jnp.float32)
+    variables = init_variables(model, jax.random.key(1), images)
+
+    @jax.jit
+    def run(variables, images):
+        logits, new = model.apply(variables, images, train=True, mutable=["batch_stats"])
+        features = model.apply(variables, images, False, method="encode")
+        decoded = model.apply(variables, features, (97, 65), False, method="decode")
+        return logits, new, features, decoded, model.apply(variables, images, train=False)
+
+    logits, new, features, decoded, whole = run(variables, images)
+    assert logits.dtype == decoded.dtype == jnp.float32
+    assert {feature.dtype for feature in features} == {jnp.dtype(jnp.bfloat16)}
+    assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves((logits, new, whole)))
+    np.testing.assert_array_equal(decoded, whole)
+    moved = jax.tree.map(
+        lambda a, b: bool((a != b).any()), new["batch_stats"], {**variables["batch_stats"]}
+    )
+    assert all(jax.tree.leaves(moved))
+    exact = create_model(name, num_classes=3, **SMALL[name])
+    wide = jax.jit(lambda v, x: exact.apply(v, x, train=False))(variables, images)
+    assert float(jnp.abs(whole - wide).max()) < 0.1 * float(jnp.abs(wide).max())
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_remat_keeps_the_tree(name):
+    plain, remat = (
+        abstract(create_model(name, num_classes=3, remat=remat, **SMALL[name]))
+        for remat in (False, True)
+    )
+    assert plain == remat
+
+
+def test_models_name_the_normalisation_they_expect():
+    unet = create_model("unet", num_classes=2)
+    assert unet.input_mean == (0.5,) * 3 and unet.input_std == (0.25,) * 3
+    deeplab = create_model("deeplabv3plus", num_classes=2)
+    # On the scale 0..255: 127 and 128.
+    np.testing.assert_allclose(deeplab.input_mean, 127 / 255)
+    np.testing.assert_allclose(deeplab.input_std, 128 / 255)
+
+
+def test_init_variables_are_distributed_as_init():
+    model = create_model("unet", num_classes=3, width=16, depth=1)
+    images = jnp.zeros((1, 16, 16, 3))
+    drawn = init_variables(model, jax.random.key(3), images)
+    again = init_variables(model, jax.random.key(3), images)
+    other = init_variables(model, jax.random.key(4), images)
+    made = jax.jit(lambda k: model.init(k, images, train=False))(
+        jax.random.key(0, impl="unsafe_rbg")
+    )
+    jax.tree.map(np.testing.assert_array_equal, drawn, again)
+    for (path, a), b, c in zip(
+        jax.tree_util.tree_leaves_with_path(drawn),
+        jax.tree.leaves(made),
+        jax.tree.leaves(other),
+        strict=True,
+    ):
+        assert a.shape == b.shape and a.dtype == b.dtype
+        if path[-1].key != "kernel":
+            np.testing.assert_array_equal(a, b)
+            continue
+        assert (a != c).any()
+        # Sampling error of a standard deviation: 1/√(2n); five of them.
+        assert abs(a.std() / np.asarray(b).std() - 1) < 10 / np.sqrt(2 * a.size)
+        assert abs(a.std() / np.sqrt(2 / np.prod(a.shape[:3])) - 1) < 5 / np.sqrt(2 * a.size)

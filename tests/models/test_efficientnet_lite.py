@@ -1,0 +1,158 @@
+"""The encoder against PyTorch, and output strides against one another."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ipixmatch_jax.models.efficientnet_lite import (
+    LITE0_STAGES,
+    EfficientNetLite,
+    InvertedResidual,
+    Stage,
+)
+from ipixmatch_jax.models.initial import init_variables
+from ipixmatch_jax.models.layers import Numerics
+from ipixmatch_jax.models.torch_bridge import from_torch
+
+NUMERICS = Numerics(jnp.float64, momentum=0.99, epsilon=1e-3)
+
+
+class Boxed:
+    """Variables of an encoder as those of a model: under the key `encoder`."""
+
+    @staticmethod
+    def put(variables):
+        return {kind: {"encoder": tree} for kind, tree in variables.items()}
+
+    @staticmethod
+    def take(variables, dtype):
+        return jax.tree.map(
+            lambda a: a.astype(dtype), {kind: tree["encoder"] for kind, tree in variables.items()}
+        )
+
+
+def both(stages, seed):
+    """The PyTorch encoder of these stages and ours with its weights, both in float64."""
+    pytest.importorskip("torch")
+    from torch_efficientnet_lite import randomised
+
+    network = randomised(stages, seed)
+    encoder = EfficientNetLite(stages, output_stride=32, numerics=NUMERICS)
+    variables = jax.eval_shape(lambda k: encoder.init(k, jnp.zeros((1, 32, 32, 3)), False), 0)
+    state = {name: value.numpy() for name, value in network.state_dict().items()}
+    return network, encoder, Boxed.take(from_torch(state, Boxed.put(variables)), np.float64)
+
+
+def images(size, batch=1):
+    return np.random.default_rng(0).normal(size=(batch, *size, 3))
+
+
+@pytest.mark.parametrize("size", [(224, 224), (97, 66)], ids=str)
+def test_every_block_equals_pytorch(size):
+    torch = pytest.importorskip("torch")
+    with jax.enable_x64(True):
+        network, encoder, variables = both(LITE0_STAGES, seed=1)
+        x = images(size)
+        with torch.no_grad():
+            expected = network.eval()(torch.tensor(x).permute(0, 3, 1, 2))
+        (low, high), state = jax.jit(
+            lambda v, x: encoder.apply(
+                v,
+                x,
+                False,
+                mutable="intermediates",
+                capture_intermediates=lambda module, _: isinstance(module, InvertedResidual),
+            )
+        )(variables, jnp.asarray(x))
+        blocks = state["intermediates"]
+        assert len(blocks) == len(expected) == 16
+        for name, there in zip(sorted(blocks), expected, strict=True):
+            there = there.permute(0, 2, 3, 1).numpy()
+            here = blocks[name]["__call__"][0]
+            np.testing.assert_allclose(here, there, rtol=0, atol=1e-10 * np.abs(there).max())
+        np.testing.assert_array_equal(low, blocks["block_02"]["__call__"][0])
+        np.testing.assert_array_equal(high, blocks["block_15"]["__call__"][0])
+
+
+def test_training_equals_pytorch_in_features_gradients_and_statistics():
+    torch = pytest.importorskip("torch")
+    stages = (Stage(1, 3, 1, 1, 16), Stage(1, 3, 2, 6, 24), Stage(2, 5, 2, 2, 24))
+    with jax.enable_x64(True):
+        network, encoder, variables = both(stages, seed=2)
+        x = images((33, 40), batch=3)
+        there = network.train()(torch.tensor(x).permute(0, 3, 1, 2))[-1]
+        there.square().sum().backward()
+
+        def loss(params, x):
+            full = {**variables, "params": params}
+            (_, high), new = encoder.apply(full, x, True, mutable=["batch_stats"])
+            return jnp.sum(high**2), (high, new["batch_stats"])
+
+        gradient = jax.jit(jax.grad(loss, has_aux=True))
+        grads, (high, stats) = gradient(variables["params"], jnp.asarray(x))
+    np.testing.assert_allclose(high, there.detach().permute(0, 2, 3, 1).numpy(), atol=1e-11)
+    state = {name: p.grad.numpy() for name, p in network.named_parameters()}
+    for name, value in network.state_dict().items():
+        if name.endswith("running_mean"):
+            state[name] = value.numpy()
+        elif name.endswith("running_var"):
+            # Ours keeps the biased variance; only its update differs, by n / (n - 1).
+            state[name] = value.numpy()
+    expected = Boxed.take(
+        from_torch(state, Boxed.put({"params": grads, "batch_stats": stats})), float
+    )
+    for found, wanted in zip(
+        jax.tree.leaves(grads), jax.tree.leaves(expected["params"]), strict=True
+    ):
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-10 * np.abs(wanted).max())
+    means = lambda tree: [  # noqa: E731
+        leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree) if path[-1].key == "mean"
+    ]
+    for found, wanted in zip(means(stats), means(expected["batch_stats"]), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-12)
+
+
+SMALL = (
+    Stage(1, 3, 1, 1, 8),
+    Stage(1, 3, 2, 2, 8),
+    Stage(1, 5, 2, 2, 8),
+    Stage(2, 3, 2, 2, 8),
+    Stage(1, 5, 1, 2, 8),
+    Stage(2, 5, 2, 2, 8),
+    Stage(1, 3, 1, 2, 8),
+)
+
+
+def test_dilation_gives_the_same_features_on_a_finer_grid():
+    # At sides 32k + 1 a stride-2 layer samples every other row from the first, up to the last.
+    x = jnp.asarray(images((97, 65), batch=2), jnp.float32)
+    variables = init_variables(EfficientNetLite(SMALL), jax.random.key(0), x)
+    highs = {}
+    for stride in (8, 16, 32):
+        encoder = EfficientNetLite(SMALL, output_stride=stride)
+        low, highs[stride] = jax.jit(lambda v, x, e=encoder: e.apply(v, x, False))(variables, x)
+        assert low.shape == (2, 25, 17, 8)
+        assert highs[stride].shape == (2, 96 // stride + 1, 64 // stride + 1, 8)
+    np.testing.assert_allclose(highs[8][:, ::2, ::2], highs[16], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(highs[16][:, ::2, ::2], highs[32], rtol=1e-4, atol=1e-4)
+    # Other rows are features of their own, not copies.
+    assert float(jnp.abs(highs[8][:, 1::2] - highs[8][:, :-1:2]).max()) > 0.1
+
+
+def test_remat_changes_neither_params_nor_gradients():
+    x = jnp.asarray(images((32, 32), batch=2), jnp.float32)
+    encoders = [EfficientNetLite(SMALL, remat=remat) for remat in (False, True)]
+    trees = [init_variables(encoder, jax.random.key(0), x) for encoder in encoders]
+    jax.tree.map(np.testing.assert_array_equal, *trees)
+
+    def loss(params, encoder):
+        variables = {**trees[0], "params": params}
+        (_, high), new = encoder.apply(variables, x, True, mutable=["batch_stats"])
+        return jnp.sum(high**2), new
+
+    found = [
+        jax.jit(jax.grad(lambda p, e=encoder: loss(p, e), has_aux=True))(trees[0]["params"])
+        for encoder in encoders
+    ]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), *found)
