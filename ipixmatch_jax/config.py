@@ -292,6 +292,18 @@ def _bad_parts(config: ConfigDict) -> Iterator[str]:
             yield f"{name}: {error}"
 
 
+def make_workdir(workdir: pathlib.Path) -> None:
+    """Makes the folder of a run; ConfigError where nothing can be written."""
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        (workdir / ".writable").touch()
+        (workdir / ".writable").unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"--workdir {workdir} cannot be written ({error.strerror}); choose another folder"
+        ) from error
+
+
 def write_snapshot(config: ConfigDict, workdir: pathlib.Path) -> None:
     """Writes the resolved config to `config.json`, or checks it against the one that is there.
 

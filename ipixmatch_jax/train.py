@@ -11,7 +11,7 @@ from clu import parameter_overview
 from ml_collections import ConfigDict
 
 from ipixmatch_jax import evaluate, predict
-from ipixmatch_jax.config import write_snapshot
+from ipixmatch_jax.config import make_workdir, write_snapshot
 from ipixmatch_jax.data import load_dataset, summarize, train_batches
 from ipixmatch_jax.engine import build
 from ipixmatch_jax.engine.checkpoints import Checkpoints, abstract_like
@@ -57,7 +57,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> TrainState:
         parallel.check_batch_size("unlabeled_batch_size", config.unlabeled_batch_size)
     dataset = load_dataset(config.data, config.seed)
     evaluator = evaluate.Evaluator(config, dataset, model, parallel)
-    workdir.mkdir(parents=True, exist_ok=True)
+    make_workdir(workdir)
     write_snapshot(config, workdir)
 
     with contextlib.ExitStack() as stack:
@@ -147,6 +147,7 @@ def _introduce(config, dataset, state: TrainState, parallel, step: int) -> None:
     )
     if step:
         print(f"resumed from step {step}")
+    print("the first step waits for the compiler", flush=True)
 
 
 def _numbers(metrics: Mapping[str, Any], class_names) -> dict[str, Any]:

@@ -69,6 +69,12 @@ def test_misspelt_key(capsys, config_file, tmp_path):
     assert not (tmp_path / "w").exists()
 
 
+def test_a_workdir_that_cannot_be_written(one_device, capsys, config_file, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    text = errors(capsys, "--config", config_file, "--workdir", tmp_path / "file" / "w")
+    assert "cannot be written" in text and "choose another folder" in text
+
+
 def test_missing_root(one_device, capsys, config_file, tmp_path):
     text = errors(
         capsys, "--config", config_file, "--workdir", tmp_path / "w", "--config.data.root=nowhere"

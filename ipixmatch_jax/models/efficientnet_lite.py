@@ -39,13 +39,14 @@ LITE0_STAGES = (
 
 
 class InvertedResidual(nn.Module):
-    """Expand 1x1, depthwise k x k, project 1x1; the input is added where shapes allow."""
+    """Expand 1x1, depthwise k x k, project 1x1, and `skip` adds the input."""
 
     features: int
     kernel: int
     stride: int
     dilation: int
     expand: int
+    skip: bool
     numerics: Numerics
 
     @nn.compact
@@ -64,7 +65,7 @@ class InvertedResidual(nn.Module):
             name="depthwise",
         )(y, train)
         y = ConvNorm(self.features, act=identity, numerics=self.numerics, name="project")(y, train)
-        return x + y if x.shape == y.shape and self.stride == 1 else y
+        return x + y if self.skip else y
 
 
 class EfficientNetLite(nn.Module):
@@ -95,12 +96,15 @@ class EfficientNetLite(nn.Module):
             reached *= stride
             for repeat in range(stage.blocks):
                 first = repeat == 0
+                # By the stride that the weights were made with, not the one in use here.
+                skip = x.shape[-1] == stage.features and not (first and stage.stride > 1)
                 x = block(
                     stage.features,
                     stage.kernel,
                     stride if first else 1,
                     dilation if first else next_dilation,
                     stage.expand,
+                    skip,
                     self.numerics,
                     name=f"block_{index:02d}",
                 )(x, train)

@@ -1,0 +1,83 @@
+"""The rules that keep the rooms apart."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+PACKAGE = pathlib.Path(__file__).parents[1] / "ipixmatch_jax"
+DEVICE_ROOMS = ("losses", "views", "models", "methods")
+DEVICE_SIDE = {"jax", "flax", "optax", "numpy"}
+# Which rooms a room may import; everything may import errors and registry.
+OWN = {
+    "losses": set(),
+    "views": set(),
+    "models": set(),
+    "data": set(),
+    "methods": {"losses", "views", "models"},
+    "engine": {"methods", "losses", "views", "models"},
+}
+
+
+def imports(path: pathlib.Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def files(room: str) -> list[pathlib.Path]:
+    found = sorted((PACKAGE / room).glob("**/*.py"))
+    assert found
+    return found
+
+
+@pytest.mark.parametrize("room", OWN)
+def test_imports_point_one_way(room):
+    allowed = {"errors", "registry", room} | OWN[room]
+    for path in files(room):
+        own = {name.split(".")[1] for name in imports(path) if name.startswith("ipixmatch_jax.")}
+        assert own <= allowed, f"{path} imports {own - allowed}"
+
+
+@pytest.mark.parametrize("room", DEVICE_ROOMS)
+def test_device_side_needs_four_packages_only(room):
+    for path in files(room):
+        outside = {name.split(".")[0] for name in imports(path)} - {"ipixmatch_jax"}
+        outside -= set(sys.stdlib_module_names)
+        assert outside <= DEVICE_SIDE, f"{path} imports {outside - DEVICE_SIDE}"
+
+
+def test_data_knows_nothing_of_jax():
+    for path in files("data"):
+        assert not {name.split(".")[0] for name in imports(path)} & {"jax", "flax", "optax"}, path
+
+
+def test_no_module_is_longer_than_400_lines():
+    for path in sorted(PACKAGE.glob("**/*.py")):
+        assert len(path.read_text().splitlines()) <= 400, path
+
+
+def test_training_imports_neither_tensorflow_nor_torch():
+    code = (
+        "import sys, ipixmatch_jax.train, ipixmatch_jax.main; "
+        "print(sorted({'tensorflow', 'torch'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+def test_help_does_not_wait_for_jax():
+    code = (
+        "import sys\n"
+        "from ipixmatch_jax.main import main\n"
+        "try:\n    main(['--help'])\n"
+        "except SystemExit:\n    print('jax' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip().endswith("False"), done.stdout + done.stderr
