@@ -84,10 +84,10 @@ def from_torch(state_dict: StateDict, variables: Any) -> Any:
             missing.append(key)
             continue
         value = _to_linen(np.asarray(state_dict[key]))
-        if value.shape != leaf.shape or value.dtype.kind in "OSUMm":
+        if value.shape != leaf.shape or value.dtype.kind in "OSUMmc":
             misshapen.append(f"{key} {state_dict[key].shape} for {_torch_shape(leaf)}")
             continue
-        filled.append(np.ascontiguousarray(value).astype(leaf.dtype, copy=False))
+        filled.append(np.array(value, leaf.dtype, order="C"))
     ignored = re.compile(rf"{layout.unused}|.*\.num_batches_tracked")
     unexpected = [k for k in state_dict if k not in used and not ignored.fullmatch(k)]
     _complain(name, missing=missing, unexpected=unexpected, misshapen=misshapen)
@@ -98,11 +98,12 @@ def to_torch(variables: Any) -> dict[str, np.ndarray]:
     """All of `variables` as a state dict; HWIO becomes OIHW, the inverse of `from_torch`."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(variables)
     paths = [path for path, _ in leaves]
-    layout = next(
+    fitting = (
         layout
         for layout in map(LAYOUTS.__getitem__, LAYOUTS.names())
         if any(re.fullmatch(layout.sign, _torch_name(path, layout)) for path in paths)
     )
+    layout = next(fitting, LAYOUTS["ipixmatch_jax"])
     return {_torch_name(path, layout): _to_oihw(np.asarray(leaf)) for path, leaf in leaves}
 
 

@@ -6,12 +6,27 @@ import numpy as np
 import pytest
 
 from ipixmatch_jax.errors import ConfigError
-from ipixmatch_jax.models import ENCODERS, MODELS, create_model, init_variables, model_options
+from ipixmatch_jax.models import (
+    ENCODERS,
+    MODELS,
+    create_model,
+    efficientnet_lite,
+    init_variables,
+    model_options,
+)
+from ipixmatch_jax.models.efficientnet_lite import Stage
 
 SMALL = {
     "deeplabv3plus": dict(decoder_channels=8, low_level_channels=4, separable=True),
     "unet": dict(width=4, depth=2),
 }
+
+
+@pytest.fixture(autouse=True)
+def short_encoder(monkeypatch):
+    # Sixteen blocks take their time to compile; test_efficientnet_lite.py has them all.
+    stages = tuple(Stage(1, 3, stride, 2, 8) for stride in (1, 2, 2, 2, 2))
+    monkeypatch.setattr(efficientnet_lite, "LITE0_STAGES", stages)
 
 
 def abstract(model, size=(64, 64)):

@@ -18,18 +18,20 @@ from ipixmatch_jax.models.torch_bridge import from_torch
 NUMERICS = Numerics(jnp.float64, momentum=0.99, epsilon=1e-3)
 
 
-class Boxed:
-    """Variables of an encoder as those of a model: under the key `encoder`."""
+@pytest.fixture
+def float64():
+    # Linen's batch norm promotes float64 statistics by itself.
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+        yield
 
-    @staticmethod
-    def put(variables):
-        return {kind: {"encoder": tree} for kind, tree in variables.items()}
 
-    @staticmethod
-    def take(variables, dtype):
-        return jax.tree.map(
-            lambda a: a.astype(dtype), {kind: tree["encoder"] for kind, tree in variables.items()}
-        )
+def boxed(variables):
+    """Variables of an encoder as those of a model."""
+    return {kind: {"encoder": tree} for kind, tree in variables.items()}
+
+
+def unboxed(variables):
+    return {kind: tree["encoder"] for kind, tree in variables.items()}
 
 
 def both(stages, seed):
@@ -39,72 +41,71 @@ def both(stages, seed):
 
     network = randomised(stages, seed)
     encoder = EfficientNetLite(stages, output_stride=32, numerics=NUMERICS)
+    single = EfficientNetLite(stages, output_stride=32)
     variables = jax.eval_shape(
-        lambda k: encoder.init(k, jnp.zeros((1, 32, 32, 3)), False), jax.random.key(0)
+        lambda k: single.init(k, jnp.zeros((1, 32, 32, 3), np.float32), False), jax.random.key(0)
     )
+    variables = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, np.float64), variables)
     state = {name: value.numpy() for name, value in network.state_dict().items()}
-    return network, encoder, Boxed.take(from_torch(state, Boxed.put(variables)), np.float64)
+    return network, encoder, unboxed(from_torch(state, boxed(variables)))
 
 
 def images(size, batch=1):
     return np.random.default_rng(0).normal(size=(batch, *size, 3))
 
 
-@pytest.mark.parametrize("size", [(224, 224), (97, 66)], ids=str)
-def test_every_block_equals_pytorch(size):
+def test_every_block_equals_pytorch(float64):
     torch = pytest.importorskip("torch")
-    with jax.enable_x64(True):
-        network, encoder, variables = both(LITE0_STAGES, seed=1)
-        x = images(size)
-        with torch.no_grad():
-            expected = network.eval()(torch.tensor(x).permute(0, 3, 1, 2))
-        (low, high), state = jax.jit(
-            lambda v, x: encoder.apply(
-                v,
-                x,
-                False,
-                mutable="intermediates",
-                capture_intermediates=lambda module, _: isinstance(module, InvertedResidual),
-            )
-        )(variables, jnp.asarray(x))
-        blocks = state["intermediates"]
-        assert len(blocks) == len(expected) == 16
-        for name, there in zip(sorted(blocks), expected, strict=True):
-            there = there.permute(0, 2, 3, 1).numpy()
-            here = blocks[name]["__call__"][0]
-            np.testing.assert_allclose(here, there, rtol=0, atol=1e-10 * np.abs(there).max())
-        np.testing.assert_array_equal(low, blocks["block_02"]["__call__"][0])
-        np.testing.assert_array_equal(high, blocks["block_15"]["__call__"][0])
+    network, encoder, variables = both(LITE0_STAGES, seed=1)
+    # 32 divides these sides as it does 224, so the pads are those that the weights were made for.
+    x = images((96, 64))
+    with torch.no_grad():
+        expected = network.eval()(torch.tensor(x).permute(0, 3, 1, 2))
+    (low, high), state = jax.jit(
+        lambda v, x: encoder.apply(
+            v,
+            x,
+            False,
+            mutable="intermediates",
+            capture_intermediates=lambda module, _: isinstance(module, InvertedResidual),
+        )
+    )(variables, jnp.asarray(x))
+    blocks = state["intermediates"]
+    assert len(blocks) == len(expected) == 16
+    for name, there in zip(sorted(blocks), expected, strict=True):
+        there = there.permute(0, 2, 3, 1).numpy()
+        here = blocks[name]["__call__"][0]
+        np.testing.assert_allclose(here, there, rtol=0, atol=1e-10 * np.abs(there).max())
+    np.testing.assert_array_equal(low, blocks["block_02"]["__call__"][0])
+    np.testing.assert_array_equal(high, blocks["block_15"]["__call__"][0])
 
 
-def test_training_equals_pytorch_in_features_gradients_and_statistics():
+def test_training_equals_pytorch_in_features_gradients_and_statistics(float64):
     torch = pytest.importorskip("torch")
     stages = (Stage(1, 3, 1, 1, 16), Stage(1, 3, 2, 6, 24), Stage(2, 5, 2, 2, 24))
-    with jax.enable_x64(True):
-        network, encoder, variables = both(stages, seed=2)
-        x = images((33, 40), batch=3)
-        there = network.train()(torch.tensor(x).permute(0, 3, 1, 2))[-1]
-        there.square().sum().backward()
+    network, encoder, variables = both(stages, seed=2)
+    x = images((33, 40), batch=3)
+    there = network.train()(torch.tensor(x).permute(0, 3, 1, 2))[-1]
+    there.square().sum().backward()
 
-        def loss(params, x):
-            full = {**variables, "params": params}
-            (_, high), new = encoder.apply(full, x, True, mutable=["batch_stats"])
-            return jnp.sum(high**2), (high, new["batch_stats"])
+    def loss(params, x):
+        full = {**variables, "params": params}
+        (_, high), new = encoder.apply(full, x, True, mutable=["batch_stats"])
+        return jnp.sum(high**2), (high, new["batch_stats"])
 
-        gradient = jax.jit(jax.grad(loss, has_aux=True))
-        grads, (high, stats) = gradient(variables["params"], jnp.asarray(x))
+    gradient = jax.jit(jax.grad(loss, has_aux=True))
+    grads, (high, stats) = gradient(variables["params"], jnp.asarray(x))
     np.testing.assert_allclose(high, there.detach().permute(0, 2, 3, 1).numpy(), atol=1e-11)
     state = {name: p.grad.numpy() for name, p in network.named_parameters()}
     for name, value in network.state_dict().items():
         if "running" in name:
             state[name] = value.numpy()
-    expected = Boxed.take(
-        from_torch(state, Boxed.put({"params": grads, "batch_stats": stats})), float
+    expected = unboxed(from_torch(state, boxed({"params": grads, "batch_stats": stats})))
+    # Some gradients are zero but for rounding: compared on the scale of all of them.
+    atol = 1e-12 * max(np.abs(leaf).max() for leaf in jax.tree.leaves(expected["params"]))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=atol), grads, expected["params"]
     )
-    for found, wanted in zip(
-        jax.tree.leaves(grads), jax.tree.leaves(expected["params"]), strict=True
-    ):
-        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-10 * np.abs(wanted).max())
     # Not the variances: PyTorch keeps the unbiased one.
     means = lambda tree: [  # noqa: E731
         leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree) if path[-1].key == "mean"
@@ -117,10 +118,8 @@ SMALL = (
     Stage(1, 3, 1, 1, 8),
     Stage(1, 3, 2, 2, 8),
     Stage(1, 5, 2, 2, 8),
-    Stage(2, 3, 2, 2, 8),
-    Stage(1, 5, 1, 2, 8),
+    Stage(1, 3, 2, 2, 8),
     Stage(2, 5, 2, 2, 8),
-    Stage(1, 3, 1, 2, 8),
 )
 
 
@@ -143,7 +142,7 @@ def test_dilation_gives_the_same_features_on_a_finer_grid():
 def test_remat_changes_neither_params_nor_gradients():
     x = jnp.asarray(images((32, 32), batch=1), jnp.float32)
     encoders = [
-        EfficientNetLite(SMALL[:3], output_stride=8, remat=remat) for remat in (False, True)
+        EfficientNetLite(SMALL[:2], output_stride=8, remat=remat) for remat in (False, True)
     ]
     trees = [init_variables(encoder, jax.random.key(0), x) for encoder in encoders]
     jax.tree.map(np.testing.assert_array_equal, *trees)
