@@ -13,7 +13,7 @@ from ipixmatch_jax.engine.parallel import PARALLEL, Parallel
 from ipixmatch_jax.engine.pretrained import load_pretrained
 from ipixmatch_jax.engine.state import TrainState, create_state
 from ipixmatch_jax.methods import make_method
-from ipixmatch_jax.models import create_model
+from ipixmatch_jax.models import create_model, init_variables
 from ipixmatch_jax.views import Views
 
 
@@ -79,18 +79,11 @@ def abstract_state(config: ConfigDict, model: nn.Module, optimizer) -> TrainStat
 
 def build_state(config: ConfigDict, model: nn.Module, optimizer, parallel: Parallel) -> TrainState:
     """The first state: random weights from `config.seed`, with the pretrained encoder in place."""
-    example = example_images(config)
-
-    @jax.jit
-    def init(key):
-        return model.init(key, jnp.zeros(example.shape, example.dtype), train=False)
-
-    # Threefry takes XLA a second a tensor to compile on CPU, this generator next to nothing.
-    variables = init(jax.random.key(config.seed, impl="unsafe_rbg"))
+    variables = init_variables(model, jax.random.key(config.seed), example_images(config))
     if config.model.pretrained:
         variables = load_pretrained(variables, config.model.pretrained, config.model.backbone)
     make = jax.jit(lambda v: create_state(v, optimizer), out_shardings=parallel.replicated)
-    return make(parallel.replicate(jax.device_get(variables)))
+    return make(parallel.replicate(variables))
 
 
 def view_defaults() -> dict[str, Any]:

@@ -6,8 +6,6 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from ipixmatch_jax.errors import ConfigError
-
 _CONSTANTS = {"scale": 1.0, "var": 1.0, "bias": 0.0, "mean": 0.0}
 
 
@@ -16,25 +14,29 @@ def init_variables(
 ) -> Any:
     """`module.init(key, images, train=False)` as NumPy arrays, without compiling anything.
 
-    The same distributions as the modules' own initialisers, from NumPy's generator: He normal by
-    fan-in for kernels, ones for scales and variances, zeros for biases and means. Compiling
-    `module.init` takes XLA up to half a minute on CPU, a generator for every shape.
+    The same distributions as the initialisers of this package's modules, from NumPy's generator,
+    so that they are the same on every platform: He normal by fan-in for kernels, ones for scales
+    and variances, zeros for biases and means. Compiling `module.init` takes XLA up to half a
+    minute on CPU, a generator for every shape. A module with variables of other names is
+    initialised by its own `init`.
 
-    Errors: ConfigError for a variable of another name.
+    Args:
+        key: typed key, `jax.random.key(seed)`.
+        images: [B,H,W,3]; only the shape counts.
     """
-    abstract = jax.eval_shape(lambda k, x: module.init(k, x, train=False), key, images)
+    init = lambda k, x: module.init(k, x, train=False)  # noqa: E731
+    abstract = jax.eval_shape(init, key, images)
+    names = {path[-1].key for path, _ in jax.tree_util.tree_leaves_with_path(abstract)}
+    if not names <= {"kernel", *_CONSTANTS}:
+        zeros = np.zeros(images.shape, images.dtype)
+        return jax.device_get(jax.jit(init)(key, zeros))
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist())
 
     def draw(path, leaf):
         name = path[-1].key
-        if name == "kernel":
-            fan_in = np.prod(leaf.shape[:-1])
-            return (rng.standard_normal(leaf.shape) * np.sqrt(2.0 / fan_in)).astype(leaf.dtype)
-        if name not in _CONSTANTS:
-            raise ConfigError(
-                f"variable {jax.tree_util.keystr(path)} has no rule for its first value; known: "
-                f"kernel, {', '.join(sorted(_CONSTANTS))}; use module.init instead"
-            )
-        return np.full(leaf.shape, _CONSTANTS[name], leaf.dtype)
+        if name in _CONSTANTS:
+            return np.full(leaf.shape, _CONSTANTS[name], leaf.dtype)
+        deviation = np.sqrt(2.0 / np.prod(leaf.shape[:-1]))
+        return (rng.standard_normal(leaf.shape) * deviation).astype(leaf.dtype)
 
     return jax.tree_util.tree_map_with_path(draw, abstract)
