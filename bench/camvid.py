@@ -28,7 +28,7 @@ def main() -> None:
         *(f"--config.{setting}" for setting in options.set),
     ]
     commands = {method: [*shared, *arguments] for method, arguments in METHODS.items()}
-    runs.compare(commands, options, f"CamVid, {options.labels} labeled images, 180 x 240")
+    runs.compare(commands, options, f"CamVid, {options.labels} labeled images, 181 x 241")
 
 
 if __name__ == "__main__":
