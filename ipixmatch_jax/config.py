@@ -50,7 +50,18 @@ def default_config() -> ConfigDict:
     config.parallel = "pmap"  # or shard_map
     config.normalize = "global"  # or per_device, as PyTorch DDP code does
 
-    config.data = data = ConfigDict()
+    config.data = _data_defaults()
+    config.model = _model_defaults()
+    config.method = _method_defaults()
+    config.views = ConfigDict(build.view_defaults())
+    config.relation = _relation_defaults()
+    config.teacher = ConfigDict({"kind": "ema", "decay": 0.996})
+    config.optimizer = _optimizer_defaults()
+    return config
+
+
+def _data_defaults() -> ConfigDict:
+    data = ConfigDict()
     data.name = "folder"
     data.root = ""
     data.labeled = ""
@@ -67,8 +78,11 @@ def default_config() -> ConfigDict:
     data.workers = 0  # reader processes; 0: threads only
     for name, options in SOURCE_OPTIONS.items():
         data[name] = ConfigDict(copy.deepcopy(options))
+    return data
 
-    config.model = model = ConfigDict()
+
+def _model_defaults() -> ConfigDict:
+    model = ConfigDict()
     model.name = "deeplabv3plus"
     model.pretrained = ""  # 'imagenet', or a file of weights; '': from scratch
     model.dtype = "float32"  # compute type; bfloat16 on TPU and GPU
@@ -83,8 +97,11 @@ def default_config() -> ConfigDict:
     model.depth = config_dict.placeholder(int)
     model.stem_stride = config_dict.placeholder(int)
     model.remat = config_dict.placeholder(bool)
+    return model
 
-    config.method = method = ConfigDict()
+
+def _method_defaults() -> ConfigDict:
+    method = ConfigDict()
     method.name = "fixmatch"
     method.confidence = 0.95
     method.unlabeled_weight = 1.0
@@ -93,22 +110,22 @@ def default_config() -> ConfigDict:
     method.labeler = "teacher"
     method.batch_norm = "separate"
     method.running_statistics = "labeled"
+    return method
 
-    config.views = ConfigDict(build.view_defaults())
 
-    config.relation = relation = ConfigDict()
+def _relation_defaults() -> ConfigDict:
+    relation = ConfigDict()
     relation.name = "class_map"  # 'none': the bare method
     relation.distance = "kl"
     relation.weight = 0.1
     relation.temperature = 1.0
     relation.region = "confident"  # or valid
     relation.min_pixels = 2
+    return relation
 
-    config.teacher = teacher = ConfigDict()
-    teacher.kind = "ema"
-    teacher.decay = 0.996
 
-    config.optimizer = optimizer = ConfigDict()
+def _optimizer_defaults() -> ConfigDict:
+    optimizer = ConfigDict()
     optimizer.name = "adamw"
     optimizer.learning_rate = 1e-3
     optimizer.head_multiplier = 1.0  # learning rate of all but the encoder, relative to it
@@ -117,7 +134,7 @@ def default_config() -> ConfigDict:
     optimizer.momentum = 0.9  # of sgd
     optimizer.power = 0.9  # of the polynomial decay
     optimizer.warmup_steps = 0
-    return config
+    return optimizer
 
 
 def load_config(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:

@@ -15,6 +15,7 @@ from ipixmatch_jax.engine.checkpoints import NETWORKS, Checkpoints, abstract_lik
 from ipixmatch_jax.engine.metrics import ConfusionMatrix, summary, table
 from ipixmatch_jax.engine.parallel import Parallel
 from ipixmatch_jax.engine.step import make_eval_step
+from ipixmatch_jax.errors import DataError
 
 # Device counts are 32 bit; they are moved to 64 bit on the host before they can overflow.
 _FLUSH_PIXELS = 2**30
@@ -54,6 +55,11 @@ class Evaluator:
                 self._flush(totals, matrices)
                 matrices, pixels = self._empty(networks), 0
         self._flush(totals, matrices)
+        if not all(counts.any() for counts in totals.values()):
+            raise DataError(
+                f"the {len(self._dataset.val)} validation masks hold no pixel that counts; "
+                "expected class ids besides 255 (ignore); see data.val"
+            )
         names = self._dataset.class_names
         return {name: summary(counts, names) for name, counts in totals.items()}
 

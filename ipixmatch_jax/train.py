@@ -16,10 +16,8 @@ from ipixmatch_jax.data import load_dataset, summarize, train_batches
 from ipixmatch_jax.engine import build
 from ipixmatch_jax.engine.checkpoints import Checkpoints, abstract_like
 from ipixmatch_jax.engine.metrics import table
-from ipixmatch_jax.engine.optimizer import make_optimizer
 from ipixmatch_jax.engine.progress import Progress
 from ipixmatch_jax.engine.state import TrainState, networks
-from ipixmatch_jax.engine.step import make_train_step
 from ipixmatch_jax.engine.stop import StopSignal
 from ipixmatch_jax.engine.writers import Writers
 from ipixmatch_jax.errors import UserError
@@ -39,22 +37,11 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> TrainState:
     workdir = pathlib.Path(workdir)
     parallel = build.build_parallel(config)
     model, method = build.build_model(config), build.build_method(config)
-    views = build.build_views(config, model)
-    optimizer, schedule = make_optimizer(config.optimizer, config.total_steps)
-    step_of_device = make_train_step(
-        model,
-        method,
-        views,
-        build.build_objective(config),
-        optimizer,
-        schedule,
-        teacher_kind=config.teacher.kind,
-        teacher_decay=config.teacher.decay,
-    )
-    train_step = parallel.spread(step_of_device, donate=True)
+    optimizer, device_step = build.build_train_step(config, model, method)
+    train_step = parallel.spread(device_step, donate=True)
+    unlabeled_batch_size = config.unlabeled_batch_size if method.uses_unlabeled else 0
     parallel.check_batch_size("batch_size", config.batch_size)
-    if method.uses_unlabeled:
-        parallel.check_batch_size("unlabeled_batch_size", config.unlabeled_batch_size)
+    parallel.check_batch_size("unlabeled_batch_size", unlabeled_batch_size)
     dataset = load_dataset(config.data, config.seed)
     evaluator = evaluate.Evaluator(config, dataset, model, parallel)
     make_workdir(workdir)
@@ -65,23 +52,15 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> TrainState:
         checkpoints = stack.enter_context(Checkpoints(workdir))
         state = _first_state(config, model, optimizer, parallel, checkpoints)
         step = int(state.step)
-        _introduce(config, dataset, state, parallel, step)
-        batches = train_batches(
-            dataset,
-            config.data,
-            batch_size=config.batch_size,
-            unlabeled_batch_size=config.unlabeled_batch_size if method.uses_unlabeled else 0,
-            seed=config.seed,
-            start_step=step,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-        )
+        _introduce(config, dataset, state, parallel, unlabeled_batch_size)
+        batches = _batches(config, dataset, unlabeled_batch_size, step)
         stack.enter_context(contextlib.closing(batches))
         writers = stack.enter_context(Writers(workdir, step))
         progress = stack.enter_context(Progress(step, config.total_steps))
         stop = stack.enter_context(StopSignal())
 
-        while step < config.total_steps and not stop:
+        stopping = False
+        while step < config.total_steps and not stopping:
             # Step
             batch = parallel.put_batch(next(batches))
             # Reading a device value here would stall the device; only the log may.
@@ -100,27 +79,24 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> TrainState:
                 _check_finite(config, numbers, step)
 
             # Evaluate
-            results = None
+            best = None
             if step % config.eval_every == 0 or last:
                 results = evaluator(networks(state))
+                best = results[config.best_network]["miou"]
                 evaluate.write_result(workdir, step, "val", results)
-                miou = {f"miou_{name}": result["miou"] for name, result in results.items()}
-                writers.write(step, miou)
-                progress.note(mIoU=100 * results[config.best_network]["miou"])
+                writers.write(step, {f"miou_{n}": result["miou"] for n, result in results.items()})
+                progress.note(mIoU=100 * best)
                 progress.say(f"step {step}, validation\n{table(results)}")
 
             # Save
-            if results or step % config.checkpoint_every == 0 or stop:
-                best = results[config.best_network]["miou"] if results else None
+            stopping = bool(stop)  # read once: a signal after this line stops the next step
+            if best is not None or step % config.checkpoint_every == 0 or stopping:
                 checkpoints.save(step, state, best)
-        checkpoints.wait()
 
-    if stop:
+    if stopping:
         print(f"{stop}: saved step {step} in {workdir}; the same command resumes it")
     elif config.pictures:
-        network = networks(state)[config.best_network]
-        folder = predict.draw_validation(config, workdir, model, network, dataset)
-        print(f"pictures (photo, truth, {config.best_network}'s prediction, errors): {folder}")
+        _draw(config, workdir, model, state, dataset)
     return state
 
 
@@ -133,21 +109,43 @@ def _first_state(config, model, optimizer, parallel, checkpoints: Checkpoints) -
     return checkpoints.restore(latest, abstract_like(abstract, parallel.replicated))
 
 
-def _introduce(config, dataset, state: TrainState, parallel, step: int) -> None:
+def _batches(config, dataset, unlabeled_batch_size: int, start_step: int):
+    """This process's share of every batch from a step on."""
+    return train_batches(
+        dataset,
+        config.data,
+        batch_size=config.batch_size,
+        unlabeled_batch_size=unlabeled_batch_size,
+        seed=config.seed,
+        start_step=start_step,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+
+
+def _introduce(config, dataset, state: TrainState, parallel, unlabeled_batch_size: int) -> None:
     """What is trained, on what, where; printed once."""
     if jax.process_index():
         return
     print(summarize(dataset, quick=True))
     print(parameter_overview.get_parameter_overview(state.params, max_lines=12))
     devices = len(parallel.devices)
+    labeled, unlabeled = config.batch_size, unlabeled_batch_size
     print(
-        f"{devices} {parallel.devices[0].platform} device(s), {config.parallel}: "
-        f"{config.batch_size} labeled and {config.unlabeled_batch_size} unlabeled images a step, "
-        f"{config.batch_size / devices:g} + {config.unlabeled_batch_size / devices:g} a device"
+        f"{devices} {parallel.devices[0].platform} device(s), {config.parallel}: {labeled} labeled "
+        f"and {unlabeled} unlabeled images a step, {labeled // devices} + {unlabeled // devices} "
+        "a device"
     )
-    if step:
-        print(f"resumed from step {step}")
+    if int(state.step):
+        print(f"resumed from step {int(state.step)}")
     print("the first step waits for the compiler", flush=True)
+
+
+def _draw(config, workdir: pathlib.Path, model, state: TrainState, dataset) -> None:
+    """Pictures of the network that counts, and where they are."""
+    network = networks(state)[config.best_network]
+    folder = predict.draw_validation(config, workdir, model, network, dataset)
+    print(f"pictures (photo, truth, {config.best_network}'s prediction, errors): {folder}")
 
 
 def _numbers(metrics: Mapping[str, Any], class_names) -> dict[str, Any]:

@@ -130,6 +130,13 @@ def test_a_bad_mask_met_while_training_is_named(config_file, folder_data, tmp_pa
         train(load_config(str(config_file)), tmp_path / "run")
 
 
+def test_validation_masks_without_any_class(config_file, folder_data, tmp_path):
+    for path in (folder_data / "val" / "masks").iterdir():
+        Image.fromarray(np.full((20, 24), 255, np.uint8)).save(path)
+    with pytest.raises(DataError, match="no pixel that counts"):
+        train(load_config(str(config_file)), tmp_path / "run")
+
+
 def test_non_finite_steps_end_the_run(config_file, tmp_path):
     config = load_config(
         str(config_file),

@@ -1,18 +1,22 @@
 """From the config to the parts of a run."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import optax
 from ml_collections import ConfigDict
 
 from ipixmatch_jax.engine.objective import DATA_AXIS, Objective
+from ipixmatch_jax.engine.optimizer import make_optimizer
 from ipixmatch_jax.engine.parallel import PARALLEL, Parallel
 from ipixmatch_jax.engine.pretrained import load_pretrained
 from ipixmatch_jax.engine.state import TrainState, create_state
-from ipixmatch_jax.methods import make_method
+from ipixmatch_jax.engine.step import make_train_step
+from ipixmatch_jax.methods import Method, make_method
 from ipixmatch_jax.models import create_model, init_variables
 from ipixmatch_jax.views import Views
 
@@ -48,10 +52,28 @@ def build_objective(config: ConfigDict) -> Objective:
     )
 
 
-def build_method(config: ConfigDict):
+def build_method(config: ConfigDict) -> Method:
     """The method of `config.method`."""
     options = dict(config.method)
     return make_method(options.pop("name"), options)
+
+
+def build_train_step(
+    config: ConfigDict, model: nn.Module, method: Method
+) -> tuple[optax.GradientTransformation, Callable]:
+    """The optimizer and the per-device train step that uses it."""
+    optimizer, schedule = make_optimizer(config.optimizer, config.total_steps)
+    step = make_train_step(
+        model,
+        method,
+        build_views(config, model),
+        build_objective(config),
+        optimizer,
+        schedule,
+        teacher_kind=config.teacher.kind,
+        teacher_decay=config.teacher.decay,
+    )
+    return optimizer, step
 
 
 def build_parallel(config: ConfigDict) -> Parallel:
