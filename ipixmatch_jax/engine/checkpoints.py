@@ -98,10 +98,6 @@ class Checkpoints:
         metrics = None if miou is None else {"miou": miou}
         self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics, force=True)
 
-    def wait(self) -> None:
-        """Returns when every save is complete on disk."""
-        self._manager.wait_until_finished()
-
     def restore(self, step: int, abstract: TrainState) -> TrainState:
         """The state at a step.
 
