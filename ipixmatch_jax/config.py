@@ -121,6 +121,16 @@ def _relation_defaults() -> ConfigDict:
     relation.temperature = 1.0
     relation.region = "confident"  # or valid
     relation.min_pixels = 2
+    relation.classes = "all"  # or present: those that the teacher predicts in the image
+    relation.cosine = False  # affinity of unit vectors
+    relation.stride = 1  # affinity of means over stride x stride pixels
+    relation.on = "probs"  # or features: affinity of …
+    relation.features = "decoder"  # … this feature map of the model
+    relation.ramp = "none"  # of the weight, beside method.ramp_*: none, linear or sigmoid
+    relation.ramp_start = 0
+    relation.ramp_steps = 0
+    relation.options = ConfigDict()  # of a relation of your own
+    relation.more = ()  # further relations: dicts of the keys that differ from this one
     return relation
 
 
@@ -225,7 +235,7 @@ def validate(config: ConfigDict) -> None:
 def _unknown_or_missing_keys(config: ConfigDict) -> list[str]:
     known, found = dict(flatten(default_config())), dict(flatten(config))
     # A data set that is registered outside the package brings a section of its own.
-    sections = tuple(f"data.{name}." for name in DATASETS.names())
+    sections = ("relation.options.", *(f"data.{name}." for name in DATASETS.names()))
     unknown = [
         f"unknown key {name!r}{nearest(name, known)}"
         for name in found
@@ -253,6 +263,8 @@ def _bad_numbers(config: ConfigDict) -> Iterator[str]:
         "method.ramp_steps": 0,
         "relation.weight": 0,
         "relation.min_pixels": 2,
+        "relation.ramp_start": 0,
+        "relation.ramp_steps": 0,
         "optimizer.learning_rate": 0,
         "optimizer.head_multiplier": 0,
         "optimizer.weight_decay": 0,
@@ -267,8 +279,6 @@ def _bad_numbers(config: ConfigDict) -> Iterator[str]:
             yield f"{name} is {values[name]}; expected a number in [0, 1]"
     if config.data.num_classes > 255:
         yield f"data.num_classes is {config.data.num_classes}; masks are 8 bit with 255 ignored"
-    if not config.relation.temperature > 0:
-        yield f"relation.temperature is {config.relation.temperature}; expected more than 0"
     for name in ("data.crop_size", "data.image_size", "data.scale_range"):
         if len(values[name]) != 2 or not all(isinstance(v, int | float) for v in values[name]):
             yield f"{name} is {values[name]}; expected two numbers"

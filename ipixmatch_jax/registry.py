@@ -15,6 +15,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
+def _origin(builder: object) -> object:
+    """Where a function or class is defined; other objects stand for themselves."""
+    name = getattr(builder, "__qualname__", "<")
+    return id(builder) if "<lambda>" in name or name == "<" else (builder.__module__, name)
+
+
 class Registry(Generic[T]):
     """The builders of one kind (`model`, `method`, …), each under a unique name.
 
@@ -32,10 +38,13 @@ class Registry(Generic[T]):
         self._entries: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator that enters a builder; a second one under the same name is an error."""
+        """Decorator that enters a builder; a second one under the same name is an error.
+
+        The same function of a module that is executed again, as config files are, takes its place.
+        """
 
         def enter(builder: T) -> T:
-            if name in self._entries:
+            if name in self._entries and _origin(builder) != _origin(self._entries[name]):
                 raise ConfigError(f"{self.kind} {name!r} is registered twice; choose another name")
             self._entries[name] = builder
             return builder

@@ -1,9 +1,12 @@
 import json
 
+import jax.numpy as jnp
 import pytest
 
 from ipixmatch_jax.config import default_config, flatten, load_config, validate, write_snapshot
+from ipixmatch_jax.engine.build import build_relations
 from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.methods import ConsistencyTerm
 
 
 def test_overrides_reach_the_config(config_file):
@@ -37,7 +40,9 @@ def test_overrides_reach_the_config(config_file):
         (["--config.data.num_classes=300"], "8 bit"),
         (["--config.data.crop_size=(8,)"], "data.crop_size is .*expected two numbers"),
         (["--config.data.scale_range=(2., 1.)"], "0 < low <= high"),
-        (["--config.relation.temperature=0"], "temperature is 0.0; expected more than 0"),
+        (["--config.relation.stride=2"], "'class_map/kl' has no option 'stride'"),
+        (["--config.relation.ramp=cosine"], "none or linear or sigmoid"),
+        (["--config.relation.temperature=0"], "temperature is 0.0; expected a number above 0"),
     ],
 )
 def test_wrong_input_is_named(config_file, overrides, message):
@@ -98,6 +103,52 @@ def get_config():
         load_config(str(path), ["--config.data.mine_for_test.speed=4"]).data.mine_for_test.speed
         == 4
     )
+
+
+OWN_RELATION = """
+import jax.numpy as jnp
+from ipixmatch_jax.config import default_config
+from ipixmatch_jax.losses import RELATIONS
+
+
+@RELATIONS.register("mine_for_test/l1")
+def l1(student, teacher, keep, *, floor):
+    gap = jnp.maximum(jnp.abs(student - teacher).sum(-1), floor)
+    return (keep * gap).sum((1, 2)) / keep.sum((1, 2))
+
+
+def get_config():
+    config = default_config()
+    config.model.name = "unet"
+    config.relation.name, config.relation.distance = "mine_for_test", "l1"
+    config.relation.options.floor = 0.5
+    config.relation.more = ({"name": "affinity", "distance": "mse", "options": {}, "stride": 2},)
+    return config
+"""
+
+
+def test_a_file_may_register_a_relation_and_add_more(tmp_path):
+    path = tmp_path / "own.py"
+    path.write_text(OWN_RELATION)
+    for _ in range(2):  # a config file is executed every time it is loaded
+        config = load_config(str(path), ["--config.relation.weight=2"])
+    own, more = build_relations(config.relation)
+    assert (own.label, own.weight) == ("relation/mine_for_test/l1", 2.0)
+    assert (more.label, more.weight, more.options["stride"]) == ("relation/affinity/mse", 2.0, 2)
+    logits = jnp.ones((1, 2, 2, 3))
+    term = ConsistencyTerm(logits, logits, jnp.ones((1, 2, 2), bool))
+    assert own(term, jnp.ones((1, 2, 2))) == (0.5, 1.0)
+    write_snapshot(config, tmp_path)
+    write_snapshot(load_config(str(path), ["--config.relation.weight=2"]), tmp_path)
+
+    config = load_config(str(path), ["--config.relation.name=none"])
+    assert build_relations(config.relation) == ()
+    path.write_text(OWN_RELATION.replace('"stride"', '"strid"'))
+    with pytest.raises(ConfigError, match="relation.more has no key 'strid' .* 'stride'"):
+        load_config(str(path))
+    path.write_text(OWN_RELATION.replace("options.floor", "options.flor"))
+    with pytest.raises(ConfigError, match="no option 'flor' .did you mean 'floor'"):
+        load_config(str(path))
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,14 @@ from ipixmatch_jax.engine.objective import DATA_AXIS, Objective
 from ipixmatch_jax.engine.optimizer import make_optimizer
 from ipixmatch_jax.engine.parallel import PARALLEL, Parallel
 from ipixmatch_jax.engine.pretrained import load_pretrained
+from ipixmatch_jax.engine.relations import WeightedRelation
 from ipixmatch_jax.engine.state import TrainState, create_state
 from ipixmatch_jax.engine.step import make_train_step
+from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.losses import RELATION_OPTIONS
 from ipixmatch_jax.methods import Method, make_method
-from ipixmatch_jax.models import create_model, init_variables
+from ipixmatch_jax.models import create_model, feature_names, init_variables
+from ipixmatch_jax.registry import nearest
 from ipixmatch_jax.views import Views
 
 
@@ -36,20 +40,34 @@ def build_views(config: ConfigDict, model: nn.Module) -> Views:
 
 def build_objective(config: ConfigDict) -> Objective:
     """The loss of `config.method` and `config.relation`."""
-    relation = config.relation
     return Objective(
         confidence=config.method.confidence,
         unlabeled_weight=config.method.unlabeled_weight,
         ramp_start=config.method.ramp_start,
         ramp_steps=config.method.ramp_steps,
-        relation=relation.name,
-        distance=relation.distance,
-        relation_weight=relation.weight,
-        temperature=relation.temperature,
-        region=relation.region,
-        min_pixels=relation.min_pixels,
+        relations=build_relations(config.relation),
         normalize=config.normalize,
     )
+
+
+def build_relations(relation: ConfigDict) -> tuple[WeightedRelation, ...]:
+    """The relation of `config.relation`, and those of its key `more`, which begin from the first.
+
+    Raises:
+        ConfigError: unknown relation, option or key, or a value that it cannot have.
+    """
+    if relation.name == "none":
+        return ()
+    first = relation.to_dict()
+    built = []
+    for changes in ({}, *first.pop("more")):
+        for key in changes:
+            if key not in first:
+                raise ConfigError(f"relation.more has no key {key!r}{nearest(key, first)}")
+        fields = first | dict(changes)
+        options = {key: fields.pop(key) for key in RELATION_OPTIONS} | fields.pop("options")
+        built.append(WeightedRelation(**fields, options=options))
+    return tuple(built)
 
 
 def build_method(config: ConfigDict) -> Method:
@@ -63,11 +81,20 @@ def build_train_step(
 ) -> tuple[optax.GradientTransformation, Callable]:
     """The optimizer and the per-device train step that uses it."""
     optimizer, schedule = make_optimizer(config.optimizer, config.total_steps)
+    objective = build_objective(config)
+    if objective.feature_maps:
+        known = feature_names(model)
+        for name in objective.feature_maps:
+            if name not in known:
+                raise ConfigError(
+                    f"relation.features is {name!r}{nearest(name, known)}; model "
+                    f"{config.model.name!r} has {', '.join(known)}"
+                )
     step = make_train_step(
         model,
         method,
         build_views(config, model),
-        build_objective(config),
+        objective,
         optimizer,
         schedule,
         teacher_kind=config.teacher.kind,

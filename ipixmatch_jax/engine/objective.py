@@ -1,4 +1,4 @@
-"""The training loss: L = L_sup + Σ wₖ · (L_pseudo(termₖ) + λ · L_relation(termₖ))."""
+"""The training loss: L = L_sup + w · Σ wₖ · (L_pseudo(termₖ) + Σ λᵣ · L_r(termₖ))."""
 
 import dataclasses
 from typing import Any
@@ -6,14 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ipixmatch_jax.engine.relations import WeightedRelation, ramp_up
 from ipixmatch_jax.errors import ConfigError
-from ipixmatch_jax.losses import (
-    RELATIONS,
-    cross_entropy,
-    pseudo_label_loss,
-    pseudo_label_statistics,
-    relation_loss,
-)
+from ipixmatch_jax.losses import cross_entropy, pseudo_label_loss, pseudo_label_statistics
 from ipixmatch_jax.methods import ConsistencyTerm, MethodOutput
 
 DATA_AXIS = "data"
@@ -31,11 +26,7 @@ class Objective:
         unlabeled_weight: weight of all consistency terms after the ramp.
         ramp_start, ramp_steps: the weight is 0 before step `ramp_start` and grows linearly over the
             next `ramp_steps`.
-        relation, distance: the relation loss; relation `none` leaves it out.
-        relation_weight: λ.
-        temperature: of the relation's softmax.
-        region: pixels that the relation sees: `confident` (and valid) ones, or all `valid` ones.
-        min_pixels: images with fewer such pixels have no relation loss.
+        relations: the relation losses; none gives the bare method.
         normalize: `global` divides by pixel counts over all devices, `per_device` averages each
             device's own mean, as PyTorch DDP code does.
     """
@@ -44,28 +35,26 @@ class Objective:
     unlabeled_weight: float = 1.0
     ramp_start: int = 0
     ramp_steps: int = 0
-    relation: str = "none"
-    distance: str = "kl"
-    relation_weight: float = 1.0
-    temperature: float = 1.0
-    region: str = "confident"
-    min_pixels: int = 2
+    relations: tuple[WeightedRelation, ...] = ()
     normalize: str = "global"
 
     def __post_init__(self):
-        if self.relation != "none":
-            RELATIONS[f"{self.relation}/{self.distance}"]
-        choices = {"region": ("confident", "valid"), "normalize": ("global", "per_device")}
-        for name, known in choices.items():
-            if getattr(self, name) not in known:
-                raise ConfigError(
-                    f"{name} is {getattr(self, name)!r}; expected {' or '.join(known)}"
-                )
+        if self.normalize not in ("global", "per_device"):
+            raise ConfigError(f"normalize is {self.normalize!r}; expected 'global' or 'per_device'")
+        labels = [relation.label for relation in self.relations]
+        for label in labels:
+            if labels.count(label) > 1:
+                raise ConfigError(f"{label} is there twice; give it once, with the summed weight")
+
+    @property
+    def feature_maps(self) -> tuple[str, ...]:
+        """The feature maps that the relations compare."""
+        names = {relation.feature_map for relation in self.relations}
+        return tuple(sorted(name for name in names if name))
 
     def ramp(self, step: jax.Array) -> jax.Array:
         """Weight of the consistency terms at a step, float32 scalar."""
-        progress = (step.astype(jnp.float32) - self.ramp_start + 1.0) / (self.ramp_steps + 1.0)
-        return self.unlabeled_weight * jnp.clip(progress, 0.0, 1.0)
+        return self.unlabeled_weight * ramp_up(step, self.ramp_start, self.ramp_steps)
 
     def __call__(
         self, output: MethodOutput, labeled: dict[str, jax.Array], step: jax.Array
@@ -79,7 +68,8 @@ class Objective:
 
         Returns:
             The share, float32, and a dict of metrics: shares to add up over devices (`loss…`), and
-            ratios to divide after adding up numerators and denominators.
+            ratios to divide after adding up numerators and denominators. `loss_relation` is the
+            weighted sum of the relation losses, and each one is there by its own name, unweighted.
         """
         mask = labeled["mask"].astype(jnp.int32)
         supervised = self._share(cross_entropy(output.labeled_logits, mask))
@@ -87,37 +77,30 @@ class Objective:
         unlabeled_weight = self.ramp(step)
         loss = supervised
         for term in output.terms:
-            pseudo, relation, statistics = self._term(term)
-            loss = loss + unlabeled_weight * term.weight * (
-                pseudo + self.relation_weight * relation
-            )
-            parts = {"loss_pseudo": pseudo * term.weight, "loss_relation": relation * term.weight}
+            parts, rates = self._term(term, step)
+            loss = loss + unlabeled_weight * (parts["loss_pseudo"] + parts["loss_relation"])
             # Several terms: loss parts add up, numerators and denominators of rates too.
-            for name, value in {**parts, **statistics}.items():
+            for name, value in {**parts, **rates}.items():
                 seen = metrics.get(name)
                 metrics[name] = value if seen is None else jax.tree.map(jnp.add, seen, value)
         metrics["loss"] = loss
         return loss, metrics
 
-    def _term(self, term: ConsistencyTerm) -> tuple[jax.Array, jax.Array, dict[str, Ratio]]:
+    def _term(
+        self, term: ConsistencyTerm, step: jax.Array
+    ) -> tuple[dict[str, jax.Array], dict[str, Ratio]]:
         student, teacher, valid = term.student_logits, term.teacher_logits, term.valid
         total, count, keep = pseudo_label_loss(student, teacher, valid, confidence=self.confidence)
-        statistics = pseudo_label_statistics(student, teacher, valid, keep)
-        relation = jnp.zeros((), jnp.float32)
-        if self.relation != "none":
-            region = keep if self.region == "confident" else valid.astype(jnp.float32)
-            relation = self._share(
-                relation_loss(
-                    student,
-                    teacher,
-                    region,
-                    relation=self.relation,
-                    distance=self.distance,
-                    temperature=self.temperature,
-                    min_pixels=self.min_pixels,
-                )
-            )
-        return self._share((total, count)), relation, statistics
+        rates = pseudo_label_statistics(student, teacher, valid, keep)
+        parts = {
+            "loss_pseudo": term.weight * self._share((total, count)),
+            "loss_relation": jnp.zeros((), jnp.float32),
+        }
+        for relation in self.relations:
+            value = term.weight * self._share(relation(term, keep))
+            parts[relation.label] = value
+            parts["loss_relation"] += relation.weight_at(step) * value
+        return parts, rates
 
     def _share(self, ratio: Ratio) -> jax.Array:
         total, count = ratio

@@ -50,12 +50,13 @@ def make_train_step(
     changes nothing but the counters.
     """
     decay_at = TEACHERS[teacher_kind]
+    maps = objective.feature_maps
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        teacher = Network(model, state.teacher_params, state.teacher_batch_stats)
+        teacher = Network(model, state.teacher_params, state.teacher_batch_stats, maps)
 
         def loss_share(params):
-            student = Network(model, params, state.batch_stats)
+            student = Network(model, params, state.batch_stats, maps)
             output = method(student, teacher, views, batch)
             share, metrics = objective(output, batch["labeled"], state.step)
             return share, (metrics, output.batch_stats)
@@ -110,7 +111,7 @@ def make_eval_step(
         images, mask = views.weak(batch["image"]), batch["mask"].astype(jnp.int32)
         merged = {}
         for name, variables in networks.items():
-            logits = Network(model, **variables).predict(images)
+            logits = Network(model, **variables).predict(images).logits
             matrix = ConfusionMatrix.from_predictions(logits.argmax(-1), mask, num_classes)
             merged[name] = matrices[name].merge(jax.lax.psum(matrix, DATA_AXIS))
         return merged

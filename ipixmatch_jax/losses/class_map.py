@@ -4,8 +4,20 @@ Both distances need memory linear in the number of pixels N = H·W, and keep the
 float32 where teacher and student nearly agree, which is where training spends most of its time.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
+
+from ipixmatch_jax.losses.pixel_sums import by_chunks, log_softmax, pixel_sum
+from ipixmatch_jax.losses.softmax_pair import (
+    FAR,
+    balanced,
+    difference,
+    divergence,
+    log_ratio,
+    log_weights,
+)
 
 # A channel varies when its standard deviation exceeds this share of the root mean square of p(1−p),
 # which is dp for one unit of logit: when its logit varies by more than this. In float32 the logits
@@ -16,60 +28,56 @@ SMALLEST_STD = 1e-12
 
 
 def kl(
-    student_logits: jax.Array, teacher_logits: jax.Array, keep: jax.Array, *, temperature: float
+    student_logits: jax.Array,
+    teacher_logits: jax.Array,
+    keep: jax.Array,
+    *,
+    temperature: float,
+    classes: jax.Array,
 ) -> jax.Array:
-    r"""T² times the class mean of KL(p_c ‖ q_c) between the two softmaxes over pixels.
-
-    With u = (Y_c − Z_c)/T, q_c ∝ p_c·exp(u), so that KL = log E_p[exp w] with w = u − E_p[u]. As
-    E_p[w] = 0 that is log1p(E_p[exp w − 1 − w]), a sum of terms that are never negative: near
-    agreement it loses nothing, where Σ p·(log p − log q) is left with the rounding of its logs.
+    """T² times the class mean of KL(p_c ‖ q_c) between the two softmaxes over pixels.
 
     Args:
         student_logits: [B,H,W,C] float32.
         teacher_logits: [B,H,W,C] float32.
         keep: [B,H,W] float32 weights; pixels of weight 0 must hold finite logits.
         temperature: T.
+        classes: [B,C] float32, 1 for classes that count, else 0.
 
     Returns:
         [B] float32.
     """
     student, teacher, weight = _by_pixel(student_logits, teacher_logits, keep)
-    divergence = _divergence(student / temperature, teacher / temperature, weight)
-    return temperature**2 * jnp.mean(divergence, axis=-1)
+    values = _divergence(student / temperature, teacher / temperature, weight)
+    return temperature**2 * _class_mean(values, classes)
 
 
 def corr(
-    student_logits: jax.Array, teacher_logits: jax.Array, keep: jax.Array, *, temperature: float
+    student_logits: jax.Array, teacher_logits: jax.Array, keep: jax.Array, *, classes: jax.Array
 ) -> jax.Array:
     r"""Class mean of 1 − ρ_c, the weighted Pearson correlation over pixels of P_c and Q_c.
 
-    Computed as ½·Σ mᵢ(aᵢ − bᵢ)²/n of the two standardised channels a and b, which equals 1 − ρ and
-    does not cancel near ρ = 1. A channel counts 0 when it has no variance: when the standard
-    deviation of P_c is at most `RELATIVE_STD` times the root mean square of P_c(1 − P_c), or so
-    for Q_c (or at most `SMALLEST_STD` times its maximum). A channel that is nearly 0 or nearly 1
-    everywhere does count while its logit varies.
+    Computed as ½·Σ mᵢ(bᵢ − aᵢ)²/n of the two standardised channels a and b, which equals 1 − ρ and
+    does not cancel near ρ = 1; where Q_c is near P_c, b − a comes from Q_c − P_c. A channel counts
+    0 when it has no variance: when the standard deviation of P_c is at most `RELATIVE_STD` times
+    the root mean square of P_c(1 − P_c), or so for Q_c (or at most `SMALLEST_STD` times its
+    maximum). A channel that is nearly 0 or nearly 1 everywhere does count while its logit varies.
 
     Args:
         student_logits: [B,H,W,C] float32.
         teacher_logits: [B,H,W,C] float32.
         keep: [B,H,W] float32 weights; pixels of weight 0 must hold finite logits.
-        temperature: not used; the probabilities are compared at temperature 1.
+        classes: [B,C] float32, 1 for classes that count, else 0.
 
     Returns:
         [B] float32.
     """
-    del temperature
-    student, teacher, weight = _by_pixel(student_logits, teacher_logits, keep)
-    total = jnp.sum(weight, axis=1, keepdims=True)
-    weight = weight / jnp.where(total > 0, total, 1.0)
-    a, varies_a = _standardise(teacher, weight)
-    b, varies_b = _standardise(student, weight)
-    distance = 0.5 * jnp.sum(weight * (a - b) ** 2, axis=1)
-    return jnp.mean(jnp.where(varies_a & varies_b, distance, 0.0), axis=-1)
+    return _correlation(*_by_pixel(student_logits, teacher_logits, keep), classes)
 
 
-# Far below every logit, yet finite, and still so after another logit is subtracted.
-_FAR = float(jnp.finfo(jnp.float32).min) / 4
+def _class_mean(values: jax.Array, classes: jax.Array) -> jax.Array:
+    """Mean over the classes that count, [B,C], [B,C] -> [B]; 0 where none does."""
+    return jnp.sum(values * classes, axis=-1) / jnp.maximum(jnp.sum(classes, axis=-1), 1.0)
 
 
 def _by_pixel(student, teacher, keep):
@@ -82,70 +90,117 @@ def _by_pixel(student, teacher, keep):
 @jax.custom_jvp
 def _divergence(student: jax.Array, teacher: jax.Array, weight: jax.Array) -> jax.Array:
     """KL(p_c ‖ q_c) over pixels, [B,N,C], [B,N,C], [B,N,1] -> [B,C]; only the student has one."""
-    return _divergence_parts(student, teacher, weight)[0]
+    return divergence(_log_p(teacher, weight), student - teacher, axis=1)[0]
 
 
 @_divergence.defjvp
 def _divergence_jvp(primals, tangents):
-    divergence, log_p, w = _divergence_parts(*primals)
-    log_ratio = w - divergence[:, None]
-    near = jnp.abs(log_ratio) < 1.0
-    p = jnp.exp(log_p)
-    # q − p without cancellation, and the only array that has to wait for the backward pass.
-    slope = jnp.where(
-        near, p * jnp.expm1(jnp.where(near, log_ratio, 0.0)), jnp.exp(log_p + log_ratio) - p
-    )
-    return divergence, jnp.sum(slope * tangents[0], axis=1)
+    student, teacher, weight = primals
+    log_p = _log_p(teacher, weight)
+    value, ratio = divergence(log_p, student - teacher, axis=1)
+    # The difference q − p is the only array that has to wait for the backward pass.
+    return value, pixel_sum(difference(log_p, ratio, axis=1) * tangents[0])[:, 0]
 
 
-def _divergence_parts(student, teacher, weight):
+def _log_p(teacher: jax.Array, weight: jax.Array) -> jax.Array:
+    return log_softmax(jnp.where(weight > 0, teacher, 0.0) + log_weights(weight), axis=1)
+
+
+class _Channels(NamedTuple):
+    """Class channels, each divided by its largest value: Pearson sees neither scale nor offset.
+
+    So a channel far below float32's range still counts, and one that is all but 1 keeps its digits.
+    """
+
+    peak: jax.Array  # log of the largest value [B,1,C]
+    log_scaled: jax.Array  # log(p/peak) [B,N,C]
+    centred: jax.Array  # p/peak less its weighted mean [B,N,C]
+    variance: jax.Array  # of p/peak [B,1,C], 1 where it does not vary
+    varies: jax.Array  # [B,1,C]
+
+
+@jax.custom_vjp
+def _correlation(
+    student: jax.Array, teacher: jax.Array, weight: jax.Array, classes: jax.Array
+) -> jax.Array:
+    """1 − ρ, mean of the classes, [B,N,C], [B,N,C], [B,N,1], [B,C] -> [B]."""
+    return _correlation_with_slope(student, teacher, weight, classes)[0]
+
+
+def _correlation_with_slope(student, teacher, weight, classes):
+    """The value [B] and its slope with respect to the student's logits [B,N,C]."""
+    total = pixel_sum(weight)
+    weight = weight / jnp.where(total > 0, total, 1.0)
+    log_p, log_q, ratio = by_chunks(_log_probs, student, teacher)
+    a, b = _channels(log_p, weight), _channels(log_q, weight)
+    gap = _standardised_gap(ratio, a, b, weight)
+    counts = jnp.where(a.varies & b.varies, 1.0, 0.0)
+    distance = counts * 0.5 * pixel_sum(weight * gap**2)
+    share = counts * (classes / jnp.maximum(jnp.sum(classes, axis=-1, keepdims=True), 1.0))[:, None]
+    # By the chain rule: of ½Σ m(b − a)² by p/peak, by log p, and by the logits.
+    sigma = jax.lax.rsqrt(b.variance)
+    slope = share * weight * (gap - distance * (b.centred * sigma)) * sigma
+    slope = slope * jnp.exp(b.log_scaled)
+    log_q = b.log_scaled + b.peak
+    slope = slope - jnp.exp(log_q) * jnp.sum(slope, axis=-1, keepdims=True)
+    return _class_mean(distance[:, 0], classes), balanced(slope, log_q, axis=-1)
+
+
+def _correlation_backward(slope, cotangent):
+    return slope * cotangent[:, None, None], None, None, None
+
+
+_correlation.defvjp(_correlation_with_slope, _correlation_backward)
+
+
+def _log_probs(student: jax.Array, teacher: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """log P, log Q and log Q/P over the last axis."""
+    log_p, log_q = _log_softmax(teacher), _log_softmax(student)
+    return log_p, log_q, log_ratio(log_p, log_q, student - teacher)
+
+
+def _channels(log_probs: jax.Array, weight: jax.Array) -> _Channels:
     kept = weight > 0
-    log_weight = jnp.where(kept, jnp.log(jnp.where(kept, weight, 1.0)), _FAR)
-    log_p = jax.nn.log_softmax(jnp.where(kept, teacher, 0.0) + log_weight, axis=1)
-    p = jnp.exp(log_p)
-    u = student - teacher
-    w = u - jnp.sum(p * u, axis=1, keepdims=True)
-    large = jax.nn.logsumexp(log_p + w, axis=1)
-    # Where the divergence is large exp could overflow, and the plain form is accurate.
-    small = jnp.log1p(jnp.sum(_excess(log_p, p, w), axis=1))
-    return jnp.where(large < 1.0, small, large), log_p, w
+    peak = jnp.max(jnp.where(kept, log_probs, FAR), axis=1, keepdims=True)
+    scaled = jnp.where(kept, log_probs - peak, 0.0)
+    centred = _centred(jnp.expm1(scaled), weight)
+    variance = pixel_sum(weight * centred**2)
+    unit = pixel_sum(weight * (jnp.exp(scaled) * jnp.expm1(log_probs)) ** 2)
+    varies = variance > jnp.maximum(RELATIVE_STD**2 * unit, SMALLEST_STD**2)
+    return _Channels(peak, scaled, centred, jnp.where(varies, variance, 1.0), varies)
 
 
-def _excess(log_p: jax.Array, p: jax.Array, w: jax.Array) -> jax.Array:
-    """p·(exp w − 1 − w), without cancellation at small w or underflow of p at large w."""
-    near = jnp.abs(w) < 0.5
-    v = jnp.where(near, w, 0.0)
-    series = 1.0 + v / 9
-    for n in (8, 7, 6, 5, 4, 3):
-        series = 1.0 + v / n * series
-    # The bound is reached only where the caller takes its other form.
-    direct = jnp.exp(jnp.minimum(log_p + w, 2.0)) - p * (1.0 + w)
-    return jnp.where(near, p * v * v / 2 * series, direct)
+def _standardised_gap(ratio: jax.Array, a: _Channels, b: _Channels, weight: jax.Array) -> jax.Array:
+    """b − a of the channels at mean 0 and variance 1 [B,N,C], exact where it is small."""
+    (change,) = by_chunks(_change, a.log_scaled, ratio)
+    change = _centred(jnp.where(weight > 0, change, 0.0), weight)
+    near = pixel_sum(weight * change**2) < 0.25 * a.variance
+    change = jnp.where(near, change, 0.0)
+    # b = (a·σ_A + change)/σ_B, less a, without cancellation.
+    growth = pixel_sum(weight * change * (2 * a.centred + change))
+    shrink = jnp.expm1(-0.5 * jnp.log1p(growth / a.variance))
+    gap = (a.centred * shrink + change * (1.0 + shrink)) * jax.lax.rsqrt(a.variance)
+    far = b.centred * jax.lax.rsqrt(b.variance) - a.centred * jax.lax.rsqrt(a.variance)
+    return jnp.where(near, gap, far)
+
+
+def _change(log_scaled: jax.Array, ratio: jax.Array) -> tuple[jax.Array]:
+    """(Q − P)/peak of log(P/peak) and log Q/P."""
+    small = jnp.abs(ratio) < 1.0
+    p = jnp.exp(log_scaled)
+    # The bound is reached only where nothing is near.
+    large = jnp.exp(jnp.minimum(log_scaled + ratio, 30.0)) - p
+    return (jnp.where(small, p * jnp.expm1(jnp.where(small, ratio, 0.0)), large),)
+
+
+def _centred(channel: jax.Array, weight: jax.Array) -> jax.Array:
+    return channel - pixel_sum(weight * channel)
 
 
 def _log_softmax(logits: jax.Array) -> jax.Array:
-    """log softmax over the last axis; it and its gradient keep their digits at p all but 1."""
+    """log softmax over the last axis that keeps its digits at p all but 1."""
     is_top = jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1], dtype=bool)
     top = jnp.sum(jnp.where(is_top, logits, 0.0), axis=-1, keepdims=True)
     logits = jnp.where(is_top, 0.0, logits - top)
     others = jnp.sum(jnp.where(is_top, 0.0, jnp.exp(logits)), axis=-1, keepdims=True)
     return logits - jnp.log1p(others)
-
-
-def _standardise(logits: jax.Array, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Class channels with weighted mean 0 and variance 1 [B,N,C], and which vary at all [B,C]."""
-    log_probs = _log_softmax(logits)
-    kept = weight > 0
-    peak = jnp.max(jnp.where(kept, log_probs, _FAR), axis=1, keepdims=True)
-    # Pearson sees neither scale nor offset, so p/peak − 1 serves for p: a channel far below
-    # float32's range still counts, and one that is all but 1 keeps its digits.
-    scaled = jnp.where(kept, log_probs - jax.lax.stop_gradient(peak), 0.0)
-    channel = jnp.expm1(scaled)
-    centred = channel - jnp.sum(weight * channel, axis=1, keepdims=True)
-    # Once more, because the mean of many pixels carries the rounding of a long sum.
-    centred = centred - jnp.sum(weight * centred, axis=1, keepdims=True)
-    variance = jnp.sum(weight * centred**2, axis=1, keepdims=True)
-    unit = jnp.exp(scaled) * jnp.expm1(log_probs)
-    unit = jnp.sum(weight * unit**2, axis=1, keepdims=True)
-    varies = variance > jnp.maximum(RELATIVE_STD**2 * unit, SMALLEST_STD**2)
-    return centred * jax.lax.rsqrt(jnp.where(varies, variance, 1.0)), varies[:, 0]

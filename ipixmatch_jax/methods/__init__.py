@@ -8,6 +8,7 @@ from ipixmatch_jax.methods.base import (
     Method,
     MethodOutput,
     Network,
+    Prediction,
     make_method,
 )
 
@@ -18,5 +19,6 @@ __all__ = [
     "Method",
     "MethodOutput",
     "Network",
+    "Prediction",
     "make_method",
 ]

@@ -7,7 +7,15 @@ import jax
 import jax.numpy as jnp
 
 from ipixmatch_jax.errors import ConfigError
-from ipixmatch_jax.methods.base import METHODS, Batch, ConsistencyTerm, MethodOutput, Network
+from ipixmatch_jax.methods.base import (
+    METHODS,
+    Batch,
+    ConsistencyTerm,
+    MethodOutput,
+    Network,
+    Prediction,
+    paste_prediction,
+)
 from ipixmatch_jax.views import Views, paste
 
 
@@ -63,29 +71,39 @@ class FixMatch:
         images = jnp.concatenate([unlabeled["image"], mix["image"]])
         keys = jnp.concatenate([unlabeled["key"], mix["key"]])
         labeler = teacher if self.labeler == "teacher" else student
-        unlabeled_logits, mix_logits = jnp.split(labeler.predict(views.weak(images)), 2)
+        unlabeled_weak, mix_weak = _split(labeler.predict(views.weak(images)), unlabeled["key"])
         unlabeled_strong, mix_strong = jnp.split(views.strong(images, keys), 2)
 
         labeled = views.weak(batch["labeled"]["image"])
-        labeled_logits, strong_logits, batch_stats = self._student(
+        labeled_prediction, strong, batch_stats = self._student(
             student, labeled, paste(box, mix_strong, unlabeled_strong)
         )
+        pseudo = paste_prediction(box, mix_weak, unlabeled_weak)
         term = ConsistencyTerm(
-            student_logits=strong_logits,
-            teacher_logits=paste(box, mix_logits, unlabeled_logits),
+            student_logits=strong.logits,
+            teacher_logits=pseudo.logits,
             valid=paste(box, mix["valid"], unlabeled["valid"]),
+            student_features=strong.features,
+            teacher_features=pseudo.features,
         )
-        return MethodOutput(labeled_logits, (term,), batch_stats)
+        return MethodOutput(labeled_prediction.logits, (term,), batch_stats)
 
     def _student(
         self, student: Network, labeled: jax.Array, strong: jax.Array
-    ) -> tuple[jax.Array, jax.Array, Any]:
+    ) -> tuple[Prediction, Prediction, Any]:
         if self.batch_norm == "joint":
-            logits, batch_stats = student.train(jnp.concatenate([labeled, strong]))
-            labeled_logits, strong_logits = jnp.split(logits, [labeled.shape[0]])
-            return labeled_logits, strong_logits, batch_stats
-        labeled_logits, batch_stats = student.train(labeled)
-        strong_logits, after_strong = student.replace(batch_stats=batch_stats).train(strong)
+            both, batch_stats = student.train(jnp.concatenate([labeled, strong]))
+            return *_split(both, labeled), batch_stats
+        of_labeled, batch_stats = student.train(labeled)
+        of_strong, after_strong = student.replace(batch_stats=batch_stats).train(strong)
         if self.running_statistics == "all":
             batch_stats = after_strong
-        return labeled_logits, strong_logits, batch_stats
+        return of_labeled, of_strong, batch_stats
+
+
+def _split(prediction: Prediction, first: jax.Array) -> tuple[Prediction, Prediction]:
+    """The first len(first) images and the others."""
+    return (
+        jax.tree.map(lambda x: x[: first.shape[0]], prediction),
+        jax.tree.map(lambda x: x[first.shape[0] :], prediction),
+    )

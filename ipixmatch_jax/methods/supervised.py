@@ -17,5 +17,5 @@ class Supervised:
     def __call__(
         self, student: Network, teacher: Network, views: Views, batch: Batch
     ) -> MethodOutput:
-        logits, batch_stats = student.train(views.weak(batch["labeled"]["image"]))
-        return MethodOutput(labeled_logits=logits, terms=(), batch_stats=batch_stats)
+        labeled, batch_stats = student.train(views.weak(batch["labeled"]["image"]))
+        return MethodOutput(labeled_logits=labeled.logits, terms=(), batch_stats=batch_stats)

@@ -65,11 +65,13 @@ class Head(nn.Module):
         self, features: tuple[jax.Array, jax.Array], size: tuple[int, int], train: bool
     ) -> jax.Array:
         low, high = features
+        self.sow("intermediates", "encoder", high)
         high = self._pyramid(high, train)
         low = ConvNorm(self.low_level_channels, numerics=self.numerics, name="low")(low, train)
         x = jnp.concatenate([low, resize_bilinear(high, low.shape[1:3])], axis=-1)
         for name in ("fuse_0", "fuse_1"):
             x = Conv3x3(self.channels, 1, self.separable, self.numerics, name=name)(x, train)
+        self.sow("intermediates", "decoder", x)
         return resize_logits(classifier(self.num_classes, self.numerics, "classifier")(x), size)
 
     def _pyramid(self, x: jax.Array, train: bool) -> jax.Array:

@@ -53,6 +53,7 @@ class Encoder(nn.Module):
             stride = 2 if level else self.stem_stride
             x = block(self.width * 2**level, self.numerics, stride, name=f"level_{level}")(x, train)
             features.append(x)
+        self.sow("intermediates", "encoder", x)
         return tuple(features)
 
 
@@ -72,6 +73,7 @@ class Head(nn.Module):
             skip = skips[level]
             x = jnp.concatenate([skip, resize_bilinear(x, skip.shape[1:3])], axis=-1)
             x = DoubleConv(self.width * 2**level, self.numerics, name=f"level_{level}")(x, train)
+        self.sow("intermediates", "decoder", x)
         return resize_logits(classifier(self.num_classes, self.numerics, "classifier")(x), size)
 
 

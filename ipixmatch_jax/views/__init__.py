@@ -8,7 +8,7 @@ from ipixmatch_jax.views.color import (
     random_color_jitter,
     random_grayscale,
 )
-from ipixmatch_jax.views.cutmix import cutmix_box, paste
+from ipixmatch_jax.views.cutmix import cutmix_box, paste, resize_box
 
 __all__ = [
     "Views",
@@ -21,4 +21,5 @@ __all__ = [
     "random_color_jitter",
     "random_gaussian_blur",
     "random_grayscale",
+    "resize_box",
 ]

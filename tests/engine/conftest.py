@@ -11,6 +11,7 @@ from miniature import CLASSES, SIZE
 from ipixmatch_jax.engine.objective import Objective
 from ipixmatch_jax.engine.optimizer import make_optimizer
 from ipixmatch_jax.engine.parallel import PARALLEL, Parallel
+from ipixmatch_jax.engine.relations import WeightedRelation
 from ipixmatch_jax.engine.state import TrainState, create_state
 from ipixmatch_jax.engine.step import make_train_step
 from ipixmatch_jax.methods import make_method
@@ -56,7 +57,7 @@ def make_run():
             "decay_norm_and_bias": False,
         }
         rule, schedule = make_optimizer(options, 20)
-        defaults = {"confidence": 0.3, "relation": "class_map", "distance": "kl"}
+        defaults = {"confidence": 0.3, "relations": (WeightedRelation("class_map", "kl"),)}
         step = make_train_step(
             model,
             make_method(method, method_options or {}),

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ipixmatch_jax.engine.objective import Objective
+from ipixmatch_jax.engine.relations import WeightedRelation, ramp_up
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.losses import inter_pixel_loss
 from ipixmatch_jax.methods import ConsistencyTerm, MethodOutput
@@ -47,9 +48,8 @@ def log_softmax(z):
 
 
 def test_loss_is_the_stated_sum(output, mask):
-    objective = Objective(
-        confidence=0.6, unlabeled_weight=0.7, relation="class_map", relation_weight=0.3
-    )
+    relations = (WeightedRelation("class_map", "kl", 0.3), WeightedRelation("affinity", "mse", 9.0))
+    objective = Objective(confidence=0.6, unlabeled_weight=0.7, relations=relations)
     loss, metrics = evaluate(objective, output, mask)
     truth = np.asarray(mask)
     expected = -log_softmax(output.labeled_logits)[..., 1][truth != 255].mean()
@@ -60,18 +60,25 @@ def test_loss_is_the_stated_sum(output, mask):
             log_softmax(term.student_logits), teacher.argmax(-1)[..., None], -1
         )[..., 0]
         pseudo = -(picked * keep).sum() / valid.sum()
-        relation = float(
-            inter_pixel_loss(term.student_logits, term.teacher_logits, jnp.asarray(keep, "float32"))
-        )
-        expected += 0.7 * term.weight * (pseudo + 0.3 * relation)
+        for weight, names in ((0.3, {}), (9.0, {"relation": "affinity", "distance": "mse"})):
+            relation = inter_pixel_loss(
+                term.student_logits, term.teacher_logits, jnp.asarray(keep, "float32"), **names
+            )
+            expected += 0.7 * term.weight * weight * float(relation)
+        expected += 0.7 * term.weight * pseudo
     assert loss == pytest.approx(expected, rel=1e-5)
     assert metrics["loss"] == pytest.approx(expected, rel=1e-5)
+    values = [metrics["relation/class_map/kl"], metrics["relation/affinity/mse"]]
+    assert min(values) > 0
+    assert metrics["loss_relation"] == pytest.approx(np.dot([0.3, 9.0], values), rel=1e-5)
 
 
 def test_relation_none_leaves_the_bare_method(output, mask):
     bare, metrics = evaluate(Objective(confidence=0.6), output, mask)
     weightless, _ = evaluate(
-        Objective(confidence=0.6, relation="class_map", relation_weight=0.0), output, mask
+        Objective(confidence=0.6, relations=(WeightedRelation("class_map", "kl", 0.0),)),
+        output,
+        mask,
     )
     assert metrics["loss_relation"] == 0.0
     assert bare == pytest.approx(weightless, rel=1e-6)
@@ -81,7 +88,11 @@ def test_region_chooses_the_pixels_of_the_relation(output, mask):
     term = output.terms[1]
     valid = output.replace(terms=(term.replace(weight=1.0),))
     _, metrics = evaluate(
-        Objective(confidence=0.99, relation="class_map", region="valid"), valid, mask
+        Objective(
+            confidence=0.99, relations=(WeightedRelation("class_map", "kl", region="valid"),)
+        ),
+        valid,
+        mask,
     )
     keep = jnp.asarray(term.valid, "float32")
     expected = inter_pixel_loss(term.student_logits, term.teacher_logits, keep)
@@ -115,21 +126,67 @@ def test_telemetry_says_how_many_pseudo_labels_count(output, mask, confidence, s
 def test_no_valid_pixel_anywhere_gives_zero_not_nan(output, mask):
     terms = tuple(t.replace(valid=jnp.zeros(SHAPE[:3], bool)) for t in output.terms)
     loss, metrics = evaluate(
-        Objective(relation="class_map", distance="corr"),
+        Objective(relations=(WeightedRelation("class_map", "corr"),)),
         output.replace(terms=terms),
         jnp.full_like(mask, 255),
     )
     assert loss == 0.0 and metrics["loss_supervised"] == 0.0
 
 
+def test_a_relation_may_have_a_ramp_of_its_own(output, mask):
+    relation = WeightedRelation("class_map", "kl", 3.0, ramp="linear", ramp_start=4, ramp_steps=3)
+    objective = Objective(relations=(relation,))
+    for step, factor in {3: 0.0, 5: 0.5, 7: 1.0}.items():
+        _, metrics = evaluate(objective, output, mask, step)
+        value = metrics["relation/class_map/kl"]
+        assert metrics["loss_relation"] == pytest.approx(3.0 * factor * value, rel=1e-6)
+
+
+def test_ramps():
+    at = lambda step, kind: float(ramp_up(jnp.asarray(step), 4, 3, kind))  # noqa: E731
+    assert [at(step, "none") for step in (0, 99)] == [1.0, 1.0]
+    assert [at(step, "linear") for step in (3, 4, 7, 9)] == [0.0, 0.25, 1.0, 1.0]
+    assert [at(step, "sigmoid") for step in (3, 7, 9)] == [0.0, 1.0, 1.0]
+    assert at(5, "sigmoid") == pytest.approx(np.exp(-5 * 0.5**2))
+
+
+def test_relations_of_features_see_the_share_of_kept_pixels(mask):
+    here, there = (jnp.asarray(rng.normal(size=(2, 3, 3, 7)), jnp.float32) for _ in "ab")
+    size = (2, 6, 6, 3)
+    valid = jnp.asarray(np.repeat([True, False], [3, 3]))[None, :, None] & jnp.ones((2, 1, 6), bool)
+    term = ConsistencyTerm(
+        jnp.zeros(size),
+        jnp.zeros(size),
+        valid,
+        student_features={"decoder": here},
+        teacher_features={"decoder": there},
+    )
+    relation = WeightedRelation("affinity", "mse", region="valid", options={"on": "features"})
+    total, count = relation(term, jnp.zeros(size[:3]))
+    # Rows of features at pixels 0.5, 2.5, 4.5: all, half and none of what they cover is valid.
+    keep = jax.image.resize(valid.astype(jnp.float32), (2, 3, 3), "linear", antialias=True)
+    assert keep[0, 0, 0] == 1.0 and 0.3 < keep[0, 1, 0] < 0.7 and keep[0, 2, 0] < 0.2
+    expected = inter_pixel_loss(
+        here, there, keep, relation="affinity", distance="mse", on="features"
+    )
+    assert float(total / count) == pytest.approx(float(expected), rel=1e-6)
+    assert relation.label == "relation/affinity/mse/decoder"
+
+
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("make", "message"),
     [
-        ({"relation": "class_map", "distance": "kll"}, "did you mean 'class_map/kl'"),
-        ({"region": "all"}, "region is 'all'; expected confident or valid"),
-        ({"normalize": "local"}, "expected global or per_device"),
+        (lambda: WeightedRelation("class_map", "kll"), "did you mean 'class_map/kl'"),
+        (lambda: WeightedRelation("class_map", "kl", region="all"), "confident or valid"),
+        (lambda: WeightedRelation("class_map", "kl", ramp="cosine"), "none or linear or sigmoid"),
+        (lambda: WeightedRelation("class_map", "kl", ramp_steps=5), "need relation.ramp='linear'"),
+        (lambda: Objective(normalize="local"), "'global' or 'per_device'"),
+        (
+            lambda: Objective(relations=(WeightedRelation("class_map", "kl"),) * 2),
+            "relation/class_map/kl is there twice",
+        ),
     ],
 )
-def test_bad_choices_are_named(options, message):
+def test_bad_choices_are_named(make, message):
     with pytest.raises(ConfigError, match=message):
-        Objective(**options)
+        make()

@@ -10,6 +10,7 @@ import pytest
 from miniature import CLASSES, random_batch
 
 from ipixmatch_jax.engine.objective import Objective
+from ipixmatch_jax.engine.relations import WeightedRelation
 from ipixmatch_jax.engine.state import create_state
 from ipixmatch_jax.engine.step import make_train_step
 from ipixmatch_jax.methods import Network, make_method
@@ -67,7 +68,7 @@ def test_the_teacher_gets_no_gradient():
     model, views = PerPixel(), Views(mean=(0.5,) * 3, std=(0.25,) * 3)
     params = model.init(jax.random.key(0), jnp.zeros((1, 1, 1, 3)))["params"]
     method = make_method("fixmatch", {})
-    objective = Objective(confidence=0.0, relation="class_map", distance="corr")
+    objective = Objective(confidence=0.0, relations=(WeightedRelation("class_map", "corr"),))
 
     def loss(student_params, teacher_params):
         def on_device(batch):

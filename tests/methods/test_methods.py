@@ -68,6 +68,32 @@ def test_cutmix_moves_image_soft_map_and_valid_map_by_one_box(batch):
     np.testing.assert_array_equal(term.valid, valid)
 
 
+def test_features_that_are_asked_for_are_mixed_by_the_same_box(batch):
+    class Halved(Painter):
+        """Shows every second pixel as its feature map."""
+
+        @nn.compact
+        def __call__(self, images, train=False):
+            self.sow("intermediates", "half", images[:, ::2, ::2])
+            return Painter.__call__(self, images, train)
+
+    plain = network()
+    maps = ("half",)
+    student = Network(Halved(), {}, plain.batch_stats, maps)
+    (term,) = make_method("fixmatch", {})(student, student, views(1.0), batch).terms
+    height, width = (np.round(np.linspace(0, n - 1, -(-n // 2))).astype(int) for n in (H, W))
+    box = views(1.0).box(batch["unlabeled"]["key"], H, W)[:, height][:, :, width]
+    inside, outside = (
+        np.asarray(batch[name]["image"], np.float32)[:, ::2, ::2] / np.float32(255)
+        for name in ("mix", "unlabeled")
+    )
+    expected = np.where(box[..., None], inside, outside)
+    np.testing.assert_allclose(term.teacher_features["half"], expected, rtol=1e-6)
+    mixed = term.student_features["half"]
+    assert mixed.shape == expected.shape
+    np.testing.assert_allclose(mixed[..., :2], term.student_logits[:, ::2, ::2], rtol=1e-6)
+
+
 def test_without_a_box_the_partner_is_not_seen(batch):
     (term,) = make_method("fixmatch", {})(network(), network(), views(0.0), batch).terms
     expected = np.asarray(batch["unlabeled"]["image"][..., :2], np.float32) / np.float32(255)

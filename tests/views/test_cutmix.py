@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ipixmatch_jax.views import cutmix_box, paste
+from ipixmatch_jax.views import cutmix_box, paste, resize_box
 
 SIZE = (60, 48)
 
@@ -124,3 +124,10 @@ def test_paste_refuses_maps_that_do_not_fit():
         paste(box, jnp.zeros((2, 4, 6)), jnp.zeros((2, 4, 6), jnp.int32))
     with pytest.raises(ValueError, match="begin with the box"):
         paste(box, jnp.zeros((4, 6, 2)), jnp.zeros((4, 6, 2)))
+
+
+def test_resized_box_is_the_box_at_the_points_of_the_grid():
+    box = np.zeros((1, 9, 13), bool)
+    box[0, 2:7, 4:13] = True
+    np.testing.assert_array_equal(resize_box(box, (9, 13)), box)
+    np.testing.assert_array_equal(resize_box(box, (3, 4))[0], box[0][[0, 4, 8]][:, [0, 4, 8, 12]])

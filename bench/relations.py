@@ -1,0 +1,233 @@
+"""Time and memory of every relation loss, beside its naive N×N form.
+
+    python bench/relations.py --json bench/results/relations-cpu.json
+    python bench/relations.py --step
+
+The naive form is timed where its N×N matrices fit (64 × 64 pixels). `bound` is the time that moving
+the two maps in and the gradient out takes at this machine's measured copy rate. `temporary` is the
+compiled program's own count of the memory that it needs beside inputs and outputs, as a multiple of
+the two maps. With --step: how much each relation adds to the train step of DeepLabV3+.
+"""
+
+import argparse
+import functools
+import json
+import math
+import pathlib
+import platform
+import statistics
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ipixmatch_jax.losses import inter_pixel_loss
+
+SIDES = (64, 128, 321, 801)
+CLASSES = (2, 21, 150)
+RELATIONS = ("class_map/kl", "class_map/corr", "affinity/mse", "affinity/corr", "affinity/kl")
+NAIVE_SIDE = 64
+# Time of the row-wise divergence grows with N²: larger maps are pooled first on a CPU.
+STRIDES = {321: 4, 801: 10}
+
+
+def naive(student, teacher, keep, *, name):
+    """Mean over images of the affinity losses, as they are defined, or of class_map's."""
+    values = []
+    for y, z, m in zip(student, teacher, keep, strict=True):
+        y, z, m = y.reshape(-1, y.shape[-1]), z.reshape(-1, z.shape[-1]), m.reshape(-1)
+        p, q = jax.nn.softmax(z), jax.nn.softmax(y)
+        a, b, w = p @ p.T, q @ q.T, m[:, None] * m[None] / jnp.sum(m) ** 2
+        if name == "affinity/mse":
+            values.append(jnp.sum(w * (a - b) ** 2))
+        elif name == "affinity/corr":
+            a, b = a - jnp.sum(w * a), b - jnp.sum(w * b)
+            norm = jnp.sqrt(jnp.sum(w * a**2) * jnp.sum(w * b**2))
+            values.append(1 - jnp.sum(w * a * b) / norm)
+        else:
+            log_a, log_b = (jax.nn.log_softmax(x + jnp.log(m)[None]) for x in (a, b))
+            values.append(m @ jnp.sum(jnp.exp(log_a) * (log_a - log_b), axis=1) / jnp.sum(m))
+    return sum(values) / len(values)
+
+
+def seconds(function, *arguments, budget: float = 1.5) -> float:
+    """Median time of a call, after one that is not counted."""
+    jax.block_until_ready(function(*arguments))
+    times, start = [], time.perf_counter()
+    while len(times) < 3 or time.perf_counter() - start < budget and len(times) < 30:
+        begin = time.perf_counter()
+        jax.block_until_ready(function(*arguments))
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times)
+
+
+def copy_rate() -> float:
+    """Bytes a second that a large copy on the device reads and writes."""
+    x = jnp.zeros((64 << 20) // 4)
+    return 2 * x.nbytes / seconds(jax.jit(lambda x: x + 1.0), x)
+
+
+def maps(batch: int, side: int, classes: int):
+    rng = np.random.default_rng(0)
+    shape = (batch, side, side, classes)
+    teacher = rng.standard_normal(shape, np.float32) * 3
+    student = teacher + rng.standard_normal(shape, np.float32)
+    keep = rng.random(shape[:3], np.float32)
+    return tuple(jax.device_put(x) for x in (student, teacher, keep))
+
+
+def measure(name: str, side: int, classes: int, batch: int, rate: float) -> dict:
+    relation, distance = name.split("/")
+    options = {}
+    if name == "affinity/kl" and jax.default_backend() == "cpu":
+        options = {"stride": STRIDES[side]} if side in STRIDES else {}
+    loss = functools.partial(
+        inter_pixel_loss, relation=relation, distance=distance, temperature=1.0, **options
+    )
+    arguments = maps(batch, side, classes)
+    both = jax.jit(jax.value_and_grad(loss)).lower(*arguments).compile()
+    size = 2 * arguments[0].nbytes
+    row = {
+        "relation": name,
+        "side": side,
+        "classes": classes,
+        "batch": batch,
+        "stride": options.get("stride", 1),
+        "forward_s": seconds(jax.jit(loss), *arguments),
+        "both_s": seconds(both, *arguments),
+        "bound_s": 1.5 * size / rate,
+        "temporary": both.memory_analysis().temp_size_in_bytes / size,
+    }
+    if side == NAIVE_SIDE and relation == "affinity":
+        gradient = jax.jit(jax.value_and_grad(functools.partial(naive, name=name)))
+        row["naive_s"] = seconds(gradient, *arguments)
+    return row
+
+
+def exponent(rows: list[dict]) -> float:
+    """Slope of log time over log N, from the largest maps, where overheads no longer show."""
+    rows = sorted(rows, key=lambda row: row["side"])[-3:]
+    pixels = [2 * math.log(row["side"]) for row in rows]
+    return float(np.polyfit(pixels, [math.log(row["both_s"]) for row in rows], 1)[0])
+
+
+def table(rows: list[dict]) -> str:
+    lines = [
+        "| relation | side | C | stride | forward, ms | and backward, ms | over bound | temporary "
+        "/ maps | naive / this |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        ratio = f"{row['naive_s'] / row['both_s']:.0f}" if "naive_s" in row else ""
+        lines.append(
+            f"| {row['relation']} | {row['side']} | {row['classes']} | {row['stride']} "
+            f"| {1e3 * row['forward_s']:.2f} | {1e3 * row['both_s']:.2f} "
+            f"| {row['both_s'] / row['bound_s']:.1f} | {row['temporary']:.1f} | {ratio} |"
+        )
+    return "\n".join(lines)
+
+
+def step_shares(side: int, batch: int, relations: list[str]) -> list[dict]:
+    """Time of the whole train step of DeepLabV3+ on EfficientNet-Lite0, without and with each."""
+    from ipixmatch_jax.engine.objective import Objective
+    from ipixmatch_jax.engine.optimizer import make_optimizer
+    from ipixmatch_jax.engine.parallel import PARALLEL
+    from ipixmatch_jax.engine.relations import WeightedRelation
+    from ipixmatch_jax.engine.state import create_state
+    from ipixmatch_jax.engine.step import make_train_step
+    from ipixmatch_jax.methods import make_method
+    from ipixmatch_jax.models import create_model, init_variables
+    from ipixmatch_jax.views import Views
+
+    rng = np.random.default_rng(0)
+
+    def records():
+        return {
+            "image": rng.integers(0, 256, (batch, side, side, 3), dtype=np.uint8),
+            "valid": np.ones((batch, side, side), bool),
+            "key": rng.integers(0, 2**32, (batch, 2), dtype=np.uint32),
+        }
+
+    data = {name: records() for name in ("labeled", "unlabeled", "mix")}
+    data["labeled"]["mask"] = rng.integers(0, 21, (batch, side, side), dtype=np.uint8)
+    spread = PARALLEL["pmap"](jax.devices()[:1])
+    model = create_model("deeplabv3plus", num_classes=21, axis_name="data")
+    example = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+    variables = init_variables(model, jax.random.key(0), example)
+    options = dict.fromkeys(("learning_rate", "weight_decay"), 1e-4)
+    options |= {"name": "sgd", "head_multiplier": 1.0, "momentum": 0.9, "power": 0.9}
+    options |= {"warmup_steps": 0, "decay_norm_and_bias": False}
+    rule, schedule = make_optimizer(options, 100)
+    views = Views(mean=model.input_mean, std=model.input_std)
+
+    steps = {}
+    for name in ("none", *relations):
+        chosen = () if name == "none" else (WeightedRelation(*name.split("/")),)
+        objective = Objective(confidence=0.0, relations=chosen)
+        step = make_train_step(model, make_method("fixmatch", {}), views, objective, rule, schedule)
+        state = spread.replicate(jax.device_get(create_state(variables, rule)))
+        run = functools.partial(spread.spread(step, donate=False), state, spread.put_batch(data))
+        steps[name] = (run, [])
+        jax.block_until_ready(run())
+    # In turns, so that a noisy neighbour slows all of them.
+    for _ in range(5):
+        for run, times in steps.values():
+            begin = time.perf_counter()
+            jax.block_until_ready(run())
+            times.append(time.perf_counter() - begin)
+    bare = min(steps["none"][1])
+    return [
+        {"relation": name, "step_s": min(times), "added": min(times) / bare - 1}
+        for name, (_, times) in steps.items()
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--relations", nargs="+", choices=RELATIONS, default=list(RELATIONS))
+    parser.add_argument("--sides", nargs="+", type=int, default=list(SIDES))
+    parser.add_argument("--classes", nargs="+", type=int, default=list(CLASSES))
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--step", action="store_true", help="the share of a whole train step")
+    parser.add_argument("--step-side", type=int, default=321)
+    parser.add_argument("--step-batch", type=int, default=2)
+    parser.add_argument("--json", type=pathlib.Path, help="write the numbers to this file too")
+    options = parser.parse_args()
+    device = jax.devices()[0]
+    record = {
+        "device": device.device_kind if device.platform != "cpu" else platform.machine() + " CPU",
+        "jax": jax.__version__,
+    }
+    print(f"{record['device']}, jax {record['jax']}", flush=True)
+    if options.step:
+        # The last is left out by default: its time depends on the stride that one chooses.
+        chosen = [name for name in options.relations if name != "affinity/kl"]
+        record["step"] = step_shares(options.step_side, options.step_batch, chosen)
+        for row in record["step"]:
+            print(f"{row['relation']:15} {row['step_s']:8.3f} s  {100 * row['added']:+6.2f} %")
+    else:
+        rate = copy_rate()
+        rows = []
+        for name in options.relations:
+            for classes in options.classes:
+                for side in options.sides:
+                    rows.append(measure(name, side, classes, options.batch, rate))
+                    print(table(rows[-1:]).split("\n")[-1], flush=True)
+        print(f"\ncopy rate {rate / 1e9:.1f} GB/s\n\n{table(rows)}\n")
+        fits = {}
+        for name in options.relations:
+            for classes in options.classes:
+                same = [r for r in rows if (r["relation"], r["classes"]) == (name, classes)]
+                if len(same) > 2 and name != "affinity/kl":
+                    fits[f"{name}, C={classes}"] = exponent(same)
+        for name, fit in fits.items():
+            print(f"time ~ N^{fit:.2f}  {name}")
+        record |= {"copy_bytes_per_s": rate, "rows": rows, "exponents": fits}
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Two softmaxes p and q that nearly agree: their divergence and their difference.
+
+A student that follows its teacher spends most of training where log p − log q and q − p are as
+small as the rounding of a float32 softmax. Both functions start from the difference of the logits
+instead, where nothing has been rounded yet.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from ipixmatch_jax.losses.pixel_sums import total
+
+# Far below every logit, yet finite, and still so after another logit is subtracted.
+FAR = float(jnp.finfo(jnp.float32).min) / 4
+
+
+def log_weights(weight: jax.Array) -> jax.Array:
+    """log of weights >= 0, and `FAR` where the weight is 0."""
+    kept = weight > 0
+    return jnp.where(kept, jnp.log(jnp.where(kept, weight, 1.0)), FAR)
+
+
+def divergence(log_p: jax.Array, gap: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
+    r"""KL(p ‖ q) and log(q/p) for q ∝ p·exp(gap).
+
+    KL = log E_p[exp w] with w = gap − E_p[gap]. As E_p[w] = 0 that is log1p(E_p[exp w − 1 − w]), a
+    sum of terms that are never negative: near agreement it loses nothing, where Σ p·(log p − log q)
+    is left with the rounding of its logs.
+
+    Args:
+        log_p: float32, a log-softmax over `axis`.
+        gap: of log_p's shape, logits of q minus logits of p.
+        axis: of both softmaxes, the last, or 1 of [B,N,C] for pixels.
+
+    Returns:
+        KL without `axis`, and log(q/p) of log_p's shape.
+    """
+    p = jnp.exp(log_p)
+    w = gap - total(p * gap, axis)
+    log_q = log_p + w
+    highest = jnp.max(log_q, axis=axis, keepdims=True)
+    large = highest + jnp.log(total(jnp.exp(log_q - highest), axis))
+    # Where the divergence is large exp could overflow, and the plain form is accurate.
+    small = jnp.log1p(total(_excess(log_p, p, w), axis))
+    value = jnp.where(large < 1.0, small, large)
+    return jnp.squeeze(value, axis), w - value
+
+
+def difference(log_p: jax.Array, log_ratio: jax.Array, axis: int) -> jax.Array:
+    """q − p of log p and log(q/p), without cancellation where they agree, summing to 0."""
+    near = jnp.abs(log_ratio) < 1.0
+    p = jnp.exp(log_p)
+    change = jnp.where(
+        near, p * jnp.expm1(jnp.where(near, log_ratio, 0.0)), jnp.exp(log_p + log_ratio) - p
+    )
+    return balanced(change, log_p + jnp.maximum(log_ratio, 0.0), axis)
+
+
+def log_ratio(log_p: jax.Array, log_q: jax.Array, gap: jax.Array) -> jax.Array:
+    """log(q/p) over the last axis, from the gap of the logits where that is small.
+
+    The same as `divergence` gives, for less where the divergence itself is not asked for.
+    """
+    p = jnp.exp(log_p)
+    w = gap - jnp.sum(p * gap, axis=-1, keepdims=True)
+    small = jnp.max(jnp.abs(w), axis=-1, keepdims=True) < 16.0
+    w = jnp.where(small, w, 0.0)
+    exact = w - jnp.log1p(jnp.sum(p * jnp.expm1(w), axis=-1, keepdims=True))
+    return jnp.where(small, exact, log_q - log_p)
+
+
+def balanced(change: jax.Array, logits: jax.Array, axis: int) -> jax.Array:
+    """A change of probabilities with its sum, which should be 0, taken from the top class.
+
+    The change of a probability that is all but 1 is lost in rounding; those of the others are not.
+    """
+    is_top = logits == jnp.max(logits, axis=axis, keepdims=True)
+    return change - jnp.where(is_top, total(change, axis), 0.0)
+
+
+def _excess(log_p: jax.Array, p: jax.Array, w: jax.Array) -> jax.Array:
+    """p·(exp w − 1 − w), without cancellation at small w or underflow of p at large w."""
+    near = jnp.abs(w) < 0.5
+    v = jnp.where(near, w, 0.0)
+    series = 1.0 + v / 9
+    for n in (8, 7, 6, 5, 4, 3):
+        series = 1.0 + v / n * series
+    # The bound is reached only where the caller takes its other form.
+    direct = jnp.exp(jnp.minimum(log_p + w, 2.0)) - p * (1.0 + w)
+    return jnp.where(near, p * v * v / 2 * series, direct)

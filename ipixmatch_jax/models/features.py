@@ -1,0 +1,30 @@
+"""The feature maps of a model by name.
+
+A model names a map with `self.sow('intermediates', name, x)`: `encoder` is the deepest map of the
+encoder, `decoder` what the classifier sees. A map costs nothing unless 'intermediates' is mutable.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+
+
+def named_features(intermediates: Mapping[str, Any]) -> dict[str, jax.Array]:
+    """Name → map [B,h,w,·], of the collection 'intermediates' after `apply`."""
+    flat = flax.traverse_util.flatten_dict(intermediates)
+    return {path[-1]: sown[-1] for path, sown in flat.items()}
+
+
+def feature_names(model: nn.Module) -> tuple[str, ...]:
+    """The names of a model's feature maps, found without computing anything."""
+
+    def apply(key, images):
+        _, updated = model.init_with_output(key, images, train=False, mutable=True)
+        return named_features(updated.get("intermediates", {}))
+
+    images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    return tuple(sorted(jax.eval_shape(apply, jax.random.key(0), images)))
