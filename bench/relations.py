@@ -24,12 +24,12 @@ import numpy as np
 
 from ipixmatch_jax.losses import inter_pixel_loss
 
-SIDES = (64, 128, 321, 801)
+SIDES = (64, 128, 321, 513, 801)
 CLASSES = (2, 21, 150)
 RELATIONS = ("class_map/kl", "class_map/corr", "affinity/mse", "affinity/corr", "affinity/kl")
 NAIVE_SIDE = 64
 # Time of the row-wise divergence grows with N²: larger maps are pooled first on a CPU.
-STRIDES = {321: 4, 801: 10}
+STRIDES = {321: 4, 513: 6, 801: 10}
 
 
 def naive(student, teacher, keep, *, name):
@@ -55,7 +55,7 @@ def seconds(function, *arguments, budget: float = 1.5) -> float:
     """Median time of a call, after one that is not counted."""
     jax.block_until_ready(function(*arguments))
     times, start = [], time.perf_counter()
-    while len(times) < 3 or time.perf_counter() - start < budget and len(times) < 30:
+    while time.perf_counter() - start < budget and len(times) < 30 or not times:
         begin = time.perf_counter()
         jax.block_until_ready(function(*arguments))
         times.append(time.perf_counter() - begin)
@@ -106,7 +106,7 @@ def measure(name: str, side: int, classes: int, batch: int, rate: float) -> dict
 
 
 def exponent(rows: list[dict]) -> float:
-    """Slope of log time over log N, from the largest maps, where overheads no longer show."""
+    """Slope of log time over log N, from the three largest maps, beyond overheads and caches."""
     rows = sorted(rows, key=lambda row: row["side"])[-3:]
     pixels = [2 * math.log(row["side"]) for row in rows]
     return float(np.polyfit(pixels, [math.log(row["both_s"]) for row in rows], 1)[0])

@@ -4,7 +4,12 @@ import jax.numpy as jnp
 import pytest
 
 from ipixmatch_jax.config import default_config, flatten, load_config, validate, write_snapshot
-from ipixmatch_jax.engine.build import build_relations
+from ipixmatch_jax.engine.build import (
+    build_method,
+    build_model,
+    build_relations,
+    build_train_step,
+)
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.methods import ConsistencyTerm
 
@@ -149,6 +154,16 @@ def test_a_file_may_register_a_relation_and_add_more(tmp_path):
     path.write_text(OWN_RELATION.replace("options.floor", "options.flor"))
     with pytest.raises(ConfigError, match="no option 'flor' .did you mean 'floor'"):
         load_config(str(path))
+
+
+def test_a_feature_map_that_the_model_lacks_is_named(config_file):
+    overrides = ["relation.name=affinity", "relation.distance=mse", "relation.on=features"]
+    overrides = [f"--config.{override}" for override in overrides]
+    config = load_config(str(config_file), [*overrides, "--config.relation.features=decodr"])
+    model, method = build_model(config), build_method(config)
+    with pytest.raises(ConfigError, match="did you mean 'decoder'.* has decoder, encoder"):
+        build_train_step(config, model, method)
+    build_train_step(load_config(str(config_file), overrides), model, method)
 
 
 @pytest.mark.parametrize(

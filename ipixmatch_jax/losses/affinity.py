@@ -136,16 +136,19 @@ class _Pair(NamedTuple):
         )
 
 
-def _pair(p: jax.Array, q: jax.Array, d: jax.Array, root: jax.Array) -> _Pair:
-    """Of vectors [B,N,C] and root weights √m [B,N,1]."""
-    square = lambda x: jnp.sum(pixel_sum((root * x) ** 2), axis=-1, keepdims=True)  # noqa: E731
-    near = square(d) < 0.25 * square(p)
-    first, second = root * p, root * jnp.where(near, d, q)
+def _pair(p: jax.Array, other: jax.Array, near: jax.Array, root: jax.Array) -> _Pair:
+    """Of vectors [B,N,C], D or Q as `near` [B,1,1] says, and root weights √m [B,N,1]."""
+    first, second = root * p, root * other
     cross = pixel_products(first, second)
     rows = [[pixel_products(first, first), cross], [cross.mT, pixel_products(second, second)]]
     grams = jnp.stack([jnp.stack(row, axis=1) for row in rows], axis=1)
     form = jnp.where(near, _STUDENT_BY_GAP, _STUDENT)
     return _Pair((first, second), grams, form[:, 1], form)
+
+
+def _square(x: jax.Array, weight: jax.Array) -> jax.Array:
+    """Σ w·|x|² of maps [B,N,C] (or of means, with N = 1), [B,1,1]."""
+    return jnp.sum(pixel_sum(weight * x * x), axis=-1, keepdims=True)
 
 
 def _products(grams: jax.Array) -> jax.Array:
@@ -164,7 +167,8 @@ def _inner(first: jax.Array, second: jax.Array, products: jax.Array) -> jax.Arra
 def _square_gap_with_slope(p, q, d, weight):
     """Σᵢⱼ wᵢ wⱼ (Bᵢⱼ − Aᵢⱼ)² [B], and its slope 4·M(B − A)MQ with respect to Q [B,N,C]."""
     root = jnp.sqrt(weight)
-    pair = _pair(p, q, d, root)
+    near = _square(d, weight) < 0.25 * _square(p, weight)
+    pair = _pair(p, jnp.where(near, d, q), near, root)
     gap = pair.form - _TEACHER
     value = _inner(gap, gap, _products(pair.grams))
     factors = einsum("zab,zbcij,zc->zaij", gap, pair.grams, pair.student)
@@ -174,18 +178,18 @@ def _square_gap_with_slope(p, q, d, weight):
 
 def _correlation_with_slope(p, q, d, weight):
     """1 − ρ of all entries of A and B [B], and its slope with respect to Q [B,N,C]."""
-    p, mean_p = _centred(p, weight)
-    q, mean_q = _centred(q, weight)
-    d, mean_d = _centred(d, weight)
     root = jnp.sqrt(weight)
-    pair = _pair(p, q, d, root)
-    # The student's form by D has ones throughout, the one by Q only one.
-    near = pair.form[:, 0, :1] > 0
-    means = jnp.stack([mean_p, jnp.where(near, mean_d, mean_q)], axis=1)
+    mean_d = pixel_sum(weight * d)
+    p, mean_p = _centred(p, weight)
+    near = _square(d, weight) - _square(mean_d, 1.0) < 0.25 * _square(p, weight)
+    other, mean_other = _centred(jnp.where(near, d, q), weight)
+    pair = _pair(p, other, near, root)
+    means = jnp.concatenate([mean_p, mean_other], axis=1)
+    mean_q = jnp.where(near, mean_p + mean_d, mean_other)[:, 0]
     products = _products(pair.grams) + 2 * einsum("zai,zbcij,zdj->zabcd", means, pair.grams, means)
     variance_a = _inner(_TEACHER, _TEACHER, products)
     variance_b = _inner(pair.form, pair.form, products)
-    varies = _varies(variance_a, mean_p) & _varies(variance_b, mean_q)
+    varies = _varies(variance_a, mean_p[:, 0]) & _varies(variance_b, mean_q)
     variance_a, variance_b = (jnp.where(varies, v, 1.0) for v in (variance_a, variance_b))
 
     # B/σ_B − A/σ_A = (1/σ_B − 1/σ_A)·A + (B − A)/σ_B, here times σ_A.
@@ -208,9 +212,9 @@ def _correlation_with_slope(p, q, d, weight):
 
 
 def _centred(x: jax.Array, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """x less its weighted mean over pixels [B,N,C], and that mean [B,C]."""
+    """x less its weighted mean over pixels [B,N,C], and that mean [B,1,C]."""
     mean = pixel_sum(weight * x)
-    return x - mean, mean[:, 0]
+    return x - mean, mean
 
 
 def _varies(variance: jax.Array, mean: jax.Array) -> jax.Array:

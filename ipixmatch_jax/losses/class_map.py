@@ -9,10 +9,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ipixmatch_jax.losses.pixel_sums import by_chunks, log_softmax, pixel_sum
+from ipixmatch_jax.losses.pixel_sums import by_chunks, log_softmax, once, pixel_sum
 from ipixmatch_jax.losses.softmax_pair import (
     FAR,
     balanced,
+    change,
     difference,
     divergence,
     log_ratio,
@@ -103,7 +104,7 @@ def _divergence_jvp(primals, tangents):
 
 
 def _log_p(teacher: jax.Array, weight: jax.Array) -> jax.Array:
-    return log_softmax(jnp.where(weight > 0, teacher, 0.0) + log_weights(weight), axis=1)
+    return log_softmax(teacher + log_weights(weight), axis=1)
 
 
 class _Channels(NamedTuple):
@@ -172,25 +173,22 @@ def _channels(log_probs: jax.Array, weight: jax.Array) -> _Channels:
 
 def _standardised_gap(ratio: jax.Array, a: _Channels, b: _Channels, weight: jax.Array) -> jax.Array:
     """b − a of the channels at mean 0 and variance 1 [B,N,C], exact where it is small."""
-    (change,) = by_chunks(_change, a.log_scaled, ratio)
-    change = _centred(jnp.where(weight > 0, change, 0.0), weight)
-    near = pixel_sum(weight * change**2) < 0.25 * a.variance
-    change = jnp.where(near, change, 0.0)
-    # b = (a·σ_A + change)/σ_B, less a, without cancellation.
-    growth = pixel_sum(weight * change * (2 * a.centred + change))
+    (moved,) = by_chunks(_change, a.log_scaled, ratio)
+    moved = _centred(jnp.where(weight > 0, moved, 0.0), weight)
+    near = pixel_sum(weight * moved**2) < 0.25 * a.variance
+    moved = jnp.where(near, moved, 0.0)
+    # b = (a·σ_A + moved)/σ_B, less a, without cancellation.
+    growth = pixel_sum(weight * moved * (2 * a.centred + moved))
     shrink = jnp.expm1(-0.5 * jnp.log1p(growth / a.variance))
-    gap = (a.centred * shrink + change * (1.0 + shrink)) * jax.lax.rsqrt(a.variance)
+    gap = (a.centred * shrink + moved * (1.0 + shrink)) * jax.lax.rsqrt(a.variance)
     far = b.centred * jax.lax.rsqrt(b.variance) - a.centred * jax.lax.rsqrt(a.variance)
     return jnp.where(near, gap, far)
 
 
 def _change(log_scaled: jax.Array, ratio: jax.Array) -> tuple[jax.Array]:
     """(Q − P)/peak of log(P/peak) and log Q/P."""
-    small = jnp.abs(ratio) < 1.0
-    p = jnp.exp(log_scaled)
     # The bound is reached only where nothing is near.
-    large = jnp.exp(jnp.minimum(log_scaled + ratio, 30.0)) - p
-    return (jnp.where(small, p * jnp.expm1(jnp.where(small, ratio, 0.0)), large),)
+    return (change(jnp.minimum(log_scaled, 30.0 - ratio), ratio),)
 
 
 def _centred(channel: jax.Array, weight: jax.Array) -> jax.Array:
@@ -203,4 +201,4 @@ def _log_softmax(logits: jax.Array) -> jax.Array:
     top = jnp.sum(jnp.where(is_top, logits, 0.0), axis=-1, keepdims=True)
     logits = jnp.where(is_top, 0.0, logits - top)
     others = jnp.sum(jnp.where(is_top, 0.0, jnp.exp(logits)), axis=-1, keepdims=True)
-    return logits - jnp.log1p(others)
+    return logits - once(jnp.log1p(others))

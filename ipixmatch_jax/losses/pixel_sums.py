@@ -24,6 +24,11 @@ def pad_to_blocks(x: jax.Array) -> jax.Array:
     return jnp.pad(x, ((0, 0), (0, blocks * block - x.shape[1]), (0, 0)))
 
 
+def once(x: jax.Array) -> jax.Array:
+    """x, computed once: XLA would do it again for every channel that it is broadcast to."""
+    return jax.lax.optimization_barrier(x)
+
+
 def total(x: jax.Array, axis: int) -> jax.Array:
     """Sum over `axis`, which stays as an axis of length 1; axis 1 of [B,N,C] is that of pixels."""
     return pixel_sum(x) if axis == 1 else jnp.sum(x, axis=axis, keepdims=True)
@@ -32,7 +37,7 @@ def total(x: jax.Array, axis: int) -> jax.Array:
 def log_softmax(x: jax.Array, axis: int) -> jax.Array:
     """log of the softmax over `axis`, without gradient through its maximum."""
     shifted = x - jax.lax.stop_gradient(jnp.max(x, axis=axis, keepdims=True))
-    return shifted - jnp.log(total(jnp.exp(shifted), axis))
+    return shifted - once(jnp.log(total(jnp.exp(shifted), axis)))
 
 
 def pixel_sum(x: jax.Array) -> jax.Array:
@@ -52,7 +57,15 @@ def _blocks(x: jax.Array) -> jax.Array:
     return pad_to_blocks(x).reshape(x.shape[0], *_split(x.shape[1]), x.shape[2])
 
 
+@functools.cache
 def _split(pixels: int) -> tuple[int, int]:
+    """Blocks and pixels of one: a divisor of all near `BLOCK`, else with padding."""
+    if pixels <= BLOCK:
+        return 1, pixels
+    divisors = [n for n in range(BLOCK // 4, 2 * BLOCK + 1) if pixels % n == 0]
+    if divisors:
+        block = min(divisors, key=lambda n: abs(n - BLOCK))
+        return pixels // block, block
     blocks = -(-pixels // BLOCK)
     return blocks, -(-pixels // blocks)
 

@@ -5,10 +5,12 @@ small as the rounding of a float32 softmax. Both functions start from the differ
 instead, where nothing has been rounded yet.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 
-from ipixmatch_jax.losses.pixel_sums import total
+from ipixmatch_jax.losses.pixel_sums import once, total
 
 # Far below every logit, yet finite, and still so after another logit is subtracted.
 FAR = float(jnp.finfo(jnp.float32).min) / 4
@@ -17,7 +19,7 @@ FAR = float(jnp.finfo(jnp.float32).min) / 4
 def log_weights(weight: jax.Array) -> jax.Array:
     """log of weights >= 0, and `FAR` where the weight is 0."""
     kept = weight > 0
-    return jnp.where(kept, jnp.log(jnp.where(kept, weight, 1.0)), FAR)
+    return once(jnp.where(kept, jnp.log(jnp.where(kept, weight, 1.0)), FAR))
 
 
 def divergence(log_p: jax.Array, gap: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
@@ -38,22 +40,27 @@ def divergence(log_p: jax.Array, gap: jax.Array, axis: int) -> tuple[jax.Array, 
     p = jnp.exp(log_p)
     w = gap - total(p * gap, axis)
     log_q = log_p + w
-    highest = jnp.max(log_q, axis=axis, keepdims=True)
-    large = highest + jnp.log(total(jnp.exp(log_q - highest), axis))
+    shift = jnp.maximum(jnp.max(log_q, axis=axis, keepdims=True), 0.0)
+    q = jnp.exp(log_q - shift)
+    large = shift + jnp.log(total(q, axis))
     # Where the divergence is large exp could overflow, and the plain form is accurate.
-    small = jnp.log1p(total(_excess(log_p, p, w), axis))
-    value = jnp.where(large < 1.0, small, large)
+    excess = _excess(p, q * jnp.exp(jnp.minimum(shift, 2.0)), w)
+    value = jnp.where(large < 1.0, jnp.log1p(total(excess, axis)), large)
     return jnp.squeeze(value, axis), w - value
 
 
 def difference(log_p: jax.Array, log_ratio: jax.Array, axis: int) -> jax.Array:
     """q − p of log p and log(q/p), without cancellation where they agree, summing to 0."""
-    near = jnp.abs(log_ratio) < 1.0
-    p = jnp.exp(log_p)
-    change = jnp.where(
-        near, p * jnp.expm1(jnp.where(near, log_ratio, 0.0)), jnp.exp(log_p + log_ratio) - p
-    )
-    return balanced(change, log_p + jnp.maximum(log_ratio, 0.0), axis)
+    return balanced(change(log_p, log_ratio), log_p + jnp.maximum(log_ratio, 0.0), axis)
+
+
+def change(log_p: jax.Array, log_ratio: jax.Array) -> jax.Array:
+    """q − p of log p and log(q/p), each entry to its last digits.
+
+    It is ± max(p, q)·(1 − exp(−|log(q/p)|)).
+    """
+    larger = jnp.exp(log_p + jnp.maximum(log_ratio, 0.0))
+    return -jnp.sign(log_ratio) * larger * jnp.expm1(-jnp.abs(log_ratio))
 
 
 def log_ratio(log_p: jax.Array, log_q: jax.Array, gap: jax.Array) -> jax.Array:
@@ -61,30 +68,32 @@ def log_ratio(log_p: jax.Array, log_q: jax.Array, gap: jax.Array) -> jax.Array:
 
     The same as `divergence` gives, for less where the divergence itself is not asked for.
     """
-    p = jnp.exp(log_p)
-    w = gap - jnp.sum(p * gap, axis=-1, keepdims=True)
+    p = once(jnp.exp(log_p))
+    w = once(gap - once(jnp.sum(p * gap, axis=-1, keepdims=True)))
     small = jnp.max(jnp.abs(w), axis=-1, keepdims=True) < 16.0
     w = jnp.where(small, w, 0.0)
-    exact = w - jnp.log1p(jnp.sum(p * jnp.expm1(w), axis=-1, keepdims=True))
+    exact = w - once(jnp.log1p(jnp.sum(p * jnp.expm1(w), axis=-1, keepdims=True)))
     return jnp.where(small, exact, log_q - log_p)
 
 
-def balanced(change: jax.Array, logits: jax.Array, axis: int) -> jax.Array:
+def balanced(moved: jax.Array, logits: jax.Array, axis: int) -> jax.Array:
     """A change of probabilities with its sum, which should be 0, taken from the top class.
 
     The change of a probability that is all but 1 is lost in rounding; those of the others are not.
     """
     is_top = logits == jnp.max(logits, axis=axis, keepdims=True)
-    return change - jnp.where(is_top, total(change, axis), 0.0)
+    return moved - jnp.where(is_top, total(moved, axis), 0.0)
 
 
-def _excess(log_p: jax.Array, p: jax.Array, w: jax.Array) -> jax.Array:
+# 2/(n + 2)!, from n = 7 down to 0: exp w − 1 − w = w²/2 · Σ 2wⁿ/(n + 2)!
+_SERIES = tuple(2.0 / math.factorial(n + 2) for n in range(7, -1, -1))
+
+
+def _excess(p: jax.Array, p_exp_w: jax.Array, w: jax.Array) -> jax.Array:
     """p·(exp w − 1 − w), without cancellation at small w or underflow of p at large w."""
     near = jnp.abs(w) < 0.5
     v = jnp.where(near, w, 0.0)
-    series = 1.0 + v / 9
-    for n in (8, 7, 6, 5, 4, 3):
-        series = 1.0 + v / n * series
-    # The bound is reached only where the caller takes its other form.
-    direct = jnp.exp(jnp.minimum(log_p + w, 2.0)) - p * (1.0 + w)
-    return jnp.where(near, p * v * v / 2 * series, direct)
+    series = jnp.full_like(v, _SERIES[0])
+    for coefficient in _SERIES[1:]:
+        series = series * v + coefficient
+    return jnp.where(near, p * (0.5 * v * v) * series, p_exp_w - p * (1.0 + w))

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ipixmatch_jax.losses.pixel_sums import by_chunks, pad_to_blocks, pixel_sum
-from ipixmatch_jax.losses.softmax_pair import balanced, log_ratio
+from ipixmatch_jax.losses.pixel_sums import by_chunks, once, pad_to_blocks, pixel_sum
+from ipixmatch_jax.losses.softmax_pair import balanced, change, log_ratio
 
 
 def pixel_vectors(
@@ -71,10 +71,7 @@ def _probabilities_of_pixels(student: jax.Array, teacher: jax.Array) -> Triple:
     log_p, log_q = _log_relative(teacher), _log_relative(student)
     p, q = jnp.expm1(log_p) / classes, jnp.expm1(log_q) / classes
     ratio = log_ratio(log_p - np.log(classes), log_q - np.log(classes), student - teacher)
-    near = jnp.abs(ratio) < 1.0
-    probs = jnp.exp(log_p)
-    change = jnp.where(near, probs * jnp.expm1(jnp.where(near, ratio, 0.0)), jnp.exp(log_q) - probs)
-    return p, q, balanced(change / classes, log_p, axis=-1)
+    return p, q, balanced(change(log_p, ratio) / classes, log_p, axis=-1)
 
 
 def _log_relative(logits: jax.Array) -> jax.Array:
@@ -82,7 +79,7 @@ def _log_relative(logits: jax.Array) -> jax.Array:
     logits = logits - jnp.max(logits, axis=-1, keepdims=True)
     below = jnp.mean(jnp.expm1(logits), axis=-1, keepdims=True)
     level = jnp.log(jnp.mean(jnp.exp(logits), axis=-1, keepdims=True))
-    return logits - jnp.where(below > -0.5, jnp.log1p(below), level)
+    return logits - once(jnp.where(below > -0.5, jnp.log1p(below), level))
 
 
 @_probabilities.defjvp

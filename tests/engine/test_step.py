@@ -84,6 +84,19 @@ def test_the_teacher_gets_no_gradient():
     assert optax.tree.norm(student) > 1e-3
 
 
+def test_relations_of_features_and_of_probabilities_in_one_step(make_run):
+    relations = (
+        WeightedRelation("affinity", "corr", options={"on": "features", "cosine": True}),
+        WeightedRelation("affinity", "mse", 5.0),
+    )
+    _, metrics = make_run(confidence=0.0, relations=relations).take(BATCHES[0])
+    of_features, of_probs = (metrics[relation.label] for relation in relations)
+    assert of_features > 1e-3 and of_probs > 0
+    assert metrics["loss_relation"] == pytest.approx(of_features + 5 * of_probs, rel=1e-5)
+    expected = metrics["loss_supervised"] + metrics["loss_pseudo"] + metrics["loss_relation"]
+    assert metrics["loss"] == pytest.approx(expected, rel=1e-5)
+
+
 def test_teacher_is_the_stated_moving_average(make_run):
     run = make_run(method="supervised")
     students, teachers = [], []
