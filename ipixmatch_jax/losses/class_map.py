@@ -16,6 +16,7 @@ from ipixmatch_jax.losses.softmax_pair import (
     change,
     difference,
     divergence,
+    expm1,
     log_ratio,
     log_weights,
 )
@@ -164,9 +165,9 @@ def _channels(log_probs: jax.Array, weight: jax.Array) -> _Channels:
     kept = weight > 0
     peak = jnp.max(jnp.where(kept, log_probs, FAR), axis=1, keepdims=True)
     scaled = jnp.where(kept, log_probs - peak, 0.0)
-    centred = _centred(jnp.expm1(scaled), weight)
+    centred = _centred(expm1(scaled), weight)
     variance = pixel_sum(weight * centred**2)
-    unit = pixel_sum(weight * (jnp.exp(scaled) * jnp.expm1(log_probs)) ** 2)
+    unit = pixel_sum(weight * (jnp.exp(scaled) * expm1(log_probs)) ** 2)
     varies = variance > jnp.maximum(RELATIVE_STD**2 * unit, SMALLEST_STD**2)
     return _Channels(peak, scaled, centred, jnp.where(varies, variance, 1.0), varies)
 

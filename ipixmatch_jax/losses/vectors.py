@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ipixmatch_jax.losses.pixel_sums import by_chunks, once, pad_to_blocks, pixel_sum
-from ipixmatch_jax.losses.softmax_pair import balanced, change, log_ratio
+from ipixmatch_jax.losses.softmax_pair import balanced, change, expm1, log_ratio
 
 
 def pixel_vectors(
@@ -69,7 +69,7 @@ def _probabilities(student: jax.Array, teacher: jax.Array) -> Triple:
 def _probabilities_of_pixels(student: jax.Array, teacher: jax.Array) -> Triple:
     classes = teacher.shape[-1]
     log_p, log_q = _log_relative(teacher), _log_relative(student)
-    p, q = jnp.expm1(log_p) / classes, jnp.expm1(log_q) / classes
+    p, q = expm1(log_p) / classes, expm1(log_q) / classes
     ratio = log_ratio(log_p - np.log(classes), log_q - np.log(classes), student - teacher)
     return p, q, balanced(change(log_p, ratio) / classes, log_p, axis=-1)
 
@@ -77,7 +77,7 @@ def _probabilities_of_pixels(student: jax.Array, teacher: jax.Array) -> Triple:
 def _log_relative(logits: jax.Array) -> jax.Array:
     """log(C·p) over the last axis, with digits where p is nearly 1/C."""
     logits = logits - jnp.max(logits, axis=-1, keepdims=True)
-    below = jnp.mean(jnp.expm1(logits), axis=-1, keepdims=True)
+    below = jnp.mean(expm1(logits), axis=-1, keepdims=True)
     level = jnp.log(jnp.mean(jnp.exp(logits), axis=-1, keepdims=True))
     return logits - once(jnp.where(below > -0.5, jnp.log1p(below), level))
 
