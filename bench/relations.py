@@ -33,7 +33,7 @@ STRIDES = {321: 4, 513: 6, 801: 10}
 
 
 def naive(student, teacher, keep, *, name):
-    """Mean over images of the affinity losses, as they are defined, or of class_map's."""
+    """An affinity loss as it is defined, N×N matrices and all: the mean over images."""
     values = []
     for y, z, m in zip(student, teacher, keep, strict=True):
         y, z, m = y.reshape(-1, y.shape[-1]), z.reshape(-1, z.shape[-1]), m.reshape(-1)
@@ -130,15 +130,9 @@ def table(rows: list[dict]) -> str:
 
 def step_shares(side: int, batch: int, relations: list[str]) -> list[dict]:
     """Time of the whole train step of DeepLabV3+ on EfficientNet-Lite0, without and with each."""
-    from ipixmatch_jax.engine.objective import Objective
-    from ipixmatch_jax.engine.optimizer import make_optimizer
+    from ipixmatch_jax.config import default_config
+    from ipixmatch_jax.engine import build
     from ipixmatch_jax.engine.parallel import PARALLEL
-    from ipixmatch_jax.engine.relations import WeightedRelation
-    from ipixmatch_jax.engine.state import create_state
-    from ipixmatch_jax.engine.step import make_train_step
-    from ipixmatch_jax.methods import make_method
-    from ipixmatch_jax.models import create_model, init_variables
-    from ipixmatch_jax.views import Views
 
     rng = np.random.default_rng(0)
 
@@ -152,21 +146,17 @@ def step_shares(side: int, batch: int, relations: list[str]) -> list[dict]:
     data = {name: records() for name in ("labeled", "unlabeled", "mix")}
     data["labeled"]["mask"] = rng.integers(0, 21, (batch, side, side), dtype=np.uint8)
     spread = PARALLEL["pmap"](jax.devices()[:1])
-    model = create_model("deeplabv3plus", num_classes=21, axis_name="data")
-    example = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
-    variables = init_variables(model, jax.random.key(0), example)
-    options = dict.fromkeys(("learning_rate", "weight_decay"), 1e-4)
-    options |= {"name": "sgd", "head_multiplier": 1.0, "momentum": 0.9, "power": 0.9}
-    options |= {"warmup_steps": 0, "decay_norm_and_bias": False}
-    rule, schedule = make_optimizer(options, 100)
-    views = Views(mean=model.input_mean, std=model.input_std)
+    config = default_config()
+    config.data.num_classes, config.data.crop_size = 21, (side, side)
+    config.method.confidence = 0.0
+    config.optimizer.name = "sgd"
+    model, method = build.build_model(config), build.build_method(config)
 
     steps = {}
     for name in ("none", *relations):
-        chosen = () if name == "none" else (WeightedRelation(*name.split("/")),)
-        objective = Objective(confidence=0.0, relations=chosen)
-        step = make_train_step(model, make_method("fixmatch", {}), views, objective, rule, schedule)
-        state = spread.replicate(jax.device_get(create_state(variables, rule)))
+        config.relation.name, _, config.relation.distance = name.partition("/")
+        optimizer, step = build.build_train_step(config, model, method)
+        state = build.build_state(config, model, optimizer, spread)
         run = functools.partial(spread.spread(step, donate=False), state, spread.put_batch(data))
         steps[name] = (run, [])
         jax.block_until_ready(run())

@@ -7,7 +7,6 @@ N² pairs, and without cancellation where student and teacher nearly agree. `kl`
 it visits the rows of A in blocks. docs/relations.md derives each formula.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -15,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ipixmatch_jax.losses.affinity_kl import row_divergence
-from ipixmatch_jax.losses.pixel_sums import einsum, pixel_products, pixel_sum
+from ipixmatch_jax.losses.pixel_sums import centred, einsum, pixel_products, pixel_sum
+from ipixmatch_jax.losses.slopes import by_slope
 from ipixmatch_jax.losses.vectors import pixel_vectors
 
 # An affinity varies when its standard deviation over all pairs exceeds this share of its root mean
@@ -180,9 +180,9 @@ def _correlation_with_slope(p, q, d, weight):
     """1 − ρ of all entries of A and B [B], and its slope with respect to Q [B,N,C]."""
     root = jnp.sqrt(weight)
     mean_d = pixel_sum(weight * d)
-    p, mean_p = _centred(p, weight)
+    p, mean_p = centred(p, weight)
     near = _square(d, weight) - _square(mean_d, 1.0) < 0.25 * _square(p, weight)
-    other, mean_other = _centred(jnp.where(near, d, q), weight)
+    other, mean_other = centred(jnp.where(near, d, q), weight)
     pair = _pair(p, other, near, root)
     means = jnp.concatenate([mean_p, mean_other], axis=1)
     mean_q = jnp.where(near, mean_p + mean_d, mean_other)[:, 0]
@@ -211,31 +211,11 @@ def _correlation_with_slope(p, q, d, weight):
     return jnp.where(varies, value, 0.0), jnp.where(varies[:, None, None], slope, 0.0)
 
 
-def _centred(x: jax.Array, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """x less its weighted mean over pixels [B,N,C], and that mean [B,1,C]."""
-    mean = pixel_sum(weight * x)
-    return x - mean, mean
-
-
 def _varies(variance: jax.Array, mean: jax.Array) -> jax.Array:
     """Whether an affinity of this variance [B], of vectors with this mean [B,C], varies, [B]."""
     mean = jnp.sum(mean**2, axis=1)
     return variance > jnp.maximum(RELATIVE_STD**2 * (variance + mean**2), SMALLEST_VARIANCE)
 
 
-def _by_slope(with_slope: Callable[..., tuple[jax.Array, jax.Array]]) -> Callable[..., jax.Array]:
-    """The value alone, whose backward pass needs nothing but the slope.
-
-    Reverse-mode differentiation with respect to `q` only, of which `d` is a function.
-    """
-
-    @jax.custom_vjp
-    def value(p, q, d, weight):
-        return with_slope(p, q, d, weight)[0]
-
-    value.defvjp(with_slope, lambda slope, ct: (None, slope * ct[:, None, None], None, None))
-    return value
-
-
-_square_gap = _by_slope(_square_gap_with_slope)
-_correlation = _by_slope(_correlation_with_slope)
+_square_gap = by_slope(_square_gap_with_slope, argument=1)
+_correlation = by_slope(_correlation_with_slope, argument=1)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from ipixmatch_jax.losses.pixel_sums import einsum
+from ipixmatch_jax.losses.slopes import by_slope
 from ipixmatch_jax.losses.softmax_pair import difference, divergence, log_weights
 
 
@@ -35,29 +36,15 @@ def row_divergence(
         [B] float32.
     """
     rows = min(block or block_size(p.shape[-1]), p.shape[1])
-    return _row_divergence(rows, p, q, d, weight, jnp.asarray(temperature, p.dtype))
+    with_slope = functools.partial(_scan, rows, with_slope=True)
+    value = lambda *arrays: _scan(rows, *arrays, with_slope=False)[0]  # noqa: E731
+    temperature = jnp.asarray(temperature, p.dtype)
+    return by_slope(with_slope, argument=1, value=value)(p, q, d, weight, temperature)
 
 
 def block_size(channels: int) -> int:
     """Rows for which a block of an affinity takes about as much memory as one map of logits."""
     return max(8, min(512, channels // 8 * 8))
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _row_divergence(rows, p, q, d, weight, temperature):
-    return _scan(rows, p, q, d, weight, temperature, with_slope=False)[0]
-
-
-def _forward(rows, p, q, d, weight, temperature):
-    return _scan(rows, p, q, d, weight, temperature, with_slope=True)
-
-
-def _backward(rows, slope, cotangent):
-    del rows
-    return None, slope * cotangent[:, None, None], None, None, None
-
-
-_row_divergence.defvjp(_forward, _backward)
 
 
 def _scan(rows, p, q, d, weight, temperature, *, with_slope: bool):

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ipixmatch_jax.losses.pixel_sums import by_chunks, log_softmax, once, pixel_sum
+from ipixmatch_jax.losses.pixel_sums import by_chunks, centred, normalized, once, pixel_sum
+from ipixmatch_jax.losses.slopes import by_slope
 from ipixmatch_jax.losses.softmax_pair import (
     FAR,
     balanced,
@@ -51,13 +52,13 @@ def kl(
     """
     student, teacher, weight = _by_pixel(student_logits, teacher_logits, keep)
     values = _divergence(student / temperature, teacher / temperature, weight)
-    return temperature**2 * _class_mean(values, classes)
+    return temperature**2 * jnp.sum(_shares(classes) * values, axis=-1)
 
 
 def corr(
     student_logits: jax.Array, teacher_logits: jax.Array, keep: jax.Array, *, classes: jax.Array
 ) -> jax.Array:
-    r"""Class mean of 1 − ρ_c, the weighted Pearson correlation over pixels of P_c and Q_c.
+    """Class mean of 1 − ρ_c, the weighted Pearson correlation over pixels of P_c and Q_c.
 
     Computed as ½·Σ mᵢ(bᵢ − aᵢ)²/n of the two standardised channels a and b, which equals 1 − ρ and
     does not cancel near ρ = 1; where Q_c is near P_c, b − a comes from Q_c − P_c. A channel counts
@@ -77,9 +78,9 @@ def corr(
     return _correlation(*_by_pixel(student_logits, teacher_logits, keep), classes)
 
 
-def _class_mean(values: jax.Array, classes: jax.Array) -> jax.Array:
-    """Mean over the classes that count, [B,C], [B,C] -> [B]; 0 where none does."""
-    return jnp.sum(values * classes, axis=-1) / jnp.maximum(jnp.sum(classes, axis=-1), 1.0)
+def _shares(classes: jax.Array) -> jax.Array:
+    """What each class counts in a mean over classes [B,C]: 1/n of n classes, or 0."""
+    return classes / jnp.maximum(jnp.sum(classes, axis=-1, keepdims=True), 1.0)
 
 
 def _by_pixel(student, teacher, keep):
@@ -105,7 +106,10 @@ def _divergence_jvp(primals, tangents):
 
 
 def _log_p(teacher: jax.Array, weight: jax.Array) -> jax.Array:
-    return log_softmax(teacher + log_weights(weight), axis=1)
+    """log of the teacher's softmax over pixels, [B,N,C]."""
+    logits = teacher + log_weights(weight)
+    logits = logits - jnp.max(logits, axis=1, keepdims=True)
+    return logits - once(jnp.log(pixel_sum(jnp.exp(logits))))
 
 
 class _Channels(NamedTuple):
@@ -121,38 +125,28 @@ class _Channels(NamedTuple):
     varies: jax.Array  # [B,1,C]
 
 
-@jax.custom_vjp
-def _correlation(
-    student: jax.Array, teacher: jax.Array, weight: jax.Array, classes: jax.Array
-) -> jax.Array:
-    """1 − ρ, mean of the classes, [B,N,C], [B,N,C], [B,N,1], [B,C] -> [B]."""
-    return _correlation_with_slope(student, teacher, weight, classes)[0]
-
-
 def _correlation_with_slope(student, teacher, weight, classes):
-    """The value [B] and its slope with respect to the student's logits [B,N,C]."""
-    total = pixel_sum(weight)
-    weight = weight / jnp.where(total > 0, total, 1.0)
+    """1 − ρ, mean of the classes [B], and its slope by the student's logits [B,N,C].
+
+    Of [B,N,C], [B,N,C], [B,N,1] and [B,C].
+    """
+    weight = normalized(weight)
     log_p, log_q, ratio = by_chunks(_log_probs, student, teacher)
     a, b = _channels(log_p, weight), _channels(log_q, weight)
     gap = _standardised_gap(ratio, a, b, weight)
     counts = jnp.where(a.varies & b.varies, 1.0, 0.0)
     distance = counts * 0.5 * pixel_sum(weight * gap**2)
-    share = counts * (classes / jnp.maximum(jnp.sum(classes, axis=-1, keepdims=True), 1.0))[:, None]
+    share = _shares(classes)[:, None]
     # By the chain rule: of ½Σ m(b − a)² by p/peak, by log p, and by the logits.
     sigma = jax.lax.rsqrt(b.variance)
-    slope = share * weight * (gap - distance * (b.centred * sigma)) * sigma
+    slope = counts * share * weight * (gap - distance * (b.centred * sigma)) * sigma
     slope = slope * jnp.exp(b.log_scaled)
     log_q = b.log_scaled + b.peak
     slope = slope - jnp.exp(log_q) * jnp.sum(slope, axis=-1, keepdims=True)
-    return _class_mean(distance[:, 0], classes), balanced(slope, log_q, axis=-1)
+    return jnp.sum(share * distance, axis=(1, 2)), balanced(slope, log_q, axis=-1)
 
 
-def _correlation_backward(slope, cotangent):
-    return slope * cotangent[:, None, None], None, None, None
-
-
-_correlation.defvjp(_correlation_with_slope, _correlation_backward)
+_correlation = by_slope(_correlation_with_slope, argument=0)
 
 
 def _log_probs(student: jax.Array, teacher: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -165,17 +159,17 @@ def _channels(log_probs: jax.Array, weight: jax.Array) -> _Channels:
     kept = weight > 0
     peak = jnp.max(jnp.where(kept, log_probs, FAR), axis=1, keepdims=True)
     scaled = jnp.where(kept, log_probs - peak, 0.0)
-    centred = _centred(expm1(scaled), weight)
-    variance = pixel_sum(weight * centred**2)
+    deviation, _ = centred(expm1(scaled), weight)
+    variance = pixel_sum(weight * deviation**2)
     unit = pixel_sum(weight * (jnp.exp(scaled) * expm1(log_probs)) ** 2)
     varies = variance > jnp.maximum(RELATIVE_STD**2 * unit, SMALLEST_STD**2)
-    return _Channels(peak, scaled, centred, jnp.where(varies, variance, 1.0), varies)
+    return _Channels(peak, scaled, deviation, jnp.where(varies, variance, 1.0), varies)
 
 
 def _standardised_gap(ratio: jax.Array, a: _Channels, b: _Channels, weight: jax.Array) -> jax.Array:
     """b − a of the channels at mean 0 and variance 1 [B,N,C], exact where it is small."""
     (moved,) = by_chunks(_change, a.log_scaled, ratio)
-    moved = _centred(jnp.where(weight > 0, moved, 0.0), weight)
+    moved, _ = centred(jnp.where(weight > 0, moved, 0.0), weight)
     near = pixel_sum(weight * moved**2) < 0.25 * a.variance
     moved = jnp.where(near, moved, 0.0)
     # b = (a·σ_A + moved)/σ_B, less a, without cancellation.
@@ -190,10 +184,6 @@ def _change(log_scaled: jax.Array, ratio: jax.Array) -> tuple[jax.Array]:
     """(Q − P)/peak of log(P/peak) and log Q/P."""
     # The bound is reached only where nothing is near.
     return (change(jnp.minimum(log_scaled, 30.0 - ratio), ratio),)
-
-
-def _centred(channel: jax.Array, weight: jax.Array) -> jax.Array:
-    return channel - pixel_sum(weight * channel)
 
 
 def _log_softmax(logits: jax.Array) -> jax.Array:

@@ -34,17 +34,23 @@ def total(x: jax.Array, axis: int) -> jax.Array:
     return pixel_sum(x) if axis == 1 else jnp.sum(x, axis=axis, keepdims=True)
 
 
-def log_softmax(x: jax.Array, axis: int) -> jax.Array:
-    """log of the softmax over `axis`, without gradient through its maximum."""
-    shifted = x - jax.lax.stop_gradient(jnp.max(x, axis=axis, keepdims=True))
-    return shifted - once(jnp.log(total(jnp.exp(shifted), axis)))
-
-
 def pixel_sum(x: jax.Array) -> jax.Array:
     """Sum over pixels, [B,N,C] -> [B,1,C]."""
     # The barrier, because XLA would make one sum of the two.
     partial = jax.lax.optimization_barrier(jnp.sum(_blocks(x), axis=2))
     return jnp.sum(partial, axis=1, keepdims=True)
+
+
+def centred(x: jax.Array, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """x [B,N,C] less its weighted mean over pixels, and that mean [B,1,C]."""
+    mean = pixel_sum(weight * x)
+    return x - mean, mean
+
+
+def normalized(weight: jax.Array) -> jax.Array:
+    """Pixel weights [B,N,1] that sum to 1, or to 0 where all are 0."""
+    whole = pixel_sum(weight)
+    return weight / jnp.where(whole > 0, whole, 1.0)
 
 
 def pixel_products(x: jax.Array, y: jax.Array) -> jax.Array:

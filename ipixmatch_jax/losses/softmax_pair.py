@@ -23,7 +23,7 @@ def log_weights(weight: jax.Array) -> jax.Array:
 
 
 def divergence(log_p: jax.Array, gap: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
-    r"""KL(p ‖ q) and log(q/p) for q ∝ p·exp(gap).
+    """KL(p ‖ q) and log(q/p) for q ∝ p·exp(gap).
 
     KL = log E_p[exp w] with w = gap − E_p[gap]. As E_p[w] = 0 that is log1p(E_p[exp w − 1 − w]), a
     sum of terms that are never negative: near agreement it loses nothing, where Σ p·(log p − log q)

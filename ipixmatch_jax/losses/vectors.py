@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ipixmatch_jax.losses.pixel_sums import by_chunks, once, pad_to_blocks, pixel_sum
+from ipixmatch_jax.losses.pixel_sums import by_chunks, normalized, once, pad_to_blocks
 from ipixmatch_jax.losses.softmax_pair import balanced, change, expm1, log_ratio
 
 
@@ -53,8 +53,7 @@ def pixel_vectors(
     p, q, d, weight = (
         pad_to_blocks(x.reshape(x.shape[0], -1, x.shape[-1])) for x in (*maps, weight)
     )
-    total = pixel_sum(weight)
-    return p, q, d, weight / jnp.where(total > 0, total, 1.0)
+    return p, q, d, normalized(weight)
 
 
 Triple = tuple[jax.Array, jax.Array, jax.Array]
