@@ -4,12 +4,14 @@ Both distances need memory linear in the number of pixels N = H·W, and keep the
 float32 where teacher and student nearly agree, which is where training spends most of its time.
 """
 
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from ipixmatch_jax.losses.pixel_sums import by_chunks, centred, normalized, once, pixel_sum
+from ipixmatch_jax.losses.pixel_sums import by_chunks, normalized, once, pixel_sum
 from ipixmatch_jax.losses.slopes import by_slope
 from ipixmatch_jax.losses.softmax_pair import (
     FAR,
@@ -112,19 +114,6 @@ def _log_p(teacher: jax.Array, weight: jax.Array) -> jax.Array:
     return logits - once(jnp.log(pixel_sum(jnp.exp(logits))))
 
 
-class _Channels(NamedTuple):
-    """Class channels, each divided by its largest value: Pearson sees neither scale nor offset.
-
-    So a channel far below float32's range still counts, and one that is all but 1 keeps its digits.
-    """
-
-    peak: jax.Array  # log of the largest value [B,1,C]
-    log_scaled: jax.Array  # log(p/peak) [B,N,C]
-    centred: jax.Array  # p/peak less its weighted mean [B,N,C]
-    variance: jax.Array  # of p/peak [B,1,C], 1 where it does not vary
-    varies: jax.Array  # [B,1,C]
-
-
 def _correlation_with_slope(student, teacher, weight, classes):
     """1 − ρ, mean of the classes [B], and its slope by the student's logits [B,N,C].
 
@@ -132,18 +121,25 @@ def _correlation_with_slope(student, teacher, weight, classes):
     """
     weight = normalized(weight)
     log_p, log_q, ratio = by_chunks(_log_probs, student, teacher)
-    a, b = _channels(log_p, weight), _channels(log_q, weight)
-    gap = _standardised_gap(ratio, a, b, weight)
-    counts = jnp.where(a.varies & b.varies, 1.0, 0.0)
-    distance = counts * 0.5 * pixel_sum(weight * gap**2)
+    peak_p, peak_q = _peak(log_p, weight), _peak(log_q, weight)
+    scaled = functools.partial(_scaled, peak_p, peak_q)
+    maps = by_chunks(scaled, log_p, log_q, ratio, weight)
+    p, q, moved = maps
+    teacher, student = _channel(p, log_p, peak_p, weight), _channel(q, log_q, peak_q, weight)
+    gap = _gap(teacher, student, p, q, moved, weight)
+    counts = jnp.where(teacher.varies & student.varies, 1.0, 0.0)
+    distance = counts * 0.5 * pixel_sum(weight * gap(*maps) ** 2)
     share = _shares(classes)[:, None]
-    # By the chain rule: of ½Σ m(b − a)² by p/peak, by log p, and by the logits.
-    sigma = jax.lax.rsqrt(b.variance)
-    slope = counts * share * weight * (gap - distance * (b.centred * sigma)) * sigma
-    slope = slope * jnp.exp(b.log_scaled)
-    log_q = b.log_scaled + b.peak
-    slope = slope - jnp.exp(log_q) * jnp.sum(slope, axis=-1, keepdims=True)
-    return jnp.sum(share * distance, axis=(1, 2)), balanced(slope, log_q, axis=-1)
+
+    def slope(p, q, moved, log_q, weight):
+        # By the chain rule: of ½Σ m(b − a)² by p/peak, by log p, and by the logits.
+        pull = gap(p, q, moved) - distance * ((q - student.mean) * student.scale)
+        pull = counts * share * weight * pull * student.scale * jnp.exp(log_q - peak_q)
+        pull = pull - jnp.exp(log_q) * jnp.sum(pull, axis=-1, keepdims=True)
+        return (balanced(jnp.where(weight > 0, pull, 0.0), log_q, axis=-1),)
+
+    (slopes,) = by_chunks(slope, *maps, log_q, weight)
+    return jnp.sum(share * distance, axis=(1, 2)), slopes
 
 
 _correlation = by_slope(_correlation_with_slope, argument=0)
@@ -155,35 +151,58 @@ def _log_probs(student: jax.Array, teacher: jax.Array) -> tuple[jax.Array, jax.A
     return log_p, log_q, log_ratio(log_p, log_q, student - teacher)
 
 
-def _channels(log_probs: jax.Array, weight: jax.Array) -> _Channels:
-    kept = weight > 0
-    peak = jnp.max(jnp.where(kept, log_probs, FAR), axis=1, keepdims=True)
-    scaled = jnp.where(kept, log_probs - peak, 0.0)
-    deviation, _ = centred(expm1(scaled), weight)
-    variance = pixel_sum(weight * deviation**2)
-    unit = pixel_sum(weight * (jnp.exp(scaled) * expm1(log_probs)) ** 2)
-    varies = variance > jnp.maximum(RELATIVE_STD**2 * unit, SMALLEST_STD**2)
-    return _Channels(peak, scaled, deviation, jnp.where(varies, variance, 1.0), varies)
+def _peak(log_probs: jax.Array, weight: jax.Array) -> jax.Array:
+    """log of each channel's largest value over kept pixels [B,1,C].
+
+    Pearson sees neither scale nor offset, so each channel is divided by its largest value: one far
+    below float32's range still counts, and one that is all but 1 keeps its digits.
+    """
+    return jnp.max(jnp.where(weight > 0, log_probs, FAR), axis=1, keepdims=True)
 
 
-def _standardised_gap(ratio: jax.Array, a: _Channels, b: _Channels, weight: jax.Array) -> jax.Array:
-    """b − a of the channels at mean 0 and variance 1 [B,N,C], exact where it is small."""
-    (moved,) = by_chunks(_change, a.log_scaled, ratio)
-    moved, _ = centred(jnp.where(weight > 0, moved, 0.0), weight)
-    near = pixel_sum(weight * moved**2) < 0.25 * a.variance
-    moved = jnp.where(near, moved, 0.0)
-    # b = (a·σ_A + moved)/σ_B, less a, without cancellation.
-    growth = pixel_sum(weight * moved * (2 * a.centred + moved))
-    shrink = jnp.expm1(-0.5 * jnp.log1p(growth / a.variance))
-    gap = (a.centred * shrink + moved * (1.0 + shrink)) * jax.lax.rsqrt(a.variance)
-    far = b.centred * jax.lax.rsqrt(b.variance) - a.centred * jax.lax.rsqrt(a.variance)
-    return jnp.where(near, gap, far)
-
-
-def _change(log_scaled: jax.Array, ratio: jax.Array) -> tuple[jax.Array]:
-    """(Q − P)/peak of log(P/peak) and log Q/P."""
+def _scaled(peak_p, peak_q, log_p, log_q, ratio, weight):
+    """P/peak − 1, Q/peak − 1 and (Q − P)/peak of P, [B,N,C], 0 where the weight is 0."""
+    log_p = log_p - peak_p
     # The bound is reached only where nothing is near.
-    return (change(jnp.minimum(log_scaled, 30.0 - ratio), ratio),)
+    maps = expm1(log_p), expm1(log_q - peak_q), change(jnp.minimum(log_p, 30.0 - ratio), ratio)
+    return tuple(jnp.where(weight > 0, x, 0.0) for x in maps)
+
+
+class _Channel(NamedTuple):
+    """Statistics of the channels p/peak of one map, each [B,1,C]."""
+
+    mean: jax.Array  # of p/peak − 1
+    variance: jax.Array  # 1 where it does not vary
+    scale: jax.Array  # 1/√variance
+    varies: jax.Array
+
+
+def _channel(x: jax.Array, log_probs: jax.Array, peak: jax.Array, weight: jax.Array) -> _Channel:
+    mean = pixel_sum(weight * x)
+    variance = pixel_sum(weight * (x - mean) ** 2)
+    unit = pixel_sum(weight * ((1.0 + x) * expm1(log_probs)) ** 2)
+    varies = variance > jnp.maximum(RELATIVE_STD**2 * unit, SMALLEST_STD**2)
+    variance = jnp.where(varies, variance, 1.0)
+    return _Channel(mean, variance, jax.lax.rsqrt(variance), varies)
+
+
+def _gap(a: _Channel, b: _Channel, p, q, moved, weight) -> Callable[..., jax.Array]:
+    """b − a of the channels at mean 0 and variance 1, as a function of p, q and moved [B,N,C].
+
+    Exact where it is small.
+    """
+    mean = pixel_sum(weight * moved)
+    near = pixel_sum(weight * (moved - mean) ** 2) < 0.25 * a.variance
+    # b = (a·σ_A + moved)/σ_B, less a, without cancellation.
+    growth = pixel_sum(weight * (moved - mean) * (2 * (p - a.mean) + (moved - mean)))
+    shrink = jnp.expm1(-0.5 * jnp.log1p(jnp.where(near, growth / a.variance, 0.0)))
+
+    def gap(p, q, moved):
+        p, q, moved = p - a.mean, q - b.mean, moved - mean
+        close = (p * shrink + moved * (1.0 + shrink)) * a.scale
+        return jnp.where(near, close, q * b.scale - p * a.scale)
+
+    return gap
 
 
 def _log_softmax(logits: jax.Array) -> jax.Array:

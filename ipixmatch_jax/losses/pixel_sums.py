@@ -79,25 +79,23 @@ def _split(pixels: int) -> tuple[int, int]:
 def by_chunks(
     function: Callable[..., tuple[jax.Array, ...]], *maps: jax.Array
 ) -> tuple[jax.Array, ...]:
-    """`function` of maps [...,C] that treats every pixel by itself, on an eighth of them at a time.
+    """`function` of maps [B,N,·] that treats every pixel by itself, on an eighth of them at a time.
 
-    It gives maps of the same shape, and what it needs meanwhile is needed for one chunk only.
+    It gives maps [B,N,·] too, and what it needs meanwhile is needed for one chunk only.
     """
-    shape = maps[0].shape
-    flat = [x.reshape(-1, shape[-1]) for x in maps]
-    pixels = flat[0].shape[0]
+    pixels = maps[0].shape[1]
     size = -(-pixels // CHUNKS)
 
     def visit(i, results):
         # The last chunks may begin earlier to be full; what is done twice comes out the same.
         start = jnp.minimum(i * size, pixels - size)
-        cut = lambda x: jax.lax.dynamic_slice_in_dim(x, start, size)  # noqa: E731
-        parts = function(*map(cut, flat))
+        cut = lambda x: jax.lax.dynamic_slice_in_dim(x, start, size, axis=1)  # noqa: E731
+        parts = function(*map(cut, maps))
         put = jax.lax.dynamic_update_slice_in_dim
-        return tuple(put(x, part, start, 0) for x, part in zip(results, parts, strict=True))
+        return tuple(put(x, part, start, 1) for x, part in zip(results, parts, strict=True))
 
-    count = len(jax.eval_shape(function, *flat))
     # Zeros that vary over devices as the maps do, which shard_map asks of a loop's carry.
-    zeros = sum(flat) * 0.0
-    results = jax.lax.fori_loop(0, CHUNKS, visit, (zeros,) * count)
-    return tuple(x.reshape(shape) for x in results)
+    zero = sum(x[:, :, :1] * 0.0 for x in maps)
+    shapes = jax.eval_shape(function, *maps)
+    results = tuple(jnp.broadcast_to(zero, x.shape) for x in shapes)
+    return jax.lax.fori_loop(0, CHUNKS, visit, results)

@@ -2,10 +2,9 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ipixmatch_jax.losses.pixel_sums import by_chunks, normalized, once, pad_to_blocks
-from ipixmatch_jax.losses.softmax_pair import balanced, change, expm1, log_ratio
+from ipixmatch_jax.losses.softmax_pair import balanced, expm1
 
 
 def pixel_vectors(
@@ -56,38 +55,55 @@ def pixel_vectors(
     return p, q, d, normalized(weight)
 
 
+# exp of more, times a probability that is not 0, might leave float32.
+FARTHEST = 60.0
+
 Triple = tuple[jax.Array, jax.Array, jax.Array]
 
 
 @jax.custom_jvp
 def _probabilities(student: jax.Array, teacher: jax.Array) -> Triple:
     """P − 1/C, Q − 1/C and Q − P of logits, over the last axis; only the student has a slope."""
-    return by_chunks(_probabilities_of_pixels, student, teacher)
-
-
-def _probabilities_of_pixels(student: jax.Array, teacher: jax.Array) -> Triple:
-    classes = teacher.shape[-1]
-    log_p, log_q = _log_relative(teacher), _log_relative(student)
-    p, q = expm1(log_p) / classes, expm1(log_q) / classes
-    ratio = log_ratio(log_p - np.log(classes), log_q - np.log(classes), student - teacher)
-    return p, q, balanced(change(log_p, ratio) / classes, log_p, axis=-1)
-
-
-def _log_relative(logits: jax.Array) -> jax.Array:
-    """log(C·p) over the last axis, with digits where p is nearly 1/C."""
-    logits = logits - jnp.max(logits, axis=-1, keepdims=True)
-    below = jnp.mean(expm1(logits), axis=-1, keepdims=True)
-    level = jnp.log(jnp.mean(jnp.exp(logits), axis=-1, keepdims=True))
-    return logits - once(jnp.where(below > -0.5, jnp.log1p(below), level))
+    return _probabilities_with_q(student, teacher)[:3]
 
 
 @_probabilities.defjvp
 def _probabilities_jvp(primals, tangents):
-    student, _ = primals
-    probs = jax.nn.softmax(student, axis=-1)
-    moved = tangents[0] - jnp.sum(probs * tangents[0], axis=-1, keepdims=True)
-    moved = balanced(probs * moved, student, axis=-1)
-    return _probabilities(*primals), (jnp.zeros_like(moved), moved, moved)
+    *triple, q = _probabilities_with_q(*primals)
+    moved = q * (tangents[0] - jnp.sum(q * tangents[0], axis=-1, keepdims=True))
+    moved = balanced(moved, primals[0], axis=-1)
+    return tuple(triple), (jnp.zeros_like(moved), moved, moved)
+
+
+def _probabilities_with_q(student: jax.Array, teacher: jax.Array) -> tuple[jax.Array, ...]:
+    by_pixel = (x.reshape(x.shape[0], -1, x.shape[-1]) for x in (student, teacher))
+    return tuple(x.reshape(student.shape) for x in by_chunks(_probabilities_of_pixels, *by_pixel))
+
+
+def _probabilities_of_pixels(student: jax.Array, teacher: jax.Array) -> tuple[jax.Array, ...]:
+    """P − 1/C, Q − 1/C, Q − P and Q of logits [B,N,C], with three exponentials an entry."""
+    p, above_p, is_top = _softmax(teacher)
+    q, above_q, _ = _softmax(student)
+    gap = student - teacher
+    w = gap - once(jnp.sum(p * gap, axis=-1, keepdims=True))
+    # With e = exp w − 1 for any shift of w, Q/P = (1 + e)/(1 + E_p[e]).
+    far = once(jnp.max(w, axis=-1, keepdims=True)) > FARTHEST
+    e = expm1(jnp.where(far, 0.0, w))
+    mean = once(jnp.sum(p * e, axis=-1, keepdims=True))
+    moved = jnp.where(far, q - p, p * (e - mean) / (1.0 + mean))
+    # The change of a probability that is all but 1 is lost in rounding, those of others are not.
+    moved = moved - jnp.where(is_top, once(jnp.sum(moved, axis=-1, keepdims=True)), 0.0)
+    return above_p, above_q, moved, q
+
+
+def _softmax(logits: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """P, P − 1/C with its digits where P is nearly uniform, and where P is largest."""
+    logits = logits - once(jnp.max(logits, axis=-1, keepdims=True))
+    whole = jnp.exp(logits)
+    above = expm1(logits)
+    total = once(jnp.sum(whole, axis=-1, keepdims=True))
+    above = above - once(jnp.mean(above, axis=-1, keepdims=True))
+    return whole / total, above / total, logits == 0.0
 
 
 def _pool(
