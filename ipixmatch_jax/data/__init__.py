@@ -1,9 +1,18 @@
 """Where records come from, who is labeled, and how they become batches: host side, no jax."""
 
-from ipixmatch_jax.data.catalog import DATASETS, SOURCE_OPTIONS, load_dataset
-from ipixmatch_jax.data.checks import WARNING, check_dataset, summarize
-from ipixmatch_jax.data.images import read_image, resize_image
-from ipixmatch_jax.data.pipeline import eval_batches, train_batches
+from ipixmatch_jax.data.catalog import DATASETS, SOURCE_OPTIONS, data_defaults, load_dataset
+from ipixmatch_jax.data.doctor import Report, examine, summarize
+from ipixmatch_jax.data.feed import DeviceFeed
+from ipixmatch_jax.data.folder import pixels_of
+from ipixmatch_jax.data.images import (
+    IMAGE_SUFFIXES,
+    Pixels,
+    displayable,
+    read_image,
+    resize_image,
+)
+from ipixmatch_jax.data.pipeline import TrainBatches, eval_batches, train_batches
+from ipixmatch_jax.data.protocols import comparable, identify
 from ipixmatch_jax.data.records import (
     IGNORE,
     Dataset,
@@ -12,22 +21,39 @@ from ipixmatch_jax.data.records import (
     UnlabeledRecord,
     UnlabeledSource,
 )
+from ipixmatch_jax.data.statistics import (
+    check_statistics,
+    with_class_weights,
+    with_statistics,
+)
 
 __all__ = [
     "DATASETS",
     "IGNORE",
+    "IMAGE_SUFFIXES",
     "SOURCE_OPTIONS",
     "Dataset",
+    "DeviceFeed",
+    "Pixels",
     "Record",
+    "Report",
     "Source",
+    "TrainBatches",
     "UnlabeledRecord",
     "UnlabeledSource",
-    "WARNING",
-    "check_dataset",
+    "check_statistics",
+    "comparable",
+    "data_defaults",
+    "displayable",
     "eval_batches",
+    "examine",
+    "identify",
     "load_dataset",
+    "pixels_of",
     "read_image",
     "resize_image",
     "summarize",
     "train_batches",
+    "with_class_weights",
+    "with_statistics",
 ]

@@ -1,14 +1,18 @@
 """The data sources by name, and what every data set must satisfy whatever its source."""
 
+import copy
 from collections.abc import Callable
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from ipixmatch_jax.data import digits, folder, tfds
+from ipixmatch_jax.data import ade20k, cityscapes, coco, digits, folder, pet, tfds, voc
+from ipixmatch_jax.data.files import equal_files, record_files
+from ipixmatch_jax.data.protocols import identify
 from ipixmatch_jax.data.records import (
     IGNORE,
     Dataset,
+    Source,
     Splits,
     UnlabeledSource,
     spread_palette,
@@ -21,14 +25,64 @@ from ipixmatch_jax.registry import Registry
 # described in `problems`.
 Builder = Callable[[ConfigDict, int, list[str]], Splits]
 
-DATASETS: Registry[Builder] = Registry("data.name")
+
+class _Sources(Registry[Builder]):
+    """Builders by `data.name`; `tfds:NAME` is the TFDS data set NAME."""
+
+    def __getitem__(self, name: str) -> Builder:
+        return super().__getitem__("tfds" if name.startswith("tfds:") else name)
+
+
+DATASETS: _Sources = _Sources("data.name")
 SOURCE_OPTIONS: dict[str, dict] = {}
 
-for _name, _module in {"folder": folder, "digits": digits, "tfds": tfds}.items():
+_MODULES = {
+    "folder": folder,
+    "digits": digits,
+    "tfds": tfds,
+    "voc": voc,
+    "cityscapes": cityscapes,
+    "coco": coco,
+    "ade20k": ade20k,
+    "pet": pet,
+}
+for _name, _module in _MODULES.items():
     DATASETS.register(_name)(_module.build)
     SOURCE_OPTIONS[_name] = _module.OPTIONS
 
 _SHOWN = 5
+# So many labeled records are read before training starts, spread over the list.
+_PROBED = 24
+
+
+def data_defaults() -> ConfigDict:
+    """Every key of `config.data` with its default."""
+    data = ConfigDict()
+    data.name = "folder"
+    data.root = ""
+    data.labeled = ""
+    data.unlabeled = ""
+    data.val = ""
+    data.num_classes = 2
+    data.class_names = ()
+    data.palette = ()  # one (red, green, blue) a class; empty: generated
+    data.masks = "ids"  # or colors: masks whose colours, those of data.palette, are the classes
+    data.ignore_colors = ()  # colours of masks that mean ignore
+    data.channels = 3  # bands of an image
+    data.statistics = "auto"  # of channels: model, measure, or auto: the model's for 8-bit RGB
+    data.mean = ()  # of each channel in [0, 1]; empty: as data.statistics says
+    data.std = ()
+    data.value_range = ()  # (low, high) of each channel that become 0 and 255 in deep images
+    data.image_size = (0, 0)  # images and masks are resized to it when read; (0, 0): as they are
+    data.crop_size = (321, 321)
+    data.scale_range = (0.5, 2.0)
+    data.flip = 0.5
+    data.on_error = "raise"  # or skip: another record takes the place of one that cannot be read
+    data.threads = 4
+    data.workers = 0  # reader processes; 0: threads only
+    for name, options in SOURCE_OPTIONS.items():
+        data[name] = ConfigDict(copy.deepcopy(options))
+    return data
 
 
 def load_dataset(data_config: ConfigDict, seed: int) -> Dataset:
@@ -43,6 +97,7 @@ def load_dataset(data_config: ConfigDict, seed: int) -> Dataset:
         DataError: files, lists or splits that cannot be used; the first few are named.
     """
     dataset, problems = assemble(data_config, seed)
+    problems = problems or _probe(dataset, skip=data_config.on_error == "skip")
     if problems:
         more = len(problems) - _SHOWN
         tail = [f"… and {more} more; --mode inspect lists all of them"] if more > 0 else []
@@ -73,7 +128,9 @@ def assemble(data_config: ConfigDict, seed: int) -> tuple[Dataset, list[str]]:
         unlabeled=splits.unlabeled,
         val=splits.val,
         class_names=_class_names(data_config, splits.class_names),
-        palette=_palette(data_config),
+        palette=_palette(data_config, splits.palette),
+        unlabeled_pools=splits.unlabeled_pools,
+        protocol=identify(splits.labeled.ids),
     )
     # An empty split that has been explained already needs no second message.
     if not problems:
@@ -99,10 +156,11 @@ def _class_names(data: ConfigDict, own: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-def _palette(data: ConfigDict) -> np.ndarray:
-    if not len(data.palette):
+def _palette(data: ConfigDict, own: tuple[tuple[int, int, int], ...]) -> np.ndarray:
+    colors = tuple(data.palette) or own
+    if not len(colors):
         return spread_palette(data.num_classes)
-    palette = np.asarray(data.palette)
+    palette = np.asarray(colors)
     if palette.shape != (data.num_classes, 3) or palette.min() < 0 or palette.max() > 255:
         raise ConfigError(
             f"data.palette has shape {palette.shape}; expected {data.num_classes} colours "
@@ -117,10 +175,57 @@ def _empty(split: str) -> str:
 
 def _overlap(labeled: UnlabeledSource, val: UnlabeledSource) -> list[str]:
     shared = sorted(set(labeled.ids) & set(val.ids))
-    if not shared:
+    if shared:
+        shown = ", ".join(shared[:_SHOWN]) + (", …" if len(shared) > _SHOWN else "")
+        file = record_files(val, list(val.ids).index(shared[0]))[0]
+        return [
+            f"{file}: {len(shared)} ids are in the labeled and in the val split: {shown}; expected "
+            "none, or the model is measured on what it was trained on; take them out of one list"
+        ]
+    return []
+
+
+def _probe(dataset: Dataset, *, skip: bool) -> list[str]:
+    """Faults of a few labeled records in files, found before a device has been waited for."""
+    source: Source = dataset.labeled
+    if not hasattr(source, "files"):
         return []
-    shown = ", ".join(shared[:_SHOWN]) + (", …" if len(shared) > _SHOWN else "")
+    problems = []
+    counts = np.zeros(256, np.int64)
+    picked = np.linspace(0, len(source) - 1, min(_PROBED, len(source))).round().astype(int)
+    for index in picked:
+        try:
+            counts += np.bincount(source[int(index)]["mask"].ravel(), minlength=256)
+        except DataError as error:
+            problems += [] if skip else [str(error)]
+    problems += _copies(dataset)
+    return problems or no_foreground(counts, record_files(source, 0)[-1])
+
+
+def _copies(dataset: Dataset) -> list[str]:
+    """Labeled files with an equal one in val; those of a published benchmark are as they are."""
+    if not getattr(dataset.labeled, "own", False):
+        return []
     return [
-        f"{len(shared)} ids are in the labeled and in the val split: {shown}; expected none, or "
-        "the model is measured on what it was trained on; take them out of one list"
+        f"{one} (labeled) and {other} (val) are the same file, byte for byte; expected different "
+        "images, or the model is measured on what it was trained on; take one out of its list"
+        for one, other in equal_files(dataset.labeled.image_paths, dataset.val.image_paths)
+    ]
+
+
+def no_foreground(counts: np.ndarray, name: str) -> list[str]:
+    """The problem of masks that hold nothing but 0 and a good deal of 255, if these do.
+
+    Args:
+        counts: pixels of each value, int64 [256].
+        name: one of the mask files.
+    """
+    total = counts.sum()
+    if not total or counts[0] + counts[IGNORE] != total or counts[IGNORE] < 0.02 * total:
+        return []
+    share = 100.0 * counts[IGNORE] / total
+    return [
+        f"{name}, and the other labeled masks: all pixels are 0 or {IGNORE} ({share:.0f} % of "
+        f"them), and {IGNORE} means ignore; expected class ids; likely a binary mask with "
+        f"foreground written as {IGNORE}: write foreground as 1, not {IGNORE}"
     ]

@@ -1,219 +1,216 @@
-"""Images and masks in folders, and lists of ids that say who is labeled."""
+"""Images and masks in folders: an image with a mask is labeled, unless lists say otherwise."""
 
-import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from ipixmatch_jax.data import images
-from ipixmatch_jax.data.records import (
-    EmptySource,
-    Record,
-    Splits,
-    UnlabeledRecord,
-    UnlabeledSource,
-)
-from ipixmatch_jax.errors import DataError
+from ipixmatch_jax.data.files import FileImages, FileScenes
+from ipixmatch_jax.data.finder import Finder, resolve
+from ipixmatch_jax.data.images import IMAGE_SUFFIXES, Pixels
+from ipixmatch_jax.data.lists import Entry, read_list
+from ipixmatch_jax.data.masks import MASK_SUFFIXES, Masks
+from ipixmatch_jax.data.records import Splits
+from ipixmatch_jax.data.stratify import class_presence, draw
+from ipixmatch_jax.errors import ConfigError, DataError
 
 OPTIONS = {
     "train_images": "train/images",
     "train_masks": "train/masks",
     "val_images": "val/images",
     "val_masks": "val/masks",
+    # What follows the id in a mask's name: '_mask' for ID_mask.png.
+    "mask_tail": "",
+    # Further folders of images without masks, relative to data.root or absolute.
+    "unlabeled_folders": (),
+    # Shares of the unlabeled stream, one for each pool: the unlabeled images of train_images, if
+    # there are any, then each further folder. Empty: one pool, every image once an epoch.
+    "unlabeled_weights": (),
+    # Share of the labeled images that validate where there is neither a list nor a folder of
+    # validation images; drawn so that every class keeps its share.
+    "holdout": 0.2,
+    "holdout_seed": 0,
 }
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
-MASK_SUFFIXES = (".png",)
+Rows = list[tuple[str, ...]]
 
 
-class FolderImages:
-    """Images of a folder, without masks.
+def pixels_of(data: ConfigDict) -> Pixels:
+    """Channels and value range of `config.data`."""
+    pairs = tuple(tuple(float(value) for value in pair) for pair in data.value_range)
+    return Pixels(int(data.channels), pairs)
 
-    Args:
-        ids: the record ids.
-        image_paths: the image file of each id.
+
+def masks_of(data: ConfigDict) -> Masks:
+    """How `config.data` says that masks are read.
+
+    Raises:
+        ConfigError: coloured masks without a palette.
     """
-
-    def __init__(self, ids: Sequence[str], image_paths: Sequence[str]):
-        self.ids = tuple(ids)
-        self._image_paths = tuple(image_paths)
-        self._sizes: dict[int, tuple[int, int]] = {}
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def size(self, index: int) -> tuple[int, int]:
-        if index not in self._sizes:
-            path = self._image_paths[index]
-            self._sizes[index] = images.image_size(path, path)
-        return self._sizes[index]
-
-    def __getitem__(self, index: int) -> UnlabeledRecord:
-        path = self._image_paths[index]
-        return {"id": self.ids[index], "image": images.read_image(path, path)}
-
-
-class FolderScenes(FolderImages):
-    """Images of a folder with the masks of another one; every mask is checked as it is read."""
-
-    def __init__(
-        self,
-        ids: Sequence[str],
-        image_paths: Sequence[str],
-        mask_paths: Sequence[str],
-        num_classes: int,
-    ):
-        super().__init__(ids, image_paths)
-        self._mask_paths = tuple(mask_paths)
-        self._num_classes = num_classes
-
-    def __getitem__(self, index: int) -> Record:
-        record = super().__getitem__(index)
-        path = self._mask_paths[index]
-        mask = images.read_class_ids(path, path)
-        images.check_same_size(
-            record["image"].shape[:2], mask.shape, self._image_paths[index], path
+    palette = tuple(tuple(int(c) for c in color) for color in data.palette)
+    if data.masks == "ids":
+        return Masks(int(data.num_classes), palette=palette)
+    if data.masks != "colors" or not palette:
+        raise ConfigError(
+            f"data.masks={data.masks!r} with {len(palette)} colours in data.palette; expected "
+            "'ids', or 'colors' and a palette with the colour of every class"
         )
-        images.check_mask(mask, self._num_classes, path)
-        return {**record, "mask": mask}
+    table = {color: index for index, color in enumerate(palette)}
+    table |= {tuple(int(c) for c in color): 255 for color in data.ignore_colors}
+    return Masks(int(data.num_classes), colors=tuple(table.items()))
 
 
-class _Finder:
-    """Files of a folder by id, from one listing of each directory."""
-
-    def __init__(self, folder: Path, kind: str, suffixes: tuple[str, ...]):
-        self.folder, self.kind, self.suffixes = folder, kind, suffixes
-        self._listings: dict[Path, dict[str, list[str]]] = {}
-
-    def _listing(self, folder: Path) -> dict[str, list[str]]:
-        if folder not in self._listings:
-            found: dict[str, list[str]] = {}
-            for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
-                stem, suffix = os.path.splitext(name)
-                if suffix.lower() in self.suffixes:
-                    found.setdefault(stem, []).append(name)
-            self._listings[folder] = found
-        return self._listings[folder]
-
-    def find(self, record_id: str) -> str:
-        where = self.folder / record_id
-        names = self._listing(where.parent).get(where.name, [])
-        expected = " or ".join(f"{record_id}{suffix}" for suffix in self.suffixes)
-        if len(names) > 1:
-            raise DataError(
-                f"{where.parent}: {len(names)} {self.kind}s for id {record_id!r} "
-                f"({', '.join(names)}); expected one; remove the others"
-            )
-        if not names:
-            raise DataError(
-                f"{self.folder}: no {self.kind} for id {record_id!r}; expected {expected}; "
-                f"{self._hint(where)}"
-            )
-        return str(where.parent / names[0])
-
-    def _hint(self, where: Path) -> str:
-        if not self.folder.is_dir():
-            return f"the folder itself is missing: set data.folder.*_{self.kind}s"
-        if where.suffix.lower() in IMAGE_SUFFIXES:
-            return "write ids in the list without the file ending"
-        others = [p.name for p in where.parent.glob(f"{where.name}.*")] if where.name else []
-        if others:
-            return f"found {others[0]}, which is not read as a {self.kind}: convert it"
-        return f"add the {self.kind} or take the id out of the list"
-
-
-def read_ids(path: Path, key: str, problems: list[str]) -> list[str]:
-    """The ids of a list file, one a line; blank lines and `#` comments are skipped.
-
-    Args:
-        path: the list file.
-        key: the config key that names it, for messages.
-        problems: missing file, empty list and duplicate ids are appended here.
-
-    Returns:
-        The ids in the order of the file, each once.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = "not there" if isinstance(error, FileNotFoundError) else str(error)
-        problems.append(
-            f"{path}: list cannot be read ({reason}); expected a text file with one id a line; "
-            f"set {key} to a list file relative to data.root"
+def data_root(data: ConfigDict, holds: str) -> Path:
+    """`data.root` as a folder that is there; a DataError names what it should hold."""
+    root = Path(data.root).expanduser()
+    if not data.root or not root.is_dir():
+        raise DataError(
+            f"data.root={data.root!r} is not a folder; expected the folder with {holds}; set "
+            "data.root"
         )
-        return []
-    lines = [line.strip() for line in lines]
-    first_line: dict[str, int] = {}
-    for number, record_id in enumerate(lines, start=1):
-        if not record_id or record_id.startswith("#"):
-            continue
-        if record_id in first_line:
-            problems.append(
-                f"{path}: id {record_id!r} in line {number} and in line {first_line[record_id]}; "
-                "expected every id once; remove one line"
+    return root
+
+
+class _Layout:
+    """Finders of one data set, and the rows of its splits."""
+
+    def __init__(self, data: ConfigDict, problems: list[str]):
+        self.data, self.options, self.problems = data, data.folder, problems
+        self.root = data_root(data, "images, masks and lists")
+        self.pixels, self.reader = pixels_of(data), masks_of(data)
+        self.images, self.masks = self._finders("train")
+
+    def _finders(self, part: str) -> tuple[Finder, Finder]:
+        images, masks = self.options[f"{part}_images"], self.options[f"{part}_masks"]
+        tail = self.options.mask_tail
+        image_tail_free = Finder(self.root / images, "image", IMAGE_SUFFIXES)
+        return image_tail_free, Finder(self.root / masks, "mask", MASK_SUFFIXES, tail)
+
+    def listed(self, split: str) -> list[Entry]:
+        return read_list(self.root / self.data[split], f"data.{split}", self.problems)
+
+    def rows(self, entries: list[Entry], finders: list[Finder]) -> Rows:
+        return resolve(entries, self.root, finders, self.problems)
+
+    def labeled(self) -> Rows:
+        finders = [self.images, self.masks]
+        if self.data.labeled:
+            return self.rows(self.listed("labeled"), finders)
+        ids = [name for name in self._scan(self.images) if self.masks.has(name)]
+        if not ids:
+            self.problems.append(
+                f"{self.masks.folder}: no mask of any image in {self.images.folder}; expected one "
+                "of the same name for every labeled image; set data.folder.train_images and "
+                "data.folder.train_masks, or data.labeled to a list"
             )
-            continue
-        first_line[record_id] = number
-    if not first_line:
-        problems.append(f"{path}: the list holds no id; expected one id a line ({key})")
-    return list(first_line)
+        return self.rows([Entry(name) for name in ids], finders)
+
+    def _scan(self, finder: Finder) -> list[str]:
+        if not finder.folder.is_dir():
+            self.problems.append(
+                f"{finder.folder}: not a folder; expected {finder.kind}s; set "
+                f"data.folder.*_{finder.kind}s relative to data.root"
+            )
+        # Where images and masks share a folder, masks are told by their tail.
+        tail = self.options.mask_tail
+        return [name for name in finder.ids() if not tail or not name.endswith(tail)]
+
+    def unlabeled_pools(self, taken: set[str]) -> list[Rows]:
+        spec, own = self.data.unlabeled, []
+        if spec == "rest" or (not spec and not self.data.labeled):
+            scanned = self._scan(self.images)
+            names = [n for n in scanned if n not in taken and (spec or not self.masks.has(n))]
+            own = self.rows([Entry(name) for name in names], [self.images])
+        elif spec:
+            own = self.rows(self.listed("unlabeled"), [self.images])
+        pools = [own] if own else []
+        for folder in self.options.unlabeled_folders:
+            finder = Finder(self.root / folder, "image", IMAGE_SUFFIXES)
+            found = self.rows([Entry(name) for name in self._scan(finder)], [finder])
+            if finder.folder.is_dir() and not found:
+                self.problems.append(f"{finder.folder}: holds no image; expected some")
+            pools.append([(f"{folder}/{name}", *files) for name, *files in found])
+        return pools
+
+    def val(self, labeled: Rows) -> tuple[Rows, Rows]:
+        """The labeled rows that are left, and the validation rows."""
+        images, masks = self._finders("val")
+        if self.data.val:
+            return labeled, self.rows(self.listed("val"), [images, masks])
+        if images.folder.is_dir() and images.folder != self.images.folder:
+            found = self.rows([Entry(name) for name in self._scan(images)], [images, masks])
+            return labeled, [(f"val/{name}", *files) for name, *files in found]
+        return self._hold_out(labeled)
+
+    def _hold_out(self, labeled: Rows) -> tuple[Rows, Rows]:
+        share = float(self.options.holdout)
+        count = round(share * len(labeled))
+        if not 0 < share < 1 or not 0 < count < len(labeled):
+            self.problems.append(
+                f"data.val is empty, and data.folder.holdout={share} of {len(labeled)} labeled "
+                f"images leaves no validation; expected a list file relative to {self.root}, a "
+                "folder data.folder.val_images, or a hold-out of at least one image"
+            )
+            return labeled, []
+        source = self.scenes(labeled)
+        presence = class_presence(source, self.reader.num_classes, self.problems)
+        held = draw(count, len(labeled), int(self.options.holdout_seed), presence)
+        chosen = set(held.tolist())
+        kept = [row for index, row in enumerate(labeled) if index not in chosen]
+        return kept, [labeled[index] for index in held]
+
+    def scenes(self, rows: Rows) -> FileScenes:
+        return FileScenes(*columns(rows, 3), self.pixels, self.reader, own=True)
 
 
-def _resolve(ids: list[str], finders: list[_Finder], problems: list[str]) -> list[tuple[str, ...]]:
-    """(id, file of each finder …) of the ids whose files are all there."""
-    rows = []
-    for record_id in ids:
-        files = []
-        for finder in finders:
-            try:
-                files.append(finder.find(record_id))
-            except DataError as error:
-                problems.append(str(error))
-        if len(files) == len(finders):
-            rows.append((record_id, *files))
-    return rows
+def columns(rows: Rows, count: int) -> tuple[tuple[str, ...], ...]:
+    """The columns of rows; `count` empty ones where there is no row."""
+    return tuple(zip(*rows, strict=True)) if rows else ((),) * count
 
 
 def build(data: ConfigDict, seed: int, problems: list[str]) -> Splits:
     """The labeled, unlabeled and validation images of `data.root`.
 
+    `data.labeled`, `data.unlabeled` and `data.val` name lists relative to the root. Without a list
+    of labeled images, all images with a mask are labeled and all others unlabeled;
+    `data.unlabeled='rest'` takes every training image that is neither labeled nor held out.
+    Without a list of validation images, those of `data.folder.val_images` validate, or a hold-out.
+
     Args:
         data: `config.data`.
-        seed: unused; lists say who is labeled.
+        seed: unused; the hold-out has a seed of its own, so that runs stay comparable.
         problems: every problem with lists and files is appended here, and left out of the sources.
 
     Raises:
+        ConfigError: mask colours or pool weights that do not fit.
         DataError: the root is missing.
     """
-    root = Path(data.root).expanduser()
-    if not data.root or not root.is_dir():
-        raise DataError(
-            f"data.root={data.root!r} is not a folder; expected the folder with the lists, images "
-            "and masks; set data.root"
+    layout = _Layout(data, problems)
+    everything = layout.labeled()
+    labeled, val = layout.val(everything)
+    pools = layout.unlabeled_pools({row[0] for row in everything + val})
+    weights = pool_weights(data.folder.unlabeled_weights, [len(pool) for pool in pools])
+    rows = [row for pool in pools for row in pool]
+    return Splits(
+        labeled=layout.scenes(labeled),
+        unlabeled=FileImages(*columns(rows, 2), layout.pixels),
+        val=layout.scenes(val),
+        unlabeled_pools=weights,
+    )
+
+
+def pool_weights(weights: tuple[float, ...], sizes: list[int]) -> tuple[tuple[int, float], ...]:
+    """(images, share of the stream) of each pool of unlabeled images; () for one plain pool.
+
+    Raises:
+        ConfigError: another number of weights than pools, or a weight that is not positive.
+    """
+    if not len(weights):
+        return ()
+    if len(weights) != len(sizes) or min(weights) <= 0:
+        raise ConfigError(
+            f"data.folder.unlabeled_weights={tuple(weights)}; expected {len(sizes)} positive "
+            "numbers: one for the unlabeled images of train_images, if there are any, and one for "
+            "each of unlabeled_folders"
         )
-    options = data.folder
-    num_classes = int(data.num_classes)
-
-    def finder(kind: str, folder: str) -> _Finder:
-        suffixes = MASK_SUFFIXES if kind == "mask" else IMAGE_SUFFIXES
-        return _Finder(root / folder, kind, suffixes)
-
-    def ids(split: str) -> list[str]:
-        if not data[split]:
-            problems.append(f"data.{split} is empty; expected a list file relative to {root}")
-            return []
-        return read_ids(root / data[split], f"data.{split}", problems)
-
-    def scenes(split: str, images_folder: str, masks_folder: str) -> FolderScenes:
-        finders = [finder("image", images_folder), finder("mask", masks_folder)]
-        rows = _resolve(ids(split), finders, problems)
-        return FolderScenes(*(zip(*rows, strict=True) if rows else ((), (), ())), num_classes)
-
-    labeled = scenes("labeled", options.train_images, options.train_masks)
-    val = scenes("val", options.val_images, options.val_masks)
-    unlabeled: UnlabeledSource = EmptySource()
-    if data.unlabeled:
-        rows = _resolve(ids("unlabeled"), [finder("image", options.train_images)], problems)
-        unlabeled = FolderImages(*(zip(*rows, strict=True) if rows else ((), ())))
-    return Splits(labeled, unlabeled, val)
+    total = sum(weights)
+    return tuple((size, weight / total) for size, weight in zip(sizes, weights, strict=True))

@@ -1,44 +1,81 @@
-"""Files and bytes to arrays: images in RGB, masks as class ids, each fault named."""
+"""Image files and bytes to arrays: eight bits a channel, upright, each fault named."""
 
 import io
 import os
-from typing import BinaryIO
+from dataclasses import dataclass
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from ipixmatch_jax.data.records import IGNORE
+from ipixmatch_jax.data import bands
 from ipixmatch_jax.errors import DataError
 
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".npy")
+
 _EIGHT_BIT = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
-_CLASS_ID_MODES = frozenset({"1", "L", "P"})
+_MODE_OF_CHANNELS = {1: "L", 3: "RGB", 4: "RGBA"}
 _ORIENTATION_TAG = 0x0112
+# Pillow raises these for files that are cut short or damaged.
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
 File = str | os.PathLike | bytes
 
 
-def _open(file: File, name: str) -> Image.Image:
+@dataclass(frozen=True)
+class Pixels:
+    """What every image of a data set becomes.
+
+    Attributes:
+        channels: bands of an image.
+        value_range: (low, high) of each channel, or one pair for all: what becomes 0 and 255 in
+            images of more than eight bits; () where there are none.
+    """
+
+    channels: int = 3
+    value_range: tuple[tuple[float, float], ...] = ()
+
+
+RGB = Pixels()
+
+
+def open_picture(file: File, name: str) -> Image.Image:
+    """The Pillow image of a file; its pixels are not decoded yet.
+
+    Raises:
+        DataError: not there, or no image.
+    """
     stream: str | os.PathLike | BinaryIO = io.BytesIO(file) if isinstance(file, bytes) else file
     try:
         return Image.open(stream)
     except FileNotFoundError:
         raise DataError(f"{name}: the file is gone; put it back or take its id out") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise _unreadable(name, error) from None
+    except _DAMAGE as error:
+        raise unreadable(name, error) from None
 
 
-def _unreadable(name: str, error: Exception) -> DataError:
+def unreadable(name: str, error: Exception | str) -> DataError:
+    """The error of a file that is damaged or of another kind."""
     return DataError(
-        f"{name}: cannot be read as an image ({error}); expected a whole JPEG or PNG; "
+        f"{name}: cannot be read as an image ({error}); expected a whole "
+        f"{', '.join(suffix[1:].upper() for suffix in IMAGE_SUFFIXES)} file; "
         "replace the file or take its id out of the list"
     )
 
 
-def _orientation(image: Image.Image) -> int:
+def pixels_of(picture: Image.Image, name: str) -> np.ndarray:
+    """The decoded pixels of an open picture; a DataError if the file is damaged."""
+    try:
+        return np.array(picture)
+    except _DAMAGE as error:
+        raise unreadable(name, error) from None
+
+
+def _orientation(picture: Image.Image) -> int:
     # Only cameras turn pictures by a tag, and only in JPEG can the tag be read without the pixels.
-    if image.format not in ("JPEG", "MPO"):
+    if picture.format not in ("JPEG", "MPO") or not picture.info.keys() & {"exif", "xmp"}:
         return 1
-    return image.getexif().get(_ORIENTATION_TAG, 1)
+    return picture.getexif().get(_ORIENTATION_TAG, 1)
 
 
 def image_size(file: File, name: str) -> tuple[int, int]:
@@ -51,103 +88,110 @@ def image_size(file: File, name: str) -> tuple[int, int]:
     Raises:
         DataError: not an image.
     """
-    with _open(file, name) as image:
-        width, height = image.size
-        turned = _orientation(image) >= 5
+    if bands.is_raw(file):
+        return bands.size(file, name)
+    with open_picture(file, name) as picture:
+        width, height = picture.size
+        turned = _orientation(picture) >= 5
     return (width, height) if turned else (height, width)
 
 
-def read_image(file: File, name: str = "") -> np.ndarray:
-    """An image as RGB, uint8 [H,W,3], turned upright where a JPEG's EXIF orientation says so.
+def read_image(
+    file: File,
+    name: str = "",
+    pixels: Pixels = RGB,
+    *,
+    at_least: tuple[int, int] | None = None,
+) -> np.ndarray:
+    """An image of eight bits a channel, uint8 [H,W,C], turned upright where its EXIF says so.
 
-    Grey, palette and transparent images become RGB; transparency is dropped.
+    Grey and palette images become RGB where three channels are asked for, and transparency is
+    dropped; one channel is grey, four are RGBA. Other numbers of channels, and 16-bit or float
+    values, are read from TIFF, NPY and 16-bit PNG files as they are and brought to eight bits by
+    `pixels.value_range`.
 
     Args:
         file: path, or the bytes of the file.
         name: how messages call it; by default its path.
+        pixels: channels and value range.
+        at_least: (H, W) that suffices: JPEG files are then decoded at 1/2, 1/4 or 1/8 of their
+            size, never below this one. The caller resizes anyway.
 
     Raises:
-        DataError: unreadable, or more than eight bits a channel.
+        DataError: unreadable, another number of channels, or deep pixels without a value range.
     """
     name = name or str(file)
-    with _open(file, name) as image:
-        if image.mode not in _EIGHT_BIT:
-            raise DataError(
-                f"{name}: pixel format {image.mode!r}; expected 8 bits a channel; "
-                "convert the image to 8-bit RGB or grey"
-            )
-        try:
-            upright = ImageOps.exif_transpose(image) if _orientation(image) != 1 else image
-            return np.array(upright.convert("RGB"))
-        except (OSError, SyntaxError, ValueError) as error:
-            raise _unreadable(name, error) from None
+    array = read_bands(file, name, pixels.channels, at_least)
+    if array.dtype == np.uint8:
+        return array
+    if not pixels.value_range:
+        raise DataError(
+            f"{name}: {array.dtype} pixels; expected 8 bits a channel, or a range to bring them to "
+            "8 bits; set data.statistics=measure, or data.value_range to (low, high)"
+        )
+    return bands.to_eight_bits(array, pixels.value_range)
+
+
+def read_bands(
+    file: File, name: str, channels: int, at_least: tuple[int, int] | None = None
+) -> np.ndarray:
+    """The image [H,W,C] in the number type that the file stores; arguments as of `read_image`.
+
+    Raises:
+        DataError: unreadable, or another number of channels.
+    """
+    if bands.is_raw(file):
+        return bands.with_channels(bands.read(file, name), channels, name)
+    with open_picture(file, name) as picture:
+        if picture.mode not in _EIGHT_BIT:
+            return bands.with_channels(pixels_of(picture, name), channels, name)
+        if channels not in _MODE_OF_CHANNELS:
+            raise bands.wrong_channels(len(picture.getbands()), channels, name)
+        return _eight_bit(picture, name, _MODE_OF_CHANNELS[channels], at_least)
+
+
+def _eight_bit(
+    picture: Image.Image, name: str, mode: str, at_least: tuple[int, int] | None
+) -> np.ndarray:
+    orientation = _orientation(picture)
+    if at_least is not None and picture.format == "JPEG":
+        height, width = at_least[::-1] if orientation >= 5 else at_least
+        picture.draft(picture.mode, (width, height))
+    try:
+        upright = ImageOps.exif_transpose(picture) if orientation != 1 else picture
+        array = np.asarray(upright if upright.mode == mode else upright.convert(mode))
+    except _DAMAGE as error:
+        raise unreadable(name, error) from None
+    return array if array.ndim == 3 else array[..., None]
+
+
+def displayable(image: np.ndarray) -> np.ndarray:
+    """An image uint8 [H,W,C] as people can look at it: uint8 [H,W,3], its first three bands."""
+    return np.repeat(image[..., :1], 3, -1) if image.shape[-1] < 3 else image[..., :3]
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """An image uint8 [h,w,3] at `size` (H, W), bilinear and without aliasing: uint8 [H,W,3]."""
-    return _resize(image, size, Image.Resampling.BILINEAR)
+    """An image uint8 [h,w,C] at `size` (H, W), bilinear and without aliasing: uint8 [H,W,C]."""
+    if image.shape[:2] == tuple(size):
+        return image
+    return resample(image, size, Image.Resampling.BILINEAR)
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """A class-id map uint8 [h,w] at `size` (H, W), each pixel the nearest one: uint8 [H,W]."""
-    return _resize(mask, size, Image.Resampling.NEAREST)
+    if mask.shape == tuple(size):
+        return mask
+    return resample(mask, size, Image.Resampling.NEAREST)
 
 
-def _resize(array: np.ndarray, size: tuple[int, int], method: Image.Resampling) -> np.ndarray:
+def resample(
+    array: np.ndarray, size: tuple[int, int], method: Image.Resampling, box: Any = None
+) -> np.ndarray:
+    """Pillow's resize of uint8 [h,w] or [h,w,C] to `size` (H, W), from `box` of the array."""
     height, width = size
-    if array.shape[:2] == (height, width):
-        return array
-    return np.array(Image.fromarray(array).resize((width, height), method))
-
-
-def read_class_ids(file: File, name: str) -> np.ndarray:
-    """A single-channel image as the integers it stores, uint8 [H,W]; palettes are not applied.
-
-    Args:
-        file: path, or the bytes of the file.
-        name: how messages call it.
-
-    Raises:
-        DataError: unreadable, more than one channel, or more than eight bits.
-    """
-    with _open(file, name) as image:
-        if image.mode not in _CLASS_ID_MODES:
-            raise DataError(
-                f"{name}: pixel format {image.mode!r}; expected one 8-bit channel of class ids "
-                "(grey or palette PNG); colours are never read as classes: "
-                "convert the mask to class ids"
-            )
-        try:
-            return np.array(image).astype(np.uint8)
-        except (OSError, SyntaxError, ValueError) as error:
-            raise _unreadable(name, error) from None
-
-
-def check_mask(mask: np.ndarray, num_classes: int, name: str) -> None:
-    """Raise a DataError unless every value of `mask` [H,W] is a class id or 255."""
-    counts = np.bincount(mask.ravel(), minlength=256)
-    bad = [int(value) for value in np.flatnonzero(counts[:IGNORE]) if value >= num_classes]
-    if not bad:
-        return
-    shown = ", ".join(map(str, bad[:8])) + (", …" if len(bad) > 8 else "")
-    share = 100.0 * counts[bad].sum() / mask.size
-    raise DataError(
-        f"{name}: mask value {shown} in {share:.1f} % of the pixels; expected class ids "
-        f"0..{num_classes - 1} or {IGNORE} for ignore; set data.num_classes to the number of "
-        "classes in the masks, or renumber the masks"
-    )
-
-
-def check_same_size(
-    image: tuple[int, int], mask: tuple[int, int], image_name: str, mask_name: str
-) -> None:
-    """Raise a DataError unless (H, W) of image and mask agree."""
-    if image == mask:
-        return
-    hint = "make the mask from this very image"
-    if image == mask[::-1]:
-        hint += " (the two are turned by 90°: the image's EXIF orientation is applied on reading)"
-    raise DataError(
-        f"{mask_name}: mask is {mask[1]}x{mask[0]} (width x height), its image {image_name} is "
-        f"{image[1]}x{image[0]}; expected the same size; {hint}"
-    )
+    if array.ndim == 2 or array.shape[-1] == 3:
+        return np.asarray(Image.fromarray(array).resize((width, height), method, box=box))
+    # Band by band: Pillow would weigh colours by a fourth band, and knows no fifth.
+    planes = [Image.fromarray(array[..., band]) for band in range(array.shape[-1])]
+    resized = [np.asarray(plane.resize((width, height), method, box=box)) for plane in planes]
+    return np.stack(resized, -1)

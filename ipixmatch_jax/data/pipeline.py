@@ -1,5 +1,6 @@
 """Batches: an endless random-access grain graph for training, whole images for evaluation."""
 
+import functools
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -7,9 +8,11 @@ from dataclasses import dataclass
 
 import grain
 import numpy as np
+from absl import flags
 from ml_collections import ConfigDict
 
-from ipixmatch_jax.data.geometry import Geometry, weak_view
+from ipixmatch_jax.data.files import channels_of, record_files
+from ipixmatch_jax.data.geometry import Geometry, draw_window, through, weak_view
 from ipixmatch_jax.data.records import IGNORE, Dataset, Source, UnlabeledSource, record_rng
 from ipixmatch_jax.errors import ConfigError, DataError
 
@@ -19,8 +22,11 @@ Batch = dict[str, np.ndarray]
 _STREAMS = {"labeled": 0, "unlabeled": 1, "mix": 2}
 # Zipped graphs need one common finite length; no run takes this many steps.
 _MAX_STEPS = 2**40
-# No record has this position: its random numbers are those of the shuffle.
+# No record has this position or one shortly before: their random numbers are those of the shuffle.
 _SHUFFLE = 2**64 - 1
+# Added to the number of a stream: random numbers of the records that stand in for broken ones.
+_REPLACEMENTS = 8
+_TRIES = 100
 
 
 @dataclass(frozen=True)
@@ -31,31 +37,84 @@ class _Load:
     geometry: Geometry
     seed: int
     stream: int
+    skip: bool = False
 
     def __call__(self, position: int, index: int) -> Batch:
+        if not self.skip:
+            return self._view(position, int(index))
+        try:
+            return {**self._view(position, int(index)), "skipped": np.int64(-1)}
+        except DataError as error:
+            return {**self._instead(position, error), "skipped": np.int64(index)}
+
+    def _view(self, position: int, index: int) -> Batch:
         rng = record_rng(self.seed, self.stream, position)
         key = rng.integers(0, 2**32, size=2, dtype=np.uint32)
-        record = self.source[int(index)]
-        view = weak_view(record, rng, self.geometry)
+        # A file that is shrunk below half its size need not be decoded whole.
+        if self.geometry.scale_range[0] < 0.5 and hasattr(self.source, "read"):
+            window = draw_window(self.source.size(index), rng, self.geometry)
+            record = self.source.read(index, window.scaled)
+            view = through(window, record, self.geometry.crop_size)
+        else:
+            record = self.source[index]
+            view = weak_view(record, rng, self.geometry)
         view["key"] = key
-        if "mask" in record:
-            view["index"] = np.int64(index)
+        view["index"] = np.int64(index)
         return view
+
+    def _instead(self, position: int, error: DataError) -> Batch:
+        """The view of the first record that can be read, in an order of this position alone."""
+        rng = record_rng(self.seed, self.stream + _REPLACEMENTS, position)
+        for index in rng.integers(0, len(self.source), size=_TRIES):
+            try:
+                return self._view(position, int(index))
+            except DataError:
+                continue
+        raise DataError(
+            f"{error}\nand {_TRIES} other records drawn in its place cannot be read either; "
+            "data.on_error=skip is for single files; --mode inspect lists all of them"
+        )
+
+
+@dataclass(frozen=True)
+class _Order:
+    """Every record of a part once an epoch, each epoch in another order.
+
+    Grain's own shuffle walks a cipher until it meets a number below the size, which takes longer
+    than decoding where a part holds few records.
+    """
+
+    start: int
+    size: int
+    seed: int
+
+    def __call__(self, position: int, _: int) -> int:
+        epoch, place = divmod(position, self.size)
+        return self.start + int(_permutation(self.seed, epoch, self.size)[place])
+
+
+# Threads work at the turn of two epochs, in three streams of a few parts each.
+@functools.lru_cache(maxsize=16)
+def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
+    return record_rng(seed, epoch, _SHUFFLE).permutation(size)
 
 
 def _stream(
     name: str, source: UnlabeledSource, geometry: Geometry, *, seed: int, local_batch: int,
-    process_index: int, process_count: int, start_step: int,
+    process_index: int, process_count: int, start_step: int, skip: bool, order: str,
+    pools: tuple[tuple[int, float], ...] = (),
 ) -> grain.MapDataset:  # fmt: skip
     number = _STREAMS[name]
-    # Grain shuffles epoch e with seed + e: seeds must lie far apart, or streams repeat each other.
-    shuffle_seed = int(record_rng(seed, number, _SHUFFLE).integers(2**32))
-    records = (
-        grain.MapDataset.range(len(source))
-        .shuffle(seed=shuffle_seed)
-        .repeat()
-        .map_with_index(_Load(source, geometry, seed, number))
-    )
+    parts, start = [], 0
+    for pool, (size, _) in enumerate(pools or ((len(source), 1.0),)):
+        shuffle_seed = int(record_rng(seed, _STREAMS[order], _SHUFFLE - pool).integers(2**63))
+        shuffled = _Order(start, size, shuffle_seed)
+        parts.append(grain.MapDataset.range(size).repeat().map_with_index(shuffled))
+        start += size
+    indices = parts[0]
+    if len(parts) > 1:
+        indices = grain.MapDataset.mix(parts, [weight for _, weight in pools])
+    records = indices.map_with_index(_Load(source, geometry, seed, number, skip))
     # Sharding after the random crops, in blocks: the global batch is the same, in the same order,
     # for any number of processes.
     shares = records.batch(local_batch, drop_remainder=True)[process_index::process_count]
@@ -79,9 +138,10 @@ def train_batches(
     unlabeled_batch_size: int,
     seed: int,
     start_step: int = 0,
+    mix_same: bool = False,
     process_index: int = 0,
     process_count: int = 1,
-) -> Iterator[dict[str, Batch]]:
+) -> "TrainBatches":
     """Endless training batches; step k is the same whatever the topology, threads or start.
 
     The global batch of a step is the concatenation of the batches of all processes, in order.
@@ -89,29 +149,27 @@ def train_batches(
 
     Args:
         dataset: where the records come from.
-        config_data: `config.data`: `crop_size`, `scale_range`, `flip`, `threads`, `workers`.
+        config_data: `config.data`: `crop_size`, `scale_range`, `flip`, `on_error`, `threads`,
+            `workers`.
         batch_size: labeled images a step, over all processes.
         unlabeled_batch_size: unlabeled images a step, over all processes; 0 leaves out the
             `unlabeled` and `mix` streams.
         seed: of shuffling, crops and record keys.
         start_step: the step of the first batch.
+        mix_same: `mix` holds the images of `unlabeled` in the same order, in crops of their own.
         process_index: this process.
         process_count: how many processes share a batch.
 
     Returns:
         An iterator with `close()` over dicts `labeled`, `unlabeled`, `mix`, each a dict of `image`
-        uint8 [B,h,w,3], `valid` bool [B,h,w], `key` uint32 [B,2]; `labeled` also holds `mask`
-        uint8 [B,h,w] and `index` int64 [B] (position in the source).
+        uint8 [B,h,w,C], `valid` bool [B,h,w], `key` uint32 [B,2] and `index` int64 [B] (position
+        in the source); `labeled` also holds `mask` uint8 [B,h,w].
 
     Raises:
         ConfigError: a batch size that the processes cannot share.
         DataError: no unlabeled records where some are wanted; or, while iterating, a bad file.
     """
-    geometry = Geometry(
-        tuple(map(int, config_data.crop_size)),
-        tuple(map(float, config_data.scale_range)),
-        float(config_data.flip),
-    )
+    geometry = _geometry(config_data)
     wanted = {"labeled": (dataset.labeled, _share(batch_size, process_count, "batch_size"))}
     if unlabeled_batch_size:
         share = _share(unlabeled_batch_size, process_count, "unlabeled_batch_size")
@@ -121,15 +179,61 @@ def train_batches(
                 "images; set data.unlabeled, or method.name=supervised"
             )
         wanted |= {"unlabeled": (dataset.unlabeled, share), "mix": (dataset.unlabeled, share)}
+    skip = config_data.on_error == "skip"
     streams = [
         _stream(
             name, source, geometry, seed=seed, local_batch=share, process_index=process_index,
-            process_count=process_count, start_step=start_step,
+            process_count=process_count, start_step=start_step, skip=skip,
+            pools=() if name == "labeled" else dataset.unlabeled_pools,
+            order="unlabeled" if name == "mix" and mix_same else name,
         )
         for name, (source, share) in wanted.items()
     ]  # fmt: skip
     batches = grain.experimental.ZipMapDataset(streams).map(_Named(tuple(wanted)))
-    return _iterate(batches, int(config_data.threads), int(config_data.workers))
+    iterator = _iterate(batches, int(config_data.threads), int(config_data.workers))
+    return TrainBatches(iterator, {name: source for name, (source, _) in wanted.items()})
+
+
+def _geometry(config_data: ConfigDict) -> Geometry:
+    return Geometry(
+        tuple(map(int, config_data.crop_size)),
+        tuple(map(float, config_data.scale_range)),
+        float(config_data.flip),
+    )
+
+
+class TrainBatches:
+    """Training batches, and which records could not be read: see `train_batches`.
+
+    Attributes:
+        skipped: with `data.on_error='skip'`, how often each unreadable file had to be replaced.
+    """
+
+    def __init__(self, batches: Iterator[dict[str, Batch]], sources: dict[str, UnlabeledSource]):
+        self._batches = batches
+        self._sources = sources
+        self.skipped: dict[str, int] = {}
+
+    def __iter__(self) -> "TrainBatches":
+        return self
+
+    def __next__(self) -> dict[str, Batch]:
+        batch = next(self._batches)
+        for name, part in batch.items():
+            for index in part.pop("skipped", ()):
+                if index >= 0:
+                    self._count(name, int(index))
+        return batch
+
+    def _count(self, stream: str, index: int) -> None:
+        file = record_files(self._sources[stream], index)[0]
+        if file not in self.skipped:
+            print(f"skipped {file}: image or mask cannot be used; see --mode inspect", flush=True)
+        self.skipped[file] = self.skipped.get(file, 0) + 1
+
+    def close(self) -> None:
+        """Ends threads and worker processes."""
+        self._batches.close()
 
 
 @dataclass(frozen=True)
@@ -145,6 +249,9 @@ def _iterate(batches: grain.MapDataset, threads: int, workers: int) -> Iterator[
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 2)
     dataset = batches.to_iter_dataset(options)
     if workers:
+        # Grain reads a flag of its own, which only absl's app.run would have parsed.
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()
         dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
     return iter(dataset)
 
@@ -209,7 +316,7 @@ def _eval_batches(
 
 def _whole_batch(source: Source, size: tuple[int, int], indices: list[int], share: int) -> Batch:
     batch = {
-        "image": np.zeros((share, *size, 3), np.uint8),
+        "image": np.zeros((share, *size, channels_of(source)), np.uint8),
         "mask": np.full((share, *size), IGNORE, np.uint8),
         "valid": np.zeros((share, *size), bool),
         "index": np.full(share, -1, np.int64),

@@ -10,14 +10,14 @@ IGNORE = 255
 
 
 class UnlabeledRecord(TypedDict):
-    """An image without ground truth: `id`, and `image` uint8 [H,W,3]."""
+    """An image without ground truth: `id`, and `image` uint8 [H,W,C], C bands (3 as a rule)."""
 
     id: str
     image: np.ndarray
 
 
 class Record(UnlabeledRecord):
-    """A labeled image: `id`, `image` uint8 [H,W,3] and `mask` uint8 [H,W], 255 = ignore."""
+    """A labeled image: `id`, `image` uint8 [H,W,C] and `mask` uint8 [H,W], 255 = ignore."""
 
     mask: np.ndarray
 
@@ -50,6 +50,10 @@ class Dataset:
         val: records with masks, to measure on.
         class_names: C names, in the order of the class ids.
         palette: uint8 [C,3] colours.
+        unlabeled_pools: (images, share of the stream) of consecutive parts of `unlabeled`; () is
+            one plain part, every image once an epoch.
+        protocol: the field's name of this choice of labeled images, such as 'voc-fine-92'; ''
+            where it is none that is known.
     """
 
     labeled: Source
@@ -57,6 +61,8 @@ class Dataset:
     val: Source
     class_names: tuple[str, ...]
     palette: np.ndarray
+    unlabeled_pools: tuple[tuple[int, float], ...] = ()
+    protocol: str = ""
 
     @property
     def num_classes(self) -> int:
@@ -65,12 +71,14 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Splits:
-    """What a data-set module builds: its three sources, and class names if it knows them."""
+    """What a data-set module builds: its sources, and class names and colours if it knows them."""
 
     labeled: Source
     unlabeled: UnlabeledSource
     val: Source
     class_names: tuple[str, ...] = ()
+    palette: tuple[tuple[int, int, int], ...] = ()
+    unlabeled_pools: tuple[tuple[int, float], ...] = ()
 
 
 class EmptySource:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from ipixmatch_jax.data.files import record_files
 from ipixmatch_jax.data.images import resize_image, resize_mask
 from ipixmatch_jax.data.records import Dataset, UnlabeledRecord, UnlabeledSource
 
@@ -17,11 +18,16 @@ class ResizedSource:
     def __len__(self) -> int:
         return len(self.source)
 
+    def files(self, index: int) -> tuple[str, ...]:
+        return record_files(self.source, index)
+
     def size(self, index: int) -> tuple[int, int]:
         return self.image_size
 
     def __getitem__(self, index: int) -> UnlabeledRecord:
-        record = dict(self.source[index])
+        # Decoders may stop at the size that is kept.
+        read = getattr(self.source, "read", None)
+        record = dict(read(index, self.image_size) if read else self.source[index])
         record["image"] = resize_image(record["image"], self.image_size)
         if "mask" in record:
             record["mask"] = resize_mask(record["mask"], self.image_size)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from ipixmatch_jax.data import images
+from ipixmatch_jax.data import images, masks
 from ipixmatch_jax.data.records import IGNORE, EmptySource, Record, Splits, UnlabeledRecord
 from ipixmatch_jax.errors import ConfigError, DataError
 
@@ -81,12 +81,10 @@ class TfdsScenes(TfdsImages):
         features = self._records[index]
         image = self._image(index, features)
         name = self._name(index, self._mask_key)
-        mask = images.read_class_ids(features[self._mask_key], name)
-        images.check_same_size(
-            image.shape[:2], mask.shape, self._name(index, self._image_key), name
-        )
+        mask = masks.read_class_ids(features[self._mask_key], name)
+        masks.check_same_size(image.shape[:2], mask.shape, self._name(index, self._image_key), name)
         mask = shift_classes(mask, self._mask_offset)
-        images.check_mask(mask, self._num_classes, name)
+        masks.check_mask(mask, self._num_classes, name)
         return {"id": self.ids[index], "image": image, "mask": mask}
 
 
@@ -103,7 +101,8 @@ def shift_classes(mask: np.ndarray, offset: int) -> np.ndarray:
 def build(data: ConfigDict, seed: int, problems: list[str]) -> Splits:
     """The labeled, unlabeled and validation splits of a prepared data set.
 
-    `data.root` is the TFDS data directory ('' for the default one); `data.labeled`,
+    `data.root` is the TFDS data directory ('' for the default one), local or `gs://`; the data set
+    is `data.tfds.dataset`, or NAME where `data.name` is `tfds:NAME`; `data.labeled`,
     `data.unlabeled` and `data.val` are TFDS split specifications such as 'train[:10%]'.
 
     Args:
@@ -116,7 +115,8 @@ def build(data: ConfigDict, seed: int, problems: list[str]) -> Splits:
         DataError: the data set is not prepared, or lacks a feature.
     """
     options = data.tfds
-    builder = _builder(options.dataset, data.root)
+    name = data.name.removeprefix("tfds").removeprefix(":") or options.dataset
+    builder = _builder(name, data.root)
     mask_features = {
         "mask_key": options.mask_key,
         "mask_offset": int(options.mask_offset),
@@ -151,7 +151,7 @@ def _builder(name: str, root: str) -> Any:
         raise ConfigError(
             "data.tfds.dataset is empty; expected the name of a TFDS data set, such as 'cityscapes'"
         )
-    data_dir = {"data_dir": str(Path(root).expanduser())} if root else {}
+    data_dir = {"data_dir": directory(root)} if root else {}
     try:
         return tfds.core.read_only_builder.builder_from_files(name, **data_dir)
     except (tfds.core.registered.DatasetNotFoundError, OSError, ValueError):
@@ -163,6 +163,11 @@ def _builder(name: str, root: str) -> Any:
             ".download_and_prepare(file_format='array_record') (for many data sets this step, and "
             "only this one, needs tensorflow)"
         ) from None
+
+
+def directory(root: str) -> str:
+    """A data directory as TFDS takes it: `~` expanded, URLs such as `gs://…` as they are."""
+    return root if "://" in root else str(Path(root).expanduser())
 
 
 def _check_features(builder: Any, keys: dict[str, str], encoded: bool = True) -> None:

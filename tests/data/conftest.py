@@ -5,30 +5,14 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
-from ipixmatch_jax.data import SOURCE_OPTIONS
+from ipixmatch_jax.data import data_defaults
 
 
 def data_config(**changes) -> ConfigDict:
     """A `config.data` with every key, changed as asked; sections are merged."""
-    config = ConfigDict(
-        {
-            "name": "folder",
-            "root": "",
-            "labeled": "labeled.txt",
-            "unlabeled": "unlabeled.txt",
-            "val": "val.txt",
-            "num_classes": 4,
-            "class_names": (),
-            "palette": (),
-            "image_size": (0, 0),
-            "crop_size": (16, 16),
-            "scale_range": (0.5, 2.0),
-            "flip": 0.5,
-            "threads": 2,
-            "workers": 0,
-            **SOURCE_OPTIONS,
-        }
-    )
+    config = data_defaults()
+    config.labeled, config.unlabeled, config.val = "labeled.txt", "unlabeled.txt", "val.txt"
+    config.num_classes, config.crop_size, config.threads = 4, (16, 16), 2
     for key, value in changes.items():
         if isinstance(value, dict):
             config[key] = {**config[key], **value}

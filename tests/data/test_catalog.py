@@ -24,7 +24,11 @@ def registered(array_source, monkeypatch):
 
 
 def test_names_and_options():
-    assert set(SOURCE_OPTIONS) == set(DATASETS.names()) == {"folder", "digits", "tfds"}
+    assert set(SOURCE_OPTIONS) == set(DATASETS.names())
+    assert {"folder", "digits", "tfds", "voc", "cityscapes", "coco", "ade20k", "pet"} <= set(
+        DATASETS.names()
+    )
+    assert DATASETS["tfds:oxford_iiit_pet"] is DATASETS["tfds"]
     with pytest.raises(ConfigError, match="did you mean 'folder'"):
         DATASETS["foldr"]
 

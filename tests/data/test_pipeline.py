@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ipixmatch_jax.data import Dataset, eval_batches, load_dataset, train_batches
-from ipixmatch_jax.data.folder import FolderScenes
+from ipixmatch_jax.data.files import FileScenes
 from ipixmatch_jax.data.geometry import Geometry
 from ipixmatch_jax.data.pipeline import _Load
 from ipixmatch_jax.data.records import EmptySource, record_rng
@@ -59,7 +59,7 @@ def test_shapes_and_types(dataset, make_config):
     batch = take(dataset, make_config(crop_size=(10, 8)), 1)[0]
     assert set(batch) == {"labeled", "unlabeled", "mix"}
     assert set(batch["labeled"]) == {"image", "mask", "valid", "key", "index"}
-    assert set(batch["unlabeled"]) == set(batch["mix"]) == {"image", "valid", "key"}
+    assert set(batch["unlabeled"]) == set(batch["mix"]) == {"image", "valid", "key", "index"}
     for stream, rows in (("labeled", 4), ("unlabeled", 8), ("mix", 8)):
         part = batch[stream]
         assert part["image"].shape == (rows, 10, 8, 3) and part["image"].dtype == np.uint8
@@ -211,7 +211,7 @@ def test_what_workers_are_sent_survives_pickling(folder_root, make_config):
     data = load_dataset(make_config(root=str(folder_root)), 0)
     load = _Load(data.labeled, Geometry((8, 8)), seed=1, stream=0)
     copy = pickle.loads(pickle.dumps(load))
-    assert isinstance(copy.source, FolderScenes)
+    assert isinstance(copy.source, FileScenes)
     first, second = load(7, 2), copy(7, 2)
     for name in first:
         np.testing.assert_array_equal(first[name], second[name])

@@ -1,0 +1,222 @@
+"""The data doctor: a whole data set read once, what it holds, and everything wrong with it."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from ipixmatch_jax.data import findings
+from ipixmatch_jax.data.catalog import assemble
+from ipixmatch_jax.data.files import record_files
+from ipixmatch_jax.data.findings import ERROR, Facts, Finding
+from ipixmatch_jax.data.records import IGNORE, Dataset, EmptySource, UnlabeledSource, spread_palette
+from ipixmatch_jax.errors import DataError
+
+SPLITS = ("labeled", "val", "unlabeled")
+_THREADS = 4
+
+
+@dataclass
+class SplitReport:
+    """What one split holds.
+
+    Attributes:
+        images: how many records.
+        readable: how many of them could be read.
+        sizes: (H, W) -> images.
+        pixels: of each mask value, int64 [256].
+        images_with: images whose mask holds the value, int64 [256].
+    """
+
+    images: int = 0
+    readable: int = 0
+    sizes: Counter = field(default_factory=Counter)
+    pixels: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
+    images_with: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
+
+    def add(self, facts: Facts) -> None:
+        self.readable += 1
+        self.sizes[facts.size] += 1
+        if facts.histogram is not None:
+            self.pixels += facts.histogram
+            self.images_with += facts.histogram > 0
+
+
+@dataclass
+class Report:
+    """What `examine` found.
+
+    Attributes:
+        dataset: what could be used of the data set, at native size.
+        splits: of each split's name.
+        findings: errors first.
+    """
+
+    dataset: Dataset
+    splits: dict[str, SplitReport]
+    findings: list[Finding]
+
+    @property
+    def errors(self) -> list[Finding]:
+        """The findings with which training would be wrong."""
+        return [finding for finding in self.findings if finding.severity == ERROR]
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as numbers, texts and lists."""
+        names = self.dataset.class_names
+        return {
+            "usable": not self.errors,
+            "protocol": self.dataset.protocol,
+            "splits": {
+                name: {
+                    "images": split.images,
+                    "readable": split.readable,
+                    "sizes": {f"{h}x{w}": count for (h, w), count in split.sizes.most_common()},
+                    "classes": {
+                        label: {
+                            "pixels": int(split.pixels[value]),
+                            "images": int(split.images_with[value]),
+                        }
+                        for value, label in [*enumerate(names), (IGNORE, "(ignore)")]
+                    }
+                    if name != "unlabeled"
+                    else {},
+                }
+                for name, split in self.splits.items()
+            },
+            "findings": [finding.to_json() for finding in self.findings],
+        }
+
+    def text(self) -> str:
+        """The report for a terminal: splits, classes, findings."""
+        lines = [_split_line(name, split) for name, split in self.splits.items()]
+        if self.dataset.protocol:
+            lines.append(f"labeled images of the protocol {self.dataset.protocol}")
+        lines += ["", *_class_lines(self.dataset, self.splits["labeled"], self.splits["val"]), ""]
+        for severity in (ERROR, findings.WARNING):
+            found = [f for f in self.findings if f.severity == severity]
+            if found:
+                lines.append(f"{len(found)} {severity}{'s' if len(found) > 1 else ''}:")
+                lines += [f"  - {f.message}" for f in found]
+        if not self.findings:
+            lines.append("nothing wrong was found")
+        return "\n".join(lines)
+
+
+def _split_line(name: str, split: SplitReport) -> str:
+    text = f"{name:9s} {split.images:6d} images"
+    if split.sizes:
+        smallest, largest = min(split.sizes, key=np.prod), max(split.sizes, key=np.prod)
+        text += f", {smallest[0]}x{smallest[1]}"
+        if len(split.sizes) > 1:
+            text += f" to {largest[0]}x{largest[1]} in {len(split.sizes)} sizes"
+        text += " (height x width)"
+    broken = split.images - split.readable
+    return text + (f", {broken} of them cannot be used" if broken else "")
+
+
+def _class_lines(dataset: Dataset, labeled: SplitReport, val: SplitReport) -> list[str]:
+    totals = [max(int(split.pixels.sum()), 1) for split in (labeled, val)]
+    width = max(map(len, (*dataset.class_names, "(ignore)")))
+    lines = [f"   id  {'class':{width}s}  labeled pixels, images     val pixels, images"]
+    for value, name in [*enumerate(dataset.class_names), (IGNORE, "(ignore)")]:
+        cells = [
+            f"{100.0 * split.pixels[value] / total:12.2f} % {split.images_with[value]:8d}"
+            for split, total in zip((labeled, val), totals, strict=True)
+        ]
+        lines.append(f"  {value:3d}  {name:{width}s}{cells[0]}{cells[1]}")
+    return lines
+
+
+def examine(data_config: ConfigDict, seed: int) -> Report:
+    """Reads every file of a data set once and reports what it holds and what is wrong.
+
+    Args:
+        data_config: `config.data`, its statistics filled in where images are deep.
+        seed: of data sets that are drawn.
+
+    Raises:
+        ConfigError: an unknown `data.name`, or class names or colours that do not fit.
+    """
+    try:
+        dataset, problems = assemble(data_config, seed)
+    except DataError as error:
+        return Report(_nothing(data_config), _empty_splits(), [findings.from_problem(str(error))])
+    found = [findings.from_problem(problem) for problem in problems]
+    splits, facts = _empty_splits(), {}
+    for name in SPLITS:
+        source = getattr(dataset, name)
+        splits[name].images = len(source)
+        facts[name] = []
+        for index, record in enumerate(_read_all(source)):
+            if isinstance(record, DataError):
+                files = record_files(source, index)
+                found.append(findings.unusable(name, index, files, str(record)))
+                continue
+            facts[name].append(record)
+            splits[name].add(record)
+            found += findings.of_record(name, record)
+    found += findings.of_ids(dataset)
+    found += findings.of_contents(facts)
+    found += findings.of_classes(
+        dataset, {n: (s.pixels, s.images_with) for n, s in splits.items()}, facts
+    )
+    unique = {finding.message: finding for finding in reversed(found)}
+    ordered = [finding for finding in found if unique.get(finding.message) is finding]
+    return Report(dataset, splits, sorted(ordered, key=lambda finding: finding.severity != ERROR))
+
+
+def _empty_splits() -> dict[str, SplitReport]:
+    return {name: SplitReport() for name in SPLITS}
+
+
+def _nothing(data: ConfigDict) -> Dataset:
+    names = tuple(data.class_names) or tuple(f"class {i}" for i in range(data.num_classes))
+    return Dataset(EmptySource(), EmptySource(), EmptySource(), names, spread_palette(len(names)))
+
+
+def _read_all(source: UnlabeledSource) -> Iterator[Facts | DataError]:
+    """The facts of each record in order, or the error that reading it gave."""
+
+    def read(index: int) -> Facts | DataError:
+        try:
+            record = source[index]
+        except DataError as error:
+            return error
+        image, mask = record["image"], record.get("mask")
+        return Facts(
+            index=index,
+            id=record["id"],
+            files=record_files(source, index),
+            size=image.shape[:2],
+            blank=bool((image == image[:1, :1]).all()),
+            image_hash=_digest(image),
+            mask_hash=None if mask is None else _digest(mask),
+            histogram=None if mask is None else np.bincount(mask.ravel(), minlength=256),
+            image_is_mask=mask is not None and bool((image == mask[..., None]).all()),
+        )
+
+    # In blocks, so that no more than one block of images is held.
+    block = 8 * _THREADS
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="doctor") as executor:
+        for start in range(0, len(source), block):
+            yield from executor.map(read, range(start, min(start + block, len(source))))
+
+
+def _digest(array: np.ndarray) -> bytes:
+    content = hashlib.blake2b(np.ascontiguousarray(array), digest_size=16)
+    content.update(str(array.shape).encode())
+    return content.digest()
+
+
+def summarize(dataset: Dataset) -> str:
+    """How many images each split holds, and the protocol; no file is read."""
+    lines = [f"{name:9s} {len(getattr(dataset, name)):6d} images" for name in SPLITS]
+    if dataset.protocol:
+        lines.append(f"protocol  {dataset.protocol}")
+    return "\n".join(lines)

@@ -1,0 +1,146 @@
+"""The data doctor's report as a page that needs no other file."""
+
+import base64
+import html
+import io
+
+import numpy as np
+from PIL import Image
+
+from ipixmatch_jax.data.doctor import SPLITS, Report
+from ipixmatch_jax.data.findings import Finding
+from ipixmatch_jax.data.images import displayable
+from ipixmatch_jax.data.records import IGNORE, Dataset
+from ipixmatch_jax.errors import DataError
+
+_SIDE = 180
+_SAMPLES = 6
+_PICTURED_FINDINGS = 60
+
+_STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem;
+  color: #1c1c1e; background: #fff; }
+table { border-collapse: collapse; margin: .5rem 0 1.5rem; }
+td, th { padding: .2rem .8rem .2rem 0; text-align: right; font-variant-numeric: tabular-nums; }
+td:first-child, th:first-child, td.name { text-align: left; }
+.swatch { display: inline-block; width: .9em; height: .9em; margin-right: .5em;
+  border: 1px solid #0003; vertical-align: -.1em; }
+.bar { display: inline-block; height: .7em; background: #4a7db5; }
+.finding { border-left: 4px solid #d99a00; padding: .3rem .8rem; margin: .6rem 0;
+  background: #fafafa; overflow-wrap: anywhere; }
+.finding.error { border-color: #c0392b; }
+.kind { font-weight: 600; margin-right: .6em; }
+figure { display: inline-block; margin: .3rem .6rem .3rem 0; font-size: 12px; color: #555; }
+figure img { display: block; }
+"""
+
+
+def page(report: Report) -> str:
+    """The report as HTML, with thumbnails of each split and of the files that findings name."""
+    errors, total = len(report.errors), len(report.findings)
+    verdict = f"{errors} error(s) and {total - errors} warning(s)" if total else "nothing wrong"
+    parts = [
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'>",
+        "<meta name='viewport' content='width=device-width'>",
+        f"<title>Data: {verdict}</title><style>{_STYLE}</style></head><body>",
+        f"<h1>Data: {verdict}</h1>",
+        f"<p>Labeled images of the protocol <b>{html.escape(report.dataset.protocol)}</b>.</p>"
+        if report.dataset.protocol
+        else "",
+        _split_table(report),
+        _findings(report),
+        "<h2>Classes</h2>",
+        _class_table(report),
+    ]
+    parts += [_gallery(report.dataset, name) for name in SPLITS]
+    return "\n".join([*parts, "</body></html>\n"])
+
+
+def _split_table(report: Report) -> str:
+    rows = []
+    for name, split in report.splits.items():
+        sizes = ", ".join(
+            f"{width}×{height} ({count})" for (height, width), count in split.sizes.most_common(5)
+        )
+        more = f", and {len(split.sizes) - 5} more" if len(split.sizes) > 5 else ""
+        rows.append(
+            f"<tr><td>{name}</td><td>{split.images}</td><td>{split.images - split.readable}</td>"
+            f"<td class='name'>{sizes}{more}</td></tr>"
+        )
+    head = "<tr><th>split</th><th>images</th><th>unusable</th><th>width × height (images)</th></tr>"
+    return f"<table>{head}{''.join(rows)}</table>"
+
+
+def _class_table(report: Report) -> str:
+    dataset, labeled, val = report.dataset, report.splits["labeled"], report.splits["val"]
+    totals = [max(int(split.pixels.sum()), 1) for split in (labeled, val)]
+    rows = []
+    for value, name in [*enumerate(dataset.class_names), (IGNORE, "(ignore)")]:
+        color = "#fff" if value == IGNORE else f"#{bytes(dataset.palette[value]).hex()}"
+        cells = "".join(
+            f"<td>{split.pixels[value]}</td><td>{100 * split.pixels[value] / total:.2f} %</td>"
+            f"<td>{split.images_with[value]}</td>"
+            for split, total in zip((labeled, val), totals, strict=True)
+        )
+        width = 160 * labeled.pixels[value] / totals[0]
+        rows.append(
+            f"<tr><td><span class='swatch' style='background:{color}'></span>{value} "
+            f"{html.escape(name)}</td>{cells}"
+            f"<td class='name'><span class='bar' style='width:{width:.0f}px'></span></td></tr>"
+        )
+    head = (
+        "<tr><th>class</th><th>labeled pixels</th><th></th><th>images</th>"
+        "<th>val pixels</th><th></th><th>images</th><th></th></tr>"
+    )
+    return f"<table>{head}{''.join(rows)}</table>"
+
+
+def _findings(report: Report) -> str:
+    parts = []
+    for number, finding in enumerate(report.findings):
+        picture = _pictures(report.dataset, finding) if number < _PICTURED_FINDINGS else ""
+        parts.append(
+            f"<div class='finding {finding.severity}'><span class='kind'>{finding.severity}: "
+            f"{finding.kind}</span>{html.escape(finding.message)}<br>{picture}</div>"
+        )
+    return "\n".join(parts)
+
+
+def _pictures(dataset: Dataset, finding: Finding) -> str:
+    if finding.index is None or not finding.split:
+        return ""
+    return _figure(dataset, finding.split, finding.index)
+
+
+def _gallery(dataset: Dataset, split: str) -> str:
+    source = getattr(dataset, split)
+    count = min(_SAMPLES, len(source))
+    picked = np.linspace(0, max(len(source) - 1, 0), count).round().astype(int)
+    figures = "".join(_figure(dataset, split, int(index)) for index in picked)
+    return f"<h2>{split}</h2>{figures}" if figures else ""
+
+
+def _figure(dataset: Dataset, split: str, index: int) -> str:
+    """A thumbnail of the image, and of the mask where it has one; '' if they cannot be read."""
+    source = getattr(dataset, split)
+    try:
+        record = source[index]
+    except DataError:
+        return ""
+    images = [displayable(record["image"])]
+    if "mask" in record:
+        colors = np.full((256, 3), 255, np.uint8)
+        colors[: len(dataset.palette)] = dataset.palette
+        images.append(colors[record["mask"]])
+    tags = "".join(f"<figure>{_tag(image)}</figure>" for image in images[1:])
+    name = html.escape(str(record["id"]))
+    return f"<figure>{_tag(images[0])}<figcaption>{name}</figcaption></figure>{tags}"
+
+
+def _tag(image: np.ndarray) -> str:
+    thumbnail = Image.fromarray(np.ascontiguousarray(image))
+    thumbnail.thumbnail((_SIDE, _SIDE))
+    stream = io.BytesIO()
+    thumbnail.save(stream, "JPEG", quality=80)
+    encoded = base64.b64encode(stream.getvalue()).decode()
+    return f"<img alt='' src='data:image/jpeg;base64,{encoded}'>"

@@ -1,0 +1,141 @@
+"""Sources of records that lie in files."""
+
+import functools
+import hashlib
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ipixmatch_jax.data import images, masks
+from ipixmatch_jax.data.records import Record, UnlabeledRecord
+
+
+class FileImages:
+    """Images in files, without masks.
+
+    Args:
+        ids: the record ids.
+        image_paths: the image file of each id.
+        pixels: channels and value range of the images.
+    """
+
+    def __init__(
+        self,
+        ids: Sequence[str] = (),
+        image_paths: Sequence[str] = (),
+        pixels: images.Pixels = images.RGB,
+    ):
+        self.ids = tuple(ids)
+        self.image_paths = tuple(image_paths)
+        self.pixels = pixels
+        self._sizes: dict[int, tuple[int, int]] = {}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def size(self, index: int) -> tuple[int, int]:
+        if index not in self._sizes:
+            path = self.image_paths[index]
+            self._sizes[index] = images.image_size(path, path)
+        return self._sizes[index]
+
+    def read(self, index: int, at_least: tuple[int, int] | None = None) -> UnlabeledRecord:
+        """The record; its image may be smaller than it is, but not than `at_least` (H, W)."""
+        path = self.image_paths[index]
+        image = images.read_image(path, path, self.pixels, at_least=at_least)
+        return {"id": self.ids[index], "image": image}
+
+    def __getitem__(self, index: int) -> UnlabeledRecord:
+        return self.read(index)
+
+    def bands(self, index: int) -> np.ndarray:
+        """The image [H,W,C] in the number type that its file stores."""
+        path = self.image_paths[index]
+        return images.read_bands(path, path, self.pixels.channels)
+
+    def files(self, index: int) -> tuple[str, ...]:
+        """The files of a record: image first."""
+        return (self.image_paths[index],)
+
+
+class FileScenes(FileImages):
+    """Images and masks in files; every mask is checked as it is read.
+
+    Args:
+        ids: the record ids.
+        image_paths: the image file of each id.
+        mask_paths: the mask file of each id.
+        pixels: channels and value range of the images.
+        reader: how masks are read.
+        own: the files are the user's own, who can mend what is wrong with them.
+    """
+
+    def __init__(
+        self,
+        ids: Sequence[str],
+        image_paths: Sequence[str],
+        mask_paths: Sequence[str],
+        pixels: images.Pixels,
+        reader: masks.Masks,
+        *,
+        own: bool = False,
+    ):
+        super().__init__(ids, image_paths, pixels)
+        self.mask_paths = tuple(mask_paths)
+        self.reader = reader
+        self.own = own
+
+    def read(self, index: int, at_least: tuple[int, int] | None = None) -> Record:
+        record = super().read(index, at_least)
+        path = self.mask_paths[index]
+        mask = self.reader.read(path, path)
+        native = self.size(index) if at_least else record["image"].shape[:2]
+        masks.check_same_size(native, mask.shape, self.image_paths[index], path)
+        return {**record, "mask": mask}
+
+    def mask(self, index: int) -> np.ndarray:
+        """The mask alone, uint8 [H,W]."""
+        return self.reader.read(self.mask_paths[index], self.mask_paths[index])
+
+    def files(self, index: int) -> tuple[str, ...]:
+        return (self.image_paths[index], self.mask_paths[index])
+
+
+def record_files(source: Any, index: int) -> tuple[str, ...]:
+    """The files of a record, or its id where it lies in none."""
+    files = getattr(source, "files", None)
+    return files(index) if files else (str(source.ids[index]),)
+
+
+def channels_of(source: Any) -> int:
+    """Bands of a source's images."""
+    inner = getattr(source, "source", source)
+    return inner.pixels.channels if hasattr(inner, "pixels") else 3
+
+
+def equal_files(first: Sequence[str], second: Sequence[str]) -> list[tuple[str, str]]:
+    """Files of the first list with an equal one in the second; most cost one stat only."""
+    by_size: dict[int, list[str]] = {}
+    for path in first:
+        by_size.setdefault(_bytes(path), []).append(path)
+
+    @functools.cache
+    def digest(path: str) -> str:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    return [
+        (one, other)
+        for other in second
+        for one in by_size.get(_bytes(other), ())
+        if _bytes(other) > 0 and one != other and digest(one) == digest(other)
+    ]
+
+
+def _bytes(path: str) -> int:
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0

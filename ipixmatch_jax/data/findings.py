@@ -1,0 +1,256 @@
+"""What can be wrong with a data set, beyond files that cannot be read."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from ipixmatch_jax.data.catalog import no_foreground
+from ipixmatch_jax.data.files import record_files
+from ipixmatch_jax.data.records import IGNORE, Dataset
+
+ERROR, WARNING = "error", "warning"
+
+_SHOWN = 5
+_SMALLEST_SIDE = 8
+# A mask of background and so much ignore is more likely a binary mask with foreground as 255.
+_SUSPICIOUS_IGNORE = 0.1
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong.
+
+    Attributes:
+        severity: `error`: training would be wrong or fail; `warning`: it may be meant.
+        kind: a word for the sort of fault.
+        split: labeled, unlabeled or val; '' if none in particular.
+        file: where to look first.
+        message: what, where, what was expected, and the fix.
+        index: of the record in its split, or None.
+    """
+
+    severity: str
+    kind: str
+    split: str
+    file: str
+    message: str
+    index: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The finding as texts and numbers."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is kept of a record that was read.
+
+    Attributes:
+        index: in its split.
+        id: its id.
+        files: image, and mask if it has one.
+        size: (H, W).
+        blank: all pixels of the image are equal.
+        image_hash: of the decoded pixels.
+        mask_hash: likewise, or None without a mask.
+        histogram: pixels of each mask value, int64 [256], or None.
+        image_is_mask: every band of the image equals the mask.
+    """
+
+    index: int
+    id: str
+    files: tuple[str, ...]
+    size: tuple[int, int]
+    blank: bool
+    image_hash: bytes
+    mask_hash: bytes | None
+    histogram: np.ndarray | None
+    image_is_mask: bool
+
+
+def from_problem(problem: str) -> Finding:
+    """The finding of a fault that shows without pixels; its message begins with the file."""
+    file, separator, _ = problem.partition(": ")
+    file = file if separator and " " not in file.strip() or "/" in file else ""
+    return Finding(ERROR, "list", "", file, problem)
+
+
+def unusable(split: str, index: int, files: Sequence[str], message: str) -> Finding:
+    """The finding of a record that cannot be read or used."""
+    kinds = {
+        "mask value": "mask-values",
+        "pixel format": "mask-format",
+        "mask is": "size-mismatch",
+        "colour": "mask-colors",
+        "a JPEG": "mask-format",
+        "band(s)": "channels",
+    }
+    kind = next((kind for text, kind in kinds.items() if text in message), "unreadable")
+    file = next((file for file in reversed(files) if file in message), files[0])
+    return Finding(ERROR, kind, split, file, message, index)
+
+
+def of_record(split: str, facts: Facts) -> list[Finding]:
+    """What one record shows that was read without error."""
+    found = []
+
+    def note(severity: str, kind: str, file: str, text: str) -> None:
+        found.append(Finding(severity, kind, split, file, f"{file}: {text}", facts.index))
+
+    image, mask = facts.files[0], facts.files[-1]
+    if min(facts.size) < _SMALLEST_SIDE:
+        height, width = facts.size
+        note(WARNING, "tiny", image, f"{width}x{height} pixels; expected a picture; look at it")
+    if facts.blank:
+        note(WARNING, "blank", image, "all pixels are equal; expected a picture; look at it")
+    if facts.histogram is None:
+        return found
+    if facts.image_is_mask and not facts.blank:
+        text = f"is the mask {mask}; expected a picture; put the picture there"
+        note(ERROR, "image-is-mask", image, text)
+    counts, total = facts.histogram, facts.histogram.sum()
+    if counts[IGNORE] == total:
+        text = f"all pixels are {IGNORE} (ignore); expected some class; label it or take it out"
+        note(WARNING, "all-ignored", mask, text)
+    elif counts[0] + counts[IGNORE] == total and counts[IGNORE] > _SUSPICIOUS_IGNORE * total:
+        share = 100.0 * counts[IGNORE] / total
+        text = (
+            f"0 and {IGNORE} alone, {share:.0f} % of it {IGNORE}, which means ignore; likely "
+            f"foreground written as {IGNORE}: write its class id"
+        )
+        note(WARNING, "binary-mask", mask, text)
+    return found
+
+
+def of_ids(dataset: Dataset) -> list[Finding]:
+    """Ids of the unlabeled split that are in another one; labeled in val is found on loading."""
+    found = []
+    position = {name: index for index, name in enumerate(dataset.unlabeled.ids)}
+    for split, consequence in (
+        ("val", "the model sees these images, without masks, while it trains"),
+        ("labeled", "these images are trained on twice"),
+    ):
+        shared = sorted(position.keys() & set(getattr(dataset, split).ids))
+        if shared:
+            index = position[shared[0]]
+            file = record_files(dataset.unlabeled, index)[0]
+            found.append(
+                Finding(
+                    WARNING, "overlap", "unlabeled", file,
+                    f"{len(shared)} ids are in the unlabeled and in the {split} split: "
+                    f"{_shown(shared)} ({file}); {consequence}; take them out of one list unless "
+                    "it is meant",
+                    index,
+                )
+            )  # fmt: skip
+    return found
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
+
+
+def of_contents(facts: Mapping[str, Sequence[Facts]]) -> list[Finding]:
+    """Equal pictures under two ids, within a split or across splits, and masks used twice."""
+    seen: dict[bytes, tuple[str, Facts]] = {}
+    masks: dict[bytes, Facts] = {}
+    found = []
+    for split, records in facts.items():
+        for record in records:
+            # Blank pictures are all alike, and were named already.
+            first_split, first = seen.setdefault(record.image_hash, (split, record))
+            if first is not record and not record.blank and not _same_record(first, record):
+                found.append(_copy(first_split, first, split, record))
+            if record.mask_hash is None or np.count_nonzero(record.histogram) < 2:
+                continue
+            twin = masks.setdefault(record.mask_hash, record)
+            if twin is not record and twin.image_hash != record.image_hash:
+                found.append(
+                    Finding(
+                        WARNING, "same-mask", split, record.files[-1],
+                        f"{record.files[-1]}: the same mask as {twin.files[-1]}, but their images "
+                        "differ; expected one mask for each image; look at both",
+                        record.index,
+                    )
+                )  # fmt: skip
+    return found
+
+
+def _same_record(first: Facts, second: Facts) -> bool:
+    # The same id or file in two splits is reported by its id.
+    return first.id == second.id or first.files[0] == second.files[0]
+
+
+def _copy(first_split: str, first: Facts, split: str, record: Facts) -> Finding:
+    one, other = first.files[0], record.files[0]
+    measured = {first_split, split} == {"labeled", "val"}
+    if first_split == split:
+        kind, consequence = "duplicate", f"it counts twice in the {split} split"
+    else:
+        kind = "overlap"
+        consequence = {
+            frozenset({"labeled", "val"}): "the model is measured on what it was trained on",
+            frozenset({"val", "unlabeled"}): "the model sees it, without its mask, in training",
+            frozenset({"labeled", "unlabeled"}): "it is trained on twice",
+        }[frozenset({first_split, split})]
+    return Finding(
+        ERROR if measured else WARNING, kind, split, other,
+        f"{other} ({split}): the same picture as {one} ({first_split}), pixel for pixel; "
+        f"{consequence}; take one of them out",
+        record.index,
+    )  # fmt: skip
+
+
+def of_classes(
+    dataset: Dataset,
+    counts: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    facts: Mapping[str, Sequence[Facts]],
+) -> list[Finding]:
+    """Classes without a labeled pixel, and splits of masks that mean something else.
+
+    Args:
+        dataset: for the names.
+        counts: of each split, (pixels of each value, images with it), int64 [256] each.
+        facts: of each split.
+    """
+    found = []
+    for split in ("labeled", "val"):
+        pixels, _ = counts[split]
+        if not facts[split]:
+            continue
+        file = facts[split][0].files[-1]
+        binary = no_foreground(pixels, file)
+        found += [Finding(ERROR, "binary-mask", split, file, text) for text in binary]
+        if not binary:
+            found += _absent(split, dataset.class_names, counts, file)
+    return found
+
+
+def _absent(
+    split: str,
+    names: Sequence[str],
+    counts: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    file: str,
+) -> list[Finding]:
+    pixels, _ = counts[split]
+    absent = [index for index in range(len(names)) if not pixels[index]]
+    if not absent:
+        return []
+    listed = ", ".join(f"{names[index]} ({index})" for index in absent)
+    other = "val" if split == "labeled" else "labeled"
+    elsewhere = sum(int(counts[other][1][index]) for index in absent)
+    if split == "labeled" and elsewhere:
+        hint = f"val masks hold it {elsewhere} times, and it cannot be learned: label some of it"
+    elif split == "val":
+        hint = "its IoU cannot be measured; draw other validation images if it matters"
+    else:
+        hint = "check data.class_names and the masks"
+    return [
+        Finding(
+            WARNING, "absent-class", split, file,
+            f"{file}, and the other {split} masks: no pixel is of class {listed}; expected some of "
+            f"every class; {hint}",
+        )
+    ]  # fmt: skip

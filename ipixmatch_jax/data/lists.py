@@ -1,0 +1,83 @@
+"""Lists of records: one id a line, or `IMAGE MASK` as the field's split lists have it."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ipixmatch_jax.data.images import IMAGE_SUFFIXES
+from ipixmatch_jax.data.masks import MASK_SUFFIXES
+
+# Endings of file names that are no part of a record's name.
+_TAILS = ("_leftImg8bit",)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of a list: the record's id, and its files relative to the root where they are said."""
+
+    id: str
+    image: str = ""
+    mask: str = ""
+
+
+def short_id(name: str) -> str:
+    """The file name alone: without folder, image ending and `_leftImg8bit`."""
+    name = name.replace("\\", "/").rsplit("/", 1)[-1]
+    stem, suffix = os.path.splitext(name)
+    name = stem if suffix.lower() in IMAGE_SUFFIXES else name
+    for tail in _TAILS:
+        name = name.removesuffix(tail)
+    return name
+
+
+def parse(line: str) -> Entry:
+    """The entry of a line, `ID` or `IMAGE MASK`; names may hold spaces."""
+    words = line.split(" ")
+    for cut in range(1, len(words)):
+        image, mask = " ".join(words[:cut]).strip(), " ".join(words[cut:]).strip()
+        image_stem, image_suffix = os.path.splitext(image)
+        if (
+            image_suffix.lower() in IMAGE_SUFFIXES
+            and os.path.splitext(mask)[1].lower() in MASK_SUFFIXES
+        ):
+            return Entry(image_stem, image, mask)
+    return Entry(line)
+
+
+def read_list(path: Path, key: str, problems: list[str]) -> list[Entry]:
+    """The entries of a list file; blank lines and `#` comments are skipped.
+
+    Args:
+        path: the list file.
+        key: the config key that names it, for messages.
+        problems: missing file, empty list and duplicate ids are appended here.
+
+    Returns:
+        The entries in the order of the file, each id once.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = "not there" if isinstance(error, FileNotFoundError) else str(error)
+        problems.append(
+            f"{path}: list cannot be read ({reason}); expected a text file with one id, or IMAGE "
+            f"and MASK, a line; set {key} to a list file relative to data.root"
+        )
+        return []
+    entries: dict[str, Entry] = {}
+    first_line: dict[str, int] = {}
+    for number, line in enumerate(lines, start=1):
+        line = line.strip()
+        if not line or line.startswith("#"):
+            continue
+        entry = parse(line)
+        if entry.id in entries:
+            problems.append(
+                f"{path}: id {entry.id!r} in line {number} and in line {first_line[entry.id]}; "
+                "expected every id once; remove one line"
+            )
+            continue
+        entries[entry.id], first_line[entry.id] = entry, number
+    if not entries:
+        problems.append(f"{path}: the list holds no id; expected one id a line ({key})")
+    return list(entries.values())

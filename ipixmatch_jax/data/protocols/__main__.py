@@ -1,0 +1,79 @@
+"""Command line of the protocols.
+
+python -m ipixmatch_jax.data.protocols fetch voc-fine --to VOC2012/splits
+python -m ipixmatch_jax.data.protocols identify VOC2012/splits/voc-fine-92/labeled.txt
+python -m ipixmatch_jax.data.protocols make --root photos --labeled 50 --stratify --to splits/50
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ipixmatch_jax.data.lists import read_list
+from ipixmatch_jax.data.options import add_data_options, data_config
+from ipixmatch_jax.data.protocols import describe, fetch, make
+from ipixmatch_jax.errors import DataError, UserError
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m ipixmatch_jax.data.protocols", description=__doc__.splitlines()[0]
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    options = commands.add_parser("fetch", help="download published lists and verify them")
+    options.add_argument("protocol", help="such as voc-fine-92, or a family such as voc-fine")
+    options.add_argument("--to", type=Path, required=True)
+    options.add_argument("--home", default="", help="another URL of the folder of all lists")
+    options = commands.add_parser("identify", help="say which protocol a list is")
+    options.add_argument("list", type=Path, nargs="+")
+    options = commands.add_parser("make", help="draw new lists of any data set")
+    options.add_argument("--name", default="folder", help="data.name")
+    add_data_options(options)
+    options.add_argument("--list", default="", help="data.labeled: draw from these alone")
+    options.add_argument("--labeled", type=int, required=True, help="how many to draw")
+    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--stratify", action="store_true", help="classes keep their shares")
+    options.add_argument("--to", type=Path, required=True)
+    return parser
+
+
+def run(arguments: Sequence[str] | None = None) -> None:
+    """One command; see the module's head.
+
+    Raises:
+        UserError: what a user can mend.
+    """
+    options = _parser().parse_args(arguments)
+    if options.command == "fetch":
+        for path in fetch(options.protocol, options.to, home=options.home):
+            print(f"{path}: verified")
+    elif options.command == "identify":
+        for path in options.list:
+            problems: list[str] = []
+            entries = read_list(path, "the list", problems)
+            if problems:
+                raise DataError("\n".join(problems))
+            print(f"{path}: {describe([entry.id for entry in entries])}")
+    else:
+        config = data_config(options.name, options)
+        config.labeled = options.list
+        paths = make(
+            config, options.labeled, options.seed, options.to,
+            stratify=options.stratify,
+        )  # fmt: skip
+        print("\n".join(map(str, paths)))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; 0, or 2 for an error that the user can mend."""
+    try:
+        run(arguments)
+    except UserError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""Range, mean and standard deviation of every channel, measured from the labeled images."""
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from ipixmatch_jax.data.bands import to_eight_bits
+from ipixmatch_jax.data.catalog import assemble, load_dataset
+from ipixmatch_jax.data.files import channels_of
+from ipixmatch_jax.errors import DataError
+
+# So many labeled images are measured, spread over the list, and so many pixels of each.
+_IMAGES = 256
+_PIXELS = 20_000
+# Deep images: what lies outside these shares of the values is clipped, so that a few hot pixels
+# do not darken all others.
+_LOW, _HIGH = 0.001, 0.999
+_LEAST_STD = 1e-3
+
+
+def with_statistics(config: ConfigDict) -> ConfigDict:
+    """A copy of a whole config whose `data.mean`, `data.std` and `data.value_range` are filled in.
+
+    With `data.statistics` `model`, or where all three are given, nothing is measured; `auto`
+    measures what images of three channels and eight bits do not need.
+
+    Raises:
+        DataError: a labeled image cannot be read.
+    """
+    data = config.data
+    if data.statistics == "model" or (len(data.mean) and len(data.std)):
+        return config
+    measured = measure(data, config.seed)
+    if not measured:
+        return config
+    config = config.copy_and_resolve_references()
+    with config.unlocked():
+        for key, value in measured.items():
+            if not len(config.data[key]):
+                config.data[key] = value
+    return config
+
+
+def with_class_weights(config: ConfigDict) -> ConfigDict:
+    """A copy of a whole config whose `supervised.class_weights` are filled in.
+
+    By `supervised.weighting` 'inverse_frequency' a class weighs what makes every class of the
+    labeled masks count alike, and their pixels 1 on average; a class without a pixel weighs 1.
+
+    Raises:
+        DataError: a labeled mask cannot be read.
+    """
+    if config.supervised.weighting != "inverse_frequency":
+        return config
+    source = load_dataset(config.data, config.seed).labeled
+    classes = config.data.num_classes
+    counts = np.zeros(classes, np.int64)
+    for index in range(len(source)):
+        counts += np.bincount(source[index]["mask"].reshape(-1), minlength=256)[:classes]
+    present = counts > 0
+    weights = counts.sum() / (present.sum() * np.maximum(counts, 1))
+    config = config.copy_and_resolve_references()
+    with config.unlocked():
+        weights = np.where(present, weights, 1.0)
+        config.supervised.class_weights = tuple(float(w) for w in weights.round(6))
+    return config
+
+
+def measure(data: ConfigDict, seed: int) -> dict[str, tuple]:
+    """`mean`, `std` and `value_range` of `config.data` from its labeled images.
+
+    Args:
+        data: `config.data`; with `statistics='auto'` the result is empty for RGB of eight bits.
+        seed: of data sets that are drawn.
+
+    Returns:
+        `mean` and `std` of each channel for values in [0, 1]; `value_range`, (low, high) of each
+        channel, for images of more than eight bits, else ().
+
+    Raises:
+        DataError: a labeled image cannot be read, or there is none.
+    """
+    dataset, problems = assemble(data, seed)
+    source = dataset.labeled
+    if not len(source):
+        raise DataError("\n".join(problems[:5]) or "no labeled image; expected some to measure")
+    first = _bands(source, 0)
+    if data.statistics == "auto" and first.dtype == np.uint8 and channels_of(source) == 3:
+        return {}
+    picked = np.linspace(0, len(source) - 1, min(_IMAGES, len(source))).round().astype(int)
+    samples = []
+    for index in picked:
+        pixels = _bands(source, int(index)).reshape(-1, channels_of(source))
+        # One rule for all images, so that the result is the same in every process.
+        samples.append(pixels[:: max(1, len(pixels) // _PIXELS)])
+    values = np.concatenate([sample.astype(np.float64) for sample in samples])
+    value_range: tuple = tuple(tuple(map(float, pair)) for pair in data.value_range)
+    if any(sample.dtype != np.uint8 for sample in samples):
+        value_range = value_range or _range(values)
+        values = to_eight_bits(values[None], value_range)[0].astype(np.float64)
+    return {
+        "mean": tuple(float(v) for v in (values.mean(0) / 255).round(6)),
+        "std": tuple(float(v) for v in np.maximum(values.std(0) / 255, _LEAST_STD).round(6)),
+        "value_range": value_range,
+    }
+
+
+def _bands(source, index: int) -> np.ndarray:
+    return source.bands(index) if hasattr(source, "bands") else source[index]["image"]
+
+
+def _range(values: np.ndarray) -> tuple[tuple[float, float], ...]:
+    """(low, high) of each column of [M,C] values; those that are not finite do not count."""
+    pairs = []
+    for channel in values.T:
+        finite = channel[np.isfinite(channel)]
+        if not len(finite):
+            raise DataError("a channel of the labeled images holds no finite value; leave it out")
+        low, high = (float(v) for v in np.quantile(finite, (_LOW, _HIGH)))
+        pairs.append((low, high if high > low else low + 1.0))
+    return tuple(pairs)
+
+
+def check_statistics(data: ConfigDict) -> list[str]:
+    """What is wrong with the keys that statistics come from, a message each."""
+    problems = []
+    for key in ("mean", "std"):
+        if len(data[key]) not in (0, data.channels):
+            problems.append(
+                f"data.{key} has {len(data[key])} values; expected data.channels={data.channels}"
+            )
+    if data.statistics not in ("auto", "model", "measure"):
+        problems.append(
+            f"data.statistics is {data.statistics!r}; expected 'auto', 'model' or 'measure'"
+        )
+    if data.on_error not in ("raise", "skip"):
+        problems.append(f"data.on_error is {data.on_error!r}; expected 'raise' or 'skip'")
+    if data.masks not in ("ids", "colors"):
+        problems.append(f"data.masks is {data.masks!r}; expected 'ids' or 'colors'")
+    return problems

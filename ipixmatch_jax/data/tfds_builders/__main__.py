@@ -1,0 +1,29 @@
+"""Command line: python -m ipixmatch_jax.data.tfds_builders voc --root VOC2012 --to tfds_data …"""
+
+import argparse
+import sys
+
+from ipixmatch_jax.data.options import add_data_options, data_config
+from ipixmatch_jax.data.tfds_builders.builders import BUILDERS, prepare
+from ipixmatch_jax.errors import UserError
+
+
+def main() -> int:
+    """Prepares one data set; 0, or 2 for an error that the user can mend."""
+    parser = argparse.ArgumentParser(prog="python -m ipixmatch_jax.data.tfds_builders")
+    parser.add_argument("name", choices=BUILDERS)
+    add_data_options(parser)
+    parser.add_argument("--to", required=True, help="TFDS data directory, local or gs://…")
+    parser.add_argument("--shards", type=int, default=0, help="files of each split")
+    options = parser.parse_args()
+    try:
+        name = prepare(data_config(options.name, options), options.to, shards=options.shards)
+    except UserError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+    print(f"read it with data.name=tfds:{name} data.root={options.to} data.tfds.id_key=id")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

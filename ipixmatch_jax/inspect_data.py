@@ -1,0 +1,52 @@
+"""`--mode inspect`: the data doctor's report in the terminal, as JSON and as a page."""
+
+import json
+import pathlib
+
+from ml_collections import ConfigDict
+
+from ipixmatch_jax.data import Report, examine, with_statistics
+from ipixmatch_jax.data.doctor_page import page
+from ipixmatch_jax.errors import DataError
+
+
+def inspect_data(config: ConfigDict, folder: pathlib.Path | None) -> Report:
+    """Reads the whole data set and writes `data.json` and `data.html` to a folder.
+
+    Args:
+        config: the whole config.
+        folder: where the two files go; None prints the report alone.
+
+    Raises:
+        DataError: after everything is written, where training would be wrong.
+    """
+    try:
+        measured = with_statistics(config)
+    except DataError:
+        measured = config  # what cannot be measured is among the findings
+    report = examine(measured.data, config.seed)
+    if len(measured.data.mean):
+        print(f"measured mean {measured.data.mean}, std {measured.data.std} of values in [0, 1]")
+    print(report.text())
+    if folder is None:
+        print("with --workdir DIR it is written as JSON too, and as a page with thumbnails")
+    else:
+        _write(report, folder)
+    if report.errors:
+        raise DataError(
+            f"the data set has {len(report.errors)} problem(s), listed above; first: "
+            f"{report.errors[0].message}"
+        )
+    return report
+
+
+def _write(report: Report, folder: pathlib.Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "data.json").write_text(json.dumps(report.to_json(), indent=2) + "\n")
+        (folder / "data.html").write_text(page(report), encoding="utf-8")
+    except OSError as error:
+        raise DataError(
+            f"{folder} cannot be written ({error.strerror}); name another one by --workdir"
+        ) from None
+    print(f"written to {folder / 'data.json'} and {folder / 'data.html'}")
