@@ -1,19 +1,48 @@
 """Segmentation networks in flax.linen, by name, and the bridge to PyTorch weights."""
 
-from ipixmatch_jax.models import deeplabv3plus, efficientnet_lite, unet  # registers each
-from ipixmatch_jax.models.catalog import ENCODERS, MODELS, create_model, model_options
+from ipixmatch_jax.models import (  # registers each
+    deeplabv3plus,
+    dpt,
+    efficientnet_lite,
+    resnet,
+    resnet_weights,
+    segformer,
+    unet,
+    vit_weights,
+)
+from ipixmatch_jax.models.catalog import (
+    ENCODERS,
+    MODELS,
+    backbone_options,
+    create_model,
+    model_options,
+)
 from ipixmatch_jax.models.features import feature_names, named_features
+from ipixmatch_jax.models.frozen import check_frozen, freeze, is_frozen, stop_frozen
 from ipixmatch_jax.models.initial import init_variables
+from ipixmatch_jax.models.twins import TWINS, Twins
 
 __all__ = [
     "ENCODERS",
     "MODELS",
+    "backbone_options",
+    "TWINS",
+    "Twins",
+    "check_frozen",
     "create_model",
     "feature_names",
+    "freeze",
     "init_variables",
+    "is_frozen",
     "model_options",
     "named_features",
+    "stop_frozen",
     "deeplabv3plus",
+    "dpt",
     "efficientnet_lite",
+    "resnet",
+    "resnet_weights",
+    "segformer",
     "unet",
+    "vit_weights",
 ]

@@ -5,6 +5,7 @@ resizing with aligned corners, skip first in the concatenation.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -87,17 +88,17 @@ class Head(nn.Module):
 
 
 class DeepLabV3Plus(nn.Module):
-    """Images [B,H,W,3] → logits [B,H,W,C] float32, through `encode` and `decode`."""
+    """Images [B,H,W,·] → logits [B,H,W,C] float32, through `encode` and `decode`."""
 
     encoder: nn.Module
     head: nn.Module
 
     @property
-    def input_mean(self) -> tuple[float, float, float]:
+    def input_mean(self) -> tuple[float, ...]:
         return self.encoder.input_mean
 
     @property
-    def input_std(self) -> tuple[float, float, float]:
+    def input_std(self) -> tuple[float, ...]:
         return self.encoder.input_std
 
     def encode(self, images: jax.Array, train: bool = False) -> tuple[jax.Array, jax.Array]:
@@ -124,9 +125,12 @@ def deeplabv3plus(
     low_level_channels: int = 48,
     separable: bool = False,
     atrous_rates: Sequence[int] | None = None,
+    norm: str = "batch",
+    in_channels: int = 3,
     remat: bool = False,
     dtype: DTypeLike = jnp.float32,
     axis_name: str | None = None,
+    **backbone_options: Any,
 ) -> DeepLabV3Plus:
     """DeepLabV3+; `atrous_rates` None means (6, 12, 18), doubled at output stride 8."""
     choice(_NAME, "output_stride", output_stride, (16, 8))
@@ -138,8 +142,13 @@ def deeplabv3plus(
             f"model {_NAME!r}: atrous_rates is {atrous_rates!r}; give a list such as [6, 12, 18]"
         )
     positive(_NAME, **{f"atrous_rates[{i}]": rate for i, rate in enumerate(atrous_rates)})
+    numerics = Numerics(dtype, axis_name, norm)
     encoder = ENCODERS[backbone](
-        output_stride=output_stride, remat=remat, dtype=dtype, axis_name=axis_name
+        output_stride=output_stride,
+        in_channels=in_channels,
+        remat=remat,
+        numerics=numerics,
+        **backbone_options,
     )
     head = Head(
         num_classes,
@@ -147,6 +156,6 @@ def deeplabv3plus(
         low_level_channels,
         tuple(atrous_rates),
         separable,
-        Numerics(dtype, axis_name),
+        numerics,
     )
     return DeepLabV3Plus(encoder, head)

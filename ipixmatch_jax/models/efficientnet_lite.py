@@ -5,17 +5,21 @@ tensorflow/tpu models/official/efficientnet/lite). Their batch norm has momentum
 epsilon 1e-3, and their images are normalised by 127 and 128 on the scale 0..255.
 
 Padding is SAME by the size at hand, as in TensorFlow. The PyTorch weights were made for pads
-fixed at 224x224, which SAME reproduces at every size that 32 divides. A side of the form 16k + 1
-samples a grid whose corners are the corners of the image, which is what resizing with aligned
-corners assumes; at even sides the grid lies up to 15 pixels to the lower right.
+fixed at 224x224 (240 for lite1, 260 for lite2); SAME gives those of lite0 at every size that 32
+divides. A side of the form 16k + 1 samples a grid whose corners are the corners of the image, which
+is what resizing with aligned corners assumes; at even sides the grid lies up to 15 pixels to the
+lower right.
 """
 
+import dataclasses
+import math
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 
 from ipixmatch_jax.models.catalog import ENCODERS
+from ipixmatch_jax.models.first_conv import check_channels, spread
 from ipixmatch_jax.models.layers import ConvNorm, Numerics, identity, relu6
 
 
@@ -36,6 +40,33 @@ LITE0_STAGES = (
     Stage(4, 5, 2, 6, 192),
     Stage(1, 3, 1, 6, 320),
 )
+
+
+# Width and depth of a variant, relative to lite0.
+SCALES = {
+    "efficientnet_lite0": (1.0, 1.0),
+    "efficientnet_lite1": (1.0, 1.1),
+    "efficientnet_lite2": (1.1, 1.2),
+}
+
+
+def scaled_stages(stages: tuple[Stage, ...], width: float, depth: float) -> tuple[Stage, ...]:
+    """`stages` with `width` times the features, in eights, and `depth` times the blocks.
+
+    The first and the last stage keep their number of blocks, as the lite variants do.
+    """
+    scaled = []
+    for index, stage in enumerate(stages):
+        inner = 0 < index < len(stages) - 1
+        blocks = math.ceil(depth * stage.blocks) if inner else stage.blocks
+        scaled.append(stage._replace(blocks=blocks, features=_in_eights(width * stage.features)))
+    return tuple(scaled)
+
+
+def _in_eights(features: float) -> int:
+    """The multiple of 8 nearest to `features`, or the next if that loses more than a tenth."""
+    rounded = max(8, int(features + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * features else rounded + 8
 
 
 class InvertedResidual(nn.Module):
@@ -69,7 +100,7 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite(nn.Module):
-    """Images [B,H,W,3] → features at stride 4 and at `output_stride`.
+    """Images [B,H,W,in_channels] → features at stride 4 and at `output_stride`.
 
     Past `output_stride` a stride becomes a dilation of the convolutions after it (arXiv
     1706.05587), so weights fit at any output stride. `remat` recomputes each block's inside in
@@ -78,14 +109,21 @@ class EfficientNetLite(nn.Module):
 
     stages: tuple[Stage, ...] = LITE0_STAGES
     output_stride: int = 16
+    in_channels: int = 3
     remat: bool = False
     numerics: Numerics = Numerics(momentum=0.99, epsilon=1e-3)
 
-    input_mean = (127 / 255,) * 3
-    input_std = (128 / 255,) * 3
+    @property
+    def input_mean(self) -> tuple[float, ...]:
+        return spread((127 / 255,) * 3, self.in_channels)
+
+    @property
+    def input_std(self) -> tuple[float, ...]:
+        return spread((128 / 255,) * 3, self.in_channels)
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
+        check_channels(x, self.in_channels)
         block = nn.remat(InvertedResidual, static_argnums=(2,)) if self.remat else InvertedResidual
         x = ConvNorm(32, 3, 2, act=relu6, numerics=self.numerics, name="stem")(x, train)
         reached, dilation, index, low = 2, 1, 0, None
@@ -115,9 +153,15 @@ class EfficientNetLite(nn.Module):
         return low, x
 
 
-@ENCODERS.register("efficientnet_lite0")
-def efficientnet_lite0(
-    *, output_stride: int, remat: bool, dtype, axis_name: str | None
-) -> EfficientNetLite:
-    numerics = Numerics(dtype, axis_name, momentum=0.99, epsilon=1e-3)
-    return EfficientNetLite(LITE0_STAGES, output_stride, remat, numerics)
+def _register(name: str, width: float, depth: float) -> None:
+    @ENCODERS.register(name)
+    def build(
+        *, output_stride: int, in_channels: int, remat: bool, numerics: Numerics
+    ) -> EfficientNetLite:
+        stages = scaled_stages(LITE0_STAGES, width, depth)
+        numerics = dataclasses.replace(numerics, momentum=0.99, epsilon=1e-3)
+        return EfficientNetLite(stages, output_stride, in_channels, remat, numerics)
+
+
+for _name, _scale in SCALES.items():
+    _register(_name, *_scale)

@@ -26,5 +26,6 @@ def feature_names(model: nn.Module) -> tuple[str, ...]:
         _, updated = model.init_with_output(key, images, train=False, mutable=True)
         return named_features(updated.get("intermediates", {}))
 
-    images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    # Sides that the patches of every model divide.
+    images = jax.ShapeDtypeStruct((1, 224, 224, len(model.input_mean)), jnp.float32)
     return tuple(sorted(jax.eval_shape(apply, jax.random.key(0), images)))

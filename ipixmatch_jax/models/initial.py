@@ -6,7 +6,9 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-_CONSTANTS = {"scale": 1.0, "var": 1.0, "bias": 0.0, "mean": 0.0}
+_CONSTANTS = {"scale": 1.0, "var": 1.0, "gamma": 1.0, "bias": 0.0, "mean": 0.0, "mask_token": 0.0}
+_TOKENS = ("cls_token", "register_tokens", "pos_embed")
+_SMALL = 0.02
 
 
 def init_variables(
@@ -15,8 +17,9 @@ def init_variables(
     """`module.init(key, images, train=False)` as NumPy arrays, without compiling anything.
 
     The same distributions as the initialisers of this package's modules, from NumPy's generator,
-    so that they are the same on every platform: He normal by fan-in for kernels, ones for scales
-    and variances, zeros for biases and means. Compiling `module.init` takes XLA up to half a
+    so that they are the same on every platform: He normal by fan-in for convolution kernels, a
+    deviation of 0.02 for matrices and tokens, ones for scales and variances, zeros for biases and
+    means. Compiling `module.init` takes XLA up to half a
     minute on CPU, a generator for every shape. A module with variables of other names is
     initialised by its own `init`.
 
@@ -27,7 +30,7 @@ def init_variables(
     init = lambda k, x: module.init(k, x, train=False)  # noqa: E731
     abstract = jax.eval_shape(init, key, images)
     names = {path[-1].key for path, _ in jax.tree_util.tree_leaves_with_path(abstract)}
-    if not names <= {"kernel", *_CONSTANTS}:
+    if not names <= {"kernel", *_CONSTANTS, *_TOKENS}:
         zeros = np.zeros(images.shape, images.dtype)
         return jax.device_get(jax.jit(init)(key, zeros))
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist())
@@ -36,7 +39,8 @@ def init_variables(
         name = path[-1].key
         if name in _CONSTANTS:
             return np.full(leaf.shape, _CONSTANTS[name], leaf.dtype)
-        deviation = np.sqrt(2.0 / np.prod(leaf.shape[:-1]))
+        small = name in _TOKENS or leaf.ndim == 2
+        deviation = _SMALL if small else np.sqrt(2.0 / np.prod(leaf.shape[:-1]))
         return (rng.standard_normal(leaf.shape) * deviation).astype(leaf.dtype)
 
     return jax.tree_util.tree_map_with_path(draw, abstract)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
+from ipixmatch_jax.models.frozen import is_frozen
 from ipixmatch_jax.models.lowering import conv_general_dilated
 
 # He initialisation; the fan-in of a depthwise kernel (k,k,1,C) is its own k*k window.
@@ -67,35 +68,92 @@ def identity(x: jax.Array) -> jax.Array:
     return x
 
 
+class BatchNorm(nn.Module):
+    """Batch norm over all axes but the last, with PyTorch's running statistics: x [...,C] alike.
+
+    Statistics are averaged over the devices of `axis_name` when training. The variance is the
+    mean of squared deviations: E[x²] − E[x]² cancels in float32 once the mean is large beside the
+    spread (google/flax issue 1491). Normalising divides by n, but the running variance is the
+    unbiased one, n/(n − 1) of it with n the values of a channel on all devices, as
+    torch.nn.SyncBatchNorm keeps it (linen's keeps the biased one, half as large where n = 2).
+    A channel with one value has variance 0. Computed in x's dtype: give float32 or better.
+    Where `frozen` names it (see `is_frozen`), it uses and keeps its running statistics.
+    """
+
+    train: bool
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    axis_name: str | None = None
+    frozen: tuple[str, ...] = ()
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        channels = (x.shape[-1],)
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels, jnp.float32)
+        running_var = self.variable("batch_stats", "var", jnp.ones, channels, jnp.float32)
+        scale = self.param("scale", nn.initializers.ones, channels, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, channels, jnp.float32)
+        # init runs outside of the mapped axis.
+        axis_name = None if self.is_initializing() else self.axis_name
+        mean, var = running_mean.value.astype(x.dtype), running_var.value.astype(x.dtype)
+        if self.train and not is_frozen(self.path, self.frozen):
+            mean = _mean_over(x, axis_name)
+            var = _mean_over(jnp.square(x - _as_last(mean, x)), axis_name)
+            n = x.size // x.shape[-1] * (jax.lax.axis_size(axis_name) if axis_name else 1)
+            if not self.is_initializing():
+                self._follow(running_mean, mean)
+                self._follow(running_var, var * (n / max(n - 1, 1)))
+        factor = jax.lax.rsqrt(var + self.epsilon) * scale.astype(x.dtype)
+        return (x - _as_last(mean, x)) * _as_last(factor, x) + _as_last(bias.astype(x.dtype), x)
+
+    def _follow(self, running: nn.Variable, value: jax.Array) -> None:
+        old = running.value
+        running.value = self.momentum * old + (1 - self.momentum) * value.astype(old.dtype)
+
+
+def _mean_over(x: jax.Array, axis_name: str | None) -> jax.Array:
+    mean = jnp.mean(x, axis=tuple(range(x.ndim - 1)))
+    return jax.lax.pmean(mean, axis_name) if axis_name else mean
+
+
+def _as_last(channel: jax.Array, x: jax.Array) -> jax.Array:
+    return channel.reshape((1,) * (x.ndim - 1) + channel.shape)
+
+
 @dataclass(frozen=True)
 class Numerics:
-    """How a network computes: dtype of activations, and its batch norm.
+    """How a network computes: dtype of activations, and how it normalises.
 
-    The variance is the mean of squared deviations (`use_fast_variance=False`): E[x²] − E[x]²
-    cancels in float32 once the mean is large beside the spread (google/flax issue 1491).
+    `norm` 'batch' takes statistics over the batch on all devices of `axis_name`; 'group' takes
+    them over 32 groups of channels of one image (or the largest number below that divides the
+    channels), has no running statistics and so does not mind how small the batch is (Wu and He,
+    arXiv 1803.08494). Momentum, epsilon and `frozen` are the batch norm's.
     """
 
     dtype: DTypeLike = jnp.float32
     axis_name: str | None = None
+    norm: str = "batch"
     momentum: float = 0.9
     epsilon: float = 1e-5
+    frozen: tuple[str, ...] = ()
 
-    def batch_norm(self, train: bool, name: str) -> nn.BatchNorm:
-        return nn.BatchNorm(
-            use_running_average=not train,
-            momentum=self.momentum,
-            epsilon=self.epsilon,
-            axis_name=self.axis_name,
-            use_fast_variance=False,
-            name=name,
-        )
+    def normalise(self, x: jax.Array, train: bool, name: str) -> jax.Array:
+        """x [B,H,W,C] through the norm layer `name`, computed in float32 or better."""
+        x = widen(x)
+        if self.norm == "batch":
+            options = (self.momentum, self.epsilon, self.axis_name, self.frozen)
+            return BatchNorm(train, *options, name=name)(x)
+        groups = max(n for n in range(1, 33) if x.shape[-1] % n == 0)
+        layer = nn.GroupNorm(groups, epsilon=1e-5, use_fast_variance=False, name=name)
+        return layer(x)
 
 
 class ConvNorm(nn.Module):
-    """Convolution without bias, batch norm, activation: [B,H,W,·] → [B,⌈H/s⌉,⌈W/s⌉,features].
+    """Convolution without bias, norm, activation: [B,H,W,·] → [B,⌈H/s⌉,⌈W/s⌉,features].
 
-    Padding is TensorFlow's SAME. `depthwise` filters every channel by itself; `features` is then
-    the number of channels of the input.
+    Padding is TensorFlow's SAME, or with `symmetric` PyTorch's (kernel // 2)·dilation on every
+    side; the two differ at strides above 1. `depthwise` filters every channel by itself;
+    `features` is then the number of channels of the input.
     """
 
     features: int
@@ -103,6 +161,7 @@ class ConvNorm(nn.Module):
     stride: int = 1
     dilation: int = 1
     depthwise: bool = False
+    symmetric: bool = False
     act: Callable[[jax.Array], jax.Array] = nn.relu
     numerics: Numerics = Numerics()
 
@@ -112,6 +171,7 @@ class ConvNorm(nn.Module):
             self.features,
             (self.kernel, self.kernel),
             strides=self.stride,
+            padding=self.kernel // 2 * self.dilation if self.symmetric else "SAME",
             kernel_dilation=self.dilation,
             feature_group_count=self.features if self.depthwise else 1,
             use_bias=False,
@@ -120,7 +180,7 @@ class ConvNorm(nn.Module):
             conv_general_dilated=conv_general_dilated,
             name="conv",
         )(x)
-        x = self.numerics.batch_norm(train, "norm")(widen(x))
+        x = self.numerics.normalise(x, train, "norm")
         return self.act(x.astype(self.numerics.dtype))
 
 

@@ -1,8 +1,8 @@
 """Variables to and from PyTorch state dicts: names to NumPy arrays, no torch needed.
 
-Names are those of this package with dots (`head.fuse_0.dense.conv.weight`), except for encoders
-whose weights exist elsewhere: a `Layout` says how such weights call each encoder module. A new
-source of weights is one more entry in LAYOUTS.
+Names are those of this package with dots (`head.fuse_0.dense.conv.weight`), except for modules
+whose weights exist elsewhere: a `Layout` says how such weights call each of them. A new source of
+weights is one more entry in LAYOUTS.
 """
 
 import re
@@ -13,10 +13,13 @@ import jax
 import numpy as np
 
 from ipixmatch_jax.errors import CheckpointError
+from ipixmatch_jax.models.first_conv import adapt_first_conv
 from ipixmatch_jax.registry import Registry
 
 StateDict = Mapping[str, np.ndarray]
 
+_OWN = "ipixmatch_jax"
+_NOTHING = r"(?!)"
 _LEAVES = {
     "kernel": "weight",
     "scale": "weight",
@@ -27,17 +30,21 @@ _LEAVES = {
 
 
 class Layout(NamedTuple):
-    """How one source of weights names an encoder.
+    """How one source of weights names the modules of a model.
 
     `sign`: a regular expression that some key of it matches and no other layout's does.
-    `modules`: (our module path below `encoder`, its module name), tried in order; the path is a
-    regular expression, the name may use its groups.
-    `unused`: a regular expression for keys that the encoder has no use for.
+    `modules`: (our path, its name), tried in order; the path is a regular expression of a module
+    (`encoder/stem/conv`; leaves then get PyTorch's `.weight`, `.bias`, …) or of one leaf
+    (`encoder/pos_embed`; the name is then a whole key); the name may use its groups. Several names
+    are parts of equal size, one after another on the output axis of our leaf.
+    `unused`: a regular expression for keys that the model has no use for.
+
+    Modules without a name here keep ours, with dots.
     """
 
     sign: str
-    modules: tuple[tuple[str, str], ...]
-    unused: str
+    modules: tuple[tuple[str, str | tuple[str, ...]], ...]
+    unused: str = _NOTHING
 
 
 LAYOUTS: Registry[Layout] = Registry("weight layout")
@@ -47,17 +54,21 @@ LAYOUTS.register("efficientnet_lite")(
     Layout(
         sign=r"_blocks\.\d+\._project_conv\.weight",
         modules=(
-            (r"stem/conv", r"_conv_stem"),
-            (r"stem/norm", r"_bn0"),
-            (r"block_0*(\d+)/(expand|depthwise|project)/conv", r"_blocks.\1._\2_conv"),
-            (r"block_0*(\d+)/expand/norm", r"_blocks.\1._bn0"),
-            (r"block_0*(\d+)/depthwise/norm", r"_blocks.\1._bn1"),
-            (r"block_0*(\d+)/project/norm", r"_blocks.\1._bn2"),
+            (r"encoder/stem/conv", r"_conv_stem"),
+            (r"encoder/stem/norm", r"_bn0"),
+            (
+                r"encoder/block_0*(\d+)/(expand|depthwise|project)/conv",
+                r"_blocks.\1._\2_conv",
+            ),
+            (r"encoder/block_0*(\d+)/expand/norm", r"_blocks.\1._bn0"),
+            (r"encoder/block_0*(\d+)/depthwise/norm", r"_blocks.\1._bn1"),
+            (r"encoder/block_0*(\d+)/project/norm", r"_blocks.\1._bn2"),
         ),
         unused=r"_conv_head\.weight|_bn1\.\w+|_fc\.(weight|bias)",
     )
 )
-LAYOUTS.register("ipixmatch_jax")(Layout(sign=r"encoder\..+", modules=(), unused=r"(?!)"))
+# Our own names; other layouts may begin with `encoder.` too, and then take precedence.
+LAYOUTS.register(_OWN)(Layout(sign=r"encoder\..+", modules=()))
 
 
 def from_torch(state_dict: StateDict, variables: Any) -> Any:
@@ -65,83 +76,157 @@ def from_torch(state_dict: StateDict, variables: Any) -> Any:
 
     `variables` ({'params', 'batch_stats'}, arrays or ShapeDtypeStructs) gives the names and
     shapes; leaves that `state_dict` does not name stay as they are. New leaves are NumPy arrays
-    in the dtype of the old ones. Convolution weights OIHW become HWIO.
+    in the dtype of the old ones. Convolution weights OIHW become HWIO, matrices are transposed.
+    A prefix `module.` of all names, as DistributedDataParallel writes, is dropped. A first
+    convolution made for RGB is adapted to the model's channels (`adapt_first_conv`).
 
     Errors: CheckpointError for an unknown layout, and one that lists all missing, unexpected and
     misshapen keys.
     """
+    state_dict = _without_prefix(state_dict)
     name, layout = _recognise(state_dict)
-    with_head = any(key.startswith("head.") for key in state_dict)
     leaves, tree = jax.tree_util.tree_flatten_with_path(variables)
+    keys = [_torch_keys(path, layout) for path, _ in leaves]
+    of_head = [_group(path) == "head" for path, _ in leaves]
+    with_head = any(
+        part in state_dict
+        for parts, head in zip(keys, of_head, strict=True)
+        if head
+        for part in parts
+    )
     filled, used, missing, misshapen = [], set(), [], []
-    for path, leaf in leaves:
-        key = _torch_name(path, layout)
-        if key.startswith("head.") and not with_head:
+    for (path, leaf), parts, head in zip(leaves, keys, of_head, strict=True):
+        if head and not with_head:
             filled.append(leaf)
             continue
-        used.add(key)
-        if key not in state_dict:
-            missing.append(key)
-            continue
-        value = _to_linen(np.asarray(state_dict[key]))
-        if value.shape != leaf.shape or value.dtype.kind in "OSUMmc":
-            misshapen.append(f"{key} {state_dict[key].shape} for {_torch_shape(leaf)}")
-            continue
-        filled.append(np.array(value, leaf.dtype, order="C"))
+        used.update(parts)
+        absent = [key for key in parts if key not in state_dict]
+        misfits = _misfits({k: state_dict[k] for k in parts if k in state_dict}, path, leaf, parts)
+        missing += absent
+        misshapen += misfits
+        if not absent and not misfits:
+            value = np.concatenate([np.asarray(state_dict[key]) for key in parts])
+            value = _with_channels(_to_linen(path, value), leaf.shape)
+            filled.append(np.array(value, leaf.dtype, order="C"))
     ignored = re.compile(rf"{layout.unused}|.*\.num_batches_tracked")
     unexpected = [k for k in state_dict if k not in used and not ignored.fullmatch(k)]
     _complain(name, missing=missing, unexpected=unexpected, misshapen=misshapen)
     return jax.tree_util.tree_unflatten(tree, filled)
 
 
-def to_torch(variables: Any) -> dict[str, np.ndarray]:
-    """All of `variables` as a state dict; HWIO becomes OIHW, the inverse of `from_torch`."""
+def to_torch(variables: Any, layout: str | None = None) -> dict[str, np.ndarray]:
+    """All of `variables` as a state dict, the inverse of `from_torch`.
+
+    Args:
+        layout: a name in LAYOUTS; None takes the one that names most of the model (the whole of
+            it, else all of the encoder), the first by alphabet where several do, and this
+            package's own names where none does.
+
+    Errors: ConfigError for an unknown layout; CheckpointError for one of another encoder.
+    """
     leaves, _ = jax.tree_util.tree_flatten_with_path(variables)
     paths = [path for path, _ in leaves]
-    fitting = (
-        layout
-        for layout in map(LAYOUTS.__getitem__, LAYOUTS.names())
-        if any(re.fullmatch(layout.sign, _torch_name(path, layout)) for path in paths)
-    )
-    layout = next(fitting, LAYOUTS["ipixmatch_jax"])
-    return {_torch_name(path, layout): _to_oihw(np.asarray(leaf)) for path, leaf in leaves}
+    if layout is None:
+        chosen = _natural(paths)
+    else:
+        chosen = LAYOUTS[layout]
+        if layout != _OWN and not _names_encoder(chosen, paths):
+            raise CheckpointError(f"weight layout {layout!r} has no names for this encoder")
+    state = {}
+    for path, leaf in leaves:
+        keys = _torch_keys(path, chosen)
+        state.update(zip(keys, np.split(_from_linen(path, leaf), len(keys)), strict=True))
+    return state
+
+
+def _without_prefix(state_dict: StateDict, prefix: str = "module.") -> StateDict:
+    if not all(key.startswith(prefix) for key in state_dict):
+        return state_dict
+    return {key.removeprefix(prefix): value for key, value in state_dict.items()}
 
 
 def _recognise(state_dict: StateDict) -> tuple[str, Layout]:
-    for name in LAYOUTS.names():
-        if any(re.fullmatch(LAYOUTS[name].sign, key) for key in state_dict):
+    for name in sorted(LAYOUTS.names(), key=lambda name: name == _OWN):
+        sign = re.compile(LAYOUTS[name].sign)
+        if any(map(sign.fullmatch, state_dict)):
             return name, LAYOUTS[name]
     raise CheckpointError(
-        f"weights with the keys {_some(list(state_dict))} are of no known layout; "
+        f"weights with the keys {_some(list(state_dict), 6)} are of no known layout; "
         f"known: {', '.join(LAYOUTS.names())}"
     )
 
 
-def _torch_name(path: tuple, layout: Layout) -> str:
+def _natural(paths: list[tuple]) -> Layout:
+    layouts = [LAYOUTS[name] for name in LAYOUTS.names() if name != _OWN]
+    fitting = [layout for layout in layouts if _names_encoder(layout, paths)]
+    whole = [layout for layout in fitting if all(_renamed(path, layout) for path in paths)]
+    return next(iter([*whole, *fitting]), LAYOUTS[_OWN])
+
+
+def _names_encoder(layout: Layout, paths: list[tuple]) -> bool:
+    encoder = [path for path in paths if _group(path) == "encoder"]
+    return bool(encoder) and all(_renamed(path, layout) for path in encoder)
+
+
+def _group(path: tuple) -> str:
     # path: collection ('params' or 'batch_stats'), group ('encoder' or 'head'), modules, leaf
-    _, group, *modules, leaf = (entry.key for entry in path)
+    return path[1].key
+
+
+def _torch_keys(path: tuple, layout: Layout) -> tuple[str, ...]:
+    _, *modules, leaf = (entry.key for entry in path)
+    return _renamed(path, layout) or (".".join([*modules, _LEAVES.get(leaf, leaf)]),)
+
+
+def _renamed(path: tuple, layout: Layout) -> tuple[str, ...]:
+    _, *modules, leaf = (entry.key for entry in path)
     module = "/".join(modules)
-    for pattern, name in layout.modules if group == "encoder" else ():
+    for pattern, names in layout.modules:
+        parts = (names,) if isinstance(names, str) else names
         match = re.fullmatch(pattern, module)
         if match:
-            return f"{match.expand(name)}.{_LEAVES[leaf]}"
-    return ".".join([group, *modules, _LEAVES[leaf]])
+            ending = _LEAVES.get(leaf, leaf)
+            return tuple(f"{match.expand(part)}.{ending}".lstrip(".") for part in parts)
+        match = re.fullmatch(pattern, f"{module}/{leaf}")
+        if match:
+            return tuple(match.expand(part) for part in parts)
+    return ()
 
 
-def _to_linen(value: np.ndarray) -> np.ndarray:
-    return value.transpose(2, 3, 1, 0) if value.ndim == 4 else value
+def _axes(path: tuple, rank: int) -> tuple[int, ...]:
+    """Which of our axes stands where in PyTorch's array: HWIO → OIHW, IO → OI, others equal."""
+    if path[-1].key != "kernel":
+        return tuple(range(rank))
+    return {2: (1, 0), 4: (3, 2, 0, 1)}[rank]
 
 
-def _to_oihw(value: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(value.transpose(3, 2, 0, 1)) if value.ndim == 4 else value
+def _from_linen(path: tuple, leaf: Any) -> np.ndarray:
+    value = np.asarray(leaf)
+    return np.ascontiguousarray(value.transpose(_axes(path, value.ndim)))
 
 
-def _torch_shape(leaf: Any) -> tuple[int, ...]:
-    shape = tuple(leaf.shape)
-    return (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape
+def _to_linen(path: tuple, value: np.ndarray) -> np.ndarray:
+    return value.transpose(np.argsort(_axes(path, value.ndim)))
 
 
-def _some(keys: list[str], limit: int = 6) -> str:
+def _misfits(found: StateDict, path: tuple, leaf: Any, parts: tuple[str, ...]) -> list[str]:
+    shape = tuple(leaf.shape[axis] for axis in _axes(path, len(leaf.shape)))
+    if len(parts) > 1:
+        shape = (shape[0] // len(parts), *shape[1:])
+    # Only a first convolution has three input channels.
+    accepted = (shape, (shape[0], 3, *shape[2:])) if len(shape) == 4 else (shape,)
+    return [
+        f"{key} {value.shape} for {shape}"
+        for key, value in ((key, np.asarray(value)) for key, value in found.items())
+        if value.shape not in accepted or value.dtype.kind in "OSUMmc"
+    ]
+
+
+def _with_channels(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return value if value.shape == shape else adapt_first_conv(value, shape[2])
+
+
+def _some(keys: list[str], limit: int = 60) -> str:
     shown = ", ".join(keys[:limit]) or "none"
     return shown if len(keys) <= limit else f"{shown} and {len(keys) - limit} more"
 

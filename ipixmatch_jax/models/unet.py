@@ -1,8 +1,8 @@
 """A small U-Net for images without a pretrained backbone (Ronneberger et al., arXiv 1505.04597).
 
 Differs from the paper: padded convolutions, batch norm, strided convolutions in place of
-max-pooling (whose gradient XLA's CPU backend takes longer over than the whole rest), and bilinear
-upsampling with aligned corners to the size of the skip, so any image size works.
+max-pooling after a convolution of full size, and bilinear upsampling with aligned corners to the
+size of the skip, so any image size works.
 """
 
 import flax.linen as nn
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ipixmatch_jax.models.catalog import MODELS, positive
+from ipixmatch_jax.models.first_conv import check_channels, spread
 from ipixmatch_jax.models.layers import (
     ConvNorm,
     Numerics,
@@ -37,23 +38,32 @@ class DoubleConv(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Images [B,H,W,3] → depth + 1 maps, map i at stride s·2^i with width·2^i channels."""
+    """Images [B,H,W,·] → depth + 1 maps, map i at stride s·2^i with width·2^i channels."""
 
     width: int
     depth: int
     stem_stride: int
+    in_channels: int
     remat: bool
     numerics: Numerics
 
+    @property
+    def input_mean(self) -> tuple[float, ...]:
+        return spread((0.5,) * 3, self.in_channels)
+
+    @property
+    def input_std(self) -> tuple[float, ...]:
+        return spread((0.25,) * 3, self.in_channels)
+
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:
+        check_channels(x, self.in_channels)
         block = nn.remat(DoubleConv, static_argnums=(2,)) if self.remat else DoubleConv
         features = []
         for level in range(self.depth + 1):
             stride = 2 if level else self.stem_stride
             x = block(self.width * 2**level, self.numerics, stride, name=f"level_{level}")(x, train)
             features.append(x)
-        self.sow("intermediates", "encoder", x)
         return tuple(features)
 
 
@@ -69,6 +79,7 @@ class Head(nn.Module):
         self, features: tuple[jax.Array, ...], size: tuple[int, int], train: bool
     ) -> jax.Array:
         *skips, x = features
+        self.sow("intermediates", "encoder", x)
         for level in reversed(range(len(skips))):
             skip = skips[level]
             x = jnp.concatenate([skip, resize_bilinear(x, skip.shape[1:3])], axis=-1)
@@ -78,13 +89,18 @@ class Head(nn.Module):
 
 
 class UNet(nn.Module):
-    """Images [B,H,W,3] → logits [B,H,W,C] float32, through `encode` and `decode`."""
+    """Images [B,H,W,·] → logits [B,H,W,C] float32, through `encode` and `decode`."""
 
     encoder: nn.Module
     head: nn.Module
 
-    input_mean = (0.5, 0.5, 0.5)
-    input_std = (0.25, 0.25, 0.25)
+    @property
+    def input_mean(self) -> tuple[float, ...]:
+        return self.encoder.input_mean
+
+    @property
+    def input_std(self) -> tuple[float, ...]:
+        return self.encoder.input_std
 
     def encode(self, images: jax.Array, train: bool = False) -> tuple[jax.Array, ...]:
         """Feature maps [B,h,w,channels] from fine to coarse, in the compute dtype."""
@@ -107,6 +123,8 @@ def unet(
     width: int = 24,
     depth: int = 3,
     stem_stride: int = 1,
+    norm: str = "batch",
+    in_channels: int = 3,
     remat: bool = False,
     dtype: DTypeLike = jnp.float32,
     axis_name: str | None = None,
@@ -116,7 +134,6 @@ def unet(
     With `stem_stride` 2 the finest level has half the image's size: a quarter of the work.
     """
     positive(_NAME, width=width, depth=depth, stem_stride=stem_stride)
-    numerics = Numerics(dtype, axis_name)
-    return UNet(
-        Encoder(width, depth, stem_stride, remat, numerics), Head(num_classes, width, numerics)
-    )
+    numerics = Numerics(dtype, axis_name, norm)
+    encoder = Encoder(width, depth, stem_stride, in_channels, remat, numerics)
+    return UNet(encoder, Head(num_classes, width, numerics))

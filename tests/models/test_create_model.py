@@ -9,6 +9,7 @@ from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.models import (
     ENCODERS,
     MODELS,
+    backbone_options,
     create_model,
     efficientnet_lite,
     init_variables,
@@ -35,10 +36,13 @@ def abstract(model, size=(64, 64)):
 
 
 def test_registries_hold_the_models_and_encoders():
-    assert MODELS.names() == ["deeplabv3plus", "unet"]
-    assert ENCODERS.names() == ["efficientnet_lite0"]
+    assert {"deeplabv3plus", "unet"} <= set(MODELS.names())
+    lites = [f"efficientnet_lite{n}" for n in (0, 1, 2)]
+    assert ENCODERS.names() == [*lites, *(f"resnet{n}" for n in (101, 18, 34, 50))]
     assert model_options("unet")["width"] == 24
-    assert set(SMALL) == set(MODELS.names())
+    assert "backbone_options" not in model_options("deeplabv3plus")
+    assert backbone_options("resnet50") == {"stem": "plain", "multi_grid": None}
+    assert backbone_options("efficientnet_lite1") == {}
 
 
 @pytest.mark.parametrize(
@@ -56,6 +60,30 @@ def test_registries_hold_the_models_and_encoders():
         ("deeplabv3plus", {"atrous_rates": 6}, ["atrous_rates is 6", "[6, 12, 18]"]),
         ("deeplabv3plus", {"atrous_rates": [6, 0]}, ["atrous_rates[1] is 0"]),
         ("deeplabv3plus", {"decoder_channels": 2.5}, ["decoder_channels is 2.5"]),
+        ("deeplabv3plus", {"norm": "layer"}, ["norm is 'layer'", "batch, group"]),
+        ("unet", {"in_channels": 0}, ["in_channels is 0"]),
+        ("unet", {"stem": "deep"}, ["model 'unet' has no option 'stem'"]),
+        (
+            "deeplabv3plus",
+            {"stem": "deep"},
+            ["backbone 'efficientnet_lite0' has no option 'stem'", "have it: resnet101, resnet18"],
+        ),
+        ("deeplabv3plus", {"backbone": "resnet50", "stm": "deep"}, ["did you mean 'stem'"]),
+        (
+            "deeplabv3plus",
+            {"backbone": "resnet50", "stem": "depe"},
+            ["'resnet50': stem is 'depe'", "plain, deep, deep_narrow"],
+        ),
+        (
+            "deeplabv3plus",
+            {"backbone": "resnet50", "multi_grid": [1, 2]},
+            ["multi_grid is [1, 2]", "give 3 numbers", "[1, 2, 4]"],
+        ),
+        (
+            "deeplabv3plus",
+            {"backbone": "resnet18", "multi_grid": (1, 0)},
+            ["multi_grid[1] is 0"],
+        ),
     ],
 )
 def test_bad_options_are_named_with_what_would_do(name, options, words):
@@ -102,6 +130,16 @@ def test_any_size_gives_logits_of_that_size(name, size, train):
     logits = jax.eval_shape(apply, variables, images)
     assert logits.shape == (2, *size, 3)
     assert logits.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_group_norm_takes_the_place_of_batch_norm_everywhere(name):
+    batch, group = (
+        abstract(create_model(name, num_classes=3, norm=norm, **SMALL[name]))
+        for norm in ("batch", "group")
+    )
+    assert set(group) == {"params"}
+    assert group["params"] == batch["params"]
 
 
 def random_images(size):

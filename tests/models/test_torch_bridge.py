@@ -1,13 +1,16 @@
 """Variables to state dicts and back."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ipixmatch_jax.errors import CheckpointError
+from ipixmatch_jax.errors import CheckpointError, ConfigError
 from ipixmatch_jax.models import create_model, init_variables
-from ipixmatch_jax.models.torch_bridge import from_torch, to_torch
+from ipixmatch_jax.models.first_conv import adapt_first_conv
+from ipixmatch_jax.models.torch_bridge import LAYOUTS, from_torch, to_torch
 
 SIZE = (1, 32, 32, 3)
 
@@ -113,7 +116,116 @@ def test_every_misfit_is_listed(deeplab):
 def test_weights_of_another_model_or_of_none(deeplab, unet):
     with pytest.raises(CheckpointError, match="missing keys: encoder.level_0"):
         from_torch(imagenet_like(deeplab), unet)
-    with pytest.raises(CheckpointError, match="layer1.0.conv1.weight are of no known layout"):
-        from_torch({"layer1.0.conv1.weight": np.zeros((1, 1, 1, 1))}, deeplab)
+    with pytest.raises(CheckpointError, match="trunk.0.conv1.weight are of no known layout"):
+        from_torch({"trunk.0.conv1.weight": np.zeros((1, 1, 1, 1))}, deeplab)
     with pytest.raises(CheckpointError, match="no known layout"):
         from_torch({}, deeplab)
+
+
+def abstract(name, size=28, channels=3, **options):
+    model = create_model(name, num_classes=4, **options)
+    images = jnp.zeros((1, size, size, channels))
+    return jax.eval_shape(lambda k: model.init(k, images, train=False), jax.random.key(0))
+
+
+def drawn(variables):
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda a: rng.normal(size=a.shape).astype(a.dtype), variables)
+
+
+# Which layouts name a model, the one that to_torch takes by itself first.
+FITTING = {
+    ("dpt", "dinov2_small"): [
+        "unimatch_v2",
+        "dinov2",
+        "transformers_dinov2",
+        "transformers_dinov2_files",
+    ],
+    ("segformer", "mit_b0"): [
+        "transformers_segformer",
+        "transformers_segformer_files",
+        "mit",
+        "transformers_mit",
+        "transformers_mit_files",
+    ],
+    ("deeplabv3plus", "efficientnet_lite0"): ["efficientnet_lite"],
+}
+
+
+@pytest.mark.parametrize("name, backbone", FITTING)
+def test_each_layout_is_told_by_its_own_sign_and_gives_the_model_back(name, backbone):
+    variables = drawn(abstract(name, 56, backbone=backbone))
+    default, *_ = names = FITTING[name, backbone]
+    assert list(to_torch(variables)) == list(to_torch(variables, default))
+    for layout in [*names, "ipixmatch_jax"]:
+        state = to_torch(variables, layout)
+        assert len(set(state)) >= len(jax.tree.leaves(variables))
+        assert_equal(from_torch(state, variables), variables)
+        telling = {
+            other
+            for other in LAYOUTS.names()
+            if any(re.fullmatch(LAYOUTS[other].sign, key) for key in state)
+        }
+        # Our own sign is the fallback: names of others may begin with `encoder.` too.
+        assert telling - {"ipixmatch_jax"} == {layout} - {"ipixmatch_jax"}
+    for other in set(LAYOUTS.names()) - {*names, "ipixmatch_jax"}:
+        with pytest.raises(CheckpointError, match=f"{other}' has no names for this encoder"):
+            to_torch(variables, other)
+    with pytest.raises(ConfigError, match="unknown weight layout"):
+        to_torch(variables, "jax")
+
+
+def test_a_swiglu_is_split_where_the_source_has_it_in_two():
+    rng = np.random.default_rng(0)
+    block = {
+        "mlp": {
+            "w12": {"kernel": rng.normal(size=(3, 8)), "bias": np.arange(8.0)},
+            "w3": {"kernel": rng.normal(size=(4, 3)), "bias": np.zeros(3)},
+        }
+    }
+    variables = {"params": {"encoder": {"block_03": block}}}
+    state = to_torch(variables, "transformers_dinov2")
+    prefix = "encoder.layer.3.mlp."
+    np.testing.assert_array_equal(state[f"{prefix}gate_proj.bias"], np.arange(4.0))
+    np.testing.assert_array_equal(
+        state[f"{prefix}up_proj.weight"], block["mlp"]["w12"]["kernel"][:, 4:].T
+    )
+    assert state[f"{prefix}down_proj.weight"].shape == (3, 4)
+    fused = to_torch(variables, "dinov2")
+    np.testing.assert_array_equal(fused["blocks.3.mlp.w12.weight"], block["mlp"]["w12"]["kernel"].T)
+
+
+def test_the_prefix_of_distributed_training_is_dropped(deeplab):
+    state = {f"module.{key}": value for key, value in to_torch(deeplab).items()}
+    assert_equal(from_torch(state, deeplab), deeplab)
+    some = dict(list(state.items())[:-1]) | {"epoch": np.zeros(())}
+    with pytest.raises(CheckpointError, match="no known layout"):
+        from_torch(some, deeplab)
+
+
+def test_misfits_of_parts_are_listed_one_by_one():
+    variables = abstract("segformer", 56)
+    state = to_torch(drawn(variables))
+    block = "segformer.stages.0.blocks.0.attention"
+    del state[f"{block}.k_proj.bias"], state["segformer.stages.1.layer_norm.weight"]
+    state[f"{block}.v_proj.weight"] = np.zeros((32, 31))
+    state["decode_head.classifier.weight"] = np.zeros((19, 256, 1, 1))
+    with pytest.raises(CheckpointError) as error:
+        from_torch(state, variables)
+    missing, misshapen = str(error.value).split(" keys: ")[1:]
+    assert f"{block}.k_proj.bias" in missing
+    assert "segformer.stages.1.layer_norm.weight" in missing
+    assert f"{block}.v_proj.weight (32, 31) for (32, 32)" in misshapen
+    assert "decode_head.classifier.weight (19, 256, 1, 1) for (4, 256, 1, 1)" in misshapen
+    assert "q_proj" not in str(error.value)
+
+
+@pytest.mark.parametrize("channels", [1, 5])
+def test_a_first_convolution_of_rgb_is_adapted(channels):
+    rgb = drawn(abstract("dpt"))
+    filled = from_torch(to_torch(rgb), abstract("dpt", channels=channels, in_channels=channels))
+    kernels = [tree["params"]["encoder"].pop("patch_embed")["kernel"] for tree in (rgb, filled)]
+    np.testing.assert_array_equal(kernels[1], adapt_first_conv(kernels[0], channels))
+    assert kernels[1].shape == (14, 14, channels, 384)
+    filled["params"]["encoder"].pop("patch_embed", None)
+    assert_equal(filled, rgb)

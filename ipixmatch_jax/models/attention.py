@@ -1,0 +1,83 @@
+"""What the transformers share: attention, layer norm and the initialiser of their matrices."""
+
+from functools import lru_cache
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from ipixmatch_jax.models.layers import widen
+
+dense_init = nn.initializers.normal(0.02)
+
+
+def dense(features: int, dtype: DTypeLike, name: str) -> nn.Dense:
+    return nn.Dense(features, dtype=dtype, kernel_init=dense_init, name=name)
+
+
+class LayerNorm(nn.Module):
+    """x [...,C] normalised over C, computed in float32 or better, in x's dtype.
+
+    Linen's does not take float64 under strict promotion of dtypes.
+    """
+
+    epsilon: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y, channels = widen(x), (1,) * (x.ndim - 1) + x.shape[-1:]
+        scale = self.param("scale", nn.initializers.ones, x.shape[-1:], jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, x.shape[-1:], jnp.float32)
+        y = y - jnp.mean(y, axis=-1, keepdims=True)
+        y = y * jax.lax.rsqrt(jnp.mean(jnp.square(y), axis=-1, keepdims=True) + self.epsilon)
+        scale, bias = (a.astype(y.dtype).reshape(channels) for a in (scale, bias))
+        return (y * scale + bias).astype(x.dtype)
+
+
+def attend(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
+    """Softmax attention: query [B,T,N,H], key and value [B,S,N,H], of one dtype → [B,T,N,H].
+
+    On an NVIDIA GPU half precision goes through cuDNN's fused kernel, which never stores the
+    [B,N,T,S] weights; jax chooses XLA's form everywhere unless told. That one runs in float32
+    here: half precision would store the weights twice, and its gradient does not lower under
+    strict promotion of dtypes.
+    """
+    if query.dtype == jnp.float64:
+        return _attend_exactly(query, key, value)
+    fused = (
+        jnp.dtype(query.dtype).itemsize == 2
+        and query.shape[-1] % 8 == 0
+        and query.shape[-1] <= 128
+        and _has_fused_kernel()
+    )
+    if fused:
+        return jax.nn.dot_product_attention(query, key, value, implementation="cudnn")
+    wide = (widen(x) for x in (query, key, value))
+    return jax.nn.dot_product_attention(*wide, implementation="xla").astype(query.dtype)
+
+
+def _attend_exactly(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
+    """jax.nn.dot_product_attention has a float32 softmax, whatever the inputs."""
+    logits = jnp.einsum("btnh,bsnh->bnts", query, key) * query.shape[-1] ** -0.5
+    return jnp.einsum("bnts,bsnh->btnh", jax.nn.softmax(logits, axis=-1), value)
+
+
+@lru_cache(maxsize=1)
+def _has_fused_kernel() -> bool:
+    """Whether computations run on NVIDIA GPUs that cuDNN has flash attention for."""
+    capabilities = [getattr(device, "compute_capability", "") for device in jax.local_devices()]
+    try:
+        return min(float(capability) for capability in capabilities) >= 8.0
+    except ValueError:  # not CUDA: no number
+        return False
+
+
+def split_heads(x: jax.Array, heads: int) -> jax.Array:
+    """[B,T,N·H] → [B,T,N,H]."""
+    return x.reshape(*x.shape[:-1], heads, x.shape[-1] // heads)
+
+
+def merge_heads(x: jax.Array) -> jax.Array:
+    """[B,T,N,H] → [B,T,N·H]."""
+    return x.reshape(*x.shape[:-2], x.shape[-2] * x.shape[-1])

@@ -1,0 +1,76 @@
+"""Parts of a model that do not learn: their parameters and their running statistics stay."""
+
+import dataclasses
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.models.twins import TWINS
+
+
+def _within_network(path: Sequence[str]) -> tuple[str, ...]:
+    """The path of a module or variable in the network that it is of, also where there are two."""
+    return tuple(path[1:] if path[:1] and path[0] in TWINS else path)
+
+
+def is_frozen(path: Sequence[str], frozen: Sequence[str]) -> bool:
+    """Whether `frozen` names a module or a variable, or something that it lies in.
+
+    A name is a path such as `encoder/layer1`. It also stands for its numbered kin
+    (`encoder/layer1_0`, but not `encoder/layer10`), and may hold the wildcards of fnmatch.
+    """
+    path = "/".join(_within_network(path))
+    return any(
+        fnmatchcase(path, name.strip("/") + rest) for name in frozen for rest in ("", "/*", "_*")
+    )
+
+
+def freeze(model: nn.Module, frozen: Sequence[str]) -> nn.Module:
+    """The model, whose batch norms in `frozen` use their running statistics also in training.
+
+    Reaches the norms that `Numerics` makes, in the modules `encoder` and `head`. The parameters
+    are the training loop's part: see `stop_frozen`.
+    """
+
+    if not frozen:
+        return model
+
+    def changed(module: nn.Module) -> nn.Module:
+        if not hasattr(module, "numerics"):
+            return module
+        numerics = dataclasses.replace(module.numerics, frozen=tuple(frozen))
+        return module.clone(numerics=numerics)
+
+    parts = {name: getattr(model, name) for name in ("encoder", "head") if hasattr(model, name)}
+    return model.clone(**{name: changed(module) for name, module in parts.items()})
+
+
+def stop_frozen(params: Any, frozen: Sequence[str]) -> Any:
+    """`params` with no gradient to those in `frozen`: what only they need is not computed."""
+    stop = jax.lax.stop_gradient
+
+    def stopped(path, leaf):
+        return stop(leaf) if is_frozen([entry.key for entry in path], frozen) else leaf
+
+    return jax.tree_util.tree_map_with_path(stopped, params) if frozen else params
+
+
+def check_frozen(params: Any, frozen: Sequence[str]) -> None:
+    """ConfigError for a name in `frozen` that nothing has, or where nothing is left to learn."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    paths = [[entry.key for entry in path] for path, _ in leaves]
+    known = sorted({"/".join(_within_network(path)[:2]) for path in paths})
+    for name in frozen:
+        if not any(is_frozen(path, (name,)) for path in paths):
+            raise ConfigError(
+                f"model.frozen names {name!r}, which the model does not have; "
+                f"it has {', '.join(known)}"
+            )
+    if frozen and all(is_frozen(path, frozen) for path in paths):
+        raise ConfigError(
+            f"model.frozen is {tuple(frozen)!r}, which leaves nothing to train; leave the head out"
+        )

@@ -1,0 +1,180 @@
+"""Mix Transformer encoders of SegFormer (Xie et al., arXiv 2105.15203), `mit_b0` to `mit_b5`.
+
+Numbers as in transformers: every layer norm has epsilon 1e-5. (NVlabs/SegFormer computes the
+blocks' and the stages' with 1e-6.) No dropout and no stochastic depth.
+"""
+
+from dataclasses import dataclass
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.models.attention import LayerNorm, attend, dense, merge_heads, split_heads
+from ipixmatch_jax.models.first_conv import IMAGENET_MEAN, IMAGENET_STD, check_channels, spread
+from ipixmatch_jax.models.layers import Numerics, kernel_init
+from ipixmatch_jax.models.lowering import conv_general_dilated
+from ipixmatch_jax.registry import Registry
+
+_EPSILON = 1e-5
+
+
+@dataclass(frozen=True)
+class MitShape:
+    """Sizes of a Mix Transformer, stage by stage, and of the head that goes with it.
+
+    `reductions` are the strides at which keys and values are taken.
+    """
+
+    widths: tuple[int, ...]
+    depths: tuple[int, ...]
+    decoder: int
+    heads: tuple[int, ...] = (1, 2, 5, 8)
+    reductions: tuple[int, ...] = (8, 4, 2, 1)
+
+
+_NARROW, _WIDE = (32, 64, 160, 256), (64, 128, 320, 512)
+MIT: Registry[MitShape] = Registry("SegFormer backbone")
+MIT.register("mit_b0")(MitShape(_NARROW, (2, 2, 2, 2), 256))
+MIT.register("mit_b1")(MitShape(_WIDE, (2, 2, 2, 2), 256))
+MIT.register("mit_b2")(MitShape(_WIDE, (3, 4, 6, 3), 768))
+MIT.register("mit_b3")(MitShape(_WIDE, (3, 4, 18, 3), 768))
+MIT.register("mit_b4")(MitShape(_WIDE, (3, 8, 27, 3), 768))
+MIT.register("mit_b5")(MitShape(_WIDE, (3, 6, 40, 3), 768))
+
+
+def _conv(
+    features: int,
+    kernel: int,
+    stride: int,
+    pad: int,
+    numerics: Numerics,
+    name: str,
+    groups: int = 1,
+) -> nn.Conv:
+    return nn.Conv(
+        features,
+        (kernel, kernel),
+        strides=stride,
+        padding=pad,
+        feature_group_count=groups,
+        kernel_init=kernel_init,
+        dtype=numerics.dtype,
+        conv_general_dilated=conv_general_dilated,
+        name=name,
+    )
+
+
+def _tokens(x: jax.Array) -> jax.Array:
+    return x.reshape(x.shape[0], -1, x.shape[-1])
+
+
+class Attention(nn.Module):
+    """Self-attention on a map [B,h,w,C], keys and values from the map at 1/`reduction` of it."""
+
+    heads: int
+    reduction: int
+    numerics: Numerics
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        width, dtype, source = x.shape[-1], self.numerics.dtype, x
+        query = split_heads(dense(width, dtype, "q")(_tokens(x)), self.heads)
+        if self.reduction > 1:
+            r = self.reduction
+            source = _conv(width, r, r, 0, self.numerics, "reduce")(x)
+            source = LayerNorm(_EPSILON, name="reduce_norm")(source)
+        both = jnp.split(dense(2 * width, dtype, "kv")(_tokens(source)), 2, axis=-1)
+        key, value = (split_heads(part, self.heads) for part in both)
+        y = dense(width, dtype, "proj")(merge_heads(attend(query, key, value)))
+        return y.reshape(x.shape)
+
+
+class MixFfn(nn.Module):
+    """Two layers with a depthwise 3x3 convolution, which tells positions, and GELU between."""
+
+    numerics: Numerics
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        hidden = 4 * x.shape[-1]
+        y = dense(hidden, self.numerics.dtype, "fc1")(x)
+        y = _conv(hidden, 3, 1, 1, self.numerics, "conv", groups=hidden)(y)
+        y = nn.gelu(y, approximate=False)
+        return dense(x.shape[-1], self.numerics.dtype, "fc2")(y)
+
+
+class Block(nn.Module):
+    heads: int
+    reduction: int
+    numerics: Numerics
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = LayerNorm(_EPSILON, name="norm1")(x)
+        x = x + Attention(self.heads, self.reduction, self.numerics, name="attn")(y)
+        return x + MixFfn(self.numerics, name="mlp")(LayerNorm(_EPSILON, name="norm2")(x))
+
+
+class Stage(nn.Module):
+    """A convolution with overlapping windows makes the tokens, blocks work on them."""
+
+    index: int
+    shape: MitShape
+    remat: bool
+    numerics: Numerics
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        i, shape = self.index, self.shape
+        kernel, stride = (7, 4) if i == 0 else (3, 2)
+        x = _conv(shape.widths[i], kernel, stride, kernel // 2, self.numerics, "patch")(x)
+        x = LayerNorm(_EPSILON, name="patch_norm")(x)
+        block = nn.remat(Block) if self.remat else Block
+        for j in range(shape.depths[i]):
+            name = f"block_{j:02d}"
+            x = block(shape.heads[i], shape.reductions[i], self.numerics, name=name)(x)
+        return LayerNorm(_EPSILON, name="norm")(x)
+
+
+class MixTransformer(nn.Module):
+    """Images [B,H,W,in_channels] → maps at strides 4, 8, 16 and 32, in the compute dtype.
+
+    H and W are at least `smallest_side`, 29 for the published shapes: ConfigError otherwise.
+    `remat` recomputes each block's inside in the backward pass.
+    """
+
+    shape: MitShape
+    in_channels: int = 3
+    remat: bool = False
+    numerics: Numerics = Numerics()
+
+    @property
+    def input_mean(self) -> tuple[float, ...]:
+        return spread(IMAGENET_MEAN, self.in_channels)
+
+    @property
+    def input_std(self) -> tuple[float, ...]:
+        return spread(IMAGENET_STD, self.in_channels)
+
+    @property
+    def smallest_side(self) -> int:
+        # A stage of stride s has ⌈side / s⌉ rows, of which its keys need `reduction`.
+        return max(
+            (reduction - 1) * 4 * 2**i + 1 for i, reduction in enumerate(self.shape.reductions)
+        )
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:
+        check_channels(x, self.in_channels)
+        if min(x.shape[1:3]) < self.smallest_side:
+            raise ConfigError(
+                f"images of {x.shape[1]}x{x.shape[2]} pixels are too small for this encoder; "
+                f"give at least {self.smallest_side}x{self.smallest_side} (data.crop_size)"
+            )
+        maps = []
+        for i in range(len(self.shape.widths)):
+            x = Stage(i, self.shape, self.remat, self.numerics, name=f"stage_{i}")(x)
+            maps.append(x)
+        return tuple(maps)

@@ -1,0 +1,93 @@
+"""SegFormer: a Mix Transformer and a head of pointwise layers (Xie et al., arXiv 2105.15203)."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from ipixmatch_jax.models.attention import dense
+from ipixmatch_jax.models.catalog import MODELS, choice
+from ipixmatch_jax.models.layers import ConvNorm, Numerics, classifier, widen
+from ipixmatch_jax.models.mit import MIT, MixTransformer
+
+_NAME = "segformer"
+
+
+def _resize(x: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Bilinear resize [B,h,w,C] → [B,*size,C] between half-pixel centres, in x's dtype.
+
+    Equals `torch.nn.functional.interpolate(mode='bilinear', align_corners=False)`.
+    """
+    shape = (x.shape[0], *size, x.shape[-1])
+    return jax.image.resize(widen(x), shape, "linear", antialias=False).astype(x.dtype)
+
+
+class Head(nn.Module):
+    """Maps of all stages → logits [B,H,W,C] float32; coarse maps come first where they join."""
+
+    num_classes: int
+    channels: int
+    numerics: Numerics
+
+    @nn.compact
+    def __call__(
+        self, features: tuple[jax.Array, ...], size: tuple[int, int], train: bool
+    ) -> jax.Array:
+        self.sow("intermediates", "encoder", features[-1])
+        levels = [
+            _resize(
+                dense(self.channels, self.numerics.dtype, f"project_{i}")(x),
+                features[0].shape[1:3],
+            )
+            for i, x in enumerate(features)
+        ]
+        x = jnp.concatenate(levels[::-1], axis=-1)
+        x = ConvNorm(self.channels, numerics=self.numerics, name="fuse")(x, train)
+        self.sow("intermediates", "decoder", x)
+        return _resize(widen(classifier(self.num_classes, self.numerics, "classifier")(x)), size)
+
+
+class Segformer(nn.Module):
+    """Images [B,H,W,in_channels] → logits [B,H,W,C] float32, through `encode` and `decode`."""
+
+    encoder: nn.Module
+    head: nn.Module
+
+    @property
+    def input_mean(self) -> tuple[float, ...]:
+        return self.encoder.input_mean
+
+    @property
+    def input_std(self) -> tuple[float, ...]:
+        return self.encoder.input_std
+
+    def encode(self, images: jax.Array, train: bool = False) -> tuple[jax.Array, ...]:
+        """Maps at strides 4, 8, 16 and 32, [B,h,w,channels] in the compute dtype."""
+        return self.encoder(images, train)
+
+    def decode(
+        self, features: tuple[jax.Array, ...], size: tuple[int, int], train: bool = False
+    ) -> jax.Array:
+        """Logits [B,*size,C] float32 of what `encode` gave."""
+        return self.head(features, size, train)
+
+    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
+        return self.decode(self.encode(images, train), images.shape[1:3], train)
+
+
+@MODELS.register(_NAME)
+def segformer(
+    *,
+    num_classes: int,
+    backbone: str = "mit_b0",
+    norm: str = "batch",
+    in_channels: int = 3,
+    remat: bool = False,
+    dtype: DTypeLike = jnp.float32,
+    axis_name: str | None = None,
+) -> Segformer:
+    """SegFormer; `norm` is that of the head, the encoder has layer norms."""
+    choice(_NAME, "backbone", backbone, MIT.names())
+    numerics = Numerics(dtype, axis_name, norm)
+    encoder = MixTransformer(MIT[backbone], in_channels, remat, numerics)
+    return Segformer(encoder, Head(num_classes, MIT[backbone].decoder, numerics))

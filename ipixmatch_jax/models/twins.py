@@ -1,0 +1,35 @@
+"""Two networks of one architecture that are trained together."""
+
+import flax.linen as nn
+import jax
+
+# The names of the two.
+TWINS = ("first", "second")
+
+
+class Twins(nn.Module):
+    """Params under `first` and `second`; called like a model, it is the first network."""
+
+    first: nn.Module
+    second: nn.Module
+
+    @property
+    def input_mean(self) -> tuple[float, ...]:
+        return self.first.input_mean
+
+    @property
+    def input_std(self) -> tuple[float, ...]:
+        return self.first.input_std
+
+    def encode(self, images: jax.Array, train: bool = False) -> tuple[jax.Array, ...]:
+        return self.first.encode(images, train)
+
+    def decode(
+        self, features: tuple[jax.Array, ...], size: tuple[int, int], train: bool = False
+    ) -> jax.Array:
+        return self.first.decode(features, size, train)
+
+    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
+        if self.is_initializing():
+            self.second(images, train)
+        return self.first(images, train)

@@ -1,0 +1,217 @@
+"""DINOv2 vision transformers as dense encoders.
+
+Oquab et al., arXiv 2304.07193; registers from Darcet et al., arXiv 2309.16588. Parameters,
+numbers and position embeddings as in facebookresearch/dinov2: patches of 14, layer norm epsilon
+1e-6, exact GELU, LayerScale, no dropout.
+"""
+
+from dataclasses import dataclass
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.models.attention import LayerNorm, attend, dense, merge_heads, split_heads
+from ipixmatch_jax.models.bicubic import bicubic_matrix
+from ipixmatch_jax.models.first_conv import IMAGENET_MEAN, IMAGENET_STD, check_channels, spread
+from ipixmatch_jax.models.layers import Numerics, kernel_init, widen
+from ipixmatch_jax.models.lowering import conv_general_dilated
+from ipixmatch_jax.registry import Registry
+
+_EPSILON = 1e-6
+
+
+@dataclass(frozen=True)
+class VitShape:
+    """Sizes of a vision transformer.
+
+    `grid` is the side of the position embedding in patches; `taps` are the blocks whose outputs
+    a dense head reads, four of them for DPT.
+    """
+
+    width: int
+    depth: int
+    heads: int
+    taps: tuple[int, ...]
+    swiglu: bool = False
+    patch: int = 14
+    grid: int = 37
+
+
+DINOV2: Registry[VitShape] = Registry("DINOv2 backbone")
+DINOV2.register("dinov2_small")(VitShape(384, 12, 6, (2, 5, 8, 11)))
+DINOV2.register("dinov2_base")(VitShape(768, 12, 12, (2, 5, 8, 11)))
+DINOV2.register("dinov2_large")(VitShape(1024, 24, 16, (4, 11, 17, 23)))
+DINOV2.register("dinov2_giant")(VitShape(1536, 40, 24, (9, 19, 29, 39), swiglu=True))
+
+
+class Attention(nn.Module):
+    heads: int
+    numerics: Numerics
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        width, dtype = x.shape[-1], self.numerics.dtype
+        query, key, value = (
+            split_heads(part, self.heads)
+            for part in jnp.split(dense(3 * width, dtype, "qkv")(x), 3, axis=-1)
+        )
+        return dense(width, dtype, "proj")(merge_heads(attend(query, key, value)))
+
+
+class Mlp(nn.Module):
+    """Two layers with GELU between; `swiglu` gates by SiLU instead (Shazeer, arXiv 2002.05202)."""
+
+    swiglu: bool
+    numerics: Numerics
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        width, dtype = x.shape[-1], self.numerics.dtype
+        if self.swiglu:
+            # Two thirds of 4·width, up to the next multiple of 8.
+            hidden = (8 * width // 3 + 7) // 8 * 8
+            gate, y = jnp.split(dense(2 * hidden, dtype, "w12")(x), 2, axis=-1)
+            return dense(width, dtype, "w3")(nn.silu(gate) * y)
+        x = nn.gelu(dense(4 * width, dtype, "fc1")(x), approximate=False)
+        return dense(width, dtype, "fc2")(x)
+
+
+class LayerScale(nn.Module):
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        gamma = self.param("gamma", nn.initializers.ones, (x.shape[-1],), jnp.float32)
+        return x * gamma.astype(x.dtype)[None, None]
+
+
+class Block(nn.Module):
+    """Tokens [B,T,width] → the same: attention and MLP, each pre-normed, scaled and added."""
+
+    shape: VitShape
+    numerics: Numerics
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = LayerNorm(_EPSILON, name="norm1")(x)
+        y = Attention(self.shape.heads, self.numerics, name="attn")(y)
+        x = x + LayerScale(name="ls1")(y)
+        y = Mlp(self.shape.swiglu, self.numerics, name="mlp")(LayerNorm(_EPSILON, name="norm2")(x))
+        return x + LayerScale(name="ls2")(y)
+
+
+class Dinov2(nn.Module):
+    """Images [B,H,W,in_channels] → maps [B,H/14,W/14,width] of the tapped blocks.
+
+    Every map has gone through the final layer norm; class token and registers are left out. H
+    and W must be multiples of the patch: ConfigError otherwise.
+
+    The position embedding is resized bicubically. facebookresearch/dinov2 resizes by the factor
+    (n + 0.1) / 37 for n patches, and by n / 37 with antialiasing where there are registers:
+    `position_offset` and `antialias`; Hugging Face has no offset in either. `remat` recomputes
+    each block's inside in the backward pass. `mask_token` takes no part: it is there because the
+    published weights hold it.
+    """
+
+    shape: VitShape
+    registers: int = 0
+    position_offset: float = 0.1
+    antialias: bool = False
+    in_channels: int = 3
+    remat: bool = False
+    numerics: Numerics = Numerics()
+
+    @property
+    def input_mean(self) -> tuple[float, ...]:
+        return spread(IMAGENET_MEAN, self.in_channels)
+
+    @property
+    def input_std(self) -> tuple[float, ...]:
+        return spread(IMAGENET_STD, self.in_channels)
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:
+        check_channels(x, self.in_channels)
+        self._check_size(x.shape[1:3])
+        normal, zeros = nn.initializers.normal(0.02), nn.initializers.zeros
+        width, grid = self.shape.width, self.shape.grid
+        self.param("mask_token", zeros, (1, width), jnp.float32)
+        class_token = self.param("cls_token", normal, (1, 1, width), jnp.float32)
+        positions = self.param("pos_embed", normal, (1, 1 + grid**2, width), jnp.float32)
+        x = nn.Conv(
+            width,
+            (self.shape.patch, self.shape.patch),
+            strides=self.shape.patch,
+            padding="VALID",
+            kernel_init=kernel_init,
+            dtype=self.numerics.dtype,
+            conv_general_dilated=conv_general_dilated,
+            name="patch_embed",
+        )(x)
+        batch, size, x = x.shape[0], x.shape[1:3], widen(x)
+        x = x + self._resized(positions[:, 1:], size).astype(x.dtype)
+        tokens = [
+            self._repeated(class_token + positions[:, :1], batch),
+            x.reshape(batch, -1, width),
+        ]
+        if self.registers:
+            registers = self.param(
+                "register_tokens", normal, (1, self.registers, width), jnp.float32
+            )
+            tokens.insert(1, self._repeated(registers, batch))
+        x = jnp.concatenate([part.astype(self.numerics.dtype) for part in tokens], axis=1)
+        block, taps = nn.remat(Block) if self.remat else Block, []
+        for index in range(self.shape.depth):
+            x = block(self.shape, self.numerics, name=f"block_{index:02d}")(x)
+            if index in self.shape.taps:
+                taps.append(x)
+        norm = LayerNorm(_EPSILON, name="norm")
+        maps = (norm(tap[:, 1 + self.registers :]) for tap in taps)
+        return tuple(tap.reshape(batch, *size, width) for tap in maps)
+
+    def _check_size(self, size: tuple[int, int]) -> None:
+        patch = self.shape.patch
+        if any(side % patch or not side for side in size):
+            nearest = "x".join(str(max(1, round(side / patch)) * patch) for side in size)
+            raise ConfigError(
+                f"images of {size[0]}x{size[1]} pixels do not divide into patches of {patch}x"
+                f"{patch}; the nearest size that does is {nearest} (data.crop_size)"
+            )
+
+    def _repeated(self, token: jax.Array, batch: int) -> jax.Array:
+        return jnp.broadcast_to(token, (batch, *token.shape[1:]))
+
+    def _resized(self, positions: jax.Array, size: tuple[int, int]) -> jax.Array:
+        """Position embeddings [1,grid²,width] of the patches as a map [1,*size,width]."""
+        grid = self.shape.grid
+        positions = positions.reshape(1, grid, grid, positions.shape[-1])
+        if size == (grid, grid):
+            return positions
+        rows, columns = (
+            jnp.asarray(
+                bicubic_matrix(grid, n, grid / (n + self.position_offset), self.antialias),
+                positions.dtype,
+            )
+            for n in size
+        )
+        return jnp.einsum(
+            "hi,wj,bijc->bhwc", rows, columns, positions, precision=jax.lax.Precision.HIGHEST
+        )
+
+
+def dinov2(
+    backbone: str, *, registers: int, in_channels: int, remat: bool, numerics: Numerics
+) -> Dinov2:
+    """The encoder that facebookresearch/dinov2 publishes under this name.
+
+    Errors: ConfigError for a name that is not in DINOV2.
+    """
+    return Dinov2(
+        DINOV2[backbone],
+        registers,
+        position_offset=0.0 if registers else 0.1,
+        antialias=bool(registers),
+        in_channels=in_channels,
+        remat=remat,
+        numerics=numerics,
+    )
