@@ -1,6 +1,5 @@
 """The config: every key with its default, validation that lists all problems, the snapshot."""
 
-import copy
 import importlib.util
 import json
 import pathlib
@@ -11,10 +10,12 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_dict, config_flags
 
-from ipixmatch_jax.data import DATASETS, SOURCE_OPTIONS
+from ipixmatch_jax.data import DATASETS, check_statistics, data_defaults
 from ipixmatch_jax.engine import build
 from ipixmatch_jax.engine.optimizer import OPTIMIZERS
 from ipixmatch_jax.engine.parallel import PARALLEL
+from ipixmatch_jax.engine.paths import write_whole
+from ipixmatch_jax.engine.profiler import profiled_steps
 from ipixmatch_jax.engine.step import TEACHERS
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.registry import nearest
@@ -26,6 +27,7 @@ FREE_ON_RESUME = (
     "eval_batch_size",
     "checkpoint_every",
     "pictures",
+    "profile",
     "parallel",
     "data.root",
     "data.threads",
@@ -44,15 +46,17 @@ def default_config() -> ConfigDict:
     config.log_every = 50
     config.eval_every = 500
     config.checkpoint_every = 500
+    config.profile = ""  # START:STOP, steps to profile
     config.pictures = 8  # validation images drawn at the end of training
     config.max_bad_steps = 20  # non-finite steps in a row that end the run
     config.best_network = "teacher"  # whose mIoU chooses the best checkpoint
     config.parallel = "pmap"  # or shard_map
     config.normalize = "global"  # or per_device, as PyTorch DDP code does
 
-    config.data = _data_defaults()
+    config.data = data_defaults()
     config.model = _model_defaults()
     config.method = _method_defaults()
+    config.supervised = _supervised_defaults()
     config.views = ConfigDict(build.view_defaults())
     config.relation = _relation_defaults()
     config.teacher = ConfigDict({"kind": "ema", "decay": 0.996})
@@ -60,31 +64,11 @@ def default_config() -> ConfigDict:
     return config
 
 
-def _data_defaults() -> ConfigDict:
-    data = ConfigDict()
-    data.name = "folder"
-    data.root = ""
-    data.labeled = ""
-    data.unlabeled = ""
-    data.val = ""
-    data.num_classes = 2
-    data.class_names = ()
-    data.palette = ()  # one (red, green, blue) a class; empty: generated
-    data.image_size = (0, 0)  # images and masks are resized to it when read; (0, 0): as they are
-    data.crop_size = (321, 321)
-    data.scale_range = (0.5, 2.0)
-    data.flip = 0.5
-    data.threads = 4
-    data.workers = 0  # reader processes; 0: threads only
-    for name, options in SOURCE_OPTIONS.items():
-        data[name] = ConfigDict(copy.deepcopy(options))
-    return data
-
-
 def _model_defaults() -> ConfigDict:
     model = ConfigDict()
     model.name = "deeplabv3plus"
-    model.pretrained = ""  # 'imagenet', or a file of weights; '': from scratch
+    model.pretrained = ""  # 'imagenet', a file of weights or hf://ORG/NAME/FILE; '': from scratch
+    model.frozen = ()  # what does not learn: ('encoder',), or ('encoder/stem', 'encoder/layer1')
     model.dtype = "float32"  # compute type; bfloat16 on TPU and GPU
     # None leaves the choice to the model.
     model.backbone = config_dict.placeholder(str)
@@ -96,21 +80,46 @@ def _model_defaults() -> ConfigDict:
     model.width = config_dict.placeholder(int)
     model.depth = config_dict.placeholder(int)
     model.stem_stride = config_dict.placeholder(int)
+    model.stem = config_dict.placeholder(str)
+    model.multi_grid = config_dict.placeholder(tuple)
+    model.registers = config_dict.placeholder(int)
+    model.norm = config_dict.placeholder(str)  # batch or group
+    model.in_channels = config_dict.placeholder(int)  # None: data.channels
     model.remat = config_dict.placeholder(bool)
+    model.options = ConfigDict()  # of a model of your own
     return model
 
 
 def _method_defaults() -> ConfigDict:
     method = ConfigDict()
     method.name = "fixmatch"
-    method.confidence = 0.95
+    method.threshold = "constant"  # or ramp, class_adaptive
+    method.threshold_start = 0.0  # of the ramp, which ends at the confidence …
+    method.threshold_steps = 0  # … after so many steps
     method.unlabeled_weight = 1.0
     method.ramp_start = 0  # the unlabeled weight is 0 before this step …
     method.ramp_steps = 0  # … and grows linearly over so many
-    method.labeler = "teacher"
-    method.batch_norm = "separate"
-    method.running_statistics = "labeled"
+    # None leaves the choice to the method; methods without such a choice ignore it.
+    method.confidence = config_dict.placeholder(float)
+    method.labeler = config_dict.placeholder(str)  # teacher or student
+    method.label_norm = config_dict.placeholder(str)  # eval, train or ema
+    method.mix = config_dict.placeholder(str)  # stream, flip or same
+    method.norm_groups = config_dict.placeholder(str)  # source, separate or joint
+    method.running_statistics = config_dict.placeholder(str)  # labeled or all
+    method.options = ConfigDict()  # other fields of the method
     return method
+
+
+def _supervised_defaults() -> ConfigDict:
+    supervised = ConfigDict()
+    supervised.name = "cross_entropy"  # or ohem, focal, dice
+    supervised.dice_weight = 0.0  # of a Dice loss beside it
+    supervised.weighting = "none"  # or inverse_frequency (of the labeled set), or given:
+    supervised.class_weights = ()
+    supervised.threshold = 0.7  # of ohem
+    supervised.min_pixels = 200_000  # of ohem
+    supervised.gamma = 2.0  # of focal
+    return supervised
 
 
 def _relation_defaults() -> ConfigDict:
@@ -234,8 +243,9 @@ def validate(config: ConfigDict) -> None:
 
 def _unknown_or_missing_keys(config: ConfigDict) -> list[str]:
     known, found = dict(flatten(default_config())), dict(flatten(config))
-    # A data set that is registered outside the package brings a section of its own.
-    sections = ("relation.options.", *(f"data.{name}." for name in DATASETS.names()))
+    # Parts that are registered outside the package bring options and sections of their own.
+    sections = tuple(f"{group}.options." for group in ("model", "method", "relation"))
+    sections += tuple(f"data.{name}." for name in DATASETS.names())
     unknown = [
         f"unknown key {name!r}{nearest(name, known)}"
         for name in found
@@ -258,9 +268,14 @@ def _bad_numbers(config: ConfigDict) -> Iterator[str]:
         "data.threads": 1,
         "data.workers": 0,
         "data.num_classes": 2,
+        "data.channels": 1,
         "method.unlabeled_weight": 0,
         "method.ramp_start": 0,
         "method.ramp_steps": 0,
+        "method.threshold_steps": 0,
+        "supervised.dice_weight": 0,
+        "supervised.min_pixels": 1,
+        "supervised.gamma": 0,
         "relation.weight": 0,
         "relation.min_pixels": 2,
         "relation.ramp_start": 0,
@@ -274,8 +289,9 @@ def _bad_numbers(config: ConfigDict) -> Iterator[str]:
     for name, least in at_least.items():
         if not values[name] >= least:
             yield f"{name} is {values[name]}; expected at least {least}"
-    for name in ("method.confidence", "data.flip", "teacher.decay"):
-        if not 0 <= values[name] <= 1:
+    rates = ("method.confidence", "method.threshold_start", "supervised.threshold")
+    for name in (*rates, "data.flip", "teacher.decay"):
+        if values[name] is not None and not 0 <= values[name] <= 1:
             yield f"{name} is {values[name]}; expected a number in [0, 1]"
     if config.data.num_classes > 255:
         yield f"data.num_classes is {config.data.num_classes}; masks are 8 bit with 255 ignored"
@@ -284,6 +300,7 @@ def _bad_numbers(config: ConfigDict) -> Iterator[str]:
             yield f"{name} is {values[name]}; expected two numbers"
     if len(config.data.crop_size) == 2 and min(config.data.crop_size) < 1:
         yield f"data.crop_size is {config.data.crop_size}; expected (height, width) of at least 1"
+    yield from check_statistics(config.data)
     scale = config.data.scale_range
     if len(scale) == 2 and not 0 < scale[0] <= scale[1]:
         yield f"data.scale_range is {scale}; expected (low, high) with 0 < low <= high"
@@ -308,15 +325,19 @@ def _bad_names(config: ConfigDict) -> Iterator[str]:
 
 def _bad_parts(config: ConfigDict) -> Iterator[str]:
     parts = {
-        "model": build.build_model,
         "method": build.build_method,
-        "relation": build.build_objective,
+        "model": build.build_model,
+        "loss": build.build_objective,
+        "profile": lambda config: profiled_steps(config.profile),
     }
     for name, make in parts.items():
         try:
             make(config)
         except ConfigError as error:
             yield f"{name}: {error}"
+            # The other parts are built from it.
+            if name == "method":
+                return
 
 
 def make_workdir(workdir: pathlib.Path) -> None:
@@ -337,13 +358,11 @@ def write_snapshot(config: ConfigDict, workdir: pathlib.Path) -> None:
     Raises:
         ConfigError: the workdir holds a run with another config, with every key that differs.
     """
-    path = pathlib.Path(workdir) / "config.json"
+    path = workdir / "config.json"
     resolved = json.loads(config.to_json_best_effort())
     if path.exists():
         _check_same(path, resolved)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(resolved, indent=2) + "\n")
-    temporary.replace(path)
+    write_whole(path, json.dumps(resolved, indent=2) + "\n")
 
 
 def _check_same(path: pathlib.Path, resolved: dict[str, Any]) -> None:

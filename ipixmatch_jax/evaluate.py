@@ -9,11 +9,13 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from ipixmatch_jax.data import Dataset, eval_batches, load_dataset
+from ipixmatch_jax.data import Dataset, eval_batches, load_dataset, with_statistics
 from ipixmatch_jax.engine import build
 from ipixmatch_jax.engine.checkpoints import NETWORKS, Checkpoints, abstract_like
 from ipixmatch_jax.engine.metrics import ConfusionMatrix, summary, table
 from ipixmatch_jax.engine.parallel import Parallel
+from ipixmatch_jax.engine.paths import as_path, write_whole
+from ipixmatch_jax.engine.processes import is_first
 from ipixmatch_jax.engine.step import make_eval_step
 from ipixmatch_jax.errors import DataError
 
@@ -72,17 +74,38 @@ class Evaluator:
             totals[name] += np.asarray(matrix.counts)
 
 
+class ForegroundWatch:
+    """Says so when nothing but one class is found, evaluation after evaluation."""
+
+    def __init__(self):
+        self._in_a_row = 0
+
+    def __call__(self, results: Mapping[str, Any]) -> str:
+        """A warning from the second such evaluation in a row on, else ''."""
+        found = [sum(bool(iou) for iou in r["iou"].values()) for r in results.values()]
+        self._in_a_row = self._in_a_row + 1 if max(found) <= 1 else 0
+        if self._in_a_row < 2:
+            return ""
+        return (
+            f"\nwarning: {self._in_a_row} evaluations in a row found at most one class. Try "
+            "supervised.weighting=inverse_frequency or supervised.dice_weight=1 (small objects), a "
+            "lower method.confidence or method.threshold=class_adaptive, a later method.ramp_start,"
+            " or another optimizer.learning_rate; --mode inspect shows what the labels hold"
+        )
+
+
 def write_result(
-    workdir: pathlib.Path, step: int, split: str, results: Mapping[str, Any]
+    workdir: pathlib.Path, step: int, split: str, results: Mapping[str, Any], protocol: str = ""
 ) -> pathlib.Path:
-    """Writes `eval/STEP.json`, keeping what the file says of networks that are not in `results`."""
-    path = pathlib.Path(workdir) / "eval" / f"{step}.json"
+    """Writes `eval/STEP.json`, keeping what the file says of networks that are not in `results`.
+
+    `protocol` is the name of the labeled images' choice, where it is a published one.
+    """
+    path = as_path(workdir) / "eval" / f"{step}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     before = json.loads(path.read_text()) if path.exists() else {}
-    merged = {**before, "step": step, "split": split, **results}
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(merged, indent=2) + "\n")
-    temporary.replace(path)
+    merged = {**before, "step": step, "split": split, "protocol": protocol, **results}
+    write_whole(path, json.dumps(merged, indent=2) + "\n")
     return path
 
 
@@ -105,12 +128,15 @@ def evaluate(
         checkpoint: `latest`, `best` or a step.
         network: `student`, `teacher` or `both`.
     """
+    config = with_statistics(config)
     parallel = build.build_parallel(config)
     model = build.build_model(config)
     names = NETWORKS if network == "both" else (network,)
     step, networks = restore_networks(config, workdir, model, parallel, checkpoint, names)
     dataset = load_dataset(config.data, config.seed)
     results = Evaluator(config, dataset, model, parallel)(networks)
-    path = write_result(workdir, step, "val", results)
+    if not is_first():
+        return results
+    path = write_result(workdir, step, "val", results, dataset.protocol)
     print(f"step {step}, {len(dataset.val)} validation images\n{table(results)}\nwritten to {path}")
     return results

@@ -8,6 +8,7 @@ import pathlib
 import sys
 from collections.abc import Callable, Sequence
 
+from ipixmatch_jax.engine.paths import as_path
 from ipixmatch_jax.errors import UserError
 
 
@@ -42,17 +43,22 @@ def _predict(config, arguments) -> None:
 
 
 def _inspect(config, arguments) -> None:
-    from ipixmatch_jax.data import WARNING, check_dataset, load_dataset, summarize
-    from ipixmatch_jax.errors import DataError
+    from ipixmatch_jax.inspect_data import inspect_data
 
-    found = check_dataset(config.data, config.seed)
-    problems = [text for text in found if not text.startswith(WARNING)]
-    print("\n".join(text for text in found if text.startswith(WARNING)))
-    if problems:
-        lines = "\n".join(f"  - {problem}" for problem in problems)
-        raise DataError(f"the data set has {len(problems)} problem(s):\n{lines}")
-    print(summarize(load_dataset(config.data, config.seed)))
-    print("nothing that keeps it from training")
+    inspect_data(config, arguments.workdir or arguments.output)
+
+
+def _export(config, arguments) -> None:
+    from ipixmatch_jax.export import export
+
+    export(
+        config,
+        arguments.workdir,
+        output=arguments.output,
+        checkpoint=arguments.checkpoint,
+        network=arguments.network or config.best_network,
+        layout=arguments.layout,
+    )
 
 
 MODES: dict[str, Callable] = {
@@ -60,7 +66,12 @@ MODES: dict[str, Callable] = {
     "eval": _evaluate,
     "predict": _predict,
     "inspect": _inspect,
+    "export": _export,
 }
+
+
+# The modes whose work several processes share; the others are done by one.
+_ON_PROCESSES = ("train", "eval")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -73,17 +84,27 @@ def _parser() -> argparse.ArgumentParser:
         "--config", required=True, help="config file, with an argument after a colon"
     )
     parser.add_argument(
-        "--workdir", type=pathlib.Path, help="folder of the run; a run that is there is resumed"
+        "--workdir", type=as_path, help="folder of the run; a run that is there is resumed"
     )
     parser.add_argument("--mode", choices=MODES, default="train")
     parser.add_argument(
-        "--checkpoint", default="latest", help="eval, predict: latest (default), best or a step"
+        "--checkpoint", default="latest", help="all but train: latest (default), best or a step"
     )
     parser.add_argument(
-        "--network", choices=("student", "teacher"), help="eval: default both; predict: the best"
+        "--network", choices=("student", "teacher"), help="eval: default both; else the best one"
     )
     parser.add_argument("--input", type=pathlib.Path, help="predict: a photo or a folder of photos")
-    parser.add_argument("--output", type=pathlib.Path, help="predict: where pictures are written")
+    parser.add_argument(
+        "--output", type=pathlib.Path, help="predict: folder of the pictures; export: the file"
+    )
+    parser.add_argument("--format", choices=("torch",), default="torch", help="export: for whom")
+    processes = parser.add_argument_group(
+        "train and eval on several processes, where jax does not know the cluster"
+    )
+    processes.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0")
+    processes.add_argument("--processes", type=int, help="how many; 1: this one runs alone")
+    processes.add_argument("--process", type=int, help="which of them this is, from 0")
+    parser.add_argument("--layout", help="export: whose names for the weights; see docs/models.md")
     return parser
 
 
@@ -96,13 +117,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments, overrides = _parser().parse_known_args(argv)
     if arguments.workdir is None and arguments.mode != "inspect":
         _parser().error(f"--mode {arguments.mode} needs --workdir")
+    # Late, so that --help and a misspelt flag do not wait for jax.
+    from ipixmatch_jax.engine.processes import ended_together
+
+    with ended_together() as end:
+        end.code = _run(arguments, overrides)
+    return end.code
+
+
+def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
+    from absl import logging
+
+    from ipixmatch_jax.engine.processes import start_processes, use_compilation_cache
+
+    logging.set_verbosity(logging.ERROR)  # orbax warns of every checkpoint between evaluations
     try:
-        # Late, so that --help and a misspelt flag do not wait for jax.
-        from absl import logging
+        if arguments.mode in _ON_PROCESSES:
+            start_processes(arguments.coordinator, arguments.processes, arguments.process)
+        use_compilation_cache(arguments.workdir)
 
         from ipixmatch_jax.config import load_config
-
-        logging.set_verbosity(logging.ERROR)  # orbax warns of every checkpoint between evaluations
 
         MODES[arguments.mode](load_config(arguments.config, overrides), arguments)
     except UserError as error:

@@ -10,12 +10,20 @@ from ml_collections import ConfigDict
 from PIL import Image
 from tqdm import tqdm
 
-from ipixmatch_jax.data import IGNORE, Dataset, load_dataset, read_image, resize_image
+from ipixmatch_jax.data import (
+    IGNORE,
+    IMAGE_SUFFIXES,
+    Dataset,
+    displayable,
+    load_dataset,
+    pixels_of,
+    read_image,
+    resize_image,
+    with_statistics,
+)
 from ipixmatch_jax.engine import build
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.evaluate import restore_networks
-
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 
 
 def make_predictor(config: ConfigDict, model, network: Any) -> Callable[[np.ndarray], np.ndarray]:
@@ -51,7 +59,7 @@ def colored(mask: np.ndarray, palette: np.ndarray) -> np.ndarray:
 
 def overlay(image: np.ndarray, mask: np.ndarray, palette: np.ndarray) -> np.ndarray:
     """The image with the colors of its class map laid over it, uint8 [H, W, 3]."""
-    mixed = 0.45 * image.astype(np.float32) + 0.55 * colored(mask, palette)
+    mixed = 0.45 * displayable(image).astype(np.float32) + 0.55 * colored(mask, palette)
     return mixed.round().astype(np.uint8)
 
 
@@ -73,6 +81,7 @@ def draw_validation(
         record = dataset.val[int(index)]
         image, mask = record["image"], record["mask"]
         predicted = predict(image)
+        image = displayable(image)
         # An ignored pixel has no truth to be compared with.
         wrong = (predicted != mask) & (mask != IGNORE)
         errors = np.where(wrong[..., None], np.uint8([220, 40, 40]), image // 3 + 120)
@@ -87,7 +96,9 @@ def draw_validation(
         picture = Image.fromarray(np.concatenate(row, axis=1))
         small = max(1, 160 // image.shape[0])
         picture = picture.resize((picture.width * small, picture.height * small), 0)
-        picture.save(folder / f"{record['id']}.png")
+        path = folder / f"{record['id']}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path)
     return folder
 
 
@@ -107,6 +118,8 @@ def predict_files(
     Raises:
         DataError: at the end, naming the photos that could not be read; all others are written.
     """
+    config = with_statistics(config)
+    pixels = pixels_of(config.data)
     parallel = build.build_parallel(config)
     model = build.build_model(config)
     step, networks = restore_networks(config, workdir, model, parallel, checkpoint, (network,))
@@ -122,7 +135,7 @@ def predict_files(
     broken = []
     for path in tqdm(list(_photos(inputs)), unit="image"):
         try:
-            image = read_image(path)
+            image = read_image(path, pixels=pixels)
         except DataError as error:
             broken.append(str(error))
             continue
@@ -144,7 +157,7 @@ def _photos(inputs: pathlib.Path) -> Iterator[pathlib.Path]:
     if inputs.is_file():
         yield inputs
         return
-    found = sorted(path for path in inputs.iterdir() if path.suffix.lower() in _SUFFIXES)
+    found = sorted(path for path in inputs.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     if not found:
-        raise DataError(f"--input {inputs} holds no photo; expected {', '.join(_SUFFIXES)}")
+        raise DataError(f"--input {inputs} holds no photo; expected {', '.join(IMAGE_SUFFIXES)}")
     yield from found

@@ -1,151 +1,249 @@
 """The training loop: build, restore, step, log, evaluate, save."""
 
 import contextlib
-import pathlib
-from collections.abc import Mapping
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import flax.linen as nn
 import jax
 import numpy as np
+import optax
 from clu import parameter_overview
 from ml_collections import ConfigDict
 
 from ipixmatch_jax import evaluate, predict
 from ipixmatch_jax.config import make_workdir, write_snapshot
-from ipixmatch_jax.data import load_dataset, summarize, train_batches
+from ipixmatch_jax.data import (
+    Dataset,
+    DeviceFeed,
+    TrainBatches,
+    UnlabeledSource,
+    load_dataset,
+    summarize,
+    train_batches,
+    with_class_weights,
+    with_statistics,
+)
 from ipixmatch_jax.engine import build
+from ipixmatch_jax.engine.bad_steps import BadSteps, describe
 from ipixmatch_jax.engine.checkpoints import Checkpoints, abstract_like
+from ipixmatch_jax.engine.lock import WorkdirLock
 from ipixmatch_jax.engine.metrics import table
+from ipixmatch_jax.engine.objective import DATA_AXIS
+from ipixmatch_jax.engine.parallel import Parallel
+from ipixmatch_jax.engine.paths import as_path
+from ipixmatch_jax.engine.processes import first_only, is_first
+from ipixmatch_jax.engine.profiler import Profiler
 from ipixmatch_jax.engine.progress import Progress
 from ipixmatch_jax.engine.state import TrainState, networks
-from ipixmatch_jax.engine.stop import StopSignal
+from ipixmatch_jax.engine.stop import StopSignal, StopVote
 from ipixmatch_jax.engine.writers import Writers
-from ipixmatch_jax.errors import UserError
+from ipixmatch_jax.methods import Method
 
 
-def train(config: ConfigDict, workdir: pathlib.Path) -> TrainState:
+def train(config: ConfigDict, workdir: os.PathLike | str) -> TrainState:
     """Trains from the last checkpoint of the workdir, or from the start, to `total_steps`.
 
     The order within a step is fixed: step, log, evaluate, save. A checkpoint thus always comes with
     the metrics and the evaluation of its step, and a run that resumes from it repeats nothing and
-    misses nothing.
+    misses nothing. On several processes each calls this, and only the first one writes and prints.
 
     Returns:
         The last state; also after SIGTERM or Ctrl-C, when it is saved first.
     """
-    # Build
-    workdir = pathlib.Path(workdir)
+    run = _build(config, as_path(workdir))
+    with contextlib.ExitStack() as stack:
+        first_only(lambda: make_workdir(run.workdir))
+        first_only(lambda: stack.enter_context(WorkdirLock(run.workdir)))
+        first_only(lambda: write_snapshot(run.config, run.workdir))
+        stop = stack.enter_context(StopSignal())
+        checkpoints = stack.enter_context(Checkpoints(run.workdir, writable=True))
+        state = _first_state(run, checkpoints)
+        _introduce(run, state)
+        state, stopped = _loop(run, state, checkpoints, stop, stack)
+
+    if stopped:
+        _say(f"{stop}: saved step {int(state.step)} in {run.workdir}; the same command resumes it")
+    elif run.config.pictures and is_first():
+        _draw(run, state)
+    return state
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """The parts of a run that do not change."""
+
+    config: ConfigDict
+    workdir: Any
+    parallel: Parallel
+    model: nn.Module
+    method: Method
+    optimizer: optax.GradientTransformation
+    device_step: Callable
+    dataset: Dataset
+    evaluator: evaluate.Evaluator
+    unlabeled_batch_size: int
+
+
+def _build(config: ConfigDict, workdir: Any) -> _Run:
+    config = with_class_weights(with_statistics(config))
     parallel = build.build_parallel(config)
     model, method = build.build_model(config), build.build_method(config)
     optimizer, device_step = build.build_train_step(config, model, method)
-    train_step = parallel.spread(device_step, donate=True)
     unlabeled_batch_size = config.unlabeled_batch_size if method.uses_unlabeled else 0
     parallel.check_batch_size("batch_size", config.batch_size)
     parallel.check_batch_size("unlabeled_batch_size", unlabeled_batch_size)
     dataset = load_dataset(config.data, config.seed)
     evaluator = evaluate.Evaluator(config, dataset, model, parallel)
-    make_workdir(workdir)
-    write_snapshot(config, workdir)
-
-    with contextlib.ExitStack() as stack:
-        # Restore
-        checkpoints = stack.enter_context(Checkpoints(workdir))
-        state = _first_state(config, model, optimizer, parallel, checkpoints)
-        step = int(state.step)
-        _introduce(config, dataset, state, parallel, unlabeled_batch_size)
-        batches = _batches(config, dataset, unlabeled_batch_size, step)
-        stack.enter_context(contextlib.closing(batches))
-        writers = stack.enter_context(Writers(workdir, step))
-        progress = stack.enter_context(Progress(step, config.total_steps))
-        stop = stack.enter_context(StopSignal())
-
-        stopping = False
-        while step < config.total_steps and not stopping:
-            # Step
-            batch = parallel.put_batch(next(batches))
-            # Reading a device value here would stall the device; only the log may.
-            with jax.transfer_guard_device_to_host("disallow"):
-                state, metrics = train_step(state, batch)
-            step += 1
-            progress.step()
-            last = step == config.total_steps
-
-            # Log
-            if step % config.log_every == 0 or last:
-                numbers = _numbers(jax.device_get(metrics), dataset.class_names)
-                writers.write(step, numbers)
-                progress.note(loss=numbers["loss"])
-                progress.line(step)
-                _check_finite(config, numbers, step)
-
-            # Evaluate
-            best = None
-            if step % config.eval_every == 0 or last:
-                results = evaluator(networks(state))
-                best = results[config.best_network]["miou"]
-                evaluate.write_result(workdir, step, "val", results)
-                writers.write(step, {f"miou_{n}": result["miou"] for n, result in results.items()})
-                progress.note(mIoU=100 * best)
-                progress.say(f"step {step}, validation\n{table(results)}")
-
-            # Save
-            stopping = bool(stop)  # read once: a signal after this line stops the next step
-            if best is not None or step % config.checkpoint_every == 0 or stopping:
-                checkpoints.save(step, state, best)
-
-    if stopping:
-        print(f"{stop}: saved step {step} in {workdir}; the same command resumes it")
-    elif config.pictures:
-        _draw(config, workdir, model, state, dataset)
-    return state
+    return _Run(
+        config, workdir, parallel, model, method, optimizer, device_step, dataset, evaluator,
+        unlabeled_batch_size,
+    )  # fmt: skip
 
 
-def _first_state(config, model, optimizer, parallel, checkpoints: Checkpoints) -> TrainState:
-    """The state of the latest checkpoint, or a new one."""
-    latest = checkpoints.latest()
-    if latest is None:
-        return build.build_state(config, model, optimizer, parallel)
-    abstract = build.abstract_state(config, model, optimizer)
-    return checkpoints.restore(latest, abstract_like(abstract, parallel.replicated))
+def _loop(
+    run: _Run,
+    state: TrainState,
+    checkpoints: Checkpoints,
+    stop: StopSignal,
+    stack: contextlib.ExitStack,
+) -> tuple[TrainState, bool]:
+    """Steps until the end or a stop signal: the last state, and whether it was a signal."""
+    config, dataset, step = run.config, run.dataset, int(state.step)
+    vote = StopVote(stop, DATA_AXIS)
+    train_step = run.parallel.spread(vote.counted(run.device_step), donate=True)
+    batches = stack.enter_context(contextlib.closing(_feed(run, vote, step)))
+    writers = stack.enter_context(Writers(run.workdir, step))
+    progress = stack.enter_context(Progress(step, config.total_steps))
+    profiler = stack.enter_context(Profiler(run.workdir, config.profile))
+    bad_steps = BadSteps(config.max_bad_steps, _record_names(dataset))
+    foreground = evaluate.ForegroundWatch()
+
+    stopping = False
+    while step < config.total_steps and not stopping:
+        # Step
+        records, batch = next(batches)
+        # Reading a device value here would stall the device; only the log may.
+        with jax.transfer_guard_device_to_host("disallow"), profiler.step(step):
+            state, metrics = train_step(state, batch)
+        step += 1
+        bad_steps.note(step, metrics["bad_steps"], records)
+        progress.step()
+        last = step == config.total_steps
+
+        # Log
+        votes = metrics.pop("stop", None)
+        if step % config.log_every == 0 or last:
+            _tell(bad_steps, writers, progress)
+            numbers = _numbers(jax.device_get(metrics), dataset.class_names)
+            writers.write(step, numbers)
+            progress.note(loss=numbers["loss"])
+            progress.line(step)
+            bad_steps.check(step)
+
+        # Evaluate
+        best = None
+        if step % config.eval_every == 0 or last:
+            results = run.evaluator(networks(state))
+            best = results[config.best_network]["miou"]
+            if is_first():
+                evaluate.write_result(run.workdir, step, "val", results, dataset.protocol)
+            writers.write(step, {f"miou_{n}": result["miou"] for n, result in results.items()})
+            progress.note(mIoU=100 * best)
+            progress.say(f"step {step}, validation\n{table(results)}{foreground(results)}")
+
+        # Save
+        stopping = vote.decided(votes)  # a signal after this line stops a later step
+        if best is not None or step % config.checkpoint_every == 0 or stopping:
+            _tell(bad_steps, writers, progress)
+            writers.sync()
+            checkpoints.save(step, run.parallel.global_arrays(state), best)
+    return state, stopping
 
 
-def _batches(config, dataset, unlabeled_batch_size: int, start_step: int):
+def _tell(bad_steps: BadSteps, writers: Writers, progress: Progress) -> None:
+    for step, names in bad_steps.report():
+        writers.write_bad_step(step, names)
+        progress.say(describe(step, names))
+
+
+def _feed(run: _Run, vote: StopVote, start_step: int) -> DeviceFeed:
+    """Pairs of record positions by stream, kept here, and the batch on the devices."""
+
+    def put(batch: dict[str, Any]) -> tuple[dict[str, np.ndarray], Any]:
+        records = {name: part.pop("index") for name, part in batch.items()}
+        return records, run.parallel.put_batch(vote.ballot(batch, run.parallel.local_count))
+
+    return DeviceFeed(_batches(run, start_step), put)
+
+
+def _record_names(dataset: Dataset) -> dict[str, Callable[[int], str]]:
+    def names(source: UnlabeledSource) -> Callable[[int], str]:
+        return lambda index: str(source.ids[index])
+
+    unlabeled = names(dataset.unlabeled)
+    return {"labeled": names(dataset.labeled), "unlabeled": unlabeled, "mix": unlabeled}
+
+
+def _first_state(run: _Run, checkpoints: Checkpoints) -> TrainState:
+    """The state of the last sound checkpoint, or a new one."""
+    abstract = build.abstract_state(run.config, run.model, run.optimizer)
+    abstract = abstract_like(abstract, run.parallel.replicated)
+    state = checkpoints.restore_latest(abstract, _say)
+    if state is not None:
+        return state
+    if (run.workdir / "metrics.jsonl").exists():
+        _say(f"{run.workdir} holds a run without a complete checkpoint: it begins at step 0")
+    return build.build_state(run.config, run.model, run.optimizer, run.parallel)
+
+
+def _say(text: str) -> None:
+    if is_first():
+        print(text, flush=True)
+
+
+def _batches(run: _Run, start_step: int) -> TrainBatches:
     """This process's share of every batch from a step on."""
     return train_batches(
-        dataset,
-        config.data,
-        batch_size=config.batch_size,
-        unlabeled_batch_size=unlabeled_batch_size,
-        seed=config.seed,
+        run.dataset,
+        run.config.data,
+        batch_size=run.config.batch_size,
+        unlabeled_batch_size=run.unlabeled_batch_size,
+        seed=run.config.seed,
         start_step=start_step,
+        mix_same=getattr(run.method, "mix", "") == "same",
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
 
 
-def _introduce(config, dataset, state: TrainState, parallel, unlabeled_batch_size: int) -> None:
+def _introduce(run: _Run, state: TrainState) -> None:
     """What is trained, on what, where; printed once."""
-    if jax.process_index():
+    if not is_first():
         return
-    print(summarize(dataset, quick=True))
+    print(summarize(run.dataset))
     print(parameter_overview.get_parameter_overview(state.params, max_lines=12))
-    devices = len(parallel.devices)
-    labeled, unlabeled = config.batch_size, unlabeled_batch_size
+    devices, processes = len(run.parallel.devices), jax.process_count()
+    labeled, unlabeled = run.config.batch_size, run.unlabeled_batch_size
+    layout = f"{processes} processes x {devices // processes} = " if processes > 1 else ""
     print(
-        f"{devices} {parallel.devices[0].platform} device(s), {config.parallel}: {labeled} labeled "
-        f"and {unlabeled} unlabeled images a step, {labeled // devices} + {unlabeled // devices} "
-        "a device"
+        f"{layout}{devices} {run.parallel.devices[0].platform} device(s), {run.config.parallel}: "
+        f"{labeled} labeled and {unlabeled} unlabeled images a step, {labeled // devices} + "
+        f"{unlabeled // devices} a device"
     )
     if int(state.step):
         print(f"resumed from step {int(state.step)}")
     print("the first step waits for the compiler", flush=True)
 
 
-def _draw(config, workdir: pathlib.Path, model, state: TrainState, dataset) -> None:
+def _draw(run: _Run, state: TrainState) -> None:
     """Pictures of the network that counts, and where they are."""
-    network = networks(state)[config.best_network]
-    folder = predict.draw_validation(config, workdir, model, network, dataset)
-    print(f"pictures (photo, truth, {config.best_network}'s prediction, errors): {folder}")
+    name = run.config.best_network
+    network = networks(state)[name]
+    folder = predict.draw_validation(run.config, run.workdir, run.model, network, run.dataset)
+    print(f"pictures (photo, truth, {name}'s prediction, errors): {folder}")
 
 
 def _numbers(metrics: Mapping[str, Any], class_names) -> dict[str, Any]:
@@ -155,12 +253,3 @@ def _numbers(metrics: Mapping[str, Any], class_names) -> dict[str, Any]:
         if np.ndim(value) == 1:
             numbers |= {f"{name}/{c}": v for c, v in zip(class_names, value, strict=True)}
     return numbers
-
-
-def _check_finite(config: ConfigDict, numbers: Mapping[str, Any], step: int) -> None:
-    if numbers["bad_steps"] >= config.max_bad_steps:
-        raise UserError(
-            f"the loss or its gradient was not finite in the last {int(numbers['bad_steps'])} "
-            f"steps before step {step}; they changed nothing, and the last checkpoint is kept. "
-            "Lower optimizer.learning_rate, or look at the data with --mode inspect"
-        )

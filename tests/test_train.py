@@ -83,7 +83,7 @@ def test_a_run_writes_what_it_promises(config_file, tmp_path, capsys):
     assert int(state.step) == 6
 
 
-def test_the_latest_and_the_best_checkpoint_are_kept(config_file, tmp_path, monkeypatch):
+def test_the_last_two_checkpoints_and_the_best_are_kept(config_file, tmp_path, monkeypatch):
     scores = {3: 0.9, 6: 0.2}
     real = Evaluator.__call__
     calls = []
@@ -99,7 +99,7 @@ def test_the_latest_and_the_best_checkpoint_are_kept(config_file, tmp_path, monk
     with Checkpoints(tmp_path / "run") as checkpoints:
         assert (checkpoints.latest(), checkpoints.best()) == (6, 3)
         assert checkpoints.find("best") == 3 and checkpoints.find("latest") == 6
-        with pytest.raises(CheckpointError, match="no checkpoint '5'.*steps 3, 6"):
+        with pytest.raises(CheckpointError, match="no checkpoint '5'.*steps 3, 4, 6"):
             checkpoints.find("5")
 
 
@@ -142,7 +142,7 @@ def test_non_finite_steps_end_the_run(config_file, tmp_path):
         str(config_file),
         ["--config.optimizer.learning_rate=1e38", "--config.max_bad_steps=2"],
     )
-    with pytest.raises(UserError, match="not finite in the last 2 steps"):
+    with pytest.raises(UserError, match="not finite in 2 steps in a row"):
         train(config, tmp_path / "run")
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from ipixmatch_jax.engine.objective import DATA_AXIS, Objective
+from ipixmatch_jax.engine.objective import DATA_AXIS, Objective, Supervised, Threshold
 from ipixmatch_jax.engine.optimizer import make_optimizer
 from ipixmatch_jax.engine.parallel import PARALLEL, Parallel
 from ipixmatch_jax.engine.pretrained import load_pretrained
@@ -20,34 +20,88 @@ from ipixmatch_jax.engine.step import make_train_step
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.losses import RELATION_OPTIONS
 from ipixmatch_jax.methods import Method, make_method
-from ipixmatch_jax.models import create_model, feature_names, init_variables
+from ipixmatch_jax.models import (
+    Twins,
+    check_frozen,
+    create_model,
+    feature_names,
+    freeze,
+    init_variables,
+    model_options,
+)
 from ipixmatch_jax.registry import nearest
 from ipixmatch_jax.views import Views
 
 
 def build_model(config: ConfigDict) -> nn.Module:
-    """The model of `config.model`; options that are None are left to the model."""
+    """The model of `config.model`, twice where the method trains two networks.
+
+    Options that are None are left to the model.
+    """
     options = {key: value for key, value in config.model.items() if value is not None}
-    name, _ = options.pop("name"), options.pop("pretrained")
-    return create_model(name, num_classes=config.data.num_classes, axis_name=DATA_AXIS, **options)
+    name, frozen, _ = (options.pop(key) for key in ("name", "frozen", "pretrained"))
+    options |= options.pop("options")
+    if config.data.channels != 3:
+        options.setdefault("in_channels", config.data.channels)
+
+    def make() -> nn.Module:
+        model = create_model(
+            name, num_classes=config.data.num_classes, axis_name=DATA_AXIS, **options
+        )
+        return freeze(model, frozen)
+
+    return Twins(make(), make()) if build_method(config).networks == 2 else make()
 
 
 def build_views(config: ConfigDict, model: nn.Module) -> Views:
-    """The views of `config.views`, normalised as the model expects."""
+    """The views of `config.views`, normalised by `config.data.mean`, or as the model expects."""
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in config.views.items()}
-    return Views(mean=model.input_mean, std=model.input_std, **options)
+    mean = tuple(config.data.mean) or model.input_mean
+    return Views(mean=mean, std=tuple(config.data.std) or model.input_std, **options)
 
 
 def build_objective(config: ConfigDict) -> Objective:
     """The loss of `config.method` and `config.relation`."""
     return Objective(
-        confidence=config.method.confidence,
+        threshold=build_threshold(config),
+        supervised=build_supervised(config),
         unlabeled_weight=config.method.unlabeled_weight,
         ramp_start=config.method.ramp_start,
         ramp_steps=config.method.ramp_steps,
         relations=build_relations(config.relation),
         normalize=config.normalize,
     )
+
+
+def build_threshold(config: ConfigDict) -> Threshold:
+    """Which pseudo-labels count, by `config.method`."""
+    method = config.method
+    confidence = build_method(config).confidence
+    return Threshold(confidence, method.threshold, method.threshold_start, method.threshold_steps)
+
+
+def build_supervised(config: ConfigDict) -> Supervised:
+    """The loss of labeled images, `config.supervised`.
+
+    Raises:
+        ConfigError: an unknown loss, or class weights that do not fit.
+    """
+    options = config.supervised.to_dict()
+    name, dice_weight = options.pop("name"), options.pop("dice_weight")
+    weighting, weights = options.pop("weighting"), tuple(options.pop("class_weights"))
+    classes = config.data.num_classes
+    if weighting not in ("none", "inverse_frequency", "given"):
+        raise ConfigError(
+            f"supervised.weighting is {weighting!r}; expected none, inverse_frequency or given"
+        )
+    if weighting == "given" and len(weights) != classes:
+        raise ConfigError(
+            f"supervised.class_weights has {len(weights)} numbers; expected one for each of "
+            f"{classes} classes"
+        )
+    if weighting == "none" and weights:
+        raise ConfigError("supervised.class_weights needs supervised.weighting='given'")
+    return Supervised(name, dice_weight, weights, options)
 
 
 def build_relations(relation: ConfigDict) -> tuple[WeightedRelation, ...]:
@@ -80,7 +134,10 @@ def build_train_step(
     config: ConfigDict, model: nn.Module, method: Method
 ) -> tuple[optax.GradientTransformation, Callable]:
     """The optimizer and the per-device train step that uses it."""
-    optimizer, schedule = make_optimizer(config.optimizer, config.total_steps)
+    frozen = tuple(config.model.frozen)
+    if frozen:
+        check_frozen(abstract_variables(config, model)["params"], frozen)
+    optimizer, schedule = make_optimizer(config.optimizer, config.total_steps, frozen)
     objective = build_objective(config)
     if objective.feature_maps:
         known = feature_names(model)
@@ -99,6 +156,8 @@ def build_train_step(
         schedule,
         teacher_kind=config.teacher.kind,
         teacher_decay=config.teacher.decay,
+        total_steps=config.total_steps,
+        frozen=frozen,
     )
     return optimizer, step
 
@@ -109,8 +168,8 @@ def build_parallel(config: ConfigDict) -> Parallel:
 
 
 def example_images(config: ConfigDict) -> jax.ShapeDtypeStruct:
-    """One training crop, float32 [1, H, W, 3]."""
-    return jax.ShapeDtypeStruct((1, *config.data.crop_size, 3), jnp.float32)
+    """One training crop, float32 [1, H, W, channels]."""
+    return jax.ShapeDtypeStruct((1, *config.data.crop_size, config.data.channels), jnp.float32)
 
 
 def abstract_variables(config: ConfigDict, model: nn.Module) -> Any:
@@ -130,7 +189,8 @@ def build_state(config: ConfigDict, model: nn.Module, optimizer, parallel: Paral
     """The first state: random weights from `config.seed`, with the pretrained encoder in place."""
     variables = init_variables(model, jax.random.key(config.seed), example_images(config))
     if config.model.pretrained:
-        variables = load_pretrained(variables, config.model.pretrained, config.model.backbone)
+        chosen = config.model.backbone or model_options(config.model.name).get("backbone", "")
+        variables = load_pretrained(variables, config.model.pretrained, chosen)
     make = jax.jit(lambda v: create_state(v, optimizer), out_shardings=parallel.replicated)
     return make(parallel.replicate(variables))
 

@@ -1,18 +1,23 @@
-"""Checkpoints by orbax: written while training goes on; the latest and the best are kept."""
+"""Checkpoints by orbax: written while training goes on; the last two and the best are kept."""
 
-import pathlib
+import shutil
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
+from ipixmatch_jax.engine.paths import as_path, is_remote
+from ipixmatch_jax.engine.processes import agree, is_first
 from ipixmatch_jax.engine.state import TrainState, networks
 from ipixmatch_jax.errors import CheckpointError
 
 # Items of a checkpoint. Student and teacher stand alone: evaluation reads only what it runs.
 NETWORKS = ("student", "teacher")
 _ITEMS = (*NETWORKS, "training")
+# Orbax hands on what the file system and tensorstore raise, in its own thread or in this one.
+_SAVE_ERRORS = (OSError, ValueError, RuntimeError)
 
 
 def best_metric(metrics: dict[str, float]) -> float:
@@ -45,28 +50,57 @@ def join_state(items: dict[str, Any]) -> TrainState:
 
 
 class Checkpoints:
-    """The checkpoints of a workdir; a context manager that waits for running saves at its end."""
+    """The checkpoints of a workdir; a context manager that waits for running saves at its end.
 
-    def __init__(self, workdir: pathlib.Path):
-        self.directory = pathlib.Path(workdir).absolute() / "checkpoints"
+    The last two are kept, so that there is one to fall back to, and the best.
+
+    Args:
+        workdir: of the run.
+        writable: for the run itself; leftovers of a killed save are swept away. All others only
+            read, and may do so while the run is going on.
+
+    Raises:
+        CheckpointError: the folder cannot be read.
+    """
+
+    def __init__(self, workdir: Any, *, writable: bool = False):
+        self._workdir = as_path(workdir)
+        self._writable = writable
+        if not is_remote(self._workdir):
+            self._workdir = self._workdir.absolute()
+        self.directory = self._workdir / "checkpoints"
+        try:
+            self._manager = self._open()
+        except (OSError, ValueError, KeyError) as error:
+            raise CheckpointError(
+                f"{self.directory} cannot be read: {_first_line(error)}; if a file in it is "
+                "damaged, move the folder of its step away"
+            ) from error
+
+    def _open(self) -> ocp.CheckpointManager:
         best = policies.BestN(
             get_metric_fn=best_metric, n=1, keep_checkpoints_without_metrics=False
         )
-        self._manager = ocp.CheckpointManager(
+        writing: dict[str, Any] = {"read_only": True, "create": False}
+        if self._writable:
+            kept = policies.AnyPreservationPolicy([policies.LatestN(2), best])
+            writing = {"preservation_policy": kept, "cleanup_tmp_directories": True}
+        return ocp.CheckpointManager(
             self.directory,
             item_names=_ITEMS,
-            options=ocp.CheckpointManagerOptions(
-                best_fn=best_metric,
-                preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(1), best]),
-                cleanup_tmp_directories=True,
-            ),
+            options=ocp.CheckpointManagerOptions(best_fn=best_metric, **writing),
         )
 
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *_) -> None:
-        self._manager.close()
+    def __exit__(self, failed: type | None, *_) -> None:
+        try:
+            self._manager.close()
+        except _SAVE_ERRORS as error:
+            # An error that is under way says more than that of a save which it cut short.
+            if failed is None:
+                raise self._not_saved("the last one", error) from error
 
     def latest(self) -> int | None:
         """Step of the last complete checkpoint."""
@@ -93,10 +127,78 @@ class Checkpoints:
         return step
 
     def save(self, step: int, state: TrainState, miou: float | None) -> None:
-        """Starts saving; returns when the state has left the device's buffers."""
+        """Starts saving; returns when the state has left the device's buffers.
+
+        Args:
+            state: of global arrays.
+
+        Raises:
+            CheckpointError: this checkpoint, or the one before that was still being written, cannot
+                be saved.
+        """
+        if not (self._workdir / "config.json").exists():
+            raise CheckpointError(
+                f"{self._workdir} is gone, or its config.json: step {step} cannot be saved; was it "
+                "deleted or unmounted? Bring it back, and the same command resumes its last save"
+            )
         items = {name: ocp.args.StandardSave(item) for name, item in split_state(state).items()}
         metrics = None if miou is None else {"miou": miou}
-        self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics, force=True)
+        try:
+            self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics, force=True)
+        except _SAVE_ERRORS as error:
+            raise self._not_saved(f"step {step}, or the one before", error) from error
+
+    def _not_saved(self, what: str, error: Exception) -> CheckpointError:
+        return CheckpointError(
+            f"{self.directory}: {what} could not be saved: {_first_line(error)}; make room, or "
+            "make the folder writable, and the same command resumes the last complete checkpoint"
+        )
+
+    def restore_latest(self, abstract: TrainState, say: Callable[[str], None]) -> TrainState | None:
+        """The state of the last checkpoint, or where that is damaged of the one before.
+
+        What is damaged is moved to `checkpoints-damaged/`, and `say` is told.
+
+        Args:
+            abstract: a state of `jax.ShapeDtypeStruct` with the shardings to restore into.
+
+        Returns:
+            None where there is no checkpoint.
+
+        Raises:
+            CheckpointError: there are some, and none can be restored.
+        """
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        first_error = None
+        for tried, step in enumerate(steps):
+            error = None
+            try:
+                state = self.restore(step, abstract)
+            except CheckpointError as caught:
+                error = caught
+            if not agree(error is not None):
+                self._move_away(steps[:tried], say)
+                return state
+            first_error = first_error or error or CheckpointError(f"step {step}: see process 0")
+        if first_error is not None:
+            raise first_error
+        return None
+
+    def _move_away(self, steps: list[int], say: Callable[[str], None]) -> None:
+        if not steps:
+            return
+        folder = self._workdir / "checkpoints-damaged"
+        for step in steps:
+            target = folder / str(step)
+            say(f"checkpoint {step} is damaged: moved to {target}; an earlier one is resumed")
+            if is_first():
+                folder.mkdir(exist_ok=True)
+                if target.exists():
+                    shutil.rmtree(target)
+                (self.directory / str(step)).rename(target)
+        agree(False)  # all wait for the first
+        self._manager.close()
+        self._manager = self._open()
 
     def restore(self, step: int, abstract: TrainState) -> TrainState:
         """The state at a step.

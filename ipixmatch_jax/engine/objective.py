@@ -1,6 +1,7 @@
-"""The training loss: L = L_sup + w · Σ wₖ · (L_pseudo(termₖ) + Σ λᵣ · L_r(termₖ))."""
+"""The training loss: L = w_x·L_sup + w · Σ wₖ · (L_pseudo(termₖ) + Σ λᵣ · L_r(termₖ)) + extra."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -8,13 +9,84 @@ import jax.numpy as jnp
 
 from ipixmatch_jax.engine.relations import WeightedRelation, ramp_up
 from ipixmatch_jax.errors import ConfigError
-from ipixmatch_jax.losses import cross_entropy, pseudo_label_loss, pseudo_label_statistics
-from ipixmatch_jax.methods import ConsistencyTerm, MethodOutput
+from ipixmatch_jax.losses import (
+    SOFT,
+    class_thresholds,
+    confidence_mask,
+    consistency_loss,
+    pseudo_label_statistics,
+    supervised_loss,
+    supervised_options,
+)
+from ipixmatch_jax.methods import ConsistencyTerm, MethodOutput, Ratio
 
 DATA_AXIS = "data"
+THRESHOLDS = ("constant", "ramp", "class_adaptive")
 
-# A loss or a rate as numerator and denominator: sums over pixels or images, so that devices add up.
-Ratio = tuple[jax.Array, jax.Array]
+
+@dataclasses.dataclass(frozen=True)
+class Threshold:
+    """From which confidence on pseudo-labels count.
+
+    Attributes:
+        confidence: the threshold, in [0, 1]; 0 keeps every valid pixel.
+        kind: `constant`; `ramp`, from `start` to the threshold over the first `steps` steps; or
+            `class_adaptive`, lower for classes that the teacher is unsure of (`class_thresholds`).
+        start, steps: of the ramp.
+    """
+
+    confidence: float = 0.95
+    kind: str = "constant"
+    start: float = 0.0
+    steps: int = 0
+
+    def __post_init__(self):
+        if self.kind not in THRESHOLDS:
+            raise ConfigError(
+                f"method.threshold is {self.kind!r}; expected one of {', '.join(THRESHOLDS)}"
+            )
+
+    def keep(
+        self, term: ConsistencyTerm, step: jax.Array, axis_name: str | None = None
+    ) -> jax.Array:
+        """1 at a term's valid pixels that are sure enough, else 0: [B,H,W] float32."""
+        limit = self.confidence
+        if self.kind == "ramp":
+            limit = self.start + (limit - self.start) * ramp_up(step, 0, self.steps)
+        elif self.kind == "class_adaptive":
+            limit = class_thresholds(term.teacher_logits, term.valid, limit, axis_name)
+        return confidence_mask(term.teacher_logits, term.valid, limit)
+
+
+@dataclasses.dataclass(frozen=True)
+class Supervised:
+    """The loss of labeled images; the keys of `config.supervised`.
+
+    Attributes:
+        name: a name in `losses.SUPERVISED_LOSSES`.
+        dice_weight: of a Dice loss beside it.
+        class_weights: one number a class, or none.
+        options: of the loss, by their names there.
+    """
+
+    name: str = "cross_entropy"
+    dice_weight: float = 0.0
+    class_weights: tuple[float, ...] = ()
+    options: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        supervised_options(self.name, self.options)
+
+    def parts(
+        self, logits: jax.Array, mask: jax.Array, axis_name: str | None
+    ) -> tuple[tuple[float, Ratio], ...]:
+        """(weight, (total, count)) of each loss of one prediction [B,H,W,C]."""
+        common = {"class_weights": self.class_weights, "axis_name": axis_name}
+        options = supervised_options(self.name, self.options)
+        parts = [(1.0, supervised_loss(self.name, logits, mask, **common, **options))]
+        if self.dice_weight:
+            parts.append((self.dice_weight, supervised_loss("dice", logits, mask, **common)))
+        return tuple(parts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +94,8 @@ class Objective:
     """Weights and thresholds of the loss; the keys of `config.method` and `config.relation`.
 
     Attributes:
-        confidence: pseudo-labels of at least this probability count.
+        threshold: which pseudo-labels count.
+        supervised: the loss of labeled images.
         unlabeled_weight: weight of all consistency terms after the ramp.
         ramp_start, ramp_steps: the weight is 0 before step `ramp_start` and grows linearly over the
             next `ramp_steps`.
@@ -31,7 +104,8 @@ class Objective:
             device's own mean, as PyTorch DDP code does.
     """
 
-    confidence: float = 0.95
+    threshold: Threshold = Threshold()
+    supervised: Supervised = Supervised()
     unlabeled_weight: float = 1.0
     ramp_start: int = 0
     ramp_steps: int = 0
@@ -72,10 +146,10 @@ class Objective:
             weighted sum of the relation losses, and each one is there by its own name, unweighted.
         """
         mask = labeled["mask"].astype(jnp.int32)
-        supervised = self._share(cross_entropy(output.labeled_logits, mask))
+        supervised = self._supervised(output.labeled_logits, mask)
         metrics: dict[str, Any] = {"loss_supervised": supervised}
         unlabeled_weight = self.ramp(step)
-        loss = supervised
+        loss = output.labeled_weight * supervised
         for term in output.terms:
             parts, rates = self._term(term, step)
             loss = loss + unlabeled_weight * (parts["loss_pseudo"] + parts["loss_relation"])
@@ -83,17 +157,41 @@ class Objective:
             for name, value in {**parts, **rates}.items():
                 seen = metrics.get(name)
                 metrics[name] = value if seen is None else jax.tree.map(jnp.add, seen, value)
+        for name, (weight, ratio) in output.extra.items():
+            metrics[f"loss_{name}"] = self._share(ratio)
+            loss = loss + unlabeled_weight * weight * metrics[f"loss_{name}"]
         metrics["loss"] = loss
         return loss, metrics
+
+    @property
+    def _axis(self) -> str | None:
+        """The axis over which a loss may look at the pixels of all devices."""
+        return DATA_AXIS if self.normalize == "global" else None
+
+    def _supervised(self, logits: jax.Array, mask: jax.Array) -> jax.Array:
+        """Sum of the losses of every prediction of the labeled images, this device's share."""
+        total = jnp.zeros((), jnp.float32)
+        for prediction in jnp.split(logits, logits.shape[0] // mask.shape[0]):
+            for weight, ratio in self.supervised.parts(prediction, mask, self._axis):
+                total = total + weight * self._share(ratio)
+        return total
 
     def _term(
         self, term: ConsistencyTerm, step: jax.Array
     ) -> tuple[dict[str, jax.Array], dict[str, Ratio]]:
         student, teacher, valid = term.student_logits, term.teacher_logits, term.valid
-        total, count, keep = pseudo_label_loss(student, teacher, valid, confidence=self.confidence)
+        keep = self.threshold.keep(term, step, self._axis)
         rates = pseudo_label_statistics(student, teacher, valid, keep)
+        # FixMatch divides by valid pixels, not by confident ones: while the teacher is unsure of
+        # most of them, the loss is small.
+        weight, counted = keep, valid.astype(jnp.float32)
+        if term.keep is not None:
+            weight = counted = term.keep
+        elif term.distance in SOFT:
+            weight = counted
+        total = consistency_loss(student, teacher, weight, term.distance)
         parts = {
-            "loss_pseudo": term.weight * self._share((total, count)),
+            "loss_pseudo": term.weight * self._share((total, jnp.sum(counted))),
             "loss_relation": jnp.zeros((), jnp.float32),
         }
         for relation in self.relations:

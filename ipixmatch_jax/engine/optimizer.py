@@ -1,11 +1,12 @@
 """Optimizers and learning rates, by optax."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import optax
 
+from ipixmatch_jax.models import is_frozen
 from ipixmatch_jax.registry import Registry
 
 OPTIMIZERS: Registry[Callable[..., optax.GradientTransformation]] = Registry("optimizer")
@@ -38,13 +39,14 @@ def make_schedule(options: Mapping[str, Any], total_steps: int) -> optax.Schedul
 
 
 def make_optimizer(
-    options: Mapping[str, Any], total_steps: int
+    options: Mapping[str, Any], total_steps: int, frozen: Sequence[str] = ()
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """The optimizer of `config.optimizer`, and its schedule for the encoder.
 
-    Parameters below the top-level key `encoder` get `learning_rate`, all others `head_multiplier`
-    times as much. Weight decay touches convolution and dense kernels, and with
-    `decay_norm_and_bias` every tensor, as the UniMatch family does.
+    Parameters in `frozen` (see `models.is_frozen`) get no update. Of the others, those below a key
+    `encoder` get `learning_rate`, all others `head_multiplier` times as much. Weight decay touches
+    convolution and dense kernels, and with `decay_norm_and_bias` every tensor, as the UniMatch
+    family does.
     """
     schedule = make_schedule(options, total_steps)
     build = OPTIMIZERS[options["name"]]
@@ -54,10 +56,13 @@ def make_optimizer(
         return jax.tree.map(lambda leaf: everything or leaf.ndim > 1, params)
 
     def groups(params):
-        return {
-            name: jax.tree.map(lambda _, name=name: "encoder" if name == "encoder" else "head", sub)
-            for name, sub in params.items()
-        }
+        def group(path, _):
+            names = [entry.key for entry in path]
+            if is_frozen(names, frozen):
+                return "frozen"
+            return "encoder" if "encoder" in names else "head"
+
+        return jax.tree_util.tree_map_with_path(group, params)
 
     def head_schedule(count):
         return options["head_multiplier"] * schedule(count)
@@ -66,4 +71,6 @@ def make_optimizer(
         "encoder": build(schedule, options, decayed),
         "head": build(head_schedule, options, decayed),
     }
+    if frozen:
+        rules["frozen"] = optax.set_to_zero()
     return optax.partition(rules, groups), schedule

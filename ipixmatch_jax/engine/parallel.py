@@ -1,10 +1,10 @@
 """How a per-device step is spread over devices: `pmap`, or `jit` of `shard_map`; same results.
 
-In both, state goes in and comes out as replicated global arrays, and every process passes its own
-share of the batch, in host memory.
+In both, state is replicated, and every process passes its own share of the batch, in host memory.
 """
 
 import abc
+import collections
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -33,6 +33,12 @@ class Parallel(abc.ABC):
             (len(self.devices),), (DATA_AXIS,), axis_types=(AxisType.Auto,), devices=self.devices
         )
         self.replicated = NamedSharding(self.mesh, PartitionSpec())
+        counts = collections.Counter(device.process_index for device in self.devices)
+        if len(set(counts.values())) > 1:
+            raise ConfigError(
+                f"the processes have {sorted(counts.values())} devices; expected the same number "
+                "for each, so that they share a batch evenly"
+            )
 
     @property
     def local_count(self) -> int:
@@ -41,7 +47,18 @@ class Parallel(abc.ABC):
 
     def replicate(self, tree: Any) -> Any:
         """Host arrays, the same on every process, as replicated global arrays."""
-        return jax.tree.map(lambda leaf: jax.device_put(leaf, self.replicated), tree)
+        if jax.process_count() == 1:
+            return jax.tree.map(lambda leaf: jax.device_put(leaf, self.replicated), tree)
+
+        def put(leaf: Any) -> jax.Array:
+            host = np.asarray(leaf)
+            return jax.make_array_from_callback(host.shape, self.replicated, host.__getitem__)
+
+        return jax.tree.map(put, tree)
+
+    def global_arrays(self, tree: Any) -> Any:
+        """Results of a spread step as global arrays, of which each process holds copies."""
+        return tree
 
     def check_batch_size(self, key: str, size: int) -> None:
         """ConfigError where a global batch cannot be dealt out evenly."""
@@ -72,7 +89,23 @@ class Parallel(abc.ABC):
 
 @PARALLEL.register("pmap")
 class Pmap(Parallel):
-    """`jax.pmap` with unmapped state."""
+    """`jax.pmap` with unmapped state.
+
+    On several processes its results are arrays over this process's devices, its arguments those or
+    global arrays.
+    """
+
+    def global_arrays(self, tree: Any) -> Any:
+        if jax.process_count() == 1:
+            return tree
+
+        def joined(leaf: jax.Array) -> jax.Array:
+            if not leaf.is_fully_addressable:
+                return leaf
+            copies = [shard.data for shard in leaf.addressable_shards]
+            return jax.make_array_from_single_device_arrays(leaf.shape, self.replicated, copies)
+
+        return jax.tree.map(joined, tree)
 
     def spread(self, step: Callable, *, donate: bool = False) -> Callable:
         spread = {}

@@ -5,17 +5,20 @@ import time
 
 from tqdm import tqdm
 
+from ipixmatch_jax.engine.processes import is_first
+
 
 class Progress:
-    """Shows steps, loss, mIoU and time left; a context manager."""
+    """Shows steps, loss, mIoU and time left; a context manager. Only the first process speaks."""
 
     def __init__(self, start_step: int, total_steps: int):
         self._start, self._total = start_step, total_steps
         self._began = time.monotonic()
+        self._silent = not is_first()
         self._bar = tqdm(
             initial=start_step,
             total=total_steps,
-            disable=not sys.stderr.isatty(),
+            disable=self._silent or not sys.stderr.isatty(),
             unit="step",
             dynamic_ncols=True,
             smoothing=0.05,
@@ -38,7 +41,7 @@ class Progress:
 
     def line(self, step: int) -> None:
         """Where there is no bar, a line with what was noted."""
-        if not self._bar.disable:
+        if self._silent or not self._bar.disable:
             return
         numbers = "  ".join(f"{name} {text}" for name, text in self._noted.items())
         spent = time.monotonic() - self._began
@@ -48,6 +51,8 @@ class Progress:
 
     def say(self, text: str) -> None:
         """A line or table that stays above the bar."""
+        if self._silent:
+            return
         if self._bar.disable:
             print(text, flush=True)
         else:

@@ -1,6 +1,6 @@
 """The per-device steps. `parallel` spreads them; the axis over devices is called `data`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -12,6 +12,7 @@ from ipixmatch_jax.engine.metrics import ConfusionMatrix
 from ipixmatch_jax.engine.objective import DATA_AXIS, Objective
 from ipixmatch_jax.engine.state import TrainState
 from ipixmatch_jax.methods import Batch, Method, Network
+from ipixmatch_jax.models import stop_frozen
 from ipixmatch_jax.registry import Registry
 from ipixmatch_jax.views import Views
 
@@ -42,6 +43,8 @@ def make_train_step(
     *,
     teacher_kind: str = "ema",
     teacher_decay: float = 0.996,
+    total_steps: int = 1,
+    frozen: Sequence[str] = (),
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """The pure step `(state, batch) -> (state, metrics)` of one device, under an axis `data`.
 
@@ -53,10 +56,12 @@ def make_train_step(
     maps = objective.feature_maps
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        teacher = Network(model, state.teacher_params, state.teacher_batch_stats, maps)
+        progress = state.step.astype(jnp.float32) / total_steps
+        teacher = Network(model, state.teacher_params, state.teacher_batch_stats, maps, progress)
 
         def loss_share(params):
-            student = Network(model, params, state.batch_stats, maps)
+            params = stop_frozen(params, frozen)
+            student = Network(model, params, state.batch_stats, maps, progress)
             output = method(student, teacher, views, batch)
             share, metrics = objective(output, batch["labeled"], state.step)
             return share, (metrics, output.batch_stats)

@@ -1,7 +1,14 @@
-"""SIGTERM and Ctrl-C: finish the step, save, leave."""
+"""SIGTERM and Ctrl-C: finish the step, save, leave; on several processes after the same step."""
 
+import collections
 import signal
+from collections.abc import Callable
 from types import FrameType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
 
 
 class StopSignal:
@@ -17,7 +24,7 @@ class StopSignal:
         return bool(self._name)
 
     def __str__(self) -> str:
-        return self._name
+        return self._name or "a stop signal to another process"
 
     def __enter__(self) -> "StopSignal":
         self._before = {number: signal.signal(number, self._note) for number in self._SIGNALS}
@@ -32,4 +39,49 @@ class StopSignal:
 
     def _restore(self) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            # None: it was not set from Python, as by jax's own preemption service.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+class StopVote:
+    """All processes of a run stop after the same step, whichever of them was signalled.
+
+    Every batch carries a vote of its process; the step adds them up over the devices, one more
+    number in a reduction that it makes anyway. The sum is read `LAG` steps later, when it has long
+    been there: nothing waits for it, and every process reads the same sums at the same steps. A
+    process alone asks its own signal.
+    """
+
+    LAG = 2
+
+    def __init__(self, stop: StopSignal, axis_name: str):
+        self._stop = stop
+        self._axis = axis_name
+        self._alone = jax.process_count() == 1
+        self._sums: collections.deque = collections.deque()
+
+    def ballot(self, batch: dict[str, Any], devices: int) -> dict[str, Any]:
+        """The batch with this process's vote, one float32 for each of its devices."""
+        if self._alone:
+            return batch
+        return {**batch, "stop": np.full(devices, bool(self._stop), np.float32)}
+
+    def counted(self, step: Callable) -> Callable:
+        """The per-device step with the sum of votes among its metrics."""
+        if self._alone:
+            return step
+
+        def counting(state, batch):
+            votes = jax.lax.psum(jnp.sum(batch["stop"]), self._axis)
+            rest = {name: part for name, part in batch.items() if name != "stop"}
+            state, metrics = step(state, rest)
+            return state, {**metrics, "stop": votes}
+
+        return counting
+
+    def decided(self, votes: jax.Array | None) -> bool:
+        """Whether the step that gave this sum of votes, its metric `stop`, is the last one."""
+        if self._alone:
+            return bool(self._stop)
+        self._sums.append(votes)
+        return len(self._sums) > self.LAG and float(self._sums.popleft()) > 0

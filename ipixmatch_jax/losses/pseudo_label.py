@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from ipixmatch_jax.losses.checks import check_logits, check_map, check_pair
-from ipixmatch_jax.losses.supervised import pixel_cross_entropy
+from ipixmatch_jax.losses.consistency import consistency_loss
 
 
 def confidence_mask(
@@ -15,7 +15,7 @@ def confidence_mask(
     Args:
         teacher_logits: [B,H,W,C], any float dtype.
         valid: [B,H,W] bool, false on padding.
-        confidence: threshold in [0, 1]; 0 keeps every valid pixel.
+        confidence: threshold in [0, 1], or one for each pixel [B,H,W]; 0 keeps every valid pixel.
 
     Returns:
         keep, [B,H,W] float32. No gradient flows to the teacher.
@@ -63,12 +63,42 @@ def pseudo_label_loss(
     """
     check_pair(student_logits, teacher_logits)
     keep = confidence_mask(teacher_logits, valid, confidence)
-    kept = keep > 0
-    # A huge logit would spoil gradients even under a zero weight, so zeros take its place.
-    clean = jnp.where(kept[..., None], student_logits.astype(jnp.float32), 0.0)
-    values = pixel_cross_entropy(clean, jnp.argmax(teacher_logits, axis=-1))
-    total = jnp.sum(jnp.where(kept, values, 0.0))
+    total = consistency_loss(student_logits, teacher_logits, keep, "pseudo_label")
     return total, jnp.sum(valid.astype(bool), dtype=jnp.float32), keep
+
+
+def class_thresholds(
+    teacher_logits: jax.Array,
+    valid: jax.Array,
+    confidence: float | jax.Array,
+    axis_name: str | None = None,
+) -> jax.Array:
+    """A threshold for each pixel by its class, lower for classes that the teacher is unsure of.
+
+    τ_c = τ·m_c / max m, m_c the teacher's mean confidence at the batch's valid pixels that it gives
+    class c: the relative rule of FlexMatch (arXiv 2110.08263) and FreeMatch (arXiv 2205.07246),
+    without memory of earlier batches. A class without a pixel has τ.
+
+    Args:
+        teacher_logits: [B,H,W,C].
+        valid: [B,H,W] bool.
+        confidence: τ, the largest threshold.
+        axis_name: the mapped axis over whose devices the means are taken; None: this one's.
+
+    Returns:
+        [B,H,W] float32, without gradient.
+    """
+    classes = teacher_logits.shape[-1]
+    label = jnp.argmax(teacher_logits, axis=-1)
+    of_class = jax.nn.one_hot(label, classes, dtype=jnp.float32)
+    of_class = jnp.where(valid[..., None], of_class, 0.0)
+    sure = jnp.sum(of_class * _max_prob(teacher_logits)[..., None], axis=(0, 1, 2))
+    count = jnp.sum(of_class, axis=(0, 1, 2))
+    if axis_name is not None:
+        sure, count = jax.lax.psum((sure, count), axis_name)
+    mean = sure / jnp.maximum(count, 1.0)
+    share = jnp.where(count > 0, mean / jnp.maximum(jnp.max(mean), 1e-12), 1.0)
+    return (confidence * share)[label]
 
 
 def pseudo_label_statistics(

@@ -1,6 +1,16 @@
 """Teacher-student frameworks: one file each."""
 
-from ipixmatch_jax.methods import fixmatch, supervised  # noqa: F401  (they register themselves)
+from ipixmatch_jax.methods import (  # noqa: F401  (they register themselves)
+    augseg,
+    corrmatch,
+    cps,
+    fixmatch,
+    mean_teacher,
+    supervised,
+    u2pl,
+    unimatch,
+    unimatch_v2,
+)
 from ipixmatch_jax.methods.base import (
     METHODS,
     Batch,
@@ -9,8 +19,10 @@ from ipixmatch_jax.methods.base import (
     MethodOutput,
     Network,
     Prediction,
+    Ratio,
     make_method,
 )
+from ipixmatch_jax.methods.passes import Pairs, paste_prediction, train_passes
 
 __all__ = [
     "METHODS",
@@ -19,6 +31,10 @@ __all__ = [
     "Method",
     "MethodOutput",
     "Network",
+    "Pairs",
     "Prediction",
+    "Ratio",
     "make_method",
+    "paste_prediction",
+    "train_passes",
 ]

@@ -1,18 +1,23 @@
 """The contract between teacher-student frameworks and losses."""
 
 import dataclasses
-from collections.abc import Mapping
+import importlib
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol
 
 import flax.linen as nn
 import flax.struct
 import jax
+import jax.numpy as jnp
 
+from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.models import named_features
-from ipixmatch_jax.registry import Registry
-from ipixmatch_jax.views import Views, paste, resize_box
+from ipixmatch_jax.registry import Registry, nearest
+from ipixmatch_jax.views import Views
 
 Batch = Mapping[str, Mapping[str, jax.Array]]
+# A loss or a rate as numerator and denominator: sums over pixels or images, so that devices add up.
+Ratio = tuple[jax.Array, jax.Array]
 
 
 @flax.struct.dataclass
@@ -25,6 +30,9 @@ class ConsistencyTerm:
             student's image, so that soft targets and relations see one picture.
         valid: bool [B, H, W], false on padding; mixed by the same box.
         weight: factor of this term in the loss.
+        distance: how the student is compared, a name in `losses.CONSISTENCY`.
+        keep: float32 [B, H, W], the pixels that the pseudo-label loss averages over, where a method
+            chooses them itself; None: confident ones count, and the mean is over valid ones.
         student_features, teacher_features: name → [B, h, w, ·], the feature maps that a relation
             asked for, of the same pixels, the teacher's without gradient and mixed by the same box.
     """
@@ -33,6 +41,8 @@ class ConsistencyTerm:
     teacher_logits: jax.Array
     valid: jax.Array
     weight: float = flax.struct.field(pytree_node=False, default=1.0)
+    distance: str = flax.struct.field(pytree_node=False, default="pseudo_label")
+    keep: jax.Array | None = None
     student_features: dict[str, jax.Array] = dataclasses.field(default_factory=dict)
     teacher_features: dict[str, jax.Array] = dataclasses.field(default_factory=dict)
 
@@ -42,14 +52,19 @@ class MethodOutput:
     """What a method hands to the losses.
 
     Attributes:
-        labeled_logits: [B, H, W, C] of the labeled images.
+        labeled_logits: [k·B, H, W, C], k predictions of the labeled images, one after the other;
+            their losses add up.
         terms: the consistency terms; empty for a supervised run.
         batch_stats: the student's running batch statistics after this step.
+        labeled_weight: factor of the supervised loss.
+        extra: name → (weight, (total, count)), losses of the method's own.
     """
 
     labeled_logits: jax.Array
     terms: tuple[ConsistencyTerm, ...]
     batch_stats: Any
+    labeled_weight: float = flax.struct.field(pytree_node=False, default=1.0)
+    extra: dict[str, tuple[float, Ratio]] = dataclasses.field(default_factory=dict)
 
 
 @flax.struct.dataclass
@@ -64,50 +79,82 @@ class Prediction:
     logits: jax.Array
     features: dict[str, jax.Array] = dataclasses.field(default_factory=dict)
 
+    def rows(self, start: int, stop: int) -> "Prediction":
+        """That of the images start … stop − 1."""
+        return jax.tree.map(lambda x: x[start:stop], self)
+
+
+Through = Callable[[tuple[jax.Array, ...]], tuple[jax.Array, ...]]
+
 
 @flax.struct.dataclass
 class Network:
-    """A model with the weights that it runs with, and the names of feature maps to give too."""
+    """A model with the weights that it runs with.
+
+    Attributes:
+        model, params, batch_stats: as `model.apply` takes them.
+        feature_maps: names of the feature maps that predictions hold too.
+        progress: float32 scalar, the share of the run that is done, for a method's own schedules.
+    """
 
     model: nn.Module = flax.struct.field(pytree_node=False)
     params: Any
     batch_stats: Any
     feature_maps: tuple[str, ...] = flax.struct.field(pytree_node=False, default=())
+    progress: jax.Array | float = 0.0
 
-    def predict(self, images: jax.Array) -> Prediction:
-        """Under running batch statistics, without gradient."""
-        prediction, _ = self._apply(images, train=False)
+    def predict(self, images: jax.Array, batch_norm: str = "eval") -> Prediction:
+        """Without gradient, under running batch statistics, or by `train` under the batch's own."""
+        prediction, _ = self._apply(images, batch_norm == "train", None)
         return jax.lax.stop_gradient(prediction)
 
-    def train(self, images: jax.Array) -> tuple[Prediction, Any]:
-        """Under the batch's own statistics, and the running ones after it."""
-        return self._apply(images, train=True)
+    def train(self, images: jax.Array, through: Through | None = None) -> tuple[Prediction, Any]:
+        """Under the batch's own statistics, and the running ones after it.
 
-    def _apply(self, images: jax.Array, train: bool) -> tuple[Prediction, Any]:
+        `through` changes what the encoder gives before the decoder sees it; it may lengthen the
+        batch: a decode of perturbed features costs no second pass of the encoder.
+        """
+        return self._apply(images, True, through)
+
+    def part(self, name: str) -> "Network":
+        """One network of a model that holds several, such as `models.Twins`."""
+        stats = self.batch_stats.get(name, {})
+        return self.replace(
+            model=getattr(self.model, name), params=self.params[name], batch_stats=stats
+        )
+
+    def _apply(
+        self, images: jax.Array, train: bool, through: Through | None
+    ) -> tuple[Prediction, Any]:
         variables = {"params": self.params, "batch_stats": self.batch_stats}
         mutable = ["batch_stats"] * train + ["intermediates"] * bool(self.feature_maps)
-        logits, updated = self.model.apply(variables, images, train=train, mutable=mutable)
+
+        def forward(model: nn.Module, images: jax.Array) -> jax.Array:
+            if through is None:
+                return model(images, train=train)
+            features = through(model.encode(images, train))
+            return model.decode(features, images.shape[1:3], train)
+
+        logits, updated = self.model.apply(variables, images, method=forward, mutable=mutable)
         found = named_features(updated.get("intermediates", {}))
         features = {name: found[name] for name in self.feature_maps}
         return Prediction(logits, features), updated.get("batch_stats", self.batch_stats)
-
-
-def paste_prediction(box: jax.Array, inside: Prediction, outside: Prediction) -> Prediction:
-    """`inside` where the box [B, H, W] is true, in the logits and, at their size, in features."""
-    features = {
-        name: paste(resize_box(box, value.shape[1:3]), value, outside.features[name])
-        for name, value in inside.features.items()
-    }
-    return Prediction(paste(box, inside.logits, outside.logits), features)
 
 
 class Method(Protocol):
     """A teacher-student framework: which views go through which network.
 
     Methods are frozen dataclasses: their fields are the keys of `config.method` that they read.
+
+    Attributes:
+        uses_unlabeled: whether it reads the streams `unlabeled` and `mix`.
+        networks: how many networks are trained together; 2 gives it `models.Twins`.
+        confidence: pseudo-labels of at least this probability count.
     """
 
     uses_unlabeled: ClassVar[bool]
+    networks: ClassVar[int]
+    confidence: float
 
     def __call__(
         self, student: Network, teacher: Network, views: Views, batch: Batch
@@ -117,8 +164,54 @@ class Method(Protocol):
 METHODS: Registry[type[Method]] = Registry("method")
 
 
+def find_method(name: str) -> type[Method]:
+    """The registered method of this name, or the class that `package.module:Class` names.
+
+    Raises:
+        ConfigError: no such method, module or class.
+    """
+    module_name, colon, class_name = name.partition(":")
+    if not colon:
+        return METHODS[name]
+    try:
+        found = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"method.name is {name!r}: {error}; expected package.module:Class, importable from "
+            "where the command runs (PYTHONPATH)"
+        ) from error
+    if not (dataclasses.is_dataclass(found) and callable(found)):
+        raise ConfigError(f"method.name is {name!r}, which is no dataclass; see docs/methods.md")
+    return found
+
+
 def make_method(name: str, options: Mapping[str, Any]) -> Method:
-    """The registered method with those of the options that it has a field for."""
-    method = METHODS[name]
+    """The method with those of the options that it has a field for; None leaves a field's default.
+
+    Raises:
+        ConfigError: an unknown method, a value that it cannot have, or a key of `options` (the
+            group for fields of a method of one's own) that it has no field for.
+    """
+    method = find_method(name)
     fields = {field.name for field in dataclasses.fields(method)}
-    return method(**{key: value for key, value in options.items() if key in fields})
+    own = dict(options.get("options", {}))
+    for key in own:
+        if key not in fields:
+            raise ConfigError(
+                f"method.options.{key} is no field of method {name!r}{nearest(key, fields)}"
+            )
+    given = {key: value for key, value in options.items() if key in fields and value is not None}
+    return method(**given, **own)
+
+
+def one_of(**choices: tuple[Any, tuple[Any, ...]]) -> None:
+    """ConfigError where a value, the first of a pair, is none of the second."""
+    for name, (value, known) in choices.items():
+        if value not in known:
+            expected = ", ".join(map(str, known))
+            raise ConfigError(f"method.{name} is {value!r}; expected one of {expected}")
+
+
+def concatenated(*parts: Any) -> Any:
+    """Pytrees of arrays, joined along the batch."""
+    return jax.tree.map(lambda *xs: jnp.concatenate(xs), *parts)

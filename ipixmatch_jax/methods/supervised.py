@@ -10,9 +10,16 @@ from ipixmatch_jax.views import Views
 @METHODS.register("supervised")
 @dataclasses.dataclass(frozen=True)
 class Supervised:
-    """Trains on the labeled images; the unlabeled ones are not even read."""
+    """Trains on the labeled images; the unlabeled ones are not even read. One pass, of B images.
+
+    Attributes:
+        confidence: there is none to choose; a key that every method has.
+    """
+
+    confidence: float = 0.95
 
     uses_unlabeled: ClassVar[bool] = False
+    networks: ClassVar[int] = 1
 
     def __call__(
         self, student: Network, teacher: Network, views: Views, batch: Batch

@@ -1,23 +1,25 @@
 """Weak and strong views of a batch, and CutMix boxes, from each record's own random key."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 
+from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.views.blur import random_gaussian_blur
-from ipixmatch_jax.views.color import random_color_jitter, random_grayscale
+from ipixmatch_jax.views.color import random_band_jitter, random_color_jitter, random_grayscale
 from ipixmatch_jax.views.cutmix import cutmix_box
+from ipixmatch_jax.views.intensity import random_intensity
 
-# Streams of the randomness of one view of a record.
-_PHOTOMETRIC, _BOX = 0, 1
+# Streams of the randomness of one view of a record. The later ones lie beyond all views of the
+# first two, which are numbered 2·view + stream.
+_PHOTOMETRIC, _BOX, _CHANNELS, _CHANCE = 0, 1, 1 << 16, 1 << 17
 
 
-def normalize(
-    images: jax.Array, mean: tuple[float, float, float], std: tuple[float, float, float]
-) -> jax.Array:
-    """(images − mean) / std for each channel: [...,3] float in [0, 1] -> [...,3] float32."""
-    shape = (1,) * (images.ndim - 1) + (3,)
+def normalize(images: jax.Array, mean: tuple[float, ...], std: tuple[float, ...]) -> jax.Array:
+    """(images − mean) / std for each channel: [...,D] float in [0, 1] -> [...,D] float32."""
+    shape = (1,) * (images.ndim - 1) + (len(mean),)
     mean, std = (jnp.array(values, jnp.float32).reshape(shape) for values in (mean, std))
     return (images.astype(jnp.float32) - mean) / std
 
@@ -26,13 +28,15 @@ def normalize(
 class Views:
     """The views of a batch that a method trains on, with UniMatch's strengths by default.
 
-    Images are uint8 [B,H,W,3], keys uint32 [B,2], one a record. What a record becomes depends on
-    its own image and key alone, never on its place in the batch, the batch size or the device.
+    Images are uint8 [B,H,W,3], or [B,H,W,D] with D bands that are no colours: these change in
+    brightness and contrast alone. Keys are uint32 [B,2], one a record. What a record becomes
+    depends on its own image and key alone, never on its place in the batch, the batch size or the
+    device.
     `view` numbers independent strong views and boxes of one record. Images or keys of another
     shape or dtype raise ValueError.
 
     Attributes:
-        mean: of each channel, for images in [0, 1]; the model names it.
+        mean: of each channel, for images in [0, 1]; the model names it. Its length is D.
         std: likewise.
         jitter_probability: of `color_jitter`, whose strengths are the next four.
         brightness: strength of the jitter.
@@ -47,8 +51,8 @@ class Views:
         cutmix_ratio: range of the box's height over its width.
     """
 
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     jitter_probability: float = 0.8
     brightness: float = 0.5
     contrast: float = 0.5
@@ -62,12 +66,12 @@ class Views:
     cutmix_ratio: tuple[float, float] = (0.3, 1 / 0.3)
 
     def weak(self, images: jax.Array) -> jax.Array:
-        """The images [B,H,W,3] uint8, normalised: [B,H,W,3] float32."""
-        return normalize(_unit(images), self.mean, self.std)
+        """The images [B,H,W,D] uint8, normalised: [B,H,W,D] float32."""
+        return normalize(self._unit(images), self.mean, self.std)
 
     def strong(self, images: jax.Array, keys: jax.Array, view: int = 0) -> jax.Array:
-        """Jittered, grayed and blurred, each at random, then normalised: [B,H,W,3] float32."""
-        changed = jax.vmap(self._change)(_streams(keys, view, _PHOTOMETRIC), _unit(images))
+        """Jittered, grayed and blurred, each at random, then normalised: [B,H,W,D] float32."""
+        changed = jax.vmap(self._change)(_streams(keys, view, _PHOTOMETRIC), self._unit(images))
         return normalize(changed, self.mean, self.std)
 
     def box(self, keys: jax.Array, height: int, width: int, view: int = 0) -> jax.Array:
@@ -83,8 +87,74 @@ class Views:
             )
         )(_streams(keys, view, _BOX))
 
+    def intensity(self, images: jax.Array, keys: jax.Array, view: int = 0) -> jax.Array:
+        """After operations of AugSeg's list, then normalised: [B,H,W,3] float32."""
+        if len(self.mean) != 3:
+            raise ConfigError(
+                f"AugSeg's operations are of colours; these images have {len(self.mean)} bands. "
+                "Choose another method.name"
+            )
+        streams = _streams(keys, view, _PHOTOMETRIC)
+        # One image after the other: a batched switch would run every operation on all of them.
+        changed = jax.lax.map(lambda x: random_intensity(*x), (streams, self._unit(images)))
+        return normalize(changed, self.mean, self.std)
+
+    def without_intensity(self) -> "Views":
+        """The same views, with strong ones that change no colour and blur nothing."""
+        return dataclasses.replace(
+            self, jitter_probability=0.0, gray_probability=0.0, blur_probability=0.0
+        )
+
+    def channels(
+        self, keys: jax.Array, channels: int, probability: float, view: int = 0
+    ) -> jax.Array:
+        """For each record, every channel at random: [B,channels] float32, 1 with `probability`."""
+        draw = lambda key: jax.random.bernoulli(key, probability, (channels,))  # noqa: E731
+        return jax.vmap(draw)(_streams(keys, view, _CHANNELS)).astype(jnp.float32)
+
+    def chance(self, keys: jax.Array, view: int = 0) -> jax.Array:
+        """A number for each record, uniform in [0, 1): [B] float32."""
+        return jax.vmap(jax.random.uniform)(_streams(keys, view, _CHANCE))
+
+    def beta_box(
+        self, keys: jax.Array, height: int, width: int, beta: tuple[float, float], view: int = 0
+    ) -> jax.Array:
+        """Boxes of the images' shape and of area 1 − λ, λ of a Beta law: [B,H,W] bool.
+
+        Each lies wherever it fits, uniformly (CutMix, arXiv 1905.04899).
+        """
+
+        def box(key: jax.Array) -> jax.Array:
+            beta_key, place_key = jax.random.split(key)
+            side = jnp.sqrt(1.0 - jax.random.beta(beta_key, *beta))
+            inside = []
+            for size, place in zip(
+                (height, width), jax.random.uniform(place_key, (2,)), strict=True
+            ):
+                length = jnp.round(side * size)
+                start = jnp.floor(place * (size - length + 1.0))
+                at = jnp.arange(size, dtype=jnp.float32)
+                inside.append((at >= start) & (at < start + length))
+            return inside[0][:, None] & inside[1][None]
+
+        return jax.vmap(box)(_streams(keys, view, _BOX))
+
     def _change(self, key: jax.Array, image: jax.Array) -> jax.Array:
         jitter_key, gray_key, blur_key = jax.random.split(key, 3)
+        image = self._jitter(jitter_key, gray_key, image)
+        return random_gaussian_blur(
+            blur_key, image, probability=self.blur_probability, sigma=self.blur_sigma
+        )
+
+    def _jitter(self, jitter_key: jax.Array, gray_key: jax.Array, image: jax.Array) -> jax.Array:
+        if len(self.mean) != 3:
+            return random_band_jitter(
+                jitter_key,
+                image,
+                probability=self.jitter_probability,
+                brightness=self.brightness,
+                contrast=self.contrast,
+            )
         image = random_color_jitter(
             jitter_key,
             image,
@@ -94,16 +164,15 @@ class Views:
             saturation=self.saturation,
             hue=self.hue,
         )
-        image = random_grayscale(gray_key, image, probability=self.gray_probability)
-        return random_gaussian_blur(
-            blur_key, image, probability=self.blur_probability, sigma=self.blur_sigma
-        )
+        return random_grayscale(gray_key, image, probability=self.gray_probability)
 
-
-def _unit(images: jax.Array) -> jax.Array:
-    if images.dtype != jnp.uint8 or images.ndim != 4 or images.shape[-1] != 3:
-        raise ValueError(f"images are {images.dtype}{images.shape}; expected uint8 [B,H,W,3]")
-    return images.astype(jnp.float32) / 255.0
+    def _unit(self, images: jax.Array) -> jax.Array:
+        bands = len(self.mean)
+        if images.dtype != jnp.uint8 or images.ndim != 4 or images.shape[-1] != bands:
+            raise ValueError(
+                f"images are {images.dtype}{images.shape}; expected uint8 [B,H,W,{bands}]"
+            )
+        return images.astype(jnp.float32) / 255.0
 
 
 def _streams(keys: jax.Array, view: int, stream: int) -> jax.Array:

@@ -42,7 +42,7 @@ def color_jitter(
     # the blends that do not belong on a side made idle, it is computed once instead of four times.
     for slot in (0, 1, 2):
         planes = _blend(planes, factors, order[slot], slot < turn)
-    planes = _turn_hue(planes, hue)
+    planes = turn_hue(planes, hue)
     for slot in (1, 2, 3):
         planes = _blend(planes, factors, order[slot], slot > turn)
     return jnp.moveaxis(planes, 0, -1)
@@ -90,6 +90,45 @@ def random_color_jitter(
     return jnp.where(drawn[8] < probability, jittered, image)
 
 
+def random_band_jitter(
+    key: jax.Array,
+    image: jax.Array,
+    *,
+    probability: float = 1.0,
+    brightness: float = 0.5,
+    contrast: float = 0.5,
+) -> jax.Array:
+    """`random_color_jitter` of bands that are no colours: brightness and contrast, in any order.
+
+    Brightness is one factor for all bands; contrast blends each band with its own mean.
+
+    Args:
+        key: PRNG key.
+        image: [H,W,D] float32 in [0, 1].
+        probability: that the image changes at all.
+        brightness: strength s, at least 0: the factor is uniform in [max(0, 1 - s), 1 + s].
+        contrast: likewise.
+
+    Returns:
+        [H,W,D] float32 in [0, 1].
+    """
+    drawn = jax.random.uniform(key, (4,))
+    low = jnp.array([max(0.0, 1 - s) for s in (brightness, contrast)], jnp.float32)
+    high = jnp.array([1 + s for s in (brightness, contrast)], jnp.float32)
+    bright, contrasted = low + (high - low) * drawn[:2]
+
+    def brighten(bands: jax.Array) -> jax.Array:
+        return jnp.clip(bright * bands, 0.0, 1.0)
+
+    def spread(bands: jax.Array) -> jax.Array:
+        mean = jnp.mean(bands, axis=(0, 1), keepdims=True)
+        return jnp.clip(contrasted * bands + (1.0 - contrasted) * mean, 0.0, 1.0)
+
+    one, other = spread(brighten(image)), brighten(spread(image))
+    jittered = jnp.where(drawn[2] < 0.5, one, other)
+    return jnp.where(drawn[3] < probability, jittered, image)
+
+
 def grayscale(image: jax.Array) -> jax.Array:
     """The image [H,W,3] with its luma (.2989 R + .587 G + .114 B) in all three channels."""
     return jnp.broadcast_to(_gray(jnp.moveaxis(image, -1, 0))[..., None], image.shape)
@@ -113,8 +152,11 @@ def _blend(planes: jax.Array, factors: jax.Array, change: jax.Array, active: jax
     return jnp.clip(factor * planes + (1.0 - factor) * anchor[None], 0.0, 1.0)
 
 
-def _turn_hue(planes: jax.Array, turn: float | jax.Array) -> jax.Array:
-    """Hue of [3,H,W] planes turned through HSV, without forming the saturation."""
+def turn_hue(planes: jax.Array, turn: float | jax.Array) -> jax.Array:
+    """Hue of [3,H,W] planes turned through HSV by a share of the circle.
+
+    The saturation is never formed.
+    """
     red, green, blue = planes
     value = jnp.maximum(jnp.maximum(red, green), blue)
     chroma = value - jnp.minimum(jnp.minimum(red, green), blue)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from miniature import CLASSES, SIZE
 
-from ipixmatch_jax.engine.objective import Objective
+from ipixmatch_jax.engine.objective import Objective, Threshold
 from ipixmatch_jax.engine.optimizer import make_optimizer
 from ipixmatch_jax.engine.parallel import PARALLEL, Parallel
 from ipixmatch_jax.engine.relations import WeightedRelation
@@ -57,7 +57,10 @@ def make_run():
             "decay_norm_and_bias": False,
         }
         rule, schedule = make_optimizer(options, 20)
-        defaults = {"confidence": 0.3, "relations": (WeightedRelation("class_map", "kl"),)}
+        defaults = {
+            "threshold": Threshold(0.3),
+            "relations": (WeightedRelation("class_map", "kl"),),
+        }
         step = make_train_step(
             model,
             make_method(method, method_options or {}),

@@ -6,14 +6,14 @@ CLASSES = 4
 SIZE = 16
 
 
-def random_batch(seed: int, batch: int = 8) -> dict[str, dict[str, np.ndarray]]:
+def random_batch(seed: int, batch: int = 8, size: int = SIZE) -> dict[str, dict[str, np.ndarray]]:
     rng = np.random.default_rng(seed)
 
     def records() -> dict[str, np.ndarray]:
-        valid = np.ones((batch, SIZE, SIZE), bool)
-        valid[: batch // 2, SIZE - 3 :] = False  # padding below some of the images
+        valid = np.ones((batch, size, size), bool)
+        valid[: batch // 2, size - 3 :] = False  # padding below some of the images
         return {
-            "image": rng.integers(0, 256, (batch, SIZE, SIZE, 3), dtype=np.uint8),
+            "image": rng.integers(0, 256, (batch, size, size, 3), dtype=np.uint8),
             "valid": valid,
             "key": rng.integers(0, 2**32, (batch, 2), dtype=np.uint32),
         }

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ipixmatch_jax.engine.objective import Objective
+from ipixmatch_jax.engine.objective import Objective, Threshold
 from ipixmatch_jax.engine.relations import WeightedRelation, ramp_up
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.losses import inter_pixel_loss
@@ -49,7 +49,7 @@ def log_softmax(z):
 
 def test_loss_is_the_stated_sum(output, mask):
     relations = (WeightedRelation("class_map", "kl", 0.3), WeightedRelation("affinity", "mse", 9.0))
-    objective = Objective(confidence=0.6, unlabeled_weight=0.7, relations=relations)
+    objective = Objective(threshold=Threshold(0.6), unlabeled_weight=0.7, relations=relations)
     loss, metrics = evaluate(objective, output, mask)
     truth = np.asarray(mask)
     expected = -log_softmax(output.labeled_logits)[..., 1][truth != 255].mean()
@@ -74,9 +74,9 @@ def test_loss_is_the_stated_sum(output, mask):
 
 
 def test_relation_none_leaves_the_bare_method(output, mask):
-    bare, metrics = evaluate(Objective(confidence=0.6), output, mask)
+    bare, metrics = evaluate(Objective(threshold=Threshold(0.6)), output, mask)
     weightless, _ = evaluate(
-        Objective(confidence=0.6, relations=(WeightedRelation("class_map", "kl", 0.0),)),
+        Objective(threshold=Threshold(0.6), relations=(WeightedRelation("class_map", "kl", 0.0),)),
         output,
         mask,
     )
@@ -89,7 +89,8 @@ def test_region_chooses_the_pixels_of_the_relation(output, mask):
     valid = output.replace(terms=(term.replace(weight=1.0),))
     _, metrics = evaluate(
         Objective(
-            confidence=0.99, relations=(WeightedRelation("class_map", "kl", region="valid"),)
+            threshold=Threshold(0.99),
+            relations=(WeightedRelation("class_map", "kl", region="valid"),),
         ),
         valid,
         mask,
@@ -115,7 +116,7 @@ def test_ramp(start, steps, expected):
 
 @pytest.mark.parametrize(("confidence", "share"), [(0.0, 1.0), (1.1, 0.0)])
 def test_telemetry_says_how_many_pseudo_labels_count(output, mask, confidence, share):
-    _, metrics = evaluate(Objective(confidence=confidence), output, mask)
+    _, metrics = evaluate(Objective(threshold=Threshold(confidence)), output, mask)
     total, count = metrics["confident_share"]
     assert total / count == share
     assert count == sum(np.asarray(term.valid).sum() for term in output.terms)

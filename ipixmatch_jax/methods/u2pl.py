@@ -1,0 +1,141 @@
+"""Unreliable pixels as negatives, in the manner of U2PL."""
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from ipixmatch_jax.methods.base import METHODS, Batch, MethodOutput, Network, Prediction, Ratio
+from ipixmatch_jax.methods.passes import Pairs, check_choices, labeler, train_passes
+from ipixmatch_jax.views import Views
+
+NORM_GROUPS = {
+    "separate": (("labeled",), ("strong",)),
+    "joint": (("labeled", "strong"),),
+}
+
+
+@METHODS.register("u2pl")
+@dataclasses.dataclass(frozen=True)
+class U2PL:
+    """Pseudo-labels by entropy, and a contrast with unreliable pixels (arXiv 2203.03884).
+
+    Pixels whose entropy lies in the highest share α of the batch get no pseudo-label; α falls from
+    `drop` to 0 over the run, and the loss is a mean over the pixels that are left. They serve as
+    negatives instead: for class c, those where c is neither among the `rank_low` likeliest classes
+    nor beyond `rank_high`. On a grid of decoder features, of unit length: every pixel that is
+    surely of class c is drawn to the mean of such pixels, as the teacher sees them, and pushed from
+    c's negatives, L_c = −log(e^{f·g/τ} / (e^{f·g/τ} + negatives·mean e^{f·f⁻/τ})).
+
+    What differs from the source: no representation head and no memory bank (the model and the
+    state stay as they are), all pixels of the grid in place of random samples, statistics of each
+    device's own batch. Passes as in `FixMatch`.
+
+    Attributes:
+        confidence: of the pixels that relations see; the pseudo-labels are chosen by entropy.
+        labeler, label_norm, mix, norm_groups, running_statistics: as in `FixMatch`.
+        drop: α at the first step.
+        contrast_weight: of the contrastive loss.
+        sure: anchors are pixels whose class has at least this probability.
+        rank_low, rank_high: ranks of a class, from 0 on, at which a pixel is its negative.
+        negatives: how many the mean of the negatives counts for.
+        temperature: τ.
+        grid: points a side, at most, of the grid of the contrast.
+    """
+
+    confidence: float = 0.0
+    labeler: str = "teacher"
+    label_norm: str = "eval"
+    mix: str = "stream"
+    norm_groups: str = "separate"
+    running_statistics: str = "labeled"
+    drop: float = 0.2
+    contrast_weight: float = 0.1
+    sure: float = 0.3
+    rank_low: int = 3
+    rank_high: int = 20
+    negatives: int = 50
+    temperature: float = 0.5
+    grid: int = 24
+
+    uses_unlabeled: ClassVar[bool] = True
+    networks: ClassVar[int] = 1
+
+    def __post_init__(self):
+        check_choices(self, tuple(NORM_GROUPS))
+
+    def __call__(
+        self, student: Network, teacher: Network, views: Views, batch: Batch
+    ) -> MethodOutput:
+        pairs = Pairs(views, batch, self.mix)
+        box = pairs.box()
+        maps = tuple({*student.feature_maps, "decoder"})
+        network = labeler(self, student, teacher).replace(feature_maps=maps)
+        own, partner = pairs.labels(network, self.label_norm)
+        images = {"labeled": views.weak(batch["labeled"]["image"]), "strong": pairs.mixed(box)}
+        seen, batch_stats = train_passes(
+            student.replace(feature_maps=maps),
+            images,
+            NORM_GROUPS[self.norm_groups],
+            self.running_statistics,
+        )
+        term = pairs.term(box, seen["strong"], own, partner)
+        target = Prediction(term.teacher_logits, term.teacher_features)
+        reliable = self._reliable(target.logits, term.valid, student.progress)
+        contrast = self._contrast(seen["strong"], target, reliable, term.valid)
+        return MethodOutput(
+            seen["labeled"].logits,
+            (term.replace(keep=reliable.astype(jnp.float32)),),
+            batch_stats,
+            extra={"contrast": (self.contrast_weight, contrast)},
+        )
+
+    def _reliable(self, logits: jax.Array, valid: jax.Array, progress: jax.Array) -> jax.Array:
+        """Valid pixels but for those of highest entropy, [B,H,W] bool."""
+        log_p = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
+        entropy = -jnp.sum(jnp.exp(log_p) * log_p, axis=-1)
+        share = 1.0 - self.drop * (1.0 - jnp.clip(progress, 0.0, 1.0))
+        limit = jnp.nanquantile(jnp.where(valid, entropy, jnp.nan), share)
+        return valid & (entropy <= limit)
+
+    def _contrast(
+        self, student: Prediction, teacher: Prediction, reliable: jax.Array, valid: jax.Array
+    ) -> Ratio:
+        """Sum of the contrastive losses of the anchors, and how many they are."""
+        size = tuple(min(n, self.grid) for n in student.features["decoder"].shape[1:3])
+        query, key = (_unit(_grid(x.features["decoder"], size)) for x in (student, teacher))
+        probs = jax.nn.softmax(_grid(teacher.logits, size))
+        of_reliable = _grid(reliable[..., None], size)[:, 0] > 0.5
+        counted = _grid(valid[..., None], size)[:, 0] > 0.99
+        classes = probs.shape[-1]
+        label = jnp.argmax(probs, axis=-1)
+        is_class = jax.nn.one_hot(label, classes)
+        sure = of_reliable & counted & (jnp.max(probs, axis=-1) >= self.sure)
+        anchor = jnp.where(sure[:, None], is_class, 0.0)
+        ranks = jnp.argsort(jnp.argsort(-probs, axis=-1), axis=-1)
+        # With few classes the ranks that the source asks for do not exist.
+        low = min(self.rank_low, classes - 1)
+        negative = (ranks >= low) & (ranks < self.rank_high) & (~of_reliable & counted)[:, None]
+        negative = negative.astype(jnp.float32)
+
+        centers = _unit(jnp.einsum("nc,nd->cd", anchor, key))
+        positive = jnp.einsum("nd,cd->nc", query, centers) / self.temperature
+        exp = jnp.exp(jnp.einsum("nd,md->nm", query, key) / self.temperature)
+        count = jnp.maximum(jnp.sum(negative, axis=0, keepdims=True), 1.0)
+        pushed = self.negatives * jnp.einsum("nm,mc->nc", exp, negative / count)
+        losses = jnp.logaddexp(positive, jnp.log(pushed + 1e-12)) - positive
+        used = jnp.where(jnp.sum(negative, axis=0, keepdims=True) > 0, anchor, 0.0)
+        return jnp.sum(losses * used), jnp.sum(used)
+
+
+def _grid(x: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Means of [B,H,W,C] at a coarser grid, [B·rows·columns,C] float32."""
+    x = x.astype(jnp.float32)
+    x = jax.image.resize(x, (x.shape[0], *size, x.shape[-1]), "linear", antialias=True)
+    return x.reshape(-1, x.shape[-1])
+
+
+def _unit(x: jax.Array) -> jax.Array:
+    square = jnp.sum(x * x, axis=-1, keepdims=True)
+    return x * jax.lax.rsqrt(jnp.maximum(square, 1e-12))

@@ -1,0 +1,173 @@
+"""Three training steps of a method equal those of its PyTorch statement, from the same weights."""
+
+import copy
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from miniature import CLASSES, random_batch
+
+from ipixmatch_jax.engine.objective import Objective, Threshold
+from ipixmatch_jax.engine.optimizer import make_optimizer
+from ipixmatch_jax.engine.parallel import PARALLEL
+from ipixmatch_jax.engine.state import create_state
+from ipixmatch_jax.engine.step import make_train_step
+from ipixmatch_jax.methods import make_method
+from ipixmatch_jax.models import create_model
+from ipixmatch_jax.models.torch_bridge import from_torch
+from ipixmatch_jax.views import Views
+
+CONFIDENCE, RATE, MULTIPLIER, DECAY, TOTAL = 0.35, 0.01, 10.0, 1e-4, 10
+VIEWS = Views(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), cutmix_probability=1.0)
+METHODS = [
+    ("fixmatch", {}),
+    ("fixmatch", {"norm_groups": "joint", "running_statistics": "all"}),
+    ("unimatch", {}),
+    ("unimatch_v2", {}),
+]
+
+
+class ByTerm(Objective):
+    """Also gives the loss of every term, without its weight."""
+
+    def __call__(self, output, labeled, step):
+        loss, metrics = super().__call__(output, labeled, step)
+        for i, term in enumerate(output.terms):
+            parts, _ = self._term(term.replace(weight=1.0), step)
+            metrics[f"term_{i}"] = parts["loss_pseudo"]
+        return loss, metrics
+
+
+@functools.cache
+def networks():
+    """A shallow DeepLabV3+ in PyTorch, and ours; float64, as batch norm of a small batch needs."""
+    torch_deeplab = pytest.importorskip("torch_deeplab")
+    backbone = torch_deeplab.ResNet("basic", (1, 1, 1, 1), "plain", 16)
+    torch_model = torch_deeplab.TorchDeepLab(backbone, CLASSES, (1, 2, 3), 16, 8)
+    head = dict(atrous_rates=(1, 2, 3), decoder_channels=16, low_level_channels=8)
+    model = create_model(
+        "deeplabv3plus",
+        num_classes=CLASSES,
+        backbone="resnet18",
+        dtype="float64",
+        axis_name="data",
+        **head,
+    )
+    model = model.clone(encoder=model.encoder.clone(blocks=(1, 1, 1, 1)))
+    return torch_deeplab.randomised(torch_model, seed=3), model
+
+
+def tensors(batch, widths):
+    """The views of a batch as PyTorch sees them."""
+    import torch
+
+    labeled, unlabeled, mix = (batch[name] for name in ("labeled", "unlabeled", "mix"))
+    keys, sides = unlabeled["key"], unlabeled["image"].shape[1:3]
+    arrays = {
+        "labeled": VIEWS.weak(labeled["image"]),
+        "weak": VIEWS.weak(unlabeled["image"]),
+        "weak_mix": VIEWS.weak(mix["image"]),
+    }
+    for j in (0, 1):
+        arrays[f"strong_{j}"] = VIEWS.strong(unlabeled["image"], keys, view=j)
+        arrays[f"strong_mix_{j}"] = VIEWS.strong(mix["image"], mix["key"], view=j)
+    v = {k: torch.tensor(np.asarray(x, "f8")).permute(0, 3, 1, 2) for k, x in arrays.items()}
+    for j in (0, 1):
+        v[f"box_{j}"] = torch.tensor(np.asarray(VIEWS.box(keys, *sides, view=j)))
+    v |= {"valid": torch.tensor(unlabeled["valid"]), "valid_mix": torch.tensor(mix["valid"])}
+    v["mask"] = torch.tensor(labeled["mask"].astype(np.int64))
+    both = jnp.concatenate([labeled["key"], keys])
+    v["kept_of_both"] = [VIEWS.channels(both, c, 0.5, view=i) for i, c in enumerate(widths)]
+    v["kept_of_one"] = [VIEWS.channels(keys, c, 0.5) for c in widths]
+    v["whole"] = torch.tensor(np.asarray(VIEWS.channels(keys, 1, 0.5, view=1)) > 0)
+    return v
+
+
+def torch_steps(name, options, network, batches):
+    """Losses of each step, and the student after the last one."""
+    import torch
+    import torch_methods
+
+    student, teacher = copy.deepcopy(network), copy.deepcopy(network)
+    encoder = [p for n, p in student.named_parameters() if n.startswith("backbone.")]
+    head = [p for n, p in student.named_parameters() if not n.startswith("backbone.")]
+    groups = [{"params": encoder, "lr": RATE}, {"params": head, "lr": RATE * MULTIPLIER}]
+    optimizer = torch.optim.SGD(groups, momentum=0.9, weight_decay=DECAY)
+    base, losses = [group["lr"] for group in optimizer.param_groups], []
+    for k, batch in enumerate(batches):
+        v = tensors(batch, network.backbone.widths)
+        kept = v["kept_of_both"] if name == "unimatch" else v["kept_of_one"]
+        v["kept"] = [torch.tensor(np.asarray(x, "f8")) for x in kept]
+        extra = (options.get("norm_groups") == "joint",) if name == "fixmatch" else ()
+        step = getattr(torch_methods, name)
+        supervised, terms, total = step(student, teacher, v, CONFIDENCE, *extra)
+        losses.append([float(x.detach()) for x in (supervised, *terms, total)])
+        for group, rate in zip(optimizer.param_groups, base, strict=True):
+            group["lr"] = rate * (1 - k / TOTAL) ** 0.9
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        decay = min(1 - 1 / (k + 1), 0.996)
+        with torch.no_grad():
+            pairs = zip(teacher.state_dict().values(), student.state_dict().values(), strict=True)
+            for old, new in pairs:
+                if old.dtype.is_floating_point:
+                    old.mul_(decay).add_(new, alpha=1 - decay)
+    return losses, student
+
+
+@pytest.mark.parametrize("name, options", METHODS, ids=lambda x: x if isinstance(x, str) else "")
+def test_three_steps_equal_pytorch(name, options):
+    network, model = networks()
+    batches = [random_batch(seed, batch=4, size=33) for seed in range(3)]
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+        # In here too, because random numbers of views have as many bits.
+        expected, student = torch_steps(name, options, network, batches)
+        method = make_method(name, options)
+        objective = ByTerm(threshold=Threshold(CONFIDENCE))
+        rule, schedule = make_optimizer(
+            dict(
+                name="sgd",
+                learning_rate=RATE,
+                head_multiplier=MULTIPLIER,
+                weight_decay=DECAY,
+                decay_norm_and_bias=True,
+                momentum=0.9,
+                power=0.9,
+                warmup_steps=0,
+            ),
+            TOTAL,
+        )
+        abstract = jax.eval_shape(
+            lambda k, x: model.init(k, x, train=False), jax.random.key(0), np.zeros((1, 33, 33, 3))
+        )
+        state = create_state(from_torch(arrays(network), as_float64(abstract)), rule)
+
+        step = make_train_step(
+            model, method, VIEWS, objective, rule, schedule, teacher_decay=0.996, total_steps=TOTAL
+        )
+        spread = PARALLEL["pmap"](jax.devices()[:1])
+        step = spread.spread(step)
+        for k, batch in enumerate(batches):
+            batch = spread.put_batch(batch)
+            state, metrics = step(state, batch)
+            terms = sorted(metric for metric in metrics if metric.startswith("term_"))
+            found = [metrics[metric] for metric in ("loss_supervised", *terms, "loss")]
+            # Pixels within rounding of the threshold may fall on either side.
+            np.testing.assert_allclose(found, expected[k], rtol=1e-4)
+        found = {"params": state.params, "batch_stats": state.batch_stats}
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-4 * np.abs(b).max()),
+            found,
+            from_torch(arrays(student), found),
+        )
+
+
+def arrays(network):
+    return {name: value.detach().numpy() for name, value in network.state_dict().items()}
+
+
+def as_float64(tree):
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, np.float64), tree)
