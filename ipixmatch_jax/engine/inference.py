@@ -1,0 +1,228 @@
+"""Logits of images of any size: whole, in windows or resized; for evaluation and predictions."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.methods import Network
+from ipixmatch_jax.models.layers import resize_bilinear
+
+Size = tuple[int, int]
+
+MODES = ("whole", "sliding", "resize")
+BORDERS = ("shift", "clip")
+ABSENT = ("skip", "zero")
+_CHOICES = {"mode": MODES, "border": BORDERS, "absent": ABSENT}
+
+
+def eval_defaults() -> dict[str, Any]:
+    """The keys of `config.eval` with their defaults."""
+    return {
+        "mode": "whole",  # or sliding, resize
+        "window": (0, 0),  # of sliding, (height, width); (0, 0): data.crop_size
+        "border": "shift",  # of sliding: windows move back inside the image, or are clipped by it
+        "size": (0, 0),  # of resize; (0, 0): the nearest that the model can take
+        "scales": (1.0,),
+        "flip": False,  # also mirrored
+        "absent": "skip",  # classes neither true nor predicted; zero: their IoU counts as 0
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Inference:
+    """How logits of whole images are found.
+
+    Attributes:
+        mode: `whole`, `sliding` or `resize`.
+        window: of `sliding`.
+        border: of `sliding`: `shift` (UniMatch V2) or `clip` (UniMatch, CorrMatch).
+        size: of `resize`; (0, 0) is the image's own.
+        scales: of the image, each seen once.
+        flip: whether each scale is seen mirrored, too.
+        multiple: what height and width of the model's input must be multiples of. Images of other
+            sizes are resized to the nearest multiple, and their logits back.
+    """
+
+    mode: str = "whole"
+    window: Size = (0, 0)
+    border: str = "shift"
+    size: Size = (0, 0)
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+    multiple: int = 1
+
+    @property
+    def name(self) -> str:
+        """A word for files and tables, as `sliding-801x801-clip-flip`."""
+        parts = [self.mode]
+        if self.mode == "sliding":
+            parts += ["{}x{}".format(*self.window), self.border]
+        if self.mode == "resize" and self.size != (0, 0):
+            parts.append("{}x{}".format(*self.size))
+        if self.scales != (1.0,):
+            parts.append("scales" + "_".join(f"{scale:g}" for scale in self.scales))
+        return "-".join(parts + ["flip"] * self.flip)
+
+    def input_size(self, size: Size) -> Size:
+        """What the model is given where an image or a window has this size."""
+        if self.mode == "resize" and self.size != (0, 0):
+            size = self.size
+        return tuple(max(int(side / self.multiple + 0.5), 1) * self.multiple for side in size)
+
+    def passes(self, size: Size) -> list[tuple[Size, bool]]:
+        """(size of the scaled image, mirrored or not) of every look at an image."""
+        scaled = [tuple(max(round(side * scale), 1) for side in size) for scale in self.scales]
+        return [(one, flip) for one in scaled for flip in (False, True)[: 1 + self.flip]]
+
+
+def make_inference(options: Mapping[str, Any], crop_size: Size, multiple: int = 1) -> Inference:
+    """The inference of `config.eval`.
+
+    Args:
+        crop_size: `config.data.crop_size`, the window where none is given.
+        multiple: the model's `size_multiple`.
+
+    Raises:
+        ConfigError: a value that cannot be, with the key.
+    """
+    for key, known in _CHOICES.items():
+        if options[key] not in known:
+            raise ConfigError(
+                f"eval.{key} is {options[key]!r}; expected one of {', '.join(known)}"
+            )
+    scales = tuple(map(float, options["scales"]))
+    if not scales or min(scales) <= 0:
+        raise ConfigError(f"eval.scales is {scales}; expected positive numbers, as (0.75, 1.0)")
+    window, size = _size(options, "window"), _size(options, "size")
+    mode = options["mode"]
+    if mode == "resize" and size != (0, 0) and scales != (1.0,):
+        raise ConfigError(
+            f"eval.size is {size}, at which every one of eval.scales={scales} would look alike; "
+            "expected eval.size=(0, 0), or one scale of 1"
+        )
+    return Inference(
+        mode=mode,
+        window=tuple(map(int, crop_size)) if window == (0, 0) else window,
+        border=options["border"],
+        size=size,
+        scales=scales,
+        flip=bool(options["flip"]),
+        multiple=multiple,
+    )
+
+
+def size_multiple(model: nn.Module) -> int:
+    """What height and width of a model's images must be multiples of."""
+    # Of twins, which are alike, the first one counts.
+    return getattr(getattr(model, "first", model), "size_multiple", 1)
+
+
+def _size(options: Mapping[str, Any], key: str) -> Size:
+    size = tuple(options[key])
+    if len(size) != 2 or any(side != int(side) or side < 0 for side in size):
+        raise ConfigError(f"eval.{key} is {size}; expected (height, width)")
+    if (size[0] == 0) != (size[1] == 0):
+        raise ConfigError(f"eval.{key} is {size}; expected two positive numbers, or (0, 0)")
+    return tuple(map(int, size))
+
+
+class Predicts(Protocol):
+    """What has a `Network`'s `predict`."""
+
+    def predict(self, images: jax.Array) -> Any: ...
+
+
+def predict_logits(
+    network: Network | Predicts, images: jax.Array, inference: Inference
+) -> jax.Array:
+    """Logits [B,H,W,C] float32 of images [B,H,W,D], normalised floats, at their own size.
+
+    Where an image is looked at once they are the network's. Over windows, scales and mirror images
+    the probabilities are averaged, and the logits are the logarithm of that mean, whose softmax it
+    is. Every resize is bilinear with aligned corners.
+    """
+    size = images.shape[1:3]
+    passes = inference.passes(size)
+    looks = [_look(network, images, inference, *one) for one in passes]
+    if len(looks) == 1:
+        return looks[0]
+    return _log(sum(map(jax.nn.softmax, looks)) / len(looks))
+
+
+def _look(
+    network: Predicts, images: jax.Array, inference: Inference, scaled: Size, flip: bool
+) -> jax.Array:
+    size = images.shape[1:3]
+    images = resize_bilinear(images, scaled)
+    images = images[:, :, ::-1] if flip else images
+    find = _windows if inference.mode == "sliding" else _forward
+    logits = find(network, images, inference)
+    logits = logits[:, :, ::-1] if flip else logits
+    return resize_bilinear(logits, size)
+
+
+def _forward(network: Predicts, images: jax.Array, inference: Inference) -> jax.Array:
+    size = images.shape[1:3]
+    images = resize_bilinear(images, inference.input_size(size))
+    logits = network.predict(images).logits.astype(jnp.float32)
+    return resize_bilinear(logits, size)
+
+
+def _windows(network: Predicts, images: jax.Array, inference: Inference) -> jax.Array:
+    batch, *size, channels = images.shape
+    plan = window_plan(size, inference.window, inference.border)
+    total, seen = None, np.zeros((*size, 1), np.float32)
+    for window, starts in plan.items():
+        shape = (batch, *window, channels)
+        for row, column in starts:
+            seen[row : row + window[0], column : column + window[1]] += 1
+        if total is None:
+            crop = jax.ShapeDtypeStruct(shape, images.dtype)
+            logits = jax.eval_shape(lambda x: _forward(network, x, inference), crop)
+            total = jnp.zeros((batch, *size, logits.shape[-1]), jnp.float32)
+
+        def add(total, start, shape=shape):
+            at = (0, *start, 0)
+            crop = jax.lax.dynamic_slice(images, at, shape)
+            probs = jax.nn.softmax(_forward(network, crop, inference))
+            before = jax.lax.dynamic_slice(total, at, probs.shape)
+            return jax.lax.dynamic_update_slice(total, before + probs, at), None
+
+        # A loop holds the network once for all windows of a size, however many there are.
+        rows, columns = (jnp.asarray(axis, jnp.int32) for axis in zip(*starts, strict=True))
+        total, _ = jax.lax.scan(add, total, (rows, columns))
+    return _log(total / seen[None])
+
+
+def window_plan(size: Size, window: Size, border: str) -> dict[Size, list[tuple[int, int]]]:
+    """Where the windows lie: size of a window → (row, column) of the first pixel of each.
+
+    Neighbours are ⌊2/3⌋ of a window apart. At the end of the image they are clipped to what is
+    left (`clip`: UniMatch, CorrMatch), or move back until they fit (`shift`: UniMatch V2).
+    """
+    rows, columns = (_spans(*axis, border) for axis in zip(size, window, strict=True))
+    plan: dict[Size, list[tuple[int, int]]] = {}
+    for row, height in rows:
+        for column, width in columns:
+            plan.setdefault((height, width), []).append((row, column))
+    return plan
+
+
+def _spans(length: int, window: int, border: str) -> list[tuple[int, int]]:
+    """(start, length) of the windows along one side."""
+    step = max(2 * window // 3, 1)
+    if border == "clip":
+        return [(at, min(window, length - at)) for at in range(0, length, step)]
+    window = min(window, length)
+    last = length - window
+    return [(at, window) for at in (*range(0, last, step), last)]
+
+
+def _log(probs: jax.Array) -> jax.Array:
+    return jnp.log(jnp.maximum(probs, jnp.finfo(jnp.float32).tiny))

@@ -1,0 +1,177 @@
+"""Several processes of one run: when they are started, what only the first one does."""
+
+import contextlib
+import dataclasses
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from ipixmatch_jax.engine.paths import is_remote
+from ipixmatch_jax.errors import ConfigError, UserError
+
+# How long processes wait for each other at the start, and at the end after one of them failed.
+_START_S, _END_S = 300, 30
+_PLAIN_MACHINE = "coordinator_address should be defined"
+_DEVICES_IN_USE = "must be called before"
+
+
+def start_processes(
+    coordinator: str | None = None,
+    count: int | None = None,
+    index: int | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> None:
+    """Joins the other processes of the run where there are any; before jax touches a device.
+
+    What is not given is read from JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID,
+    and else asked of the cluster, as far as jax knows it: a Cloud TPU slice, SLURM, Open MPI or
+    Kubernetes. On a plain machine, and with a count of 1, it does nothing.
+
+    Args:
+        coordinator: HOST:PORT of process 0.
+        count: how many processes.
+        index: which of them this is.
+
+    Raises:
+        ConfigError: given in part, or the processes did not find each other.
+    """
+    coordinator = coordinator or environ.get("JAX_COORDINATOR_ADDRESS") or None
+    count = _number(count, "JAX_NUM_PROCESSES", environ)
+    index = _number(index, "JAX_PROCESS_ID", environ)
+    if count == 1 or jax.distributed.is_initialized():
+        return
+    asked = any(value is not None for value in (coordinator, count, index))
+    if coordinator and (count is None) != (index is None):
+        raise ConfigError(
+            f"--coordinator {coordinator} with --processes {count} and --process {index}; expected "
+            "all three, or none of them on a cluster that jax knows"
+        )
+    try:
+        jax.distributed.initialize(
+            coordinator_address=coordinator,
+            num_processes=count,
+            process_id=index,
+            local_device_ids=slurm_devices(environ),
+            initialization_timeout=_START_S,
+            shutdown_timeout_seconds=_END_S,
+        )
+    except (ValueError, RuntimeError) as error:
+        plain = _PLAIN_MACHINE in str(error) or _DEVICES_IN_USE in str(error)
+        if asked or not plain:
+            raise ConfigError(
+                f"the processes of the run did not find each other: {error}; --coordinator "
+                f"{coordinator} --processes {count} --process {index}; --processes 1 runs this one "
+                "alone"
+            ) from error
+
+
+def _number(given: int | None, name: str, environ: Mapping[str, str]) -> int | None:
+    if given is not None or not environ.get(name):
+        return given
+    if not environ[name].isdigit():
+        raise ConfigError(f"{name} is {environ[name]!r}; expected a number")
+    return int(environ[name])
+
+
+def slurm_devices(environ: Mapping[str, str]) -> list[int] | None:
+    """Which GPUs a SLURM task takes, where jax would choose wrongly; None leaves it to jax.
+
+    jax takes the GPU whose number is the task's number on its node. With one task a node all other
+    GPUs would stand idle in silence, and with GPUs bound to tasks that number does not exist.
+    """
+    needed = ("SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_STEP_NUM_NODES")
+    if environ.get("JAX_LOCAL_DEVICE_IDS") or not all(environ.get(name) for name in needed):
+        return None
+    visible = environ.get("CUDA_VISIBLE_DEVICES", "")
+    gpus = len(visible.split(",")) if visible else int(environ.get("SLURM_GPUS_ON_NODE") or 0)
+    one_task_a_node = environ["SLURM_NTASKS"] == environ["SLURM_STEP_NUM_NODES"]
+    if gpus == 1 or (gpus and one_task_a_node):
+        return list(range(gpus))
+    return None
+
+
+def use_compilation_cache(workdir: Any) -> None:
+    """Keeps compiled programs beside the workdir, for the next start and for sibling runs.
+
+    JAX_COMPILATION_CACHE_DIR names another folder, and, empty, none.
+    """
+    if workdir is None or "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    workdir = workdir if is_remote(workdir) else workdir.absolute()
+    jax.config.update("jax_compilation_cache_dir", str(workdir.parent / ".jax_cache"))
+
+
+@dataclasses.dataclass
+class End:
+    """How a command ended.
+
+    Attributes:
+        code: its exit code.
+    """
+
+    code: int = 1
+
+
+@contextlib.contextmanager
+def ended_together() -> Iterator[End]:
+    """Takes leave of the other processes at the end, where there are any.
+
+    After a failure this process ends at once, with the exit code: the others may be waiting for it
+    in a collective operation that it will never join, and jax's own farewell would wait for them.
+    """
+    end = End()
+    try:
+        yield end
+    except BaseException:
+        if not jax.distributed.is_initialized():
+            raise
+        traceback.print_exc()
+    if not jax.distributed.is_initialized():
+        return
+    if end.code == 0:
+        jax.distributed.shutdown()
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(end.code)
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes and prints."""
+    return jax.process_index() == 0
+
+
+def agree(value: bool) -> bool:
+    """Whether it is true in any process; all processes call it together."""
+    if jax.process_count() == 1:
+        return value
+    return bool(np.any(multihost_utils.process_allgather(np.array([value]))))
+
+
+def gather(array: np.ndarray) -> np.ndarray:
+    """Arrays [b, …] of all processes as one [B, …]; all processes call it together."""
+    if jax.process_count() == 1:
+        return array
+    return multihost_utils.process_allgather(array, tiled=True)
+
+
+def first_only(action: Callable[[], Any]) -> None:
+    """Runs it in the first process, while the others wait; an error ends all of them.
+
+    Raises:
+        UserError: of the action; in the other processes one that refers to it.
+    """
+    error = None
+    if is_first():
+        try:
+            action()
+        except UserError as caught:
+            error = caught
+    if agree(error is not None):
+        raise error or UserError("process 0 could not go on; its message says why")
