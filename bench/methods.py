@@ -1,0 +1,33 @@
+"""Every method on the digit scenes of configs/demo.py, bare and with a relation, at equal steps.
+
+    python bench/methods.py --workdir runs/bench-methods
+
+Weights, ramp and views are those of the demo, the rest each method's own defaults. The relation is
+the demo's, class_map/kl.
+"""
+
+import runs
+
+from ipixmatch_jax.methods import METHODS
+
+# What a method's source sets otherwise than the demo.
+OPTIONS = {
+    "mean_teacher": ["--config.method.confidence=0.0", "--config.method.unlabeled_weight=10.0"],
+    "cps": ["--config.method.confidence=0.0"],
+}
+
+
+def main() -> None:
+    commands = {}
+    for name in METHODS.names():
+        command = ["--config", "configs/demo.py", "--config.pictures=0"]
+        command += [f"--config.method.name={name}", *OPTIONS.get(name, [])]
+        commands[name] = [*command, "--config.relation.name=none"]
+        if METHODS[name].uses_unlabeled:
+            commands[f"{name}+relation"] = command
+    options = runs.parser(__doc__, list(commands), steps=1500, seeds=(0, 1, 2)).parse_args()
+    runs.compare(commands, options, "Digit scenes, every method")
+
+
+if __name__ == "__main__":
+    main()
