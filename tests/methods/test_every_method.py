@@ -1,5 +1,7 @@
 """What holds for every framework: soft maps are mixed, layouts agree, the loss falls."""
 
+import re
+
 import chex
 import flax.linen as nn
 import jax
@@ -18,6 +20,7 @@ from ipixmatch_jax.methods import METHODS, Network, make_method
 from ipixmatch_jax.models import Twins
 from ipixmatch_jax.views import Views, augment
 
+COLLECTIVE = r"\b(all-\w+|reduce-scatter|collective-\w+)(?:-start)?\("
 RELATIONS = ("class_map/kl", "class_map/corr", "affinity/mse", "affinity/corr")
 WITH_TERMS = [name for name in METHODS.names() if METHODS[name].uses_unlabeled]
 PLAIN = Views(
@@ -140,6 +143,10 @@ def check(name, relations):
     after = {}
     for parallel in ("pmap", "shard_map"):
         spread, step, state = run(name, relations, parallel)
+        if parallel == "shard_map":
+            # One compilation for the whole run, and sums over devices its only communication.
+            step = step.lower(state, spread.put_batch(random_batch(0))).compile()
+            assert set(re.findall(COLLECTIVE, step.as_text())) == {"all-reduce"}
         for seed in range(3):
             state, _ = step(state, spread.put_batch(random_batch(seed)))
         after[parallel] = jax.device_get(state)

@@ -1,0 +1,106 @@
+"""Published training constants of each method on each benchmark, for configs/.
+
+Sources: the papers' code, as published. Batches are of labeled images a step over all devices (as
+many unlabeled ones), epochs are of the unlabeled list, learning rates those of the encoder. Where a
+method has no published run on a benchmark, there is no recipe.
+"""
+
+from typing import NamedTuple
+
+from ml_collections import ConfigDict
+
+from ipixmatch_jax.errors import ConfigError
+
+
+class Recipe(NamedTuple):
+    crop: int
+    batch: int
+    epochs: int
+    learning_rate: float
+    head_multiplier: float
+    confidence: float = 0.95
+    weight_decay: float = 1e-4
+    ohem_pixels: int = 0  # 0: plain cross-entropy
+    teacher_decay: float = 0.996
+    unlabeled_weight: float = 1.0
+    output_stride: int = 16
+
+
+_UNIMATCH = {
+    "voc": Recipe(321, 8, 80, 0.001, 10.0),
+    "cityscapes": Recipe(801, 8, 240, 0.005, 1.0, confidence=0.0, ohem_pixels=200_000),
+    "coco": Recipe(513, 8, 30, 0.004, 10.0),
+}
+RECIPES = {
+    "supervised": _UNIMATCH,
+    "fixmatch": _UNIMATCH,
+    "unimatch": _UNIMATCH,
+    "unimatch_v2": {
+        "voc": Recipe(518, 16, 60, 5e-6, 40.0, weight_decay=0.01),
+        "cityscapes": Recipe(798, 8, 180, 5e-6, 40.0, confidence=0.0, weight_decay=0.01),
+        "ade20k": Recipe(518, 8, 60, 5e-6, 40.0, weight_decay=0.01),
+        "coco": Recipe(518, 16, 20, 5e-6, 40.0, weight_decay=0.01),
+    },
+    "augseg": {
+        "voc": Recipe(513, 16, 80, 0.001, 10.0, teacher_decay=0.999),
+        "cityscapes": Recipe(
+            800, 16, 240, 0.01, 1.0, confidence=0.0, weight_decay=5e-4, ohem_pixels=100_000
+        ),
+    },
+    "corrmatch": {
+        "voc": Recipe(321, 8, 80, 0.001, 10.0, confidence=0.85, output_stride=8),
+        "cityscapes": Recipe(
+            801, 8, 240, 0.005, 1.0, confidence=0.0, ohem_pixels=200_000, output_stride=8
+        ),
+    },
+    "u2pl": {
+        "voc": Recipe(513, 16, 80, 0.001, 10.0, 0.0, teacher_decay=0.99, output_stride=8),
+        "cityscapes": Recipe(769, 16, 200, 0.01, 1.0, 0.0, teacher_decay=0.99, output_stride=8),
+    },
+    # Its schedules depend on the split; these are the longest.
+    "cps": {
+        "voc": Recipe(512, 8, 60, 0.01, 1.0, confidence=0.0, unlabeled_weight=1.5),
+        "cityscapes": Recipe(
+            800, 8, 240, 0.02, 1.0, confidence=0.0, ohem_pixels=200_000, unlabeled_weight=6.0
+        ),
+    },
+}
+
+
+def apply(config: ConfigDict, method: str, benchmark: str, unlabeled: int) -> ConfigDict:
+    """The config with a method's published constants on a benchmark of so many unlabeled images.
+
+    Raises:
+        ConfigError: there is no such recipe.
+    """
+    known = [name for name, recipes in RECIPES.items() if benchmark in recipes]
+    if method not in known:
+        raise ConfigError(
+            f"no published recipe of method {method!r} on {benchmark}; there are "
+            f"{', '.join(known)}. Take one of these and set --config.method.name={method}"
+        )
+    recipe = RECIPES[method][benchmark]
+    config.batch_size = config.unlabeled_batch_size = recipe.batch
+    epoch = max(unlabeled // recipe.batch, 1)
+    config.total_steps = recipe.epochs * epoch
+    config.eval_every = config.checkpoint_every = epoch * max(recipe.epochs // 40, 1)
+    config.data.crop_size = (recipe.crop, recipe.crop)
+    config.method.name, config.method.confidence = method, recipe.confidence
+    config.method.unlabeled_weight = recipe.unlabeled_weight
+    config.teacher.decay = recipe.teacher_decay
+    optimizer = config.optimizer
+    optimizer.learning_rate = recipe.learning_rate
+    optimizer.head_multiplier = recipe.head_multiplier
+    optimizer.weight_decay, optimizer.decay_norm_and_bias = recipe.weight_decay, True
+    if recipe.ohem_pixels:
+        config.supervised.name, config.supervised.min_pixels = "ohem", recipe.ohem_pixels
+    if method == "unimatch_v2":
+        config.model.name, config.model.backbone = "dpt", "dinov2_base"
+        optimizer.name = "adamw"
+    else:
+        config.model.name, config.model.backbone = "deeplabv3plus", "resnet101"
+        config.model.stem, config.model.output_stride = "deep", recipe.output_stride
+        optimizer.name = "sgd"
+    if method == "u2pl":
+        config.model.multi_grid = (2, 2, 4)
+    return config

@@ -1,0 +1,48 @@
+"""The method that docs/methods.md shows works as it stands there; two networks train as one."""
+
+import pathlib
+import re
+
+import jax
+import numpy as np
+import pytest
+
+from ipixmatch_jax.config import load_config
+from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.methods import make_method
+from ipixmatch_jax.train import train
+
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "methods.md"
+
+
+@pytest.fixture(autouse=True)
+def one_device(monkeypatch):
+    devices = jax.devices()[:1]
+    monkeypatch.setattr("ipixmatch_jax.engine.parallel.jax.devices", lambda *_: devices)
+    # optax.adamw counts steps in int32 and raises float32 to that power.
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+def test_the_method_of_the_docs_trains(tmp_path, config_file, monkeypatch):
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert code.count("\n") < 60
+    (tmp_path / "my_methods.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config = load_config(str(config_file), ["--config.method.name=my_methods:TwoStrong"])
+    state = train(config, tmp_path / "run")
+    assert int(state.step) == config.total_steps
+
+
+def test_two_networks_train_and_are_evaluated_with_measured_class_weights(config_file, tmp_path):
+    overrides = ["--config.method.name=cps", "--config.supervised.weighting=inverse_frequency"]
+    state = train(load_config(str(config_file), overrides), tmp_path / "run")
+    first, second = (jax.tree.leaves(state.params[name]) for name in ("first", "second"))
+    assert any(not np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+    assert (tmp_path / "run" / "eval" / "6.json").exists()
+
+
+@pytest.mark.parametrize("name", ["nowhere:Mine", "dataclasses:Mine", "json:dumps", ":"])
+def test_what_is_no_method_is_named(name):
+    with pytest.raises(ConfigError, match="method.name is"):
+        make_method(name, {})

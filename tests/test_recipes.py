@@ -1,0 +1,32 @@
+"""Every published recipe is a config that validates."""
+
+import pytest
+
+from ipixmatch_jax.config import load_config
+from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.recipes import RECIPES
+
+FILES = {
+    "voc": "configs/voc.py:fine-92",
+    "cityscapes": "configs/cityscapes.py:1_16",
+    "coco": "configs/coco.py:1_512",
+    "ade20k": "configs/ade20k.py:1_16",
+}
+
+
+@pytest.mark.parametrize("method, benchmark", [(m, b) for m, r in RECIPES.items() for b in r])
+def test_every_recipe_validates(method, benchmark):
+    config = load_config(f"{FILES[benchmark]}/{method}")
+    assert config.method.name == method and config.data.name == benchmark
+
+
+def test_iterations_of_the_unimatch_family():
+    # Its logs have 1311 steps an epoch of VOC 92, and 349 of Cityscapes 1/16, where each of four
+    # devices rounds its share of the list up.
+    assert load_config(FILES["voc"]).total_steps == 80 * 1311
+    assert load_config(FILES["cityscapes"]).total_steps == 240 * 348
+
+
+def test_what_was_never_published_is_said():
+    with pytest.raises(ConfigError, match="no published recipe of method 'cps' on ade20k"):
+        load_config("configs/ade20k.py:1_16/cps")
