@@ -6,8 +6,8 @@
 
 The argument is the labeled share of the 2975 training images, or `SHARE/METHOD` such as
 `1_16/unimatch_v2` (`unimatch` by default; ipixmatch_jax/recipes.py has the constants). Shares:
-`1_30`, `1_16`, `1_8`, `1_4`, `1_2` (lists of CPS and UniMatch, not those of U2PL). `data.root` holds
-leftImg8bit and gtFine; labelIds masks of the download are converted as they are read.
+`1_30`, `1_16`, `1_8`, `1_4`, `1_2` (lists of CPS and UniMatch, not those of U2PL). `data.root`
+holds leftImg8bit and gtFine; labelIds masks of the download are converted as they are read.
 """
 
 from ml_collections import ConfigDict

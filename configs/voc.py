@@ -7,8 +7,8 @@
 The argument is a protocol, or `PROTOCOL/METHOD`, such as `fine-92/unimatch_v2` (`unimatch` by
 default; ipixmatch_jax/recipes.py has the constants). Protocols: `fine-92`, `-183`, `-366`, `-732`,
 `-1464`; `blended-1_16`, `-1_8`, `-1_4` (lists of CPS); `priority-1_16`, `-1_8`, `-1_4` (lists of
-U2PL, crops of 513, not comparable with blended). `data.root` holds JPEGImages, SegmentationClass, and SegmentationClassAug or, with
-`data.voc.sbd`, SBD's benchmark_RELEASE/dataset.
+U2PL, crops of 513, not comparable with blended). `data.root` holds JPEGImages, SegmentationClass,
+and SegmentationClassAug or, with `data.voc.sbd`, SBD's benchmark_RELEASE/dataset.
 """
 
 from ml_collections import ConfigDict

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict, config_dict, config_flags
 
 from ipixmatch_jax.data import DATASETS, check_statistics, data_defaults
 from ipixmatch_jax.engine import build
+from ipixmatch_jax.engine.inference import eval_defaults, make_inference
 from ipixmatch_jax.engine.optimizer import OPTIMIZERS
 from ipixmatch_jax.engine.parallel import PARALLEL
 from ipixmatch_jax.engine.paths import write_whole
@@ -53,6 +54,7 @@ def default_config() -> ConfigDict:
     config.parallel = "pmap"  # or shard_map
     config.normalize = "global"  # or per_device, as PyTorch DDP code does
 
+    config.eval = ConfigDict(eval_defaults())
     config.data = data_defaults()
     config.model = _model_defaults()
     config.method = _method_defaults()
@@ -329,6 +331,7 @@ def _bad_parts(config: ConfigDict) -> Iterator[str]:
         "model": build.build_model,
         "loss": build.build_objective,
         "profile": lambda config: profiled_steps(config.profile),
+        "eval": lambda config: make_inference(config.eval, config.data.crop_size),
     }
     for name, make in parts.items():
         try:

@@ -1,5 +1,6 @@
 """From weights to mIoU: the same code during training and for a restored checkpoint."""
 
+import dataclasses
 import json
 import pathlib
 from collections.abc import Mapping
@@ -12,11 +13,11 @@ from ml_collections import ConfigDict
 from ipixmatch_jax.data import Dataset, eval_batches, load_dataset, with_statistics
 from ipixmatch_jax.engine import build
 from ipixmatch_jax.engine.checkpoints import NETWORKS, Checkpoints, abstract_like
-from ipixmatch_jax.engine.metrics import ConfusionMatrix, summary, table
+from ipixmatch_jax.engine.eval_step import make_eval_step
+from ipixmatch_jax.engine.metrics import PixelCounts, summary, table
 from ipixmatch_jax.engine.parallel import Parallel
 from ipixmatch_jax.engine.paths import as_path, write_whole
 from ipixmatch_jax.engine.processes import is_first
-from ipixmatch_jax.engine.step import make_eval_step
 from ipixmatch_jax.errors import DataError
 
 # Device counts are 32 bit; they are moved to 64 bit on the host before they can overflow.
@@ -24,54 +25,95 @@ _FLUSH_PIXELS = 2**30
 
 
 class Evaluator:
-    """Evaluates networks on the validation images, each whole, at its own size."""
+    """Evaluates networks on `dataset.val`, as `config.eval` says; every image counts once.
+
+    A batch holds images of one size, at most `eval_batch_size` of them rounded up to what the
+    devices share evenly. Rows without an image are not counted.
+    """
 
     def __init__(self, config: ConfigDict, dataset: Dataset, model, parallel: Parallel):
-        parallel.check_batch_size("eval_batch_size", config.eval_batch_size)
-        self._config = config
+        self._classes = config.data.num_classes
         self._dataset = dataset
         self._parallel = parallel
-        step = make_eval_step(model, build.build_views(config, model), config.data.num_classes)
+        self._absent = config.eval.absent
+        devices = len(parallel.devices)
+        self._batch_size = -(-config.eval_batch_size // devices) * devices
+        self._inference = build.build_inference(config, model)
+        views = build.build_views(config, model)
+        step = make_eval_step(model, views, self._classes, self._inference)
         self._step = parallel.spread(step)
+        self._sizes: set[tuple[int, int]] = set()
+        self._told = False
 
     def __call__(self, networks: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        """Network name → `summary` of its confusion matrix.
+        """Network name → `summary` of what was counted.
 
         Args:
             networks: name → `{'params', 'batch_stats'}` as replicated arrays.
+
+        Raises:
+            DataError: a file that cannot be read, or masks without a pixel that counts.
         """
-        classes = self._config.data.num_classes
-        totals = {name: np.zeros((classes, classes), np.int64) for name in networks}
-        matrices, pixels = self._empty(networks), 0
+        totals = {name: self._empty_total() for name in networks}
+        counts, pixels = self._empty(networks), 0
         batches = eval_batches(
             self._dataset.val,
-            batch_size=self._config.eval_batch_size,
+            batch_size=self._batch_size,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         )
         for batch in batches:
-            pixels += batch["mask"].size * jax.process_count()
+            size = batch["mask"].size * jax.process_count()
+            if pixels + size > _FLUSH_PIXELS:
+                self._flush(totals, counts)
+                counts, pixels = self._empty(networks), 0
+            pixels += size
+            self._sizes.add(batch["mask"].shape[1:])
             arrays = self._parallel.put_batch({key: batch[key] for key in ("image", "mask")})
-            matrices = self._step(networks, matrices, arrays)
-            if pixels > _FLUSH_PIXELS:
-                self._flush(totals, matrices)
-                matrices, pixels = self._empty(networks), 0
-        self._flush(totals, matrices)
-        if not all(counts.any() for counts in totals.values()):
+            counts = self._step(networks, counts, arrays)
+        self._flush(totals, counts)
+        if not all(total.confusion.counts.any() for total in totals.values()):
             raise DataError(
                 f"the {len(self._dataset.val)} validation masks hold no pixel that counts; "
                 "expected class ids besides 255 (ignore); see data.val"
             )
-        names = self._dataset.class_names
-        return {name: summary(counts, names) for name, counts in totals.items()}
+        return {name: self._summary(total) for name, total in totals.items()}
 
-    def _empty(self, networks: Mapping[str, Any]) -> dict[str, ConfusionMatrix]:
-        empty = {n: ConfusionMatrix.empty(self._config.data.num_classes) for n in networks}
-        return self._parallel.replicate(empty)
+    def about(self) -> dict[str, str]:
+        """How it evaluates, for the files of results."""
+        return {"mode": self._inference.name, "absent": self._absent}
 
-    def _flush(self, totals: dict[str, np.ndarray], matrices: Mapping[str, Any]) -> None:
-        for name, matrix in matrices.items():
-            totals[name] += np.asarray(matrix.counts)
+    def news(self) -> str:
+        """After the first evaluation, once: a line on what was compiled; then ''."""
+        if self._told or not self._sizes:
+            return ""
+        self._told = True
+        count = len(self._sizes)
+        sizes = "one size, compiled once" if count == 1 else f"{count} sizes, each compiled once"
+        return f"evaluation ({self._inference.name}): {len(self._dataset.val)} images of {sizes}\n"
+
+    def table(self, results: Mapping[str, Any]) -> str:
+        """The table of its results."""
+        return table(results, self._absent)
+
+    def _summary(self, total: PixelCounts) -> dict[str, Any]:
+        return summary(
+            total.confusion.counts,
+            self._dataset.class_names,
+            boundary_iou=total.boundary.compute(),
+            absent=self._absent,
+        )
+
+    def _empty(self, networks: Mapping[str, Any]) -> dict[str, PixelCounts]:
+        return self._parallel.replicate({n: PixelCounts.empty(self._classes) for n in networks})
+
+    def _empty_total(self) -> PixelCounts:
+        shapes = jax.eval_shape(lambda: PixelCounts.empty(self._classes))
+        return jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.int64), shapes)
+
+    def _flush(self, totals: dict[str, PixelCounts], counts: Mapping[str, Any]) -> None:
+        for name, new in counts.items():
+            totals[name] = jax.tree.map(lambda x, y: x + np.asarray(y), totals[name], new)
 
 
 class ForegroundWatch:
@@ -95,18 +137,37 @@ class ForegroundWatch:
 
 
 def write_result(
-    workdir: pathlib.Path, step: int, split: str, results: Mapping[str, Any], protocol: str = ""
+    workdir: pathlib.Path,
+    step: int,
+    split: str,
+    results: Mapping[str, Any],
+    protocol: str = "",
+    about: Mapping[str, str] | None = None,
+    *,
+    apart: bool = False,
 ) -> pathlib.Path:
     """Writes `eval/STEP.json`, keeping what the file says of networks that are not in `results`.
 
-    `protocol` is the name of the labeled images' choice, where it is a published one.
+    Args:
+        protocol: the name of the labeled images' choice, where it is a published one.
+        about: `Evaluator.about()`.
+        apart: for results that are none of the run's own evaluations: they go to
+            `eval/STEP-SPLIT-MODE-ABSENT.json`.
     """
-    path = as_path(workdir) / "eval" / f"{step}.json"
+    about = dict(about or {})
+    parts = [str(step)] + [pathlib.PurePath(split).stem, *about.values()] * apart
+    path = as_path(workdir) / "eval" / ("-".join(parts) + ".json")
     path.parent.mkdir(parents=True, exist_ok=True)
     before = json.loads(path.read_text()) if path.exists() else {}
-    merged = {**before, "step": step, "split": split, "protocol": protocol, **results}
-    write_whole(path, json.dumps(merged, indent=2) + "\n")
+    facts = {"step": step, "split": split, "protocol": protocol, "eval": about}
+    write_whole(path, json.dumps({**before, **facts, **results}, indent=2) + "\n")
     return path
+
+
+def _evaluates_as_trained(config: ConfigDict, workdir: pathlib.Path) -> bool:
+    path = as_path(workdir) / "config.json"
+    now = json.loads(config.eval.to_json_best_effort())
+    return not path.exists() or json.loads(path.read_text()).get("eval", now) == now
 
 
 def restore_networks(
@@ -120,23 +181,44 @@ def restore_networks(
 
 
 def evaluate(
-    config: ConfigDict, workdir: pathlib.Path, *, checkpoint: str = "latest", network: str = "both"
+    config: ConfigDict,
+    workdir: pathlib.Path,
+    *,
+    checkpoint: str = "latest",
+    network: str = "both",
+    split: str = "val",
 ) -> dict[str, dict[str, Any]]:
     """Restores a checkpoint, evaluates it, prints the table and writes `eval/STEP.json`.
 
     Args:
         checkpoint: `latest`, `best` or a step.
         network: `student`, `teacher` or `both`.
+        split: `val`, `labeled`, or what `data.val` can be: a list, or a name as `test`.
     """
     config = with_statistics(config)
     parallel = build.build_parallel(config)
     model = build.build_model(config)
     names = NETWORKS if network == "both" else (network,)
     step, networks = restore_networks(config, workdir, model, parallel, checkpoint, names)
-    dataset = load_dataset(config.data, config.seed)
-    results = Evaluator(config, dataset, model, parallel)(networks)
+    dataset = _with_split(config, split)
+    evaluator = Evaluator(config, dataset, model, parallel)
+    results = evaluator(networks)
     if not is_first():
         return results
-    path = write_result(workdir, step, "val", results, dataset.protocol)
-    print(f"step {step}, {len(dataset.val)} validation images\n{table(results)}\nwritten to {path}")
+    path = write_result(
+        workdir, step, split, results, dataset.protocol, evaluator.about(),
+        apart=split != "val" or not _evaluates_as_trained(config, workdir),
+    )  # fmt: skip
+    print(f"{evaluator.news()}step {step}, split {split}, {len(dataset.val)} images")
+    print(f"{evaluator.table(results)}\nwritten to {path}")
     return results
+
+
+def _with_split(config: ConfigDict, split: str) -> Dataset:
+    """The data set, with the records of a split as `val`."""
+    if split in ("val", "labeled"):
+        dataset = load_dataset(config.data, config.seed)
+        return dataclasses.replace(dataset, val=getattr(dataset, split))
+    data = config.data.copy_and_resolve_references()
+    data.val = split
+    return load_dataset(data, config.seed)

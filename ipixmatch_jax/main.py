@@ -26,6 +26,7 @@ def _evaluate(config, arguments) -> None:
         arguments.workdir,
         checkpoint=arguments.checkpoint,
         network=arguments.network or "both",
+        split=arguments.split,
     )
 
 
@@ -92,6 +93,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--network", choices=("student", "teacher"), help="eval: default both; else the best one"
+    )
+    parser.add_argument(
+        "--split", default="val", help="eval: val (default), labeled, or a list or name of images"
     )
     parser.add_argument("--input", type=pathlib.Path, help="predict: a photo or a folder of photos")
     parser.add_argument(

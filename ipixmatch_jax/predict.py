@@ -22,21 +22,25 @@ from ipixmatch_jax.data import (
     with_statistics,
 )
 from ipixmatch_jax.engine import build
+from ipixmatch_jax.engine.inference import predict_logits
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.evaluate import restore_networks
+from ipixmatch_jax.methods import Network
 
 
 def make_predictor(config: ConfigDict, model, network: Any) -> Callable[[np.ndarray], np.ndarray]:
     """A function from an image uint8 [H, W, 3] to its class map uint8 [H, W], at the same size.
 
-    With `data.image_size` the image is resized to it for the network, and the map back again.
+    The network looks at it as `config.eval` says. With `data.image_size` the image is resized to
+    that first, and the map back again.
     """
-    views = build.build_views(config, model)
+    views, inference = build.build_views(config, model), build.build_inference(config, model)
     size = tuple(config.data.image_size)
 
     @jax.jit
     def classes(variables, image):
-        logits = model.apply(variables, views.weak(image[None]), train=False)
+        images = views.weak(image[None])
+        logits = predict_logits(Network(model, **variables), images, inference)
         return logits[0].argmax(-1).astype("uint8")
 
     def predict(image: np.ndarray) -> np.ndarray:

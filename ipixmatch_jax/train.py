@@ -30,7 +30,6 @@ from ipixmatch_jax.engine import build
 from ipixmatch_jax.engine.bad_steps import BadSteps, describe
 from ipixmatch_jax.engine.checkpoints import Checkpoints, abstract_like
 from ipixmatch_jax.engine.lock import WorkdirLock
-from ipixmatch_jax.engine.metrics import table
 from ipixmatch_jax.engine.objective import DATA_AXIS
 from ipixmatch_jax.engine.parallel import Parallel
 from ipixmatch_jax.engine.paths import as_path
@@ -41,6 +40,7 @@ from ipixmatch_jax.engine.state import TrainState, networks
 from ipixmatch_jax.engine.stop import StopSignal, StopVote
 from ipixmatch_jax.engine.writers import Writers
 from ipixmatch_jax.methods import Method
+from ipixmatch_jax.outcome import outcome_table, write_outcome
 
 
 def train(config: ConfigDict, workdir: os.PathLike | str) -> TrainState:
@@ -66,8 +66,8 @@ def train(config: ConfigDict, workdir: os.PathLike | str) -> TrainState:
 
     if stopped:
         _say(f"{stop}: saved step {int(state.step)} in {run.workdir}; the same command resumes it")
-    elif run.config.pictures and is_first():
-        _draw(run, state)
+    elif is_first():
+        _finish(run, state)
     return state
 
 
@@ -149,10 +149,12 @@ def _loop(
             results = run.evaluator(networks(state))
             best = results[config.best_network]["miou"]
             if is_first():
-                evaluate.write_result(run.workdir, step, "val", results, dataset.protocol)
+                about = run.evaluator.about()
+                evaluate.write_result(run.workdir, step, "val", results, dataset.protocol, about)
             writers.write(step, {f"miou_{n}": result["miou"] for n, result in results.items()})
             progress.note(mIoU=100 * best)
-            progress.say(f"step {step}, validation\n{table(results)}{foreground(results)}")
+            lines = f"{run.evaluator.table(results)}{foreground(results)}"
+            progress.say(f"{run.evaluator.news()}step {step}, validation\n{lines}")
 
         # Save
         stopping = vote.decided(votes)  # a signal after this line stops a later step
@@ -238,9 +240,14 @@ def _introduce(run: _Run, state: TrainState) -> None:
     print("the first step waits for the compiler", flush=True)
 
 
-def _draw(run: _Run, state: TrainState) -> None:
-    """Pictures of the network that counts, and where they are."""
+def _finish(run: _Run, state: TrainState) -> None:
+    """What the run reached, and pictures of the network that counts."""
     name = run.config.best_network
+    reached = write_outcome(run.workdir, name)
+    if reached:
+        print(f"{outcome_table(reached)}\nwritten to {run.workdir / 'eval' / 'summary.json'}")
+    if not run.config.pictures:
+        return
     network = networks(state)[name]
     folder = predict.draw_validation(run.config, run.workdir, run.model, network, run.dataset)
     print(f"pictures (photo, truth, {name}'s prediction, errors): {folder}")

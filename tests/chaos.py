@@ -12,6 +12,7 @@ is SIGTERM to one process; all must save the same step and end with exit code 0.
 import argparse
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
@@ -156,8 +157,6 @@ def disturb(run: Run, moment: int, stop: bool, in_a_save: bool, counts: Counts) 
 
 def outcome(run: Run) -> dict[str, object]:
     """Everything that must not depend on what happened on the way."""
-    import hashlib
-
     import jax
     import numpy as np
     import orbax.checkpoint as ocp
@@ -232,6 +231,9 @@ def main() -> None:
 
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ["JAX_NUM_CPU_DEVICES"] = str(options.devices)
+    # Starting is what takes long here, not running.
+    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     # Imported once, before the forks; no device is touched here until the last of them has ended.
     import ipixmatch_jax.train  # noqa: F401
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
+from ipixmatch_jax.engine.inference import Inference, make_inference, size_multiple
 from ipixmatch_jax.engine.objective import DATA_AXIS, Objective, Supervised, Threshold
 from ipixmatch_jax.engine.optimizer import make_optimizer
 from ipixmatch_jax.engine.parallel import PARALLEL, Parallel
@@ -58,6 +59,11 @@ def build_views(config: ConfigDict, model: nn.Module) -> Views:
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in config.views.items()}
     mean = tuple(config.data.mean) or model.input_mean
     return Views(mean=mean, std=tuple(config.data.std) or model.input_std, **options)
+
+
+def build_inference(config: ConfigDict, model: nn.Module) -> Inference:
+    """How the model looks at whole images, `config.eval`."""
+    return make_inference(config.eval, config.data.crop_size, size_multiple(model))
 
 
 def build_objective(config: ConfigDict) -> Objective:

@@ -93,9 +93,7 @@ def make_inference(options: Mapping[str, Any], crop_size: Size, multiple: int = 
     """
     for key, known in _CHOICES.items():
         if options[key] not in known:
-            raise ConfigError(
-                f"eval.{key} is {options[key]!r}; expected one of {', '.join(known)}"
-            )
+            raise ConfigError(f"eval.{key} is {options[key]!r}; expected one of {', '.join(known)}")
     scales = tuple(map(float, options["scales"]))
     if not scales or min(scales) <= 0:
         raise ConfigError(f"eval.scales is {scales}; expected positive numbers, as (0.75, 1.0)")

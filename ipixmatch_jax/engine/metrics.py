@@ -1,5 +1,6 @@
-"""Segmentation metrics: a confusion matrix on the device, mIoU and a table on the host."""
+"""Segmentation metrics: counts of pixels on the device, mIoU and a table on the host."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,8 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+BOUNDARY_RATIO = 0.02
 
 
 @flax.struct.dataclass
@@ -51,41 +54,205 @@ class ConfusionMatrix(clu.metrics.Metric):
         return class_iou(np.asarray(self.counts))
 
 
+def boundary(ids: jax.Array, known: jax.Array, distance: int) -> jax.Array:
+    """Where a pixel is at most `distance` away from another class or from outside the image.
+
+    Distances are of rows and columns, as those of erosions with a 3 x 3 square. Every class is
+    handled at once: a pixel lies on its class's boundary where its neighbourhood is not all one.
+
+    Args:
+        ids: int32 [B, H, W] class ids.
+        known: bool [B, H, W]; others belong to every class: they make no boundary.
+        distance: pixels, at least 1.
+
+    Returns:
+        bool [B, H, W].
+    """
+    large = jnp.iinfo(jnp.int32).max
+    lowest = -_widest(jnp.where(known, -ids, -large), distance)
+    highest = _widest(jnp.where(known, ids, -large), distance)
+    rows, columns = (np.arange(side) for side in ids.shape[1:])
+    inner = [(x >= distance) & (x < len(x) - distance) for x in (rows, columns)]
+    inner = jnp.asarray(inner[0][:, None] & inner[1][None])
+    return (lowest != ids) | (highest != ids) | ~inner[None]
+
+
+def _widest(x: jax.Array, distance: int) -> jax.Array:
+    """The maximum over [-distance, distance] rows and columns; nothing lies outside."""
+    least = jnp.iinfo(x.dtype).min
+    for axis in (1, 2):
+        x = jnp.pad(x, [(distance, distance) if a == axis else (0, 0) for a in range(3)],
+                    constant_values=least)  # fmt: skip
+        reach, wanted = 1, 2 * distance + 1
+        # Twice the reach with every maximum; the last two ranges overlap.
+        while reach < wanted:
+            shift = min(reach, wanted - reach)
+            length = x.shape[axis] - shift
+            near = jax.lax.slice_in_dim(x, 0, length, axis=axis)
+            x = jnp.maximum(near, jax.lax.slice_in_dim(x, shift, shift + length, axis=axis))
+            reach += shift
+    return x
+
+
+@flax.struct.dataclass
+class BoundaryCounts(clu.metrics.Metric):
+    """Pixels near the boundaries of the classes, for boundary IoU (Cheng et al., 2103.16562).
+
+    Attributes:
+        both: int32 [C], near the true and the predicted boundary of the same class.
+        true: int32 [C], near the true one.
+        predicted: int32 [C], near the predicted one.
+    """
+
+    both: jax.Array
+    true: jax.Array
+    predicted: jax.Array
+
+    @classmethod
+    def empty(cls, num_classes: int) -> "BoundaryCounts":
+        none = jnp.zeros(num_classes, jnp.int32)
+        return cls(none, none, none)
+
+    @classmethod
+    def from_predictions(
+        cls, predicted: jax.Array, mask: jax.Array, num_classes: int
+    ) -> "BoundaryCounts":
+        """Counts as near what lies within 2 % of the image's diagonal, as the paper does.
+
+        Pixels without a true class are not counted and make no boundary, neither true nor
+        predicted: a perfect prediction of the others has IoU 1.
+
+        Args:
+            predicted: int32 [B, H, W] class ids.
+            mask: int32 [B, H, W] true class ids; others, as 255, are not counted.
+        """
+        known = mask < num_classes
+        distance = boundary_distance(mask.shape[1], mask.shape[2])
+        near_true = boundary(mask, known, distance) & known
+        near_predicted = boundary(predicted, known, distance) & known
+        both = near_true & near_predicted & (mask == predicted)
+
+        def count(ids, where):
+            of_class = ids[..., None] == jnp.arange(num_classes, dtype=ids.dtype)[None, None, None]
+            return (of_class & where[..., None]).sum((0, 1, 2), dtype=jnp.int32)
+
+        return cls(count(mask, both), count(mask, near_true), count(predicted, near_predicted))
+
+    def merge(self, other: "BoundaryCounts") -> "BoundaryCounts":
+        return jax.tree.map(jnp.add, self, other)
+
+    def compute(self) -> np.ndarray:
+        """Boundary IoU of every class, float64 [C]; NaN where a class has no boundary."""
+        both, true, predicted = (
+            np.asarray(x, np.float64) for x in (self.both, self.true, self.predicted)
+        )
+        return _ratio(both, true + predicted - both)
+
+
+def boundary_distance(height: int, width: int) -> int:
+    """How near to a boundary counts, in pixels: 2 % of the image's diagonal, at least 1."""
+    return max(1, round(BOUNDARY_RATIO * math.hypot(height, width)))
+
+
+@flax.struct.dataclass
+class PixelCounts(clu.metrics.Metric):
+    """All that is counted in an evaluation.
+
+    Attributes:
+        confusion: by true and predicted class.
+        boundary: near boundaries.
+    """
+
+    confusion: ConfusionMatrix
+    boundary: BoundaryCounts
+
+    @classmethod
+    def empty(cls, num_classes: int) -> "PixelCounts":
+        return cls(ConfusionMatrix.empty(num_classes), BoundaryCounts.empty(num_classes))
+
+    @classmethod
+    def from_predictions(
+        cls, predicted: jax.Array, mask: jax.Array, num_classes: int
+    ) -> "PixelCounts":
+        """As those of the parts: int32 [B, H, W] predicted and true class ids."""
+        return cls(
+            ConfusionMatrix.from_predictions(predicted, mask, num_classes),
+            BoundaryCounts.from_predictions(predicted, mask, num_classes),
+        )
+
+    def merge(self, other: "PixelCounts") -> "PixelCounts":
+        return jax.tree.map(jnp.add, self, other)
+
+
 def class_iou(counts: np.ndarray) -> np.ndarray:
     """Intersection over union from a confusion matrix [C, C]: float64 [C], NaN for absent ones."""
     counts = counts.astype(np.float64)
     intersection = np.diag(counts)
-    union = counts.sum(0) + counts.sum(1) - intersection
-    return np.divide(intersection, union, out=np.full(len(counts), np.nan), where=union > 0)
+    return _ratio(intersection, counts.sum(0) + counts.sum(1) - intersection)
 
 
-def summary(counts: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
-    """`{'miou', 'accuracy', 'iou': {class: value}}` in [0, 1].
+def class_dice(counts: np.ndarray) -> np.ndarray:
+    """Dice coefficient 2I / (true + predicted) from a confusion matrix, as `class_iou`."""
+    counts = counts.astype(np.float64)
+    return _ratio(2 * np.diag(counts), counts.sum(0) + counts.sum(1))
 
-    mIoU is the mean over the classes that occur as truth or prediction; an absent class has IoU
-    None. With no pixel counted, mIoU and accuracy are None.
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
+
+
+def summary(
+    counts: np.ndarray,
+    class_names: Sequence[str],
+    *,
+    boundary_iou: np.ndarray | None = None,
+    absent: str = "skip",
+) -> dict[str, Any]:
+    """`miou`, `accuracy`, `iou` and the like, in [0, 1], from a confusion matrix [C, C].
+
+    A class that occurs neither as truth nor as prediction has IoU None. By `absent='skip'` it is
+    left out of means; by `'zero'` it counts 0 there, as in the code of UniMatch and its kin. With
+    no pixel counted, every mean is None.
+
+    Args:
+        boundary_iou: float64 [C], NaN for absent classes.
+
+    Returns:
+        `{'miou', 'accuracy', 'iou': {class: value}, 'mean_dice', 'dice': {…}}`, and with
+        `boundary_iou` also `'boundary_miou'` and `'boundary_iou': {…}`.
     """
-    iou = class_iou(counts)
-    present = ~np.isnan(iou)
     total = counts.sum()
-    return {
-        "miou": float(iou[present].mean()) if present.any() else None,
-        "accuracy": float(np.trace(counts) / total) if total else None,
-        "iou": {
-            name: None if np.isnan(value) else float(value)
-            for name, value in zip(class_names, iou, strict=True)
-        },
-    }
+    named = {"miou": ("iou", class_iou(counts)), "mean_dice": ("dice", class_dice(counts))}
+    if boundary_iou is not None:
+        named["boundary_miou"] = ("boundary_iou", boundary_iou)
+    result: dict[str, Any] = {}
+    for mean, (name, values) in named.items():
+        result[mean] = _mean(values, absent)
+        result[name] = {
+            label: None if np.isnan(value) else float(value)
+            for label, value in zip(class_names, values, strict=True)
+        }
+    result["accuracy"] = float(np.trace(counts) / total) if total else None
+    return result
 
 
-def table(results: dict[str, dict[str, Any]]) -> str:
-    """Per-class IoU in percent, a column for each network.
+def _mean(values: np.ndarray, absent: str) -> float | None:
+    present = ~np.isnan(values)
+    if not present.any():
+        return None
+    return float(np.nansum(values) / (len(values) if absent == "zero" else present.sum()))
+
+
+def table(results: dict[str, dict[str, Any]], absent: str = "skip") -> str:
+    """Per-class IoU and the means in percent, a column for each network.
 
     Args:
         results: network name → `summary`.
+        absent: as in `summary`; said where there are such classes.
     """
     names = list(next(iter(results.values()))["iou"])
-    width = max(len("class"), *(len(name) for name in names))
+    means = {"mIoU": "miou", "boundary mIoU": "boundary_miou", "mean Dice": "mean_dice"}
+    width = max(len(name) for name in ("class", *means, *names))
 
     def row(label, values):
         cells = ("      –" if value is None else f"{100 * value:7.2f}" for value in values)
@@ -94,5 +261,8 @@ def table(results: dict[str, dict[str, Any]]) -> str:
     head = f"  {'class':<{width}}  " + "   ".join(f"{name:>8}" for name in results)
     rule = "  " + "─" * (len(head) - 2)
     lines = [row(name, [result["iou"][name] for result in results.values()]) for name in names]
-    last = [row("mIoU", [result["miou"] for result in results.values()])]
+    last = [row(n, [result.get(key) for result in results.values()]) for n, key in means.items()]
+    if any(value is None for result in results.values() for value in result["iou"].values()):
+        counted = "is left out of the means" if absent == "skip" else "counts 0 in the means"
+        last.append(f"  –: neither true nor predicted; {counted} (eval.absent={absent})")
     return "\n".join([head, rule, *lines, rule, *last])

@@ -29,16 +29,16 @@ class Parallel(abc.ABC):
 
     def __init__(self, devices: Sequence[jax.Device] | None = None):
         self.devices = list(jax.devices() if devices is None else devices)
-        self.mesh = jax.make_mesh(
-            (len(self.devices),), (DATA_AXIS,), axis_types=(AxisType.Auto,), devices=self.devices
-        )
-        self.replicated = NamedSharding(self.mesh, PartitionSpec())
         counts = collections.Counter(device.process_index for device in self.devices)
         if len(set(counts.values())) > 1:
             raise ConfigError(
                 f"the processes have {sorted(counts.values())} devices; expected the same number "
                 "for each, so that they share a batch evenly"
             )
+        self.mesh = jax.make_mesh(
+            (len(self.devices),), (DATA_AXIS,), axis_types=(AxisType.Auto,), devices=self.devices
+        )
+        self.replicated = NamedSharding(self.mesh, PartitionSpec())
 
     @property
     def local_count(self) -> int:

@@ -1,6 +1,6 @@
-"""The per-device steps. `parallel` spreads them; the axis over devices is called `data`."""
+"""The per-device train step. `parallel` spreads it; the axis over devices is called `data`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ipixmatch_jax.engine.metrics import ConfusionMatrix
 from ipixmatch_jax.engine.objective import DATA_AXIS, Objective
 from ipixmatch_jax.engine.state import TrainState
 from ipixmatch_jax.methods import Batch, Method, Network
@@ -99,29 +98,6 @@ def make_train_step(
         return new_state, metrics
 
     return train_step
-
-
-def make_eval_step(
-    model: nn.Module, views: Views, num_classes: int
-) -> Callable[[Mapping[str, Any], Mapping[str, ConfusionMatrix], Batch], Any]:
-    """The pure step `(networks, matrices, batch) -> matrices` of one device.
-
-    Args of the step:
-        networks: name → `{'params', 'batch_stats'}`.
-        matrices: name → ConfusionMatrix so far.
-        batch: `image` uint8 [B, H, W, 3] and `mask` uint8 [B, H, W] (255 is not counted).
-    """
-
-    def eval_step(networks, matrices, batch):
-        images, mask = views.weak(batch["image"]), batch["mask"].astype(jnp.int32)
-        merged = {}
-        for name, variables in networks.items():
-            logits = Network(model, **variables).predict(images).logits
-            matrix = ConfusionMatrix.from_predictions(logits.argmax(-1), mask, num_classes)
-            merged[name] = matrices[name].merge(jax.lax.psum(matrix, DATA_AXIS))
-        return merged
-
-    return eval_step
 
 
 def _divided(value: Any) -> jax.Array:
