@@ -32,7 +32,8 @@ def finished(workdir: pathlib.Path, steps: int) -> dict[str, dict[str, float]] |
     """Last and best mIoU of both networks, in percent, or None while the run is not complete."""
     if not (workdir / "eval" / f"{steps}.json").exists():
         return None
-    evaluations = [json.loads(path.read_text()) for path in (workdir / "eval").glob("*.json")]
+    paths = [path for path in (workdir / "eval").glob("*.json") if path.stem.isdigit()]
+    evaluations = [json.loads(path.read_text()) for path in paths]
     curve = {e["step"]: {n: 100 * e[n]["miou"] for n in NETWORKS} for e in evaluations}
     return {
         network: {"last": curve[steps][network], "best": max(v[network] for v in curve.values())}

@@ -168,7 +168,7 @@ def load_config(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
     Raises:
         ConfigError: the file, a key or a value cannot be used; with every problem found.
     """
-    config = _with_overrides(_run_config_file(spec), overrides)
+    config = with_overrides(_run_config_file(spec), overrides)
     validate(config)
     config.lock()
     return config
@@ -194,7 +194,8 @@ def _run_config_file(spec: str) -> ConfigDict:
     return config
 
 
-def _with_overrides(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
+def with_overrides(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
+    """The config with the command line's keys set; not validated. ConfigError for unknown ones."""
     known = dict(flatten(config))
     for argument in overrides:
         name = argument.split("=")[0].removeprefix("--config.")

@@ -9,8 +9,15 @@ from typing import Any
 import jax
 import numpy as np
 from ml_collections import ConfigDict
+from tqdm import tqdm
 
-from ipixmatch_jax.data import Dataset, eval_batches, load_dataset, with_statistics
+from ipixmatch_jax.data import (
+    Dataset,
+    eval_batches,
+    load_dataset,
+    size_groups,
+    with_statistics,
+)
 from ipixmatch_jax.engine import build
 from ipixmatch_jax.engine.checkpoints import NETWORKS, Checkpoints, abstract_like
 from ipixmatch_jax.engine.eval_step import make_eval_step
@@ -42,8 +49,7 @@ class Evaluator:
         views = build.build_views(config, model)
         step = make_eval_step(model, views, self._classes, self._inference)
         self._step = parallel.spread(step)
-        self._sizes: set[tuple[int, int]] = set()
-        self._told = False
+        self._groups: dict[tuple[int, int], list[int]] | None = None
 
     def __call__(self, networks: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """Network name → `summary` of what was counted.
@@ -54,6 +60,9 @@ class Evaluator:
         Raises:
             DataError: a file that cannot be read, or masks without a pixel that counts.
         """
+        if self._groups is None:
+            self._groups = size_groups(self._dataset.val)
+            self._announce()
         totals = {name: self._empty_total() for name in networks}
         counts, pixels = self._empty(networks), 0
         batches = eval_batches(
@@ -61,6 +70,7 @@ class Evaluator:
             batch_size=self._batch_size,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
+            groups=self._groups,
         )
         for batch in batches:
             size = batch["mask"].size * jax.process_count()
@@ -68,7 +78,6 @@ class Evaluator:
                 self._flush(totals, counts)
                 counts, pixels = self._empty(networks), 0
             pixels += size
-            self._sizes.add(batch["mask"].shape[1:])
             arrays = self._parallel.put_batch({key: batch[key] for key in ("image", "mask")})
             counts = self._step(networks, counts, arrays)
         self._flush(totals, counts)
@@ -83,18 +92,17 @@ class Evaluator:
         """How it evaluates, for the files of results."""
         return {"mode": self._inference.name, "absent": self._absent}
 
-    def news(self) -> str:
-        """After the first evaluation, once: a line on what was compiled; then ''."""
-        if self._told or not self._sizes:
-            return ""
-        self._told = True
-        count = len(self._sizes)
-        sizes = "one size, compiled once" if count == 1 else f"{count} sizes, each compiled once"
-        return f"evaluation ({self._inference.name}): {len(self._dataset.val)} images of {sizes}\n"
-
     def table(self, results: Mapping[str, Any]) -> str:
         """The table of its results."""
         return table(results, self._absent)
+
+    def _announce(self) -> None:
+        """Before the first evaluation, which compiles for every size: how many there are."""
+        count = len(self._groups)
+        sizes = "one size, compiled once" if count == 1 else f"{count} sizes, each compiled once"
+        if is_first():
+            images = f"{len(self._dataset.val)} images of {sizes}"
+            tqdm.write(f"evaluation ({self._inference.name}): {images}")
 
     def _summary(self, total: PixelCounts) -> dict[str, Any]:
         return summary(
@@ -200,7 +208,7 @@ def evaluate(
     model = build.build_model(config)
     names = NETWORKS if network == "both" else (network,)
     step, networks = restore_networks(config, workdir, model, parallel, checkpoint, names)
-    dataset = _with_split(config, split)
+    dataset = with_split(config, split)
     evaluator = Evaluator(config, dataset, model, parallel)
     results = evaluator(networks)
     if not is_first():
@@ -209,12 +217,12 @@ def evaluate(
         workdir, step, split, results, dataset.protocol, evaluator.about(),
         apart=split != "val" or not _evaluates_as_trained(config, workdir),
     )  # fmt: skip
-    print(f"{evaluator.news()}step {step}, split {split}, {len(dataset.val)} images")
+    print(f"step {step}, split {split}, {len(dataset.val)} images")
     print(f"{evaluator.table(results)}\nwritten to {path}")
     return results
 
 
-def _with_split(config: ConfigDict, split: str) -> Dataset:
+def with_split(config: ConfigDict, split: str) -> Dataset:
     """The data set, with the records of a split as `val`."""
     if split in ("val", "labeled"):
         dataset = load_dataset(config.data, config.seed)

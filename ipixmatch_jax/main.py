@@ -40,7 +40,15 @@ def _predict(config, arguments) -> None:
         output=arguments.output,
         checkpoint=arguments.checkpoint,
         network=arguments.network or config.best_network,
+        extras=arguments.also,
+        tile_above=arguments.tile_above,
     )
+
+
+def _report(config, arguments) -> None:
+    from ipixmatch_jax.report import write_report
+
+    write_report(config, arguments.workdir, more=arguments.runs, output=arguments.output)
 
 
 def _inspect(config, arguments) -> None:
@@ -66,6 +74,7 @@ MODES: dict[str, Callable] = {
     "train": _train,
     "eval": _evaluate,
     "predict": _predict,
+    "report": _report,
     "inspect": _inspect,
     "export": _export,
 }
@@ -82,7 +91,9 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "--config", required=True, help="config file, with an argument after a colon"
+        "--config",
+        help="config file, with an argument after a colon; eval, predict, report and export take "
+        "by default what the run in --workdir was trained with",
     )
     parser.add_argument(
         "--workdir", type=as_path, help="folder of the run; a run that is there is resumed"
@@ -97,9 +108,35 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--split", default="val", help="eval: val (default), labeled, or a list or name of images"
     )
-    parser.add_argument("--input", type=pathlib.Path, help="predict: a photo or a folder of photos")
     parser.add_argument(
-        "--output", type=pathlib.Path, help="predict: folder of the pictures; export: the file"
+        "--input", nargs="+", metavar="PHOTOS", help="predict: photos, folders or 'patterns*.jpg'"
+    )
+    parser.add_argument(
+        "--output",
+        type=pathlib.Path,
+        help="predict: folder of the pictures; export, report: the file",
+    )
+    parser.add_argument(
+        "--also",
+        nargs="+",
+        choices=("confidence", "probs"),
+        default=(),
+        help="predict: further files of every photo",
+    )
+    parser.add_argument(
+        "--tile_above",
+        type=int,
+        default=2048,
+        metavar="PIXELS",
+        help="predict: photos with a longer side are looked at in windows of eval.window",
+    )
+    parser.add_argument(
+        "--runs",
+        nargs="+",
+        type=as_path,
+        default=(),
+        metavar="DIR",
+        help="report: workdirs of further runs, to stand beside the one of --workdir",
     )
     parser.add_argument("--format", choices=("torch",), default="torch", help="export: for whom")
     processes = parser.add_argument_group(
@@ -121,6 +158,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments, overrides = _parser().parse_known_args(argv)
     if arguments.workdir is None and arguments.mode != "inspect":
         _parser().error(f"--mode {arguments.mode} needs --workdir")
+    if arguments.config is None and arguments.mode in ("train", "inspect"):
+        _parser().error(f"--mode {arguments.mode} needs --config")
     # Late, so that --help and a misspelt flag do not wait for jax.
     from ipixmatch_jax.engine.processes import ended_together
 
@@ -141,8 +180,13 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
         use_compilation_cache(arguments.workdir)
 
         from ipixmatch_jax.config import load_config
+        from ipixmatch_jax.snapshot import load_snapshot
 
-        MODES[arguments.mode](load_config(arguments.config, overrides), arguments)
+        if arguments.config is None:
+            config = load_snapshot(arguments.workdir, overrides)
+        else:
+            config = load_config(arguments.config, overrides)
+        MODES[arguments.mode](config, arguments)
     except UserError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2

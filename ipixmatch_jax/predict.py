@@ -1,7 +1,12 @@
-"""Pictures of what a network sees: class maps, overlays, and panels beside the truth."""
+"""A trained network at work: class maps of photos, and panels of validation images."""
 
+import csv
+import dataclasses
+import functools
+import glob
+import os
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -11,7 +16,6 @@ from PIL import Image
 from tqdm import tqdm
 
 from ipixmatch_jax.data import (
-    IGNORE,
     IMAGE_SUFFIXES,
     Dataset,
     displayable,
@@ -19,81 +23,203 @@ from ipixmatch_jax.data import (
     pixels_of,
     read_image,
     resize_image,
-    with_statistics,
 )
 from ipixmatch_jax.engine import build
 from ipixmatch_jax.engine.inference import predict_logits
-from ipixmatch_jax.errors import DataError
+from ipixmatch_jax.engine.paths import as_path
+from ipixmatch_jax.errors import ConfigError, DataError
 from ipixmatch_jax.evaluate import restore_networks
+from ipixmatch_jax.legend import read_legend
 from ipixmatch_jax.methods import Network
+from ipixmatch_jax.pictures import colored, error_map, indexed, overlay, with_legend
+from ipixmatch_jax.snapshot import load_snapshot, with_run_statistics
+
+# Photos whose longer side has more pixels are looked at in windows: a whole one would need more
+# memory than training did.
+TILE_ABOVE = 2048
+EXTRAS = ("confidence", "probs")
 
 
-def make_predictor(config: ConfigDict, model, network: Any) -> Callable[[np.ndarray], np.ndarray]:
-    """A function from an image uint8 [H, W, 3] to its class map uint8 [H, W], at the same size.
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What a network says of one image.
 
-    The network looks at it as `config.eval` says. With `data.image_size` the image is resized to
-    that first, and the map back again.
+    Attributes:
+        mask: uint8 [H, W], class ids.
+        confidence: float32 [H, W], the probability of that class.
+        probs: float32 [H, W, C]; None where they were not asked for.
     """
-    views, inference = build.build_views(config, model), build.build_inference(config, model)
-    size = tuple(config.data.image_size)
 
-    @jax.jit
-    def classes(variables, image):
-        images = views.weak(image[None])
-        logits = predict_logits(Network(model, **variables), images, inference)
-        return logits[0].argmax(-1).astype("uint8")
-
-    def predict(image: np.ndarray) -> np.ndarray:
-        small = resize_image(image, size) if size != (0, 0) else image
-        predicted = np.asarray(classes(network, small))
-        if predicted.shape == image.shape[:2]:
-            return predicted
-        back = Image.fromarray(predicted).resize(image.shape[1::-1], Image.Resampling.NEAREST)
-        return np.asarray(back)
-
-    return predict
+    mask: np.ndarray
+    confidence: np.ndarray
+    probs: np.ndarray | None = None
 
 
-def colored(mask: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """Colors uint8 [H, W, 3] of a class map; ignored pixels are white."""
-    colors = np.full((256, 3), 255, np.uint8)
-    colors[: len(palette)] = palette
-    return colors[mask]
+class Predictor:
+    """A function from an image uint8 [H, W, D] to its class map uint8 [H, W], of any size.
+
+    The network looks at it as `config.eval` says; an image of another size than those before waits
+    for the compiler. With `data.image_size` the image is resized to that first, and the map back.
+
+    Args:
+        config: of the run; its `data.mean` and the like are filled in.
+        model: of `build_model`.
+        variables: `{'params', 'batch_stats'}` on the host.
+        workdir: of the run; names of classes that the config does not hold are found there.
+        tile_above: images with a longer side of more pixels are looked at in windows of
+            `eval.window`; 0: none is.
+        step, network: which checkpoint and network the variables are.
+    """
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        model: Any,
+        variables: Any,
+        *,
+        workdir: Any = None,
+        tile_above: int = TILE_ABOVE,
+        step: int = 0,
+        network: str = "",
+    ):
+        self.config, self.step, self.network = config, step, network
+        self._workdir, self._tile_above = workdir, tile_above
+        self.variables = jax.device_put(variables)
+        self._size = tuple(config.data.image_size)
+        views, inference = build.build_views(config, model), build.build_inference(config, model)
+
+        @functools.partial(jax.jit, static_argnums=(2, 3))
+        def look(variables, image, tiled, with_probs):
+            how = dataclasses.replace(inference, mode="sliding") if tiled else inference
+            images = views.weak(image[None])
+            logits = predict_logits(Network(model, **variables), images, how)[0]
+            probs = jax.nn.softmax(logits)
+            mask = logits.argmax(-1).astype("uint8")
+            return mask, probs.max(-1), probs if with_probs else None
+
+        self._look = look
+        self._may_tile = inference.mode == "whole"
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        return self.look(image).mask
+
+    def look(self, image: np.ndarray, *, probs: bool = False) -> Prediction:
+        """Class map, confidence and, where asked for, probabilities.
+
+        Raises:
+            DataError: not an image uint8 [H, W, D] with D = data.channels.
+        """
+        image = np.asarray(image)
+        channels = self.config.data.channels
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != channels:
+            raise DataError(
+                f"an image is {image.dtype} {list(image.shape)}; expected uint8 [H, W, {channels}]"
+            )
+        small = resize_image(image, self._size) if self._size != (0, 0) else image
+        tiled = self._may_tile and 0 < self._tile_above < max(small.shape[:2])
+        found = self._look(self.variables, small, tiled, probs)
+        mask, confidence, all_probs = (None if x is None else np.asarray(x) for x in found)
+        if small.shape != image.shape:
+            size = image.shape[1::-1]
+            mask = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+            confidence = _resized(confidence, size)
+            if probs:
+                planes = [_resized(plane, size) for plane in np.moveaxis(all_probs, -1, 0)]
+                all_probs = np.stack(planes, -1)
+        return Prediction(mask, confidence, all_probs)
+
+    @functools.cached_property
+    def _legend(self) -> tuple[tuple[str, ...], np.ndarray]:
+        return read_legend(self.config, self._workdir)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """C names, in the order of the class ids."""
+        return self._legend[0]
+
+    @property
+    def palette(self) -> np.ndarray:
+        """uint8 [C, 3], the colours of the classes."""
+        return self._legend[1]
 
 
-def overlay(image: np.ndarray, mask: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """The image with the colors of its class map laid over it, uint8 [H, W, 3]."""
-    mixed = 0.45 * displayable(image).astype(np.float32) + 0.55 * colored(mask, palette)
-    return mixed.round().astype(np.uint8)
+def _resized(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.BILINEAR))
+
+
+def load_predictor(
+    workdir: os.PathLike | str,
+    *,
+    checkpoint: str | int = "latest",
+    network: str | None = None,
+    tile_above: int = TILE_ABOVE,
+) -> Predictor:
+    """A trained network as a function from an image to its class map.
+
+        predict = load_predictor("runs/photos")
+        mask = predict(image)                 # uint8 [H, W, 3] → uint8 [H, W]
+        predict.look(image).confidence        # float32 [H, W]
+
+    Args:
+        workdir: of the run. The data it was trained on is not needed.
+        checkpoint: `latest`, `best` or a step.
+        network: `student` or `teacher`; by default the run's `best_network`.
+        tile_above: as of `Predictor`.
+
+    Raises:
+        ConfigError: the workdir holds no run.
+        CheckpointError: it has no such checkpoint.
+    """
+    config = load_snapshot(workdir)
+    network = network or config.best_network
+    return restore_predictor(config, workdir, str(checkpoint), network, tile_above)
+
+
+def restore_predictor(
+    config: ConfigDict,
+    workdir: Any,
+    checkpoint: str = "latest",
+    network: str = "teacher",
+    tile_above: int = TILE_ABOVE,
+) -> Predictor:
+    """As `load_predictor`, for a config that is there; the run's own statistics are kept."""
+    config = with_run_statistics(config, workdir)
+    model, parallel = build.build_model(config), build.build_parallel(config)
+    step, networks = restore_networks(config, workdir, model, parallel, checkpoint, (network,))
+    return Predictor(
+        config,
+        model,
+        jax.device_get(networks[network]),
+        workdir=workdir,
+        tile_above=tile_above,
+        step=step,
+        network=network,
+    )
 
 
 def draw_validation(
     config: ConfigDict, workdir: pathlib.Path, model, network: Any, dataset: Dataset
 ) -> pathlib.Path:
-    """Writes `predictions/ID.png`: photo, truth and prediction side by side.
+    """Writes `predictions/ID.png`: photo, truth, prediction and errors side by side.
 
     Draws `config.pictures` validation images, spread evenly over the list.
 
     Returns:
         The folder.
     """
-    folder = pathlib.Path(workdir) / "predictions"
+    folder = as_path(workdir) / "predictions"
     folder.mkdir(parents=True, exist_ok=True)
-    predict = make_predictor(config, model, jax.device_get(network))
+    predict = Predictor(config, model, jax.device_get(network), tile_above=0)
     count = min(config.pictures, len(dataset.val))
     for index in np.linspace(0, len(dataset.val) - 1, count).round().astype(int):
         record = dataset.val[int(index)]
         image, mask = record["image"], record["mask"]
         predicted = predict(image)
-        image = displayable(image)
-        # An ignored pixel has no truth to be compared with.
-        wrong = (predicted != mask) & (mask != IGNORE)
-        errors = np.where(wrong[..., None], np.uint8([220, 40, 40]), image // 3 + 120)
         panels = [
-            image,
+            displayable(image),
             colored(mask, dataset.palette),
             colored(predicted, dataset.palette),
-            errors,
+            error_map(image, predicted, mask),
         ]
         gap = np.full((image.shape[0], 4, 3), 255, np.uint8)
         row = [part for panel in panels for part in (panel, gap)][:-1]
@@ -102,7 +228,8 @@ def draw_validation(
         picture = picture.resize((picture.width * small, picture.height * small), 0)
         path = folder / f"{record['id']}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(path)
+        with path.open("wb") as file:
+            picture.save(file, "PNG")
     return folder
 
 
@@ -110,58 +237,140 @@ def predict_files(
     config: ConfigDict,
     workdir: pathlib.Path,
     *,
-    inputs: pathlib.Path | None,
+    inputs: Sequence[os.PathLike | str] | None,
     output: pathlib.Path | None,
     checkpoint: str = "latest",
     network: str = "teacher",
+    extras: Sequence[str] = (),
+    tile_above: int = TILE_ABOVE,
 ) -> None:
-    """Predicts a photo or a folder of photos; without inputs, draws validation images.
+    """Predicts photos; without inputs, draws validation images.
 
-    Writes for every photo NAME.png, class ids with the palette, and NAME_overlay.png.
+    Writes for every photo NAME.png (class ids, with the palette), NAME_color.png,
+    NAME_overlay.png with a legend, and a row of `areas.csv`: pixels of every class.
+
+    Args:
+        inputs: photos, folders of photos or patterns such as 'photos/**/*.jpg'.
+        output: folder; `predictions` of the workdir by default.
+        extras: of `confidence` (NAME_confidence.png, 0 to 255 for 0 to 1) and `probs`
+            (NAME_probs.npy, float16 [H, W, C]).
+        tile_above: as of `Predictor`.
 
     Raises:
-        DataError: at the end, naming the photos that could not be read; all others are written.
+        ConfigError: an output that would overwrite a photo.
+        DataError: no photo; or, at the end, photos that could not be read: all others are written.
     """
-    config = with_statistics(config)
-    pixels = pixels_of(config.data)
-    parallel = build.build_parallel(config)
-    model = build.build_model(config)
-    step, networks = restore_networks(config, workdir, model, parallel, checkpoint, (network,))
-    dataset = load_dataset(config.data, config.seed)
-    if inputs is None:
-        folder = draw_validation(config, workdir, model, networks[network], dataset)
-        print(f"predictions of {network}, step {step}: {folder}")
+    output = pathlib.Path(output or pathlib.Path(workdir) / "predictions")
+    photos = named_photos(inputs) if inputs else {}
+    _check_output(output, photos)
+    predict = restore_predictor(config, workdir, checkpoint, network, tile_above)
+    said = f"predictions of {predict.network}, step {predict.step}:"
+    if not inputs:
+        dataset, model = load_dataset(config.data, config.seed), build.build_model(config)
+        variables = predict.variables
+        folder = draw_validation(predict.config, workdir, model, variables, dataset)
+        print(f"{said} {folder}")
         return
 
-    output = output or pathlib.Path(workdir) / "predictions"
     output.mkdir(parents=True, exist_ok=True)
-    predict = make_predictor(config, model, jax.device_get(networks[network]))
-    broken = []
-    for path in tqdm(list(_photos(inputs)), unit="image"):
-        try:
-            image = read_image(path, pixels=pixels)
-        except DataError as error:
-            broken.append(str(error))
-            continue
-        mask = predict(image)
-        indexed = Image.fromarray(mask, "P")
-        indexed.putpalette(dataset.palette.tobytes())
-        indexed.save(output / f"{path.stem}.png")
-        Image.fromarray(overlay(image, mask, dataset.palette)).save(
-            output / f"{path.stem}_overlay.png"
-        )
-    print(f"predictions of {network}, step {step}: {output}")
+    pixels, broken = pixels_of(predict.config.data), []
+    with open(output / "areas.csv", "w", newline="", encoding="utf-8") as file:
+        areas = csv.writer(file)
+        areas.writerow(["image", "width", "height", "mean_confidence", *predict.class_names])
+        for name, path in tqdm(photos.items(), unit="image"):
+            try:
+                image = read_image(path, pixels=pixels)
+            except DataError as error:
+                broken.append(str(error))
+                continue
+            found = predict.look(image, probs="probs" in extras)
+            _write(output / name, image, found, predict, extras)
+            counts = np.bincount(found.mask.reshape(-1), minlength=len(predict.class_names))
+            mean = f"{found.confidence.mean():.4f}"
+            areas.writerow([path, image.shape[1], image.shape[0], mean, *counts])
+    print(f"{said} {output}")
     if broken:
-        raise DataError("some photos could not be read:\n  " + "\n  ".join(broken))
+        raise DataError(
+            f"{len(broken)} of {len(photos)} photos could not be read, the others are done:\n  "
+            + "\n  ".join(broken)
+        )
 
 
-def _photos(inputs: pathlib.Path) -> Iterator[pathlib.Path]:
-    if not inputs.exists():
-        raise DataError(f"--input {inputs} does not exist; expected a photo or a folder of photos")
-    if inputs.is_file():
-        yield inputs
-        return
-    found = sorted(path for path in inputs.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+def _write(
+    base: pathlib.Path,
+    image: np.ndarray,
+    found: Prediction,
+    predict: Predictor,
+    extras: Sequence[str],
+) -> None:
+    base.parent.mkdir(parents=True, exist_ok=True)
+    palette = predict.palette
+    over = overlay(image, found.mask, palette)
+    pictures = {
+        "": indexed(found.mask, palette),
+        "_color": Image.fromarray(colored(found.mask, palette)),
+        "_overlay": Image.fromarray(with_legend(over, found.mask, predict.class_names, palette)),
+    }
+    if "confidence" in extras:
+        levels = (255 * found.confidence).round().astype(np.uint8)
+        pictures["_confidence"] = Image.fromarray(levels)
+    for tail, picture in pictures.items():
+        picture.save(_beside(base, f"{tail}.png"))
+    if "probs" in extras:
+        np.save(_beside(base, "_probs.npy"), found.probs.astype(np.float16))
+
+
+def _beside(base: pathlib.Path, tail: str) -> pathlib.Path:
+    # Not with_suffix: names of photos may hold dots.
+    return base.with_name(base.name + tail)
+
+
+def _check_output(output: pathlib.Path, photos: dict[str, pathlib.Path]) -> None:
+    taken = {path.resolve() for path in photos.values()}
+    for name in photos:
+        written = _beside(output / name, ".png")
+        if written.resolve() in taken:
+            raise ConfigError(
+                f"the prediction of {photos[name]} would be written to {written}, a photo; "
+                "expected another folder; set --output"
+            )
+
+
+def named_photos(inputs: Sequence[os.PathLike | str]) -> dict[str, pathlib.Path]:
+    """Photos by the name of what is written of them: their path from the folder that holds all.
+
+    The suffix is left out, unless two photos differ in nothing else.
+
+    Args:
+        inputs: photos, folders or patterns.
+
+    Raises:
+        DataError: one of them holds no photo.
+    """
+    paths = list(dict.fromkeys(path for item in inputs for path in _photos(str(item))))
+    base = os.path.commonpath([path.parent.absolute() for path in paths])
+    names = [path.absolute().relative_to(base) for path in paths]
+    stems = [name.with_suffix("").as_posix() for name in names]
+    unique = [
+        stem if stems.count(stem) == 1 else name.as_posix().replace(".", "_")
+        for stem, name in zip(stems, names, strict=True)
+    ]
+    return dict(zip(unique, paths, strict=True))
+
+
+def _photos(item: str) -> Iterator[pathlib.Path]:
+    path = pathlib.Path(item)
+    if path.is_dir():
+        found = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    elif path.exists():
+        found = [path]
+    elif glob.has_magic(item):
+        matches = (pathlib.Path(match) for match in sorted(glob.glob(item, recursive=True)))
+        found = [p for p in matches if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
+    else:
+        raise DataError(
+            f"--input {item} does not exist; expected a photo, a folder of photos or a pattern"
+        )
     if not found:
-        raise DataError(f"--input {inputs} holds no photo; expected {', '.join(IMAGE_SUFFIXES)}")
+        raise DataError(f"--input {item} holds no photo; expected {', '.join(IMAGE_SUFFIXES)}")
     yield from found

@@ -84,6 +84,11 @@ def apply(config: ConfigDict, method: str, benchmark: str, unlabeled: int) -> Co
     epoch = max(unlabeled // recipe.batch, 1)
     config.total_steps = recipe.epochs * epoch
     config.eval_every = config.checkpoint_every = epoch * max(recipe.epochs // 40, 1)
+    config.eval_batch_size = 1  # one image of its own size a device
+    config.eval.absent = "zero"
+    if benchmark == "cityscapes":
+        config.eval.mode = "sliding"
+        config.eval.border = "shift" if method == "unimatch_v2" else "clip"
     config.data.crop_size = (recipe.crop, recipe.crop)
     config.method.name, config.method.confidence = method, recipe.confidence
     config.method.unlabeled_weight = recipe.unlabeled_weight

@@ -154,7 +154,7 @@ def _loop(
             writers.write(step, {f"miou_{n}": result["miou"] for n, result in results.items()})
             progress.note(mIoU=100 * best)
             lines = f"{run.evaluator.table(results)}{foreground(results)}"
-            progress.say(f"{run.evaluator.news()}step {step}, validation\n{lines}")
+            progress.say(f"step {step}, validation\n{lines}")
 
         # Save
         stopping = vote.decided(votes)  # a signal after this line stops a later step

@@ -11,7 +11,7 @@ from ipixmatch_jax.data.images import (
     read_image,
     resize_image,
 )
-from ipixmatch_jax.data.pipeline import TrainBatches, eval_batches, train_batches
+from ipixmatch_jax.data.pipeline import TrainBatches, eval_batches, size_groups, train_batches
 from ipixmatch_jax.data.protocols import comparable, identify
 from ipixmatch_jax.data.records import (
     IGNORE,
@@ -52,6 +52,7 @@ __all__ = [
     "pixels_of",
     "read_image",
     "resize_image",
+    "size_groups",
     "summarize",
     "train_batches",
     "with_class_weights",

@@ -2,7 +2,7 @@
 
 import functools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -256,6 +256,14 @@ def _iterate(batches: grain.MapDataset, threads: int, workers: int) -> Iterator[
     return iter(dataset)
 
 
+def size_groups(source: UnlabeledSource) -> dict[tuple[int, int], list[int]]:
+    """Image size (H, W) → positions of the records of that size, both in order of appearance."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for index in range(len(source)):
+        groups.setdefault(tuple(source.size(index)), []).append(index)
+    return groups
+
+
 def eval_batches(
     source: Source,
     *,
@@ -263,6 +271,7 @@ def eval_batches(
     process_index: int = 0,
     process_count: int = 1,
     threads: int = 2,
+    groups: Mapping[tuple[int, int], list[int]] | None = None,
 ) -> Iterator[Batch]:
     """All records once, whole and at native size, in batches of one size.
 
@@ -276,6 +285,7 @@ def eval_batches(
         process_index: this process.
         process_count: how many processes share a batch.
         threads: how many decode ahead.
+        groups: `size_groups(source)`, where it is known.
 
     Returns:
         A generator of dicts: `image` uint8 [b,H,W,3], `mask` uint8 [b,H,W], `valid` bool [b,H,W],
@@ -286,17 +296,19 @@ def eval_batches(
         DataError: while iterating, a bad file.
     """
     share = _share(batch_size, process_count, "batch_size")
-    return _eval_batches(source, batch_size, share, process_index, threads)
+    return _eval_batches(source, groups, batch_size, share, process_index, threads)
 
 
 def _eval_batches(
-    source: Source, batch_size: int, share: int, process_index: int, threads: int
+    source: Source,
+    groups: Mapping[tuple[int, int], list[int]] | None,
+    batch_size: int,
+    share: int,
+    process_index: int,
+    threads: int,
 ) -> Iterator[Batch]:
-    groups: dict[tuple[int, int], list[int]] = {}
-    for index in range(len(source)):
-        groups.setdefault(source.size(index), []).append(index)
     plan = []
-    for size, indices in groups.items():
+    for size, indices in (groups or size_groups(source)).items():
         for start in range(0, len(indices), batch_size):
             first = start + process_index * share
             plan.append((size, indices[first : min(first + share, start + batch_size)]))

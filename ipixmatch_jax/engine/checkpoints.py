@@ -1,10 +1,13 @@
 """Checkpoints by orbax: written while training goes on; the last two and the best are kept."""
 
 import shutil
+import zlib
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
@@ -15,7 +18,7 @@ from ipixmatch_jax.errors import CheckpointError
 
 # Items of a checkpoint. Student and teacher stand alone: evaluation reads only what it runs.
 NETWORKS = ("student", "teacher")
-_ITEMS = (*NETWORKS, "training")
+_ITEMS = (*NETWORKS, "training", "checksums")
 # Orbax hands on what the file system and tensorstore raise, in its own thread or in this one.
 _SAVE_ERRORS = (OSError, ValueError, RuntimeError)
 
@@ -141,7 +144,10 @@ class Checkpoints:
                 f"{self._workdir} is gone, or its config.json: step {step} cannot be saved; was it "
                 "deleted or unmounted? Bring it back, and the same command resumes its last save"
             )
-        items = {name: ocp.args.StandardSave(item) for name, item in split_state(state).items()}
+        parts = split_state(state)
+        items = {name: ocp.args.StandardSave(part) for name, part in parts.items()}
+        sums = {name: checksum(part) for name, part in parts.items()}
+        items["checksums"] = ocp.args.JsonSave(sums)
         metrics = None if miou is None else {"miou": miou}
         try:
             self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics, force=True)
@@ -214,15 +220,40 @@ class Checkpoints:
 
     def _restore(self, step: int, abstract: dict[str, Any]) -> dict[str, Any]:
         args = {name: ocp.args.StandardRestore(item) for name, item in abstract.items()}
+        folder = self.directory / str(step)
+        if (folder / "checksums").exists():  # older checkpoints have none
+            args["checksums"] = ocp.args.JsonRestore()
         try:
             restored = self._manager.restore(step, args=ocp.args.Composite(**args))
-        except (ValueError, KeyError, TypeError, FileNotFoundError, OSError) as error:
+        except Exception as error:  # orbax raises whatever a damaged file led to, also this class
             raise CheckpointError(
-                f"checkpoint {self.directory / str(step)} does not fit this config or is damaged: "
+                f"checkpoint {folder} does not fit this config or is damaged: "
                 f"{_first_line(error)}; use the config that it was trained with (config.json "
                 "beside it), or another workdir"
             ) from error
+        sums = restored.get("checksums") or {}
+        for name in abstract:
+            if name in sums and sums[name] != checksum(restored[name]):
+                raise CheckpointError(
+                    f"checkpoint {folder} is damaged: the values of {name} are not those that were "
+                    "saved; use another step, or move the folder away"
+                )
         return {name: restored[name] for name in abstract}
+
+
+@jax.jit
+def _leaf_checksum(leaf: jax.Array) -> jax.Array:
+    width = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[leaf.dtype.itemsize]
+    bits = jax.lax.bitcast_convert_type(leaf, width).reshape(-1).astype(jnp.uint32)
+    # An odd factor for every place: no change of one number cancels modulo 2³².
+    places = jax.lax.iota(jnp.uint32, bits.size) * jnp.uint32(2654435762) + jnp.uint32(1)
+    return jnp.sum(bits * places, dtype=jnp.uint32)
+
+
+def checksum(tree: Any) -> int:
+    """A number that changes with any bit of a tree's arrays; the same on any layout of devices."""
+    sums = jax.device_get([_leaf_checksum(leaf) for leaf in jax.tree.leaves(tree)])
+    return zlib.crc32(np.array(sums, np.uint32).tobytes())
 
 
 def abstract_like(tree: Any, sharding: jax.sharding.Sharding) -> Any:

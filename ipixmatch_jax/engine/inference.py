@@ -7,7 +7,6 @@ from typing import Any, Protocol
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.methods import Network
@@ -142,8 +141,8 @@ def predict_logits(
     """Logits [B,H,W,C] float32 of images [B,H,W,D], normalised floats, at their own size.
 
     Where an image is looked at once they are the network's. Over windows, scales and mirror images
-    the probabilities are averaged, and the logits are the logarithm of that mean, whose softmax it
-    is. Every resize is bilinear with aligned corners.
+    the probabilities are averaged, and the logits are such that their softmax is that mean. Every
+    resize is bilinear with aligned corners.
     """
     size = images.shape[1:3]
     passes = inference.passes(size)
@@ -175,11 +174,9 @@ def _forward(network: Predicts, images: jax.Array, inference: Inference) -> jax.
 def _windows(network: Predicts, images: jax.Array, inference: Inference) -> jax.Array:
     batch, *size, channels = images.shape
     plan = window_plan(size, inference.window, inference.border)
-    total, seen = None, np.zeros((*size, 1), np.float32)
+    total = None
     for window, starts in plan.items():
         shape = (batch, *window, channels)
-        for row, column in starts:
-            seen[row : row + window[0], column : column + window[1]] += 1
         if total is None:
             crop = jax.ShapeDtypeStruct(shape, images.dtype)
             logits = jax.eval_shape(lambda x: _forward(network, x, inference), crop)
@@ -195,7 +192,8 @@ def _windows(network: Predicts, images: jax.Array, inference: Inference) -> jax.
         # A loop holds the network once for all windows of a size, however many there are.
         rows, columns = (jnp.asarray(axis, jnp.int32) for axis in zip(*starts, strict=True))
         total, _ = jax.lax.scan(add, total, (rows, columns))
-    return _log(total / seen[None])
+    # How many windows see a pixel changes its logits by a constant, which softmax does not see.
+    return _log(total)
 
 
 def window_plan(size: Size, window: Size, border: str) -> dict[Size, list[tuple[int, int]]]:

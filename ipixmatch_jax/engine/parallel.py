@@ -5,6 +5,7 @@ In both, state is replicated, and every process passes its own share of the batc
 
 import abc
 import collections
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -79,7 +80,8 @@ class Parallel(abc.ABC):
             donate: give the buffers of the first argument to the result.
 
         Returns:
-            A function of replicated arguments and, last, `put_batch` of this process's records.
+            A function of replicated arguments and, last, `put_batch` of this process's records;
+            its `lower`, with the same arguments, is that of `jax.jit`.
         """
 
     @abc.abstractmethod
@@ -108,21 +110,22 @@ class Pmap(Parallel):
         return jax.tree.map(joined, tree)
 
     def spread(self, step: Callable, *, donate: bool = False) -> Callable:
-        spread = {}
+        @functools.cache
+        def mapped(arguments: int) -> Callable:
+            # in_axes has one entry an argument, known only at the first call.
+            return jax.pmap(
+                step,
+                axis_name=DATA_AXIS,
+                in_axes=(None,) * (arguments - 1) + (0,),
+                out_axes=None,
+                devices=self.devices,
+                donate_argnums=(0,) if donate else (),
+            )
 
         def call(*args):
-            # in_axes has one entry an argument, known only at the first call.
-            if len(args) not in spread:
-                spread[len(args)] = jax.pmap(
-                    step,
-                    axis_name=DATA_AXIS,
-                    in_axes=(None,) * (len(args) - 1) + (0,),
-                    out_axes=None,
-                    devices=self.devices,
-                    donate_argnums=(0,) if donate else (),
-                )
-            return spread[len(args)](*args)
+            return mapped(len(args))(*args)
 
+        call.lower = lambda *args: mapped(len(args)).lower(*args)
         return call
 
     def put_batch(self, batch: Any) -> Any:

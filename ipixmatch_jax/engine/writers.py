@@ -1,5 +1,6 @@
 """Where numbers go: `metrics.jsonl` always, TensorBoard event files when tensorboardX is there."""
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -7,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ipixmatch_jax.engine.paths import is_remote, write_whole
+from ipixmatch_jax.engine.paths import is_remote, write_whole, writing
 from ipixmatch_jax.engine.processes import is_first
-from ipixmatch_jax.errors import UserError
 
 
 class Writers:
@@ -37,7 +37,8 @@ class Writers:
         self._metrics.close()
         self._bad.close()
         if self._events is not None:
-            self._events.close()
+            with contextlib.suppress(OSError):  # a full disk: metrics.jsonl has the numbers too
+                self._events.close()
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
         """One line of named numbers; NaN becomes null, as JSON has no word for it."""
@@ -46,9 +47,13 @@ class Writers:
         clean = {name: _number(value) for name, value in values.items()}
         self._metrics.write({"step": step, **clean})
         if self._events is not None:
-            for name, value in clean.items():
-                if value is not None:
-                    self._events.add_scalar(name, value, step)
+            with contextlib.suppress(OSError):
+                self._add_events(step, clean)
+
+    def _add_events(self, step: int, clean: Mapping[str, Any]) -> None:
+        for name, value in clean.items():
+            if value is not None:
+                self._events.add_scalar(name, value, step)
 
     def write_bad_step(self, step: int, records: Mapping[str, Sequence[str]]) -> None:
         """The records of a step that was not finite, by stream, to `bad_steps.jsonl`."""
@@ -82,30 +87,27 @@ class _Lines:
         if is_remote(self._path):
             self._text += text
             return
-        try:
+        with writing(self._path):
             # Opened with the first line: most runs have no bad step.
             self._file = self._file or self._path.open("a", buffering=1)
             self._file.write(text)
-        except OSError as error:
-            raise UserError(
-                f"{self._path} cannot be written ({error.strerror}); make room, or make the "
-                "workdir writable, and the same command resumes the last complete checkpoint"
-            ) from error
 
     def sync(self) -> None:
         if self._synced:
             return
         self._synced = True
-        if is_remote(self._path):
-            self._path.write_text(self._text)
-        elif self._file is not None:
-            os.fsync(self._file.fileno())
+        with writing(self._path):
+            if is_remote(self._path):
+                self._path.write_text(self._text)
+            elif self._file is not None:
+                os.fsync(self._file.fileno())
 
     def close(self) -> None:
         if is_remote(self._path):
             self.sync()
         elif self._file is not None:
-            self._file.close()
+            with writing(self._path):
+                self._file.close()
 
 
 def _number(value: Any) -> float | int | None:

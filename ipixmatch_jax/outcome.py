@@ -1,0 +1,99 @@
+"""What a run reached: last, mean of the last evaluations and best, of student and teacher."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ipixmatch_jax.engine.checkpoints import NETWORKS
+from ipixmatch_jax.engine.paths import as_path, write_whole
+
+LAST = 5
+
+
+def write_outcome(workdir: Any, chosen_by: str) -> dict[str, Any]:
+    """Writes `eval/summary.json` from the files `eval/STEP.json` of a run's evaluations.
+
+    Args:
+        chosen_by: the network whose mIoU chooses the best checkpoint, `config.best_network`.
+
+    Returns:
+        What was written; {} where there is no evaluation.
+    """
+    folder = as_path(workdir) / "eval"
+    paths = [path for path in folder.iterdir() if path.stem.isdigit()] if folder.exists() else []
+    history = [json.loads(path.read_text()) for path in paths]
+    found = outcome(sorted(history, key=lambda result: result["step"]), chosen_by)
+    if found:
+        write_whole(folder / "summary.json", json.dumps(found, indent=2) + "\n")
+    return found
+
+
+def outcome(history: Sequence[Mapping[str, Any]], chosen_by: str) -> dict[str, Any]:
+    """`last`, `mean_of_last` (five) and `best` mIoU of every network, in [0, 1].
+
+    `best_checkpoint` is the step with the highest mIoU of the network `chosen_by`, with both
+    networks' mIoU at it. Of equal ones the later is the best.
+
+    Args:
+        history: contents of `eval/STEP.json`, by step.
+    """
+    scores = {name: _scores(history, name) for name in NETWORKS}
+    if not scores[chosen_by]:
+        return {}
+    split = history[-1]["split"]
+    best_step = _best(scores[chosen_by])["step"]
+    at_best = {name: dict(values).get(best_step) for name, values in scores.items()}
+    return {
+        "split": split,
+        "protocol": history[-1].get("protocol", ""),
+        "eval": history[-1].get("eval", {}),
+        "evaluations": len(history),
+        "best_chosen_on": split,
+        **{name: _numbers(values) for name, values in scores.items() if values},
+        "best_checkpoint": {"step": best_step, "chosen_by": chosen_by, "miou": at_best},
+    }
+
+
+def _scores(history: Sequence[Mapping[str, Any]], name: str) -> list[tuple[int, float]]:
+    """(step, mIoU) of a network wherever there is one."""
+    pairs = [(result["step"], result.get(name, {}).get("miou")) for result in history]
+    return [(step, miou) for step, miou in pairs if miou is not None]
+
+
+def _numbers(scores: Sequence[tuple[int, float]]) -> dict[str, Any]:
+    last = scores[-LAST:]
+    return {
+        "last": _named(scores[-1]),
+        "mean_of_last": {
+            "steps": [step for step, _ in last],
+            "miou": sum(miou for _, miou in last) / len(last),
+        },
+        "best": _best(scores),
+    }
+
+
+def _best(scores: Sequence[tuple[int, float]]) -> dict[str, Any]:
+    return _named(max(scores, key=lambda pair: (pair[1], pair[0])))
+
+
+def _named(score: tuple[int, float]) -> dict[str, Any]:
+    return {"step": score[0], "miou": score[1]}
+
+
+def outcome_table(found: Mapping[str, Any]) -> str:
+    """The outcome in percent, a row for each network, and what chose the best."""
+    shown = [name for name in NETWORKS if name in found]
+    count = len(found[shown[0]]["mean_of_last"]["steps"])
+    lines = [f"  {'mIoU':<10}{'last':>8}{f'mean of last {count}':>20}{'best':>10}"]
+    for name in shown:
+        last, mean, best = (found[name][key] for key in ("last", "mean_of_last", "best"))
+        lines.append(
+            f"  {name:<10}{100 * last['miou']:>8.2f}{100 * mean['miou']:>20.2f}"
+            f"{100 * best['miou']:>10.2f} at step {best['step']}"
+        )
+    split, checkpoint = found["best_chosen_on"], found["best_checkpoint"]
+    lines.append(
+        f"  best is chosen on split {split}, which these numbers are of, and so flatters; the best "
+        f"checkpoint, by the {checkpoint['chosen_by']}, is step {checkpoint['step']}"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,70 @@
+"""Class maps as people can look at them: colours, overlays with a legend, maps of errors."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from ipixmatch_jax.data import IGNORE, displayable
+
+_LEAST_LEGEND_WIDTH = 180
+_WRONG = (220, 40, 40)
+
+
+def colored(mask: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """Colors uint8 [H, W, 3] of a class map; ignored pixels are white."""
+    colors = np.full((256, 3), 255, np.uint8)
+    colors[: len(palette)] = palette
+    return colors[mask]
+
+
+def indexed(mask: np.ndarray, palette: np.ndarray) -> Image.Image:
+    """A class map as a palette image: its values are class ids, and it shows in colours."""
+    image = Image.fromarray(mask, "P")
+    image.putpalette(np.ascontiguousarray(palette, np.uint8).tobytes())
+    return image
+
+
+def overlay(image: np.ndarray, mask: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """The image with the colors of its class map laid over it, uint8 [H, W, 3]."""
+    mixed = 0.45 * displayable(image).astype(np.float32) + 0.55 * colored(mask, palette)
+    return mixed.round().astype(np.uint8)
+
+
+def error_map(image: np.ndarray, predicted: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The image, pale, with wrong pixels red, uint8 [H, W, 3]; ignored pixels are never wrong."""
+    wrong = (predicted != mask) & (mask != IGNORE)
+    pale = displayable(image) // 3 + 120
+    return np.where(wrong[..., None], np.uint8(_WRONG), pale)
+
+
+def with_legend(
+    picture: np.ndarray, mask: np.ndarray, class_names: Sequence[str], palette: np.ndarray
+) -> np.ndarray:
+    """A picture uint8 [H, W, 3] with a strip below it: the classes of its map and their shares.
+
+    Pictures narrower than the legend get a white margin at the right.
+    """
+    counts = np.bincount(mask.reshape(-1), minlength=256)[: len(class_names)]
+    present = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i]]
+    size = int(np.clip(picture.shape[1] / 45, 12, 48))
+    font = ImageFont.load_default(size)
+    texts = [f"{class_names[i]}  {100 * counts[i] / mask.size:.1f} %" for i in present]
+    entries = [round(2 * size + font.getlength(text)) for text in texts]
+    width = max(picture.shape[1], _LEAST_LEGEND_WIDTH, *(e + size for e in entries), 0)
+    places, row, at = [], 0, size // 2
+    for entry in entries:
+        if at + entry > width and at > size // 2:
+            row, at = row + 1, size // 2
+        places.append((row, at))
+        at += entry + size // 2
+    line = round(1.6 * size)
+    canvas = Image.new("RGB", (width, picture.shape[0] + (row + 1) * line + size // 2), "white")
+    canvas.paste(Image.fromarray(picture))
+    draw = ImageDraw.Draw(canvas)
+    for (row, at), text, index in zip(places, texts, present, strict=True):
+        top = picture.shape[0] + row * line + size // 2
+        box = (at, top, at + size, top + size)
+        draw.rectangle(box, fill=tuple(map(int, palette[index])), outline=(130, 130, 130))
+        draw.text((at + round(1.5 * size), top + size // 2), text, "#222", font, anchor="lm")
+    return np.asarray(canvas)

@@ -1,0 +1,78 @@
+"""What a run keeps in its `config.json`, read back."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from ipixmatch_jax.config import default_config, validate, with_overrides
+from ipixmatch_jax.engine.paths import as_path
+from ipixmatch_jax.errors import ConfigError
+
+# Measured before training; nobody needs the training images to use the network.
+_MEASURED = ("mean", "std", "value_range")
+
+
+def read_snapshot(workdir: Any) -> dict[str, Any]:
+    """The contents of a run's `config.json`.
+
+    Raises:
+        ConfigError: there is none, or it cannot be read.
+    """
+    path = as_path(workdir) / "config.json"
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path} does not exist; expected the folder of a run, as training writes it"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{path} cannot be read ({error}); expected the JSON that training wrote"
+        ) from None
+
+
+def load_snapshot(workdir: Any, overrides: Sequence[str] = ()) -> ConfigDict:
+    """The config of a run; keys that are newer than the run have their defaults.
+
+    Args:
+        workdir: of the run.
+        overrides: as of `load_config`.
+
+    Raises:
+        ConfigError: no snapshot, or one with keys or values that cannot be used.
+    """
+    config = default_config()
+    _fill(config, read_snapshot(workdir))
+    config = with_overrides(config, overrides)
+    validate(config)
+    config.lock()
+    return config
+
+
+def with_run_statistics(config: ConfigDict, workdir: Any) -> ConfigDict:
+    """The config with the statistics of the images as the run in `workdir` measured them."""
+    if not (as_path(workdir) / "config.json").exists():
+        return config
+    saved = read_snapshot(workdir).get("data", {})
+    config = config.copy_and_resolve_references()
+    with config.unlocked():
+        for key in _MEASURED:
+            config.data[key] = config.data[key] or _tuples(saved.get(key, ()))
+    return config
+
+
+def _fill(config: ConfigDict, saved: Mapping[str, Any]) -> None:
+    for name, value in saved.items():
+        if isinstance(value, Mapping):
+            if name not in config:
+                config[name] = ConfigDict()  # a section of a part from outside the package
+            _fill(config[name], value)
+        else:
+            with config.ignore_type():
+                config[name] = _tuples(value)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value

@@ -1,0 +1,203 @@
+"""Runs on several processes: the same result, written once, from and to any layout."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+from ipixmatch_jax.config import load_config
+from ipixmatch_jax.engine import build, processes
+from ipixmatch_jax.engine.checkpoints import Checkpoints, abstract_like
+from ipixmatch_jax.engine.parallel import Pmap
+from ipixmatch_jax.engine.processes import slurm_devices, start_processes
+from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.train import train
+
+LOCAL = pathlib.Path(__file__).parents[1] / "launch" / "local_processes.sh"
+STEPS, HALF = 4, 2
+
+
+def overrides(parallel):
+    sizes = [f"--config.{name}batch_size=8" for name in ("", "unlabeled_", "eval_")]
+    return [
+        *sizes,
+        f"--config.total_steps={STEPS}",
+        f"--config.parallel={parallel}",
+        "--config.eval_every=4",
+        "--config.pictures=0",
+        "--config.relation.name=none",
+    ]
+
+
+def on_processes(count, devices, config_file, workdir, *arguments):
+    """Trains by the launcher; exit code and output."""
+    environment = {
+        **os.environ,
+        "PYTHON": sys.executable,
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    done = subprocess.run(
+        [LOCAL, str(count), str(devices), "--", "--config", config_file, "--workdir", workdir,
+         *arguments],
+        env=environment, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    return done.returncode, done.stdout + done.stderr
+
+
+def restored(config, workdir, step):
+    """The state of a checkpoint on one device, whatever layout wrote it."""
+    model, method = build.build_model(config), build.build_method(config)
+    optimizer, _ = build.build_train_step(config, model, method)
+    abstract = build.abstract_state(config, model, optimizer)
+    one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    with Checkpoints(workdir) as checkpoints:
+        return jax.device_get(checkpoints.restore(step, abstract_like(abstract, one)))
+
+
+def metrics(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def assert_same_run(config, one, other):
+    chex.assert_trees_all_close(
+        restored(config, one, STEPS), restored(config, other, STEPS), rtol=2e-4, atol=2e-5
+    )
+    for first, second in zip(metrics(one), metrics(other), strict=True):
+        assert first.keys() == second.keys() and first["step"] == second["step"]
+        assert first.get("loss", 0) == pytest.approx(second.get("loss", 0), rel=1e-4)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A config file, and the workdir of a run on one process with eight devices by pmap."""
+    folder = tmp_path_factory.mktemp("layouts")
+    from chaos import CONFIG
+
+    (folder / "small.py").write_text(CONFIG)
+    config = load_config(str(folder / "small.py"), [*overrides("pmap"),
+                         f"--config.checkpoint_every={HALF}"])  # fmt: skip
+    # optax.adamw counts steps in int32 and raises float32 to that power.
+    with jax.numpy_dtype_promotion("standard"):
+        train(config, folder / "one")
+        yield folder / "small.py", config, folder / "one"
+
+
+def test_two_processes_give_what_one_gives_and_write_once(small, tmp_path):
+    file, config, one = small
+    code, printed = on_processes(2, 4, file, tmp_path / "two", *overrides("shard_map"))
+    assert code == 0, printed
+    assert_same_run(config, one, tmp_path / "two")
+    assert printed.count("2 processes x 4 = 8 cpu device(s), shard_map: 8 labeled and 8") == 1
+    assert printed.count("validation") == 1 and "1 + 1 a device" in printed
+
+
+def test_a_run_goes_on_in_another_layout(small, tmp_path):
+    file, config, one = small
+    shutil.copytree(one, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / str(STEPS))
+    arguments = [*overrides("pmap"), f"--config.checkpoint_every={HALF}"]
+    code, printed = on_processes(2, 4, file, tmp_path / "run", *arguments)
+    assert code == 0 and printed.count(f"resumed from step {HALF}") == 1, printed
+    assert_same_run(config, one, tmp_path / "run")
+
+
+def test_a_plain_machine_starts_nothing(monkeypatch):
+    calls = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda **options: calls.append(options))
+    start_processes(environ={"JAX_NUM_PROCESSES": "1", "JAX_COORDINATOR_ADDRESS": "a:1"})
+    start_processes(count=1)
+    assert not calls
+    monkeypatch.undo()
+    start_processes(environ={})  # devices are in use, and no cluster is there
+    assert not jax.distributed.is_initialized()
+
+
+def test_what_is_asked_for_is_handed_on(monkeypatch):
+    calls = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda **options: calls.append(options))
+    start_processes("host:1", 4, 2, environ={})
+    start_processes(environ={
+        "JAX_COORDINATOR_ADDRESS": "other:2", "JAX_NUM_PROCESSES": "3", "JAX_PROCESS_ID": "0",
+    })  # fmt: skip
+    found = [(c["coordinator_address"], c["num_processes"], c["process_id"]) for c in calls]
+    assert found == [("host:1", 4, 2), ("other:2", 3, 0)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "message"),
+    [
+        (("host:1", 4, None), {}, "expected all three"),
+        ((None, None, None), {"JAX_NUM_PROCESSES": "two"}, "JAX_NUM_PROCESSES is 'two'"),
+        ((None, 4, 1), {}, "did not find each other"),
+    ],
+)
+def test_processes_asked_for_in_part(arguments, environ, message):
+    with pytest.raises(ConfigError, match=message):
+        start_processes(*arguments, environ=environ)
+
+
+def slurm(tasks, nodes, **more):
+    return {
+        "SLURM_STEP_NODELIST": "n[1-2]",
+        "SLURM_NTASKS": str(tasks),
+        "SLURM_STEP_NUM_NODES": str(nodes),
+        **more,
+    }
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, None),
+        (slurm(16, 2, SLURM_GPUS_ON_NODE="8"), None),  # a task a GPU: jax chooses rightly
+        (slurm(2, 2, SLURM_GPUS_ON_NODE="8"), list(range(8))),  # jax would take one of eight
+        (slurm(2, 2, CUDA_VISIBLE_DEVICES="0,1,2"), [0, 1, 2]),
+        (slurm(16, 2, CUDA_VISIBLE_DEVICES="3"), [0]),  # bound: jax would look for the fourth
+        (slurm(2, 2), None),  # no GPU
+        (slurm(2, 2, SLURM_GPUS_ON_NODE="8", JAX_LOCAL_DEVICE_IDS="1"), None),
+    ],
+)
+def test_gpus_of_a_slurm_task(environ, expected):
+    assert slurm_devices(environ) == expected
+
+
+def test_jax_reads_the_same_slurm_variables(monkeypatch):
+    from jax._src.clusters import SlurmCluster
+
+    for name, value in {**slurm(16, 2), "SLURM_JOB_ID": "5", "SLURM_PROCID": "9",
+                        "SLURM_LOCALID": "1"}.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    assert SlurmCluster.is_env_present()
+    assert (SlurmCluster.get_process_count(), SlurmCluster.get_process_id()) == (16, 9)
+    assert SlurmCluster.get_coordinator_address(1, None).startswith("n1:")
+
+
+def test_processes_with_unequal_devices_are_refused():
+    class Device:
+        def __init__(self, index):
+            self.process_index = index
+
+    with pytest.raises(ConfigError, match=r"\[1, 2\] devices; expected the same number"):
+        Pmap([Device(0), Device(0), Device(1)])
+
+
+def test_a_first_process_that_fails_ends_all(monkeypatch):
+    with pytest.raises(ConfigError, match="mine"):
+        processes.first_only(lambda: (_ for _ in ()).throw(ConfigError("mine")))
+    monkeypatch.setattr(processes, "is_first", lambda: False)
+    monkeypatch.setattr(processes, "agree", lambda value: True)
+    with pytest.raises(Exception, match="process 0 could not go on"):
+        processes.first_only(lambda: pytest.fail("only the first runs it"))
+
+
+def test_gathered_arrays_of_one_process_are_its_own():
+    np.testing.assert_array_equal(processes.gather(np.arange(3)), np.arange(3))
+    assert processes.agree(True) and not processes.agree(False)
