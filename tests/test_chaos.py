@@ -23,24 +23,15 @@ from ipixmatch_jax.train import train
 CHAOS = pathlib.Path(__file__).parent / "chaos.py"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (("--kills", "2", "--stops", "0"), "3 starts, 2 kill -9 (1 in a save), 0 SIGTERM"),
-        (
-            ("--kills", "0", "--stops", "1", "--processes", "2", "--parallel", "shard_map"),
-            "2 process(es) x 1 device(s), shard_map, 24 steps: 2 starts, 0 kill -9 (0 in a save), "
-            "1 SIGTERM",
-        ),
-    ],
-    ids=["one process", "two processes"],
-)
-def test_a_disturbed_run_ends_as_a_straight_one(arguments, expected):
+def test_a_disturbed_run_ends_as_a_straight_one():
+    """The short form; the long ones are commands, with several processes too."""
     done = subprocess.run(
-        [sys.executable, CHAOS, *arguments], capture_output=True, text=True, timeout=300
-    )
+        [sys.executable, CHAOS, "--kills", "2", "--stops", "0"],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert expected in done.stdout and "are equal" in done.stdout
+    assert "3 starts, 2 kill -9 (1 in a save), 0 SIGTERM" in done.stdout
+    assert "are equal" in done.stdout
 
 
 @pytest.fixture
@@ -49,7 +40,8 @@ def config(config_file, monkeypatch):
     monkeypatch.setattr("ipixmatch_jax.engine.parallel.jax.devices", lambda *_: devices)
     # optax.adamw counts steps in int32 and raises float32 to that power.
     with jax.numpy_dtype_promotion("standard"):
-        yield load_config(str(config_file), ["--config.pictures=0", "--config.relation.name=none"])
+        # Little to compile: these tests are about files.
+        yield load_config(f"{config_file}:supervised", ["--config.pictures=0"])
 
 
 @pytest.fixture
@@ -150,16 +142,19 @@ def test_a_workdir_that_vanishes(config, tmp_path, at_step):
 
 @pytest.mark.parametrize("room", [0, 4096])
 def test_a_full_disk(config, tmp_path, at_step, room):
-    """A limit on the size of files stands in for it: writing fails, with or without a beginning."""
+    """A limit on the size of files stands in for it: metrics fail, or a checkpoint does."""
     run = tmp_path / "run"
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # Metrics are some kilobytes long, and larger than the room from the first step on.
     at_step(5, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1])))
     try:
         with pytest.raises(UserError, match="make room"):
             train(config, run)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with Checkpoints(run) as checkpoints:
+        assert checkpoints.latest() in (2, 3, 4)  # what is there is whole
+    if room:
+        return
     at_step(100, None)
     resumed = train(config, run)
     straight = train(config, tmp_path / "straight")
@@ -168,7 +163,8 @@ def test_a_full_disk(config, tmp_path, at_step, room):
         assert (run / name).read_text() == (tmp_path / "straight" / name).read_text()
 
 
-def test_bad_steps_name_their_records(config, tmp_path, capsys):
+def test_bad_steps_name_their_records(config, config_file, tmp_path, capsys):
+    config = load_config(str(config_file), ["--config.relation.name=none"])
     with config.unlocked():
         config.optimizer.learning_rate = 1e38
         config.max_bad_steps = 4

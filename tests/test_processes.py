@@ -3,9 +3,11 @@
 import json
 import os
 import pathlib
-import shutil
+import random
+import signal
 import subprocess
 import sys
+import time
 
 import chex
 import jax
@@ -21,7 +23,7 @@ from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.train import train
 
 LOCAL = pathlib.Path(__file__).parents[1] / "launch" / "local_processes.sh"
-STEPS, HALF = 4, 2
+STEPS = 12  # a stop is agreed on within six steps
 
 
 def overrides(parallel):
@@ -30,26 +32,19 @@ def overrides(parallel):
         *sizes,
         f"--config.total_steps={STEPS}",
         f"--config.parallel={parallel}",
-        "--config.eval_every=4",
+        f"--config.eval_every={STEPS}",
         "--config.pictures=0",
         "--config.relation.name=none",
     ]
 
 
-def on_processes(count, devices, config_file, workdir, *arguments):
-    """Trains by the launcher; exit code and output."""
-    environment = {
-        **os.environ,
-        "PYTHON": sys.executable,
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
-    done = subprocess.run(
-        [LOCAL, str(count), str(devices), "--", "--config", config_file, "--workdir", workdir,
-         *arguments],
-        env=environment, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    return done.returncode, done.stdout + done.stderr
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHON": sys.executable,
+    "PYTHONUNBUFFERED": "1",
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+}
 
 
 def restored(config, workdir, step):
@@ -82,8 +77,7 @@ def small(tmp_path_factory):
     from chaos import CONFIG
 
     (folder / "small.py").write_text(CONFIG)
-    config = load_config(str(folder / "small.py"), [*overrides("pmap"),
-                         f"--config.checkpoint_every={HALF}"])  # fmt: skip
+    config = load_config(str(folder / "small.py"), overrides("pmap"))
     # optax.adamw counts steps in int32 and raises float32 to that power.
     with jax.numpy_dtype_promotion("standard"):
         train(config, folder / "one")
@@ -92,21 +86,42 @@ def small(tmp_path_factory):
 
 def test_two_processes_give_what_one_gives_and_write_once(small, tmp_path):
     file, config, one = small
-    code, printed = on_processes(2, 4, file, tmp_path / "two", *overrides("shard_map"))
-    assert code == 0, printed
+    command = [LOCAL, "2", "4", "--", "--config", file, "--workdir", tmp_path / "two"]
+    done = subprocess.run(
+        [*command, *overrides("shard_map")],
+        env=ENVIRONMENT, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    printed = done.stdout + done.stderr
+    assert done.returncode == 0, printed
     assert_same_run(config, one, tmp_path / "two")
     assert printed.count("2 processes x 4 = 8 cpu device(s), shard_map: 8 labeled and 8") == 1
     assert printed.count("validation") == 1 and "1 + 1 a device" in printed
 
 
-def test_a_run_goes_on_in_another_layout(small, tmp_path):
+def test_a_signal_to_one_process_saves_for_all_and_the_run_goes_on_alone(small, tmp_path):
     file, config, one = small
-    shutil.copytree(one, tmp_path / "run")
-    shutil.rmtree(tmp_path / "run" / "checkpoints" / str(STEPS))
-    arguments = [*overrides("pmap"), f"--config.checkpoint_every={HALF}"]
-    code, printed = on_processes(2, 4, file, tmp_path / "run", *arguments)
-    assert code == 0 and printed.count(f"resumed from step {HALF}") == 1, printed
-    assert_same_run(config, one, tmp_path / "run")
+    run, port = tmp_path / "run", random.randrange(20000, 60000)
+    environment = {**ENVIRONMENT, "JAX_NUM_CPU_DEVICES": "4"}
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-m", "ipixmatch_jax.main", "--config", file, "--workdir", run,
+             "--coordinator", f"localhost:{port}", "--processes", "2", "--process", str(index),
+             *overrides("pmap"), "--config.log_every=1"],
+            env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for index in range(2)
+    ]  # fmt: skip
+    while not (run / "metrics.jsonl").exists():
+        assert all(process.poll() is None for process in both), [p.communicate() for p in both]
+        time.sleep(0.01)
+    both[1].send_signal(signal.SIGTERM)
+    printed = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], printed
+    assert "a stop signal to another process: saved step" in printed[0]
+    with Checkpoints(run) as checkpoints:
+        assert checkpoints.latest() < STEPS
+    train(config, run)  # one process with eight devices
+    assert_same_run(config, one, run)
 
 
 def test_a_plain_machine_starts_nothing(monkeypatch):
