@@ -12,6 +12,9 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ipixmatch_jax.data import comparable
 
 NETWORKS = ("student", "teacher")
 
@@ -28,17 +31,18 @@ def parser(description: str, methods: Sequence[str], *, steps: int, seeds: Seque
     return options
 
 
-def finished(workdir: pathlib.Path, steps: int) -> dict[str, dict[str, float]] | None:
-    """Last and best mIoU of both networks, in percent, or None while the run is not complete."""
+def finished(workdir: pathlib.Path, steps: int) -> dict[str, Any] | None:
+    """Last and best mIoU of both networks, in percent, and the protocol; None while unfinished."""
     if not (workdir / "eval" / f"{steps}.json").exists():
         return None
     paths = [path for path in (workdir / "eval").glob("*.json") if path.stem.isdigit()]
     evaluations = [json.loads(path.read_text()) for path in paths]
     curve = {e["step"]: {n: 100 * e[n]["miou"] for n in NETWORKS} for e in evaluations}
-    return {
+    of_network = {
         network: {"last": curve[steps][network], "best": max(v[network] for v in curve.values())}
         for network in NETWORKS
     }
+    return {**of_network, "protocol": evaluations[0].get("protocol", "")}
 
 
 def train(command: Sequence[str], workdir: pathlib.Path, steps: int) -> None:
@@ -70,6 +74,7 @@ def compare(
             result = finished(workdir, options.steps)
             if result is not None:
                 results.setdefault(method, []).append({"seed": seed, **result})
+    comparable(run["protocol"] for of_method in results.values() for run in of_method)
     print(f"\n{title}, {options.steps} steps; validation mIoU in percent\n")
     print(markdown(results))
     if options.json:
