@@ -1,11 +1,11 @@
 """Trained networks for other software: `--mode export`."""
 
-import json
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.export
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -13,8 +13,11 @@ from ipixmatch_jax.engine import build
 from ipixmatch_jax.engine.torch_writer import write_torch_file
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.evaluate import restore_networks
+from ipixmatch_jax.model_card import write_card
 from ipixmatch_jax.models import TWINS
 from ipixmatch_jax.models.torch_bridge import to_torch
+from ipixmatch_jax.snapshot import with_run_statistics
+from ipixmatch_jax.stablehlo import to_stablehlo
 
 _MEAN = ".running_mean"
 
@@ -27,41 +30,82 @@ def export(
     checkpoint: str = "latest",
     network: str = "teacher",
     layout: str | None = None,
+    form: str = "torch",
+    size: tuple[int, int] | None = None,
 ) -> None:
-    """Writes a network of a checkpoint as a state dict that its PyTorch model loads strictly.
+    """Writes a network of a checkpoint for other software, and `OUTPUT.md`, its model card.
 
     Where a method trains two networks, the first one, which is also the one that is evaluated.
 
     Args:
-        output: the file; .safetensors, .pth or .npz.
+        output: the file; .safetensors, .pth or .npz, or of `stablehlo`: .stablehlo.
         checkpoint: `latest`, `best` or a step.
-        layout: whose names; None: those of the model's PyTorch origin (see `to_torch`).
+        layout: of `torch`: whose names; None: those of the model's PyTorch origin (see `to_torch`).
+        form: `torch`, a state dict that its PyTorch model loads strictly, or `stablehlo`, a
+            function from images to class maps (see `to_stablehlo`).
+        size: of `stablehlo`: (H, W) of the images.
 
     Raises:
         ConfigError: the output or the layout cannot be used.
         CheckpointError: there is no such checkpoint, or the layout is of another model.
     """
-    save = _writer(output)
+    save = _writer(output, form)
+    config = with_run_statistics(config, workdir)
     model = build.build_model(config)
     parallel = build.build_parallel(config)
     step, networks = restore_networks(config, workdir, model, parallel, checkpoint, (network,))
     variables = jax.device_get(networks[network])
+    if form == "stablehlo":
+        usage = _save_stablehlo(output, to_stablehlo(config, model, variables, size))
+    else:
+        usage = _save_torch(
+            config, model, variables, save, output, layout, f"{network}, step {step}"
+        )
+    card = write_card(output, workdir, network=network, step=step, usage=usage)
+    print(f"{output}: {network}, step {step}\n{usage}\nmodel card: {card}")
+
+
+def _save_stablehlo(output: pathlib.Path, content: bytes) -> str:
+    """Writes the file; returns how it is used."""
+    _replace(output, lambda path: path.write_bytes(content))
+    return (
+        f"    exported = jax.export.deserialize(bytearray(open({output.name!r}, 'rb').read()))\n"
+        "    found = exported.call(images)  # uint8; found['mask'], found['probs']\n"
+        f"    exported.in_avals  # {_shape(content)}"
+    )
+
+
+def _shape(content: bytes) -> str:
+    return str(jax.export.deserialize(bytearray(content)).in_avals[0])
+
+
+def _save_torch(
+    config: ConfigDict,
+    model: Any,
+    variables: Any,
+    save: Callable,
+    output: pathlib.Path,
+    layout: str | None,
+    checkpoint: str,
+) -> str:
+    """Writes the file; returns how it is used."""
     if set(variables["params"]) == set(TWINS):
         variables = {kind: tree.get(TWINS[0], {}) for kind, tree in variables.items()}
     state = with_counters(to_torch(variables, layout))
-    mean, std = _normalisation(workdir, model)
+    mean = tuple(config.data.mean) or model.input_mean
+    std = tuple(config.data.std) or model.input_std
     notes = {
         "format": "pt",  # what transformers asks of a .safetensors file
         "model": f"{config.model.name} {config.model.backbone or ''}".strip(),
         "num_classes": str(config.data.num_classes),
-        "checkpoint": f"{network}, step {step}",
+        "checkpoint": checkpoint,
         "input_mean": str(mean),
         "input_std": str(std),
     }
     _replace(output, lambda path: save(path, state, notes))
-    print(
-        f"{output}: {network}, step {step}, {len(state)} tensors, first {next(iter(state))}\n"
-        f"it expects images in [0, 1], less {mean}, divided by {std}"
+    return (
+        f"A state dict of {len(state)} tensors, the first {next(iter(state))}. The network expects "
+        f"images in [0, 1], less {mean}, divided by {std}."
     )
 
 
@@ -76,14 +120,6 @@ def with_counters(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         if name.endswith(_MEAN):
             counted[name.removesuffix(_MEAN) + ".num_batches_tracked"] = np.zeros((), np.int64)
     return counted
-
-
-def _normalisation(workdir: pathlib.Path, model: Any) -> tuple[tuple, tuple]:
-    """Mean and deviation that the run used: measured or given ones are in its snapshot."""
-    path = pathlib.Path(workdir) / "config.json"
-    data = json.loads(path.read_text())["data"] if path.exists() else {}
-    mean, std = (tuple(data.get(key) or ()) for key in ("mean", "std"))
-    return mean or model.input_mean, std or model.input_std
 
 
 def _safetensors(path: pathlib.Path, state: dict, notes: dict[str, str]) -> None:
@@ -104,13 +140,14 @@ def _pth(path: pathlib.Path, state: dict, notes: dict[str, str]) -> None:
 _WRITERS = {".safetensors": _safetensors, ".pth": _pth, ".npz": _npz}
 
 
-def _writer(output: pathlib.Path | None) -> Callable[[pathlib.Path, dict, dict], None]:
-    if output is None or output.suffix not in _WRITERS:
+def _writer(output: pathlib.Path | None, form: str) -> Callable:
+    known = {".stablehlo": None} if form == "stablehlo" else _WRITERS
+    if output is None or output.suffix not in known:
         raise ConfigError(
             f"--mode export writes to --output, which is {str(output or '')!r}; expected a file "
-            f"that ends in {', '.join(_WRITERS)}"
+            f"that ends in {', '.join(known)}"
         )
-    return _WRITERS[output.suffix]
+    return known[output.suffix]
 
 
 def _replace(output: pathlib.Path, save: Callable[[pathlib.Path], None]) -> None:

@@ -67,6 +67,8 @@ def _export(config, arguments) -> None:
         checkpoint=arguments.checkpoint,
         network=arguments.network or config.best_network,
         layout=arguments.layout,
+        form=arguments.format,
+        size=arguments.size,
     )
 
 
@@ -108,6 +110,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--split", default="val", help="eval: val (default), labeled, or a list or name of images"
     )
+    _add_takeaway(parser)
+    processes = parser.add_argument_group(
+        "train and eval on several processes, where jax does not know the cluster"
+    )
+    processes.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0")
+    processes.add_argument("--processes", type=int, help="how many; 1: this one runs alone")
+    processes.add_argument("--process", type=int, help="which of them this is, from 0")
+    return parser
+
+
+def _add_takeaway(parser: argparse.ArgumentParser) -> None:
+    """Arguments of predict, report and export."""
     parser.add_argument(
         "--input", nargs="+", metavar="PHOTOS", help="predict: photos, folders or 'patterns*.jpg'"
     )
@@ -138,15 +152,17 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="report: workdirs of further runs, to stand beside the one of --workdir",
     )
-    parser.add_argument("--format", choices=("torch",), default="torch", help="export: for whom")
-    processes = parser.add_argument_group(
-        "train and eval on several processes, where jax does not know the cluster"
+    parser.add_argument(
+        "--format", choices=("torch", "stablehlo"), default="torch", help="export: for whom"
     )
-    processes.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0")
-    processes.add_argument("--processes", type=int, help="how many; 1: this one runs alone")
-    processes.add_argument("--process", type=int, help="which of them this is, from 0")
+    parser.add_argument(
+        "--size",
+        nargs=2,
+        type=int,
+        metavar=("HEIGHT", "WIDTH"),
+        help="export --format stablehlo: of the images; by default that of the training crops",
+    )
     parser.add_argument("--layout", help="export: whose names for the weights; see docs/models.md")
-    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,12 +1,13 @@
 """A trained network at work: class maps of photos, and panels of validation images."""
 
+import copy
 import csv
 import dataclasses
 import functools
 import glob
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -127,6 +128,12 @@ class Predictor:
                 planes = [_resized(plane, size) for plane in np.moveaxis(all_probs, -1, 0)]
                 all_probs = np.stack(planes, -1)
         return Prediction(mask, confidence, all_probs)
+
+    def of(self, variables: Any, step: int, network: str) -> "Predictor":
+        """The same with other weights of the same model; nothing is compiled again."""
+        other = copy.copy(self)
+        other.variables, other.step, other.network = jax.device_put(variables), step, network
+        return other
 
     @functools.cached_property
     def _legend(self) -> tuple[tuple[str, ...], np.ndarray]:
@@ -267,9 +274,7 @@ def predict_files(
     said = f"predictions of {predict.network}, step {predict.step}:"
     if not inputs:
         dataset, model = load_dataset(config.data, config.seed), build.build_model(config)
-        variables = predict.variables
-        folder = draw_validation(predict.config, workdir, model, variables, dataset)
-        print(f"{said} {folder}")
+        print(said, draw_validation(predict.config, workdir, model, predict.variables, dataset))
         return
 
     output.mkdir(parents=True, exist_ok=True)

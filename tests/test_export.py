@@ -75,7 +75,7 @@ def test_the_pytorch_model_loads_it_strictly(run, tmp_path, capsys, monkeypatch)
     network.load_state_dict(state, strict=True)
     held = {name: value.numpy() for name, value in network.state_dict().items()}
     assert_equal(from_torch(held, teacher), teacher)
-    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    assert sorted(p.name for p in path.parent.iterdir()) == [path.name, f"{path.name}.md"]
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".pth"])

@@ -1,0 +1,176 @@
+"""A page of one file about one run, or about several side by side: `--mode report`."""
+
+import datetime
+import html
+import json
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any
+
+from ml_collections import ConfigDict
+
+import ipixmatch_jax
+from ipixmatch_jax.config import flatten
+from ipixmatch_jax.engine.paths import as_path, write_whole
+from ipixmatch_jax.errors import UserError
+from ipixmatch_jax.legend import read_legend
+from ipixmatch_jax.report.examine import Examined, examine
+from ipixmatch_jax.report.runs import (
+    NETWORKS,
+    Run,
+    check_comparable,
+    differing,
+    grouped,
+    method_name,
+    read_run,
+)
+from ipixmatch_jax.report.statistics import bootstrap_paired, paired, spread
+from ipixmatch_jax.snapshot import load_snapshot
+
+_SCRIPTS = ("charts.js", "sections.js", "explorer.js", "page.js")
+
+
+def write_report(
+    config: ConfigDict,
+    workdir: Any,
+    *,
+    more: Sequence[Any] = (),
+    output: Any = None,
+) -> Any:
+    """Writes the page and returns its path.
+
+    Of runs that differ in the seed alone, the first is looked at on validation images. Where its
+    images or checkpoints are not at hand, the page says so and shows what the files say.
+
+    Args:
+        config: its `data.root` says where the data of the first run is now.
+        workdir: of the first run.
+        more: workdirs of further runs; they must have been measured alike.
+        output: the file; by default `report.html` in the first workdir.
+
+    Raises:
+        ConfigError: a folder that holds no run.
+        DataError: a run without metrics, or runs that must not stand side by side.
+    """
+    runs = [read_run(folder, load_snapshot(folder)) for folder in (workdir, *more)]
+    # Every other key is the run's own; the data may have moved since.
+    runs[0].config.data.root = config.data.root
+    check_comparable(runs)
+    path = as_path(output or as_path(workdir) / "report.html")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, page(contents(runs)))
+    print(f"report of {len(runs)} run(s): {path}")
+    return path
+
+
+def contents(runs: Sequence[Run]) -> dict[str, Any]:
+    """What the page shows, as JSON."""
+    groups = grouped(runs)
+    names, palette = read_legend(runs[0].config, runs[0].workdir)
+    looks, examined = [], {}
+    for number, (name, members) in enumerate(groups):
+        run = runs[members[0]]
+        try:
+            found = examined[number] = examine(run)
+            looks.append({"group": number, "run": run.name, "name": name, **found.page})
+        except UserError as error:
+            looks.append({"group": number, "run": run.name, "name": name, "missing": str(error)})
+            print(f"{run.name}: without looking at images: {error}")
+    members_of = {i: number for number, (_, members) in enumerate(groups) for i in members}
+    return {
+        "title": runs[0].name if len(runs) == 1 else f"{len(runs)} runs",
+        "version": ipixmatch_jax.__version__,
+        "written": datetime.datetime.now().strftime("%Y-%m-%d %H:%M"),
+        "classes": [
+            {"name": name, "color": f"#{bytes(color).hex()}"}
+            for name, color in zip(names, palette, strict=True)
+        ],
+        "runs": [_run(run, members_of[i]) for i, run in enumerate(runs)],
+        "groups": [_group(name, [runs[i] for i in members]) for name, members in groups],
+        "pairs": _pairs(runs, groups, examined),
+        "differing": differing(runs),
+        "looks": looks,
+    }
+
+
+def _run(run: Run, group: int) -> dict[str, Any]:
+    last = run.evaluations[-1] if run.evaluations else {}
+    return {
+        "name": run.name,
+        "group": group,
+        "seed": run.config.seed,
+        "facts": _facts(run),
+        "curves": run.curves,
+        "miou": {name: run.series(name) for name in NETWORKS},
+        "iou": {name: last[name]["iou"] for name in NETWORKS if name in last},
+        "best_network": run.config.best_network,
+    }
+
+
+def _facts(run: Run) -> list[tuple[str, str]]:
+    config = run.config
+    flat = dict(flatten(config))
+    last = run.evaluations[-1] if run.evaluations else {}
+    model = f"{config.model.name} {config.model.backbone or ''}".strip()
+    facts = [
+        ("method", method_name(flat)),
+        ("model", model),
+        ("data", f"{config.data.name} {config.data.labeled}".strip()),
+        ("protocol", last.get("protocol", "")),
+        ("batch", f"{config.batch_size} labeled + {config.unlabeled_batch_size} unlabeled"),
+        ("steps", f"{last.get('step', 0)} of {config.total_steps}"),
+        ("evaluated", last.get("eval", {}).get("mode", "")),
+        ("seed", str(config.seed)),
+    ]
+    return [(name, value) for name, value in facts if value]
+
+
+def _group(name: str, runs: Sequence[Run]) -> dict[str, Any]:
+    result: dict[str, Any] = {"name": name, "seeds": [run.config.seed for run in runs]}
+    for network in NETWORKS:
+        values = [run.last(network) for run in runs]
+        known = [value for value in values if value is not None]
+        result[network] = spread(known) if known else None
+    return result
+
+
+def _pairs(
+    runs: Sequence[Run],
+    groups: Sequence[tuple[str, list[int]]],
+    examined: dict[int, Examined],
+) -> list[dict[str, Any]]:
+    """Every method against the first one, over seeds, and over the images of one seed."""
+    pairs = []
+    for number in range(1, len(groups)):
+        for network in NETWORKS:
+            one, other = (_by_seed(runs, groups[g][1], network) for g in (0, number))
+            pair = {"one": 0, "other": number, "network": network, "seeds": paired(one, other)}
+            pair["images"] = None
+            if examined.keys() >= {0, number}:
+                counts = [examined[g].counts[network].images for g in (0, number)]
+                if len(counts[0]) == len(counts[1]):
+                    pair["images"] = bootstrap_paired(*counts)
+            pairs.append(pair)
+    return pairs
+
+
+def _by_seed(runs: Sequence[Run], members: Sequence[int], network: str) -> dict[int, float]:
+    values = {runs[i].config.seed: runs[i].last(network) for i in members}
+    return {seed: value for seed, value in values.items() if value is not None}
+
+
+def page(shown: dict[str, Any]) -> str:
+    """The page as HTML that asks nothing of the network: `shown`, styles and scripts are in it."""
+    files = resources.files(__name__)
+    scripts = "\n".join(files.joinpath(name).read_text("utf-8") for name in _SCRIPTS)
+    # A browser ends a script at the first '</', whatever it stands in.
+    data = json.dumps(shown, separators=(",", ":")).replace("</", "<\\/")
+    filled = {
+        "TITLE": html.escape(shown["title"]),
+        "STYLE": files.joinpath("page.css").read_text("utf-8"),
+        "DATA": data,
+        "SCRIPT": f"'use strict';\n{scripts}",
+    }
+    text = files.joinpath("page.html").read_text("utf-8")
+    parts = text.split("%%")
+    return "".join(filled[part] if i % 2 else part for i, part in enumerate(parts))

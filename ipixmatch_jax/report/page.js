@@ -1,0 +1,37 @@
+// Puts the page together.
+
+const report = JSON.parse(document.getElementById('data').textContent);
+
+function start() {
+  document.getElementById('title').textContent = report.title;
+  const main = document.getElementById('main'), nav = document.getElementById('nav');
+  const sections = [
+    ['summary', 'Summary', summary], ['comparison', 'Comparison', comparison], ['curves', 'Curves', curves],
+    ['classes', 'Classes', classes], ['explorer', 'Relations', explorerSection], ['confusion', 'Confusion', confusion],
+    ['calibration', 'Calibration', calibrationSection], ['images', 'Images', images], ['pseudo', 'Pseudo-labels', pseudo],
+  ];
+  for (const [id, name, make] of sections) {
+    const content = make(report);
+    if (!content) continue;
+    main.append(el('section', { id }, ...content));
+    nav.append(el('a', { href: `#${id}` }, name));
+  }
+  document.getElementById('footer').textContent =
+    `Written ${report.written} by ipixmatch_jax ${report.version}. The page is one file and asks nothing of the network.`;
+  const root = document.documentElement, button = document.getElementById('theme');
+  const dark = () => root.dataset.theme ? root.dataset.theme === 'dark'
+    : window.matchMedia('(prefers-color-scheme: dark)').matches;
+  const label = () => { button.textContent = dark() ? '☀ light' : '☾ dark'; };
+  button.addEventListener('click', () => {
+    root.dataset.theme = dark() ? 'light' : 'dark';
+    label();
+    document.dispatchEvent(new Event('themechange'));
+  });
+  window.matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => {
+    label();
+    document.dispatchEvent(new Event('themechange'));
+  });
+  label();
+}
+
+start();

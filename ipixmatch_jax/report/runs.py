@@ -1,0 +1,168 @@
+"""What the files of runs say: curves, evaluations, and which runs are seeds of one method."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from ipixmatch_jax.config import flatten
+from ipixmatch_jax.data import comparable
+from ipixmatch_jax.engine.paths import as_path
+from ipixmatch_jax.errors import DataError
+
+NETWORKS = ("student", "teacher")
+# A curve on a screen shows no more.
+_MOST_POINTS = 400
+# Keys that change what is written or where, not what is learned.
+_ASIDE = ("seed", "pictures", "profile", "log_every", "checkpoint_every", "parallel", "data.root")
+_ASIDE += ("data.threads", "data.workers", "eval_batch_size", "best_network")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run on disk.
+
+    Attributes:
+        name: of its folder.
+        workdir: the folder.
+        config: with which the network can be built.
+        curves: metric → (steps, values).
+        evaluations: contents of `eval/STEP.json`, by step.
+    """
+
+    name: str
+    workdir: Any
+    config: ConfigDict
+    curves: dict[str, tuple[list[int], list[float]]]
+    evaluations: list[dict[str, Any]]
+
+    def series(self, network: str) -> tuple[list[int], list[float]]:
+        """Steps and mIoU of the evaluations of a network."""
+        pairs = [(one["step"], one.get(network, {}).get("miou")) for one in self.evaluations]
+        kept = [(step, miou) for step, miou in pairs if miou is not None]
+        return [step for step, _ in kept], [miou for _, miou in kept]
+
+    def last(self, network: str) -> float | None:
+        """mIoU of the last evaluation of a network."""
+        _, values = self.series(network)
+        return values[-1] if values else None
+
+
+def read_run(workdir: Any, config: ConfigDict) -> Run:
+    """A run's curves and evaluations.
+
+    Raises:
+        DataError: the folder holds no `metrics.jsonl`, or one that cannot be read.
+    """
+    folder = as_path(workdir)
+    evaluations = [json.loads(p.read_text()) for p in folder.glob("eval/*.json") if _of_run(p)]
+    evaluations.sort(key=lambda one: one["step"])
+    name = folder.absolute().name
+    return Run(name, folder, config, _curves(folder / "metrics.jsonl"), evaluations)
+
+
+def _of_run(path: Any) -> bool:
+    return path.stem.isdigit()
+
+
+def _curves(path: Any) -> dict[str, tuple[list[int], list[float]]]:
+    if not path.exists():
+        raise DataError(
+            f"{path} does not exist; expected what training writes; train first, or mend --workdir"
+        )
+    curves: dict[str, tuple[list[int], list[float]]] = {}
+    for number, line in enumerate(path.read_text().splitlines(keepends=True), 1):
+        if not line.endswith("\n"):
+            break  # a run that is going on, or was killed, may leave half a line
+        try:
+            values = json.loads(line)
+            step = values.pop("step")
+        except (ValueError, KeyError, AttributeError) as error:
+            raise DataError(
+                f"{path}, line {number}: {error}; expected a JSON object with a step; take the "
+                "line out"
+            ) from None
+        for name, value in values.items():
+            if isinstance(value, int | float):
+                steps, found = curves.setdefault(name, ([], []))
+                steps.append(step)
+                found.append(value)
+    return {name: _thinned(*curve) for name, curve in curves.items()}
+
+
+def _thinned(steps: list[int], values: list[float]) -> tuple[list[int], list[float]]:
+    """Means of neighbours, so that no more than `_MOST_POINTS` are left."""
+    block = -(-len(steps) // _MOST_POINTS)
+    if block == 1:
+        return steps, values
+    starts = range(0, len(steps), block)
+    means = [sum(values[i : i + block]) / len(values[i : i + block]) for i in starts]
+    return [steps[min(i + block, len(steps)) - 1] for i in starts], means
+
+
+def check_comparable(runs: Sequence[Run]) -> None:
+    """Raises a DataError where numbers of these runs must not stand side by side.
+
+    Their protocols are rivals, or they were measured on other classes, another validation split or
+    in another way.
+    """
+    comparable(run.evaluations[-1].get("protocol", "") for run in runs if run.evaluations)
+    first = runs[0]
+    for run in runs[1:]:
+        for what, one, other in _measured(first, run):
+            if one != other:
+                raise DataError(
+                    f"{first.workdir} and {run.workdir} differ in {what}: {one!r} and {other!r}; "
+                    "expected runs measured alike; make a report of each"
+                )
+
+
+def _measured(first: Run, other: Run) -> list[tuple[str, Any, Any]]:
+    keys = ("data.name", "data.val", "data.num_classes", "data.image_size")
+    one, two = dict(flatten(first.config)), dict(flatten(other.config))
+    pairs = [(key, one[key], two[key]) for key in keys]
+    ways = [run.evaluations[-1].get("eval") if run.evaluations else None for run in (first, other)]
+    # Runs of before the way of evaluation was written down say nothing of it.
+    return pairs + [("evaluation", *ways)] * all(ways)
+
+
+def grouped(runs: Sequence[Run]) -> list[tuple[str, list[int]]]:
+    """Runs whose configs differ in the seed alone: (name, positions), in order of appearance."""
+    flat = [{k: v for k, v in flatten(run.config) if k not in _ASIDE} for run in runs]
+    keys = [repr(sorted(values.items(), key=lambda item: item[0])) for values in flat]
+    members: dict[str, list[int]] = {}
+    for position, key in enumerate(keys):
+        members.setdefault(key, []).append(position)
+    firsts = [positions[0] for positions in members.values()]
+    names = _names([flat[i] for i in firsts])
+    return list(zip(names, members.values(), strict=True))
+
+
+def differing(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
+    """Config keys in which the runs differ, the seed apart, with the value of each run."""
+    flat = [dict(flatten(run.config)) for run in runs]
+    keys = dict.fromkeys(key for values in flat for key in values if key not in _ASIDE)
+    rows = [(key, [str(values.get(key, "–")) for values in flat]) for key in keys]
+    return [(key, values) for key, values in rows if len(set(values)) > 1]
+
+
+def method_name(flat: Mapping[str, Any]) -> str:
+    """The method of a flat config with its relation, as 'fixmatch + class_map/kl'."""
+    relation, distance = flat["relation.name"], flat["relation.distance"]
+    if flat["method.name"] == "supervised" or relation == "none":
+        return flat["method.name"]
+    return f"{flat['method.name']} + {relation}/{distance}"
+
+
+def _names(flat: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of methods; what else they differ in is named where they would be alike."""
+    names = [method_name(values) for values in flat]
+    named = {"method.name", "relation.name", "relation.distance"}
+    rest = [k for k in flat[0] if len({repr(values.get(k)) for values in flat}) > 1]
+    shown = [key for key in rest if key not in named]
+    if len(set(names)) == len(names):
+        return names
+    tails = [", ".join(f"{k.split('.')[-1]} {v[k]}" for k in shown if k in v) for v in flat]
+    return [f"{name} ({tail})" for name, tail in zip(names, tails, strict=True)]

@@ -1,0 +1,276 @@
+// The sections of the page; each gives its elements, or null where there is nothing to show.
+
+const color = (i) => `var(--s${i % 6})`;
+const NETWORKS = ['student', 'teacher'];
+const looked = (report) => report.looks.filter((look) => !look.missing);
+const lastOf = (series) => (series[1].length ? series[1][series[1].length - 1] : null);
+const signed = (value) => (value >= 0 ? '+' : '−') + Math.abs(100 * value).toFixed(1);
+
+// A section that can be seen for one method at a time.
+function perLook(report, build) {
+  const looks = looked(report), box = el('div');
+  const show = (i) => box.replaceChildren(...build(looks[i]));
+  show(0);
+  return looks.length > 1 ? [choice(looks.map((l) => l.name), show, { name: 'method' }), box] : [box];
+}
+
+function summary(report) {
+  const out = [];
+  if (report.runs.length === 1) {
+    const run = report.runs[0];
+    const tile = (value, name) => el('div', { class: 'card tile' }, el('b', {}, value), el('span', {}, name));
+    const tiles = [];
+    for (const network of NETWORKS) {
+      const [steps, values] = run.miou[network];
+      if (!values.length) continue;
+      const best = values.indexOf(Math.max(...values));
+      tiles.push(tile(percent(lastOf(run.miou[network])), `${network} mIoU, last, in %`));
+      tiles.push(tile(percent(values[best]), `${network}, best, at step ${steps[best]}`));
+    }
+    for (const look of looked(report)) {
+      tiles.push(tile(percent(look.calibration[look.network].ece), `calibration error of the ${look.network}, in %`));
+    }
+    out.push(el('h2', {}, run.name), el('div', { class: 'tiles' }, ...tiles));
+    out.push(el('p', { class: 'dim' }, run.facts.map(([name, value]) => `${name}: ${value}`).join(' · ')));
+  } else {
+    out.push(el('h2', {}, report.title));
+    const rows = report.runs.map((run) => [
+      el('span', {}, swatch(color(run.group)), run.name), report.groups[run.group].name, String(run.seed),
+      ...NETWORKS.map((n) => percent(lastOf(run.miou[n]))),
+      ...NETWORKS.map((n) => percent(run.miou[n][1].length ? Math.max(...run.miou[n][1]) : null)),
+    ]);
+    out.push(el('div', { class: 'card' }, table(
+      ['run', 'method', 'seed', 'student mIoU', 'teacher mIoU', 'student, best', 'teacher, best'], rows)));
+  }
+  for (const look of report.looks) {
+    if (look.missing) out.push(el('p', { class: 'note' }, `${look.run}: no pictures, confusion or relations: ${look.missing}`));
+  }
+  return out;
+}
+
+function comparison(report) {
+  if (report.groups.length < 2 && report.runs.length < 2) return null;
+  const number = (s) => (s ? `${percent(s.mean)}${s.sd === null ? '' : ` ± ${percent(s.sd)}`}` : '–');
+  const groups = report.groups.map((g, i) => [
+    el('span', {}, swatch(color(i)), g.name), String(g.seeds.length), ...NETWORKS.map((n) => number(g[n]))]);
+  const out = [
+    el('h2', {}, 'Comparison'),
+    el('p', { class: 'lead' }, 'mIoU of the last evaluation in percent: mean ± standard deviation over seeds.'),
+    el('div', { class: 'card' }, table(['method', 'seeds', 'student', 'teacher'], groups)),
+  ];
+  const interval = (d) => `${signed(d.mean)}  [${signed(d.low)}, ${signed(d.high)}]`;
+  const rows = report.pairs.map((pair) => [
+    `${report.groups[pair.other].name} − ${report.groups[pair.one].name}`, pair.network,
+    pair.seeds ? `${interval(pair.seeds)}, ${pair.seeds.seeds.length} seeds` : 'needs two common seeds',
+    pair.images ? `${interval(pair.images)}, ${pair.images.images} images` : '–']);
+  if (rows.length) out.push(
+    el('h3', {}, 'Paired differences, with 95 % intervals'),
+    el('div', { class: 'card' }, table(['difference in points of mIoU', 'network', 'over seeds', 'over images, first seed'], rows)),
+    el('p', { class: 'dim' }, 'Over seeds: Student’s t over runs of equal seed; it says what another seed would do. Over images: '
+      + 'bootstrap of the examined images for one trained pair; it says nothing of other seeds. An interval that holds 0 shows no difference.'));
+  if (report.differing.length) out.push(el('details', {}, el('summary', {}, `${report.differing.length} config key(s) that differ`),
+    table(['key', ...report.runs.map((r) => r.name)], report.differing.map(([key, values]) => [key, ...values]))));
+  return out;
+}
+
+const SINGLE = [
+  ['Losses', /^loss/, {}],
+  ['Confidence and pseudo-labels', /^(confident_share|agreement|mean_confidence|pseudo_.*|label_accuracy)$/, { y: [0, 1] }],
+  ['Relations, unweighted', /^relation\//, {}],
+  ['Gradient norm', /^grad_norm$/, {}],
+  ['Learning rate', /^learning_rate$/, {}],
+  ['Throughput', /(per_second|images_s|steps_s)/, {}],
+];
+const SEVERAL = ['loss', 'loss_supervised', 'loss_pseudo', 'loss_relation', 'confident_share', 'agreement',
+  'mean_confidence', 'images_per_second'];
+const pairsOf = ([steps, values]) => steps.map((step, i) => [step, values[i]]);
+
+function curves(report) {
+  const charts = report.runs.length === 1 ? singleCharts(report.runs[0]) : severalCharts(report);
+  if (!charts.length) return null;
+  return [el('h2', {}, 'Learning curves'), el('p', { class: 'lead' },
+    'Point at a chart, or focus it and use the arrow keys, to read its values.'),
+  el('div', { class: 'grid' }, ...charts), ...acceptance(report)];
+}
+
+function singleCharts(run) {
+  const charts = [];
+  const scores = NETWORKS.map((n, i) => ({ name: n, color: color(i), points: pairsOf(run.miou[n]) }));
+  if (scores.some((s) => s.points.length)) charts.push(lineChart('mIoU in %', scores, { format: (v) => percent(v) }));
+  for (const [title, pattern, options] of SINGLE) {
+    const names = Object.keys(run.curves).filter((name) => pattern.test(name)
+      && run.curves[name][1].some((v) => v !== 0));
+    if (!names.length) continue;
+    const series = names.map((name, i) => ({ name: name.replace(/^loss_/, ''), color: color(i), points: pairsOf(run.curves[name]) }));
+    charts.push(lineChart(title, series, options));
+  }
+  return charts;
+}
+
+// Runs of a group at the steps that all of them have: the mean thick, each run faint.
+function groupSeries(report, get) {
+  return report.groups.flatMap((group, g) => {
+    const runs = report.runs.filter((r) => r.group === g).map(get).filter((c) => c && c[1].length);
+    if (!runs.length) return [];
+    const tables = runs.map((c) => new Map(pairsOf(c)));
+    const steps = [...tables[0].keys()].filter((s) => tables.every((t) => t.has(s)));
+    const mean = steps.map((s) => [s, tables.reduce((sum, t) => sum + t.get(s), 0) / tables.length]);
+    const faint = runs.length > 1 ? runs.map((c) => ({ name: '', color: color(g), faint: true, mute: true, points: pairsOf(c) })) : [];
+    return [...faint, { name: group.name, color: color(g), points: mean }];
+  });
+}
+
+function severalCharts(report) {
+  const charts = [];
+  for (const n of NETWORKS) {
+    const series = groupSeries(report, (r) => r.miou[n]);
+    if (series.length) charts.push(lineChart(`${n} mIoU in %`, series, { format: (v) => percent(v) }));
+  }
+  for (const name of SEVERAL) {
+    const series = groupSeries(report, (r) => r.curves[name]);
+    if (series.some((s) => s.points.some((p) => p[1] !== 0))) charts.push(lineChart(name, series, {}));
+  }
+  return charts;
+}
+
+// Share of a class's pixels that became pseudo-labels: classes down, steps across.
+function acceptance(report) {
+  if (report.runs.length !== 1) return [];
+  const run = report.runs[0], prefix = 'class_acceptance/';
+  const names = Object.keys(run.curves).filter((n) => n.startsWith(prefix));
+  if (!names.length || names.length > 60) return [];
+  const rows = names.map((name) => {
+    const values = run.curves[name][1];
+    const block = Math.ceil(values.length / 24), cells = [];
+    for (let i = 0; i < values.length; i += block) {
+      const part = values.slice(i, i + block);
+      cells.push(part.reduce((a, b) => a + b, 0) / part.length);
+    }
+    return el('tr', {}, el('th', { scope: 'row' }, name.slice(prefix.length)),
+      ...cells.map((v) => shade(v, '', `${name.slice(prefix.length)}: ${percent(v)} %`)));
+  });
+  const [steps] = run.curves[names[0]];
+  return [el('h3', {}, 'Share of each class’s pixels that count as pseudo-labels'), el('div', { class: 'card' },
+    el('div', { class: 'scroll', tabindex: 0, role: 'group', 'aria-label': 'classes by steps' },
+      el('table', { class: 'matrix' }, ...rows)),
+    el('div', { class: 'dim' }, `steps ${steps[0]} to ${steps[steps.length - 1]}, from left to right; full colour is 100 %`))];
+}
+
+function shade(value, text, title) {
+  const strong = value > 0.55;
+  return el('td', { title, style: `background:rgba(var(--cell),${value.toFixed(3)});${strong ? 'color:var(--card)' : ''}` }, text);
+}
+
+function classes(report) {
+  const runs = report.groups.map((g, i) => report.runs.find((r) => r.group === i));
+  const bars = runs.length === 1 ? NETWORKS.map((n, i) => [n, color(i), runs[0].iou[n]])
+    : runs.map((r, i) => [report.groups[i].name, color(i), r.iou[r.best_network]]);
+  const drawn = bars.filter((bar) => bar[2]);
+  if (!drawn.length) return null;
+  const head = drawn[drawn.length - 1][2];
+  const order = [...report.classes].sort((a, b) => (head[b.name] ?? -1) - (head[a.name] ?? -1));
+  const rows = order.map((c) => el('div', { class: 'row' },
+    el('span', { class: 'name', title: c.name }, swatch(c.color), c.name),
+    el('span', { class: 'track' }, ...drawn.map(([name, fill, iou]) => el('i', { title: `${name}: ${percent(iou[c.name])}` },
+      el('b', { style: `width:${100 * (iou[c.name] ?? 0)}%;background:${fill}` })))),
+    el('span', { class: 'value' }, drawn.map(([, , iou]) => percent(iou[c.name])).slice(-1)[0])));
+  const legend = el('div', { class: 'legend' }, ...drawn.map(([name, fill]) => el('span', {}, swatch(fill), name)));
+  return [el('h2', {}, 'IoU of every class'), el('p', { class: 'lead' },
+    `Last evaluation, in percent, best class first; the number is the ${drawn[drawn.length - 1][0]}’s.`
+    + (runs.length > 1 ? ' One run of each method.' : '')),
+  el('div', { class: 'card' }, legend, el('div', { class: 'bars' }, ...rows))];
+}
+
+function confusion(report) {
+  if (!looked(report).length) return null;
+  return [el('h2', {}, 'Confusion'), ...perLook(report, (look) => {
+    const box = el('div'), names = Object.keys(look.confusion);
+    const start = names.indexOf(look.network);
+    const order = [names[start], ...names.filter((_, i) => i !== start)];
+    const show = (i) => box.replaceChildren(...matrix(report, look.confusion[order[i]]));
+    show(0);
+    return [el('p', { class: 'lead' }, `Of the pixels of a class (row), the share that was given each class (column), in percent; `
+      + `step ${look.step}, ${look.images} of ${look.of} validation images.`), choice(order, show, { name: 'network' }), box];
+  })];
+}
+
+function matrix(report, counts) {
+  const totals = counts.map((row) => row.reduce((a, b) => a + b, 0));
+  const wrong = counts.map((row, i) => (totals[i] ? 1 - row[i] / totals[i] : -1));
+  let kept = counts.map((_, i) => i).filter((i) => totals[i]);
+  const all = kept.length;
+  if (all > 40) kept = kept.sort((a, b) => wrong[b] - wrong[a]).slice(0, 40).sort((a, b) => a - b);
+  const name = (i) => report.classes[i].name;
+  const head = el('tr', {}, el('th'), ...kept.map((j) => el('th', { class: name(j).length > 3 ? 'v' : '', scope: 'col' }, name(j))));
+  const rows = kept.map((i) => el('tr', {}, el('th', { scope: 'row' }, swatch(report.classes[i].color), name(i)),
+    ...kept.map((j) => {
+      const share = counts[i][j] / totals[i];
+      const text = share >= 0.005 ? (100 * share).toFixed(0) : '';
+      return shade(share, text, `${name(i)} taken for ${name(j)}: ${percent(share)} %`);
+    })));
+  const mistakes = [];
+  for (let i = 0; i < counts.length; i++) for (let j = 0; j < counts.length; j++) {
+    if (i !== j && counts[i][j]) mistakes.push([counts[i][j], i, j]);
+  }
+  mistakes.sort((a, b) => b[0] - a[0]);
+  const pixels = totals.reduce((a, b) => a + b, 0);
+  const top = mistakes.slice(0, 8).map(([n, i, j]) => [`${name(i)} taken for ${name(j)}`, `${percent(n / pixels, 2)} %`,
+    `${percent(n / totals[i])} %`]);
+  return [el('div', { class: 'card' }, el('div', { class: 'scroll', tabindex: 0, role: 'group', 'aria-label': 'confusion matrix' },
+    el('table', { class: 'matrix' }, head, ...rows)),
+  all > kept.length ? el('p', { class: 'dim' }, `The 40 of ${all} classes with the largest share of wrong pixels.`) : null),
+  el('h3', {}, 'Most frequent mistakes'), el('div', { class: 'card' }, table(['', 'of all pixels', 'of the class'], top))];
+}
+
+function calibrationSection(report) {
+  if (!looked(report).length) return null;
+  return [el('h2', {}, 'Calibration'), el('p', { class: 'lead' },
+    'Pseudo-labels are taken where the teacher is confident, so its confidence should say how often it is right. '
+    + 'On the dashed line it does; below, it is too sure of itself.'),
+  ...perLook(report, (look) => {
+    const names = Object.keys(look.calibration);
+    const reliability = names.map((n, i) => ({ name: `${n}, ECE ${percent(look.calibration[n].ece)} %`, color: color(i),
+      points: look.calibration[n].bins.filter((b) => b[0]).map((b) => [b[2], b[1]]) }));
+    const teacher = look.calibration.teacher.coverage;
+    const coverage = [
+      { name: 'share of pixels kept', color: color(2), points: teacher.map((r) => [r[0], r[1]]) },
+      { name: 'of these, right', color: color(1), points: teacher.map((r) => [r[0], r[2]]) }];
+    const at = teacher.filter((r) => r[0] <= look.confidence + 1e-9).pop();
+    const unit = { x: [0, 1], y: [0, 1] };
+    return [el('div', { class: 'grid' },
+      lineChart('How often it is right, by confidence', reliability, { ...unit, diagonal: true }),
+      lineChart('Pseudo-labels by confidence threshold (teacher)', coverage, unit)),
+    at ? el('p', { class: 'dim' }, `At this run’s threshold of ${look.confidence} the teacher keeps ${percent(at[1])} % of the `
+      + `validation pixels, of which ${percent(at[2])} % are right; of all pixels, ${percent(teacher[0][2])} % are.`) : null];
+  })];
+}
+
+function figure(source, caption) {
+  return el('figure', {}, el('img', { src: source, alt: caption, loading: 'lazy' }), el('figcaption', {}, caption));
+}
+
+function legendOf(report) {
+  return el('div', { class: 'legend' }, ...report.classes.map((c) => el('span', {}, swatch(c.color), c.name)));
+}
+
+function images(report) {
+  if (!looked(report).length) return null;
+  const row = (found) => el('div', {}, el('div', { class: 'dim' }, `${found.id}: mIoU of the image ${percent(found.miou)} %`),
+    el('div', { class: 'four' }, figure(found.photo, 'photo'), figure(found.truth, 'truth'),
+      figure(found.prediction, 'prediction'), figure(found.errors, 'wrong pixels')));
+  return [el('h2', {}, 'Best and worst images'), ...perLook(report, (look) => [
+    el('p', { class: 'lead' }, `Of ${look.images} validation images, by the ${look.network}, step ${look.step}. White in the truth is ignored.`),
+    legendOf(report), el('div', { class: 'grid' },
+      el('div', { class: 'card' }, el('h3', {}, 'Worst'), ...look.worst.map(row)),
+      el('div', { class: 'card' }, el('h3', {}, 'Best'), ...look.best.map(row)))])];
+}
+
+function pseudo(report) {
+  const has = looked(report).filter((l) => l.pseudo.images.length);
+  if (!has.length) return null;
+  return [el('h2', {}, 'Pseudo-labels over time'), ...perLook({ looks: has }, (look) => [
+    el('p', { class: 'lead' }, `The teacher’s labels of unlabeled images at the checkpoints that were kept; pale pixels are below the `
+      + `threshold of ${look.confidence} and teach nothing.`),
+    el('div', { class: 'grid' }, ...look.pseudo.images.map((image) => el('div', { class: 'card strip' }, figure(image.photo, image.id),
+      ...image.labels.map((l, i) => figure(l.picture, `step ${look.pseudo.steps[i]}, ${percent(l.share, 0)} % sure`)))))])];
+}

@@ -1,0 +1,52 @@
+"""A network as StableHLO: one file with weights and all, that jax alone can run."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import export
+from ml_collections import ConfigDict
+
+from ipixmatch_jax.engine import build
+from ipixmatch_jax.engine.inference import predict_logits
+from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.methods import Network
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def to_stablehlo(
+    config: ConfigDict, model: Any, variables: Any, size: tuple[int, int] | None = None
+) -> bytes:
+    """The function images uint8 [B, H, W, D] → {'mask' uint8 [B, H, W], 'probs' [B, H, W, C]}.
+
+    It normalises the images itself and looks at them as `config.eval` says, what `Predictor` does
+    but for resizing photos to `data.image_size`. B is free. H and W are fixed, for the weights of
+    its resizes are computed for them.
+
+    Args:
+        config: of the run; its `data.mean` and the like are filled in.
+        model: of `build_model`.
+        variables: `{'params', 'batch_stats'}`; they become constants of the file.
+        size: H and W; by default `data.image_size`, or `data.crop_size`.
+
+    Returns:
+        For `jax.export.deserialize(…).call(images)`, on CPU, GPU and TPU.
+
+    Raises:
+        ConfigError: a size that cannot be.
+    """
+    image_size = tuple(config.data.image_size)
+    size = tuple(size or (image_size if image_size != (0, 0) else config.data.crop_size))
+    if min(size) < 1:
+        raise ConfigError(f"--size is {size}; expected height and width of at least 1")
+    views, inference = build.build_views(config, model), build.build_inference(config, model)
+
+    def predict(images):
+        logits = predict_logits(Network(model, **variables), views.weak(images), inference)
+        return {"mask": logits.argmax(-1).astype("uint8"), "probs": jax.nn.softmax(logits)}
+
+    (batch,) = export.symbolic_shape("batch")
+    images = jax.ShapeDtypeStruct((batch, *size, config.data.channels), jnp.uint8)
+    exported = export.export(jax.jit(predict), platforms=PLATFORMS)(images)
+    return bytes(exported.serialize())
