@@ -98,6 +98,7 @@ def test_two_processes_give_what_one_gives_and_write_once(small, tmp_path):
     assert printed.count("validation") == 1 and "1 + 1 a device" in printed
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_process_saves_for_all_and_the_run_goes_on_alone(small, tmp_path):
     file, config, one = small
     run, port = tmp_path / "run", random.randrange(20000, 60000)

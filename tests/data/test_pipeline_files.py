@@ -36,6 +36,7 @@ def joined(parts):
     ]
 
 
+@pytest.mark.slow
 def test_worker_processes_change_nothing(folder_root, make_config):
     config = make_config(root=str(folder_root))
     dataset = load_dataset(config, 0)

@@ -23,10 +23,10 @@ CONFIDENCE, RATE, MULTIPLIER, DECAY, TOTAL = 0.35, 0.01, 10.0, 1e-4, 10
 VIEWS = Views(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), cutmix_probability=1.0)
 JOINT = {"norm_groups": "joint", "running_statistics": "all"}
 METHODS = [
-    ("fixmatch", {}),
+    pytest.param("fixmatch", {}, marks=pytest.mark.slow),
     pytest.param("fixmatch", JOINT, marks=pytest.mark.slow),
     ("unimatch", {}),
-    ("unimatch_v2", {}),
+    pytest.param("unimatch_v2", {}, marks=pytest.mark.slow),
 ]
 
 

@@ -159,7 +159,8 @@ def check(name, relations):
     assert np.mean(losses[-5:]) < 0.97 * np.mean(losses[:5])
 
 
-@pytest.mark.parametrize("name", METHODS.names())
+# Each with something that the others lack; all of them, relation by relation, in the slow test.
+@pytest.mark.parametrize("name", ["fixmatch", "unimatch", "cps", "u2pl"])
 def test_layouts_agree_and_the_loss_falls_with_every_relation_at_once(name):
     check(name, RELATIONS)
 

@@ -110,6 +110,7 @@ def check_training(network, model, x):
     )
 
 
+@pytest.mark.slow
 def test_resnet50_trains_as_pytorch():
     pytest.importorskip("torch")
     network = reference("bottleneck", (3, 4, 6, 3), "deep", 16)

@@ -110,6 +110,7 @@ def test_equals_transformers_in_features_and_gradients(size, registers, swiglu, 
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=atol), grads, expected)
 
 
+@pytest.mark.slow
 def test_dinov2_small_in_float32_equals_transformers():
     torch = pytest.importorskip("torch")
     network = transformers_model(DINOV2["dinov2_small"], 0).float().eval()
