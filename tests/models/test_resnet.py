@@ -62,6 +62,7 @@ def test_published_numbers_of_parameters(classes, backbone, count):
     assert sum(leaf.size for leaf in jax.tree.leaves(abstract(model)["params"])) == count
 
 
+@pytest.mark.slow
 def test_resnet50_logits_in_float32_equal_pytorch():
     torch = pytest.importorskip("torch")
     network = reference("bottleneck", (3, 4, 6, 3), "deep", 16).eval()
