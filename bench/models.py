@@ -112,6 +112,10 @@ def torch_model(case: Case):
     import torch
 
     torch.manual_seed(0)
+    if case.model == "unet":
+        from torch_unet import TorchUNet
+
+        return TorchUNet(CLASSES, **case.options)
     backbone = case.options["backbone"]
     if case.model == "segformer":
         from test_segformer import config

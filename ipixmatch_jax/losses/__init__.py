@@ -4,6 +4,7 @@ from ipixmatch_jax.losses.consistency import CONSISTENCY, SOFT, consistency_loss
 from ipixmatch_jax.losses.pseudo_label import (
     class_thresholds,
     confidence_mask,
+    pixel_entropy,
     pseudo_label_loss,
     pseudo_label_statistics,
 )
@@ -16,6 +17,7 @@ from ipixmatch_jax.losses.relation import (
 )
 from ipixmatch_jax.losses.supervised import (
     SUPERVISED_LOSSES,
+    Ratio,
     cross_entropy,
     supervised_loss,
     supervised_options,
@@ -25,6 +27,7 @@ __all__ = [
     "CONSISTENCY",
     "RELATIONS",
     "RELATION_OPTIONS",
+    "Ratio",
     "SOFT",
     "SUPERVISED_LOSSES",
     "class_thresholds",
@@ -32,6 +35,7 @@ __all__ = [
     "consistency_loss",
     "cross_entropy",
     "inter_pixel_loss",
+    "pixel_entropy",
     "pseudo_label_loss",
     "pseudo_label_statistics",
     "relation_loss",

@@ -29,6 +29,12 @@ def confidence_mask(
     return (valid.astype(bool) & confident).astype(jnp.float32)
 
 
+def pixel_entropy(logits: jax.Array) -> jax.Array:
+    """Entropy of each pixel's class probabilities in nats, [B,H,W,C] -> [B,H,W] float32."""
+    log_p = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
+    return -jnp.sum(jnp.exp(log_p) * log_p, axis=-1)
+
+
 def pseudo_label_loss(
     student_logits: jax.Array,
     teacher_logits: jax.Array,

@@ -12,6 +12,7 @@ from ipixmatch_jax.losses.checks import check_logits, check_map
 from ipixmatch_jax.losses.order_statistics import kth_smallest
 from ipixmatch_jax.registry import Registry
 
+# A loss or a rate as numerator and denominator: sums over pixels or images, so that devices add up.
 Ratio = tuple[jax.Array, jax.Array]
 
 SUPERVISED_LOSSES: Registry[Callable[..., Ratio]] = Registry("supervised loss")

@@ -6,6 +6,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
+from ipixmatch_jax.losses import pixel_entropy
 from ipixmatch_jax.methods.base import (
     METHODS,
     Batch,
@@ -15,18 +16,16 @@ from ipixmatch_jax.methods.base import (
     Prediction,
 )
 from ipixmatch_jax.methods.passes import (
+    NORM_GROUPS,
     Pairs,
     check_choices,
+    flipped,
     labeler,
     paste_prediction,
     train_passes,
 )
 from ipixmatch_jax.views import Views, paste
 
-NORM_GROUPS = {
-    "separate": (("labeled",), ("strong",)),
-    "joint": (("labeled", "strong"),),
-}
 # Logit of the true class, of 0 for the others: certain, and finite.
 CERTAIN = 30.0
 
@@ -67,7 +66,7 @@ class AugSeg:
     networks: ClassVar[int] = 1
 
     def __post_init__(self):
-        check_choices(self, tuple(NORM_GROUPS))
+        check_choices(self)
 
     def __call__(
         self, student: Network, teacher: Network, views: Views, batch: Batch
@@ -80,11 +79,7 @@ class AugSeg:
         image, prediction, valid = self._with_labels(views, batch, own)
         box = views.beta_box(unlabeled["key"], *sides, self.unlabeled_beta, view=1)
         if self.mix == "flip":
-            other, other_valid, partner = (
-                image[::-1],
-                valid[::-1],
-                jax.tree.map(lambda x: x[::-1], prediction),
-            )
+            other, other_valid, partner = flipped((image, valid, prediction))
         else:
             other = views.intensity(batch["mix"]["image"], batch["mix"]["key"])
             other_valid = batch["mix"]["valid"]
@@ -131,8 +126,8 @@ class AugSeg:
 
 def certainty(logits: jax.Array, valid: jax.Array) -> jax.Array:
     """Mean over valid pixels of max p·(1 − H(p)/log C): [B,H,W,C], bool [B,H,W] -> [B] float32."""
-    log_p = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
-    entropy = -jnp.sum(jnp.exp(log_p) * log_p, axis=-1) / jnp.log(float(logits.shape[-1]))
-    sure = jnp.exp(jnp.max(log_p, axis=-1)) * (1.0 - entropy)
+    entropy = pixel_entropy(logits) / jnp.log(float(logits.shape[-1]))
+    confidence = jnp.max(jax.nn.softmax(logits.astype(jnp.float32)), axis=-1)
+    sure = confidence * (1.0 - entropy)
     pixels = jnp.sum(valid, axis=(1, 2), dtype=jnp.float32)
     return jnp.sum(jnp.where(valid, sure, 0.0), axis=(1, 2)) / jnp.maximum(pixels, 1.0)

@@ -11,13 +11,12 @@ import jax
 import jax.numpy as jnp
 
 from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.losses import Ratio
 from ipixmatch_jax.models import named_features
 from ipixmatch_jax.registry import Registry, nearest
 from ipixmatch_jax.views import Views
 
 Batch = Mapping[str, Mapping[str, jax.Array]]
-# A loss or a rate as numerator and denominator: sums over pixels or images, so that devices add up.
-Ratio = tuple[jax.Array, jax.Array]
 
 
 @flax.struct.dataclass

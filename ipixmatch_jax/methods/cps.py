@@ -5,14 +5,9 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 
-from ipixmatch_jax.methods.base import METHODS, Batch, MethodOutput, Network
-from ipixmatch_jax.methods.passes import Pairs, check_choices, train_passes
+from ipixmatch_jax.methods.base import METHODS, Batch, MethodOutput, Network, one_of
+from ipixmatch_jax.methods.passes import NORM_GROUPS, Pairs, check_choices, train_passes
 from ipixmatch_jax.views import Views
-
-NORM_GROUPS = {
-    "separate": (("labeled",), ("mixed",)),
-    "joint": (("labeled", "mixed"),),
-}
 
 
 @METHODS.register("cps")
@@ -46,7 +41,8 @@ class CPS:
     networks: ClassVar[int] = 2
 
     def __post_init__(self):
-        check_choices(self, tuple(NORM_GROUPS), label_norms=("train", "eval"))
+        check_choices(self, label_norms=("train", "eval"))
+        one_of(strength=(self.strength, ("weak", "strong")))
 
     def __call__(
         self, student: Network, teacher: Network, views: Views, batch: Batch
@@ -55,7 +51,7 @@ class CPS:
         box = pairs.box()
         if self.strength == "weak":
             pairs = dataclasses.replace(pairs, views=views.without_intensity())
-        images = {"labeled": views.weak(batch["labeled"]["image"]), "mixed": pairs.mixed(box)}
+        images = {"labeled": views.weak(batch["labeled"]["image"]), "strong": pairs.mixed(box)}
         names = ("first", "second")
         labels, seen, batch_stats = {}, {}, {}
         for name in names:
@@ -65,7 +61,7 @@ class CPS:
                 network, images, NORM_GROUPS[self.norm_groups], self.running_statistics
             )
         terms = tuple(
-            pairs.term(box, seen[one]["mixed"], *labels[other])
+            pairs.term(box, seen[one]["strong"], *labels[other])
             for one, other in (names, reversed(names))
         )
         labeled = jnp.concatenate([seen[name]["labeled"].logits for name in names])

@@ -4,13 +4,8 @@ import dataclasses
 from typing import ClassVar
 
 from ipixmatch_jax.methods.base import METHODS, Batch, MethodOutput, Network
-from ipixmatch_jax.methods.passes import Pairs, check_choices, labeler, train_passes
+from ipixmatch_jax.methods.passes import check_choices, strong_pass
 from ipixmatch_jax.views import Views
-
-NORM_GROUPS = {
-    "separate": (("labeled",), ("strong",)),
-    "joint": (("labeled", "strong"),),
-}
 
 
 @METHODS.register("fixmatch")
@@ -51,17 +46,11 @@ class FixMatch:
     networks: ClassVar[int] = 1
 
     def __post_init__(self):
-        check_choices(self, tuple(NORM_GROUPS))
+        check_choices(self)
 
     def __call__(
         self, student: Network, teacher: Network, views: Views, batch: Batch
     ) -> MethodOutput:
-        pairs = Pairs(views, batch, self.mix)
-        box = pairs.box()
-        own, partner = pairs.labels(labeler(self, student, teacher), self.label_norm)
-        images = {"labeled": views.weak(batch["labeled"]["image"]), "strong": pairs.mixed(box)}
-        seen, batch_stats = train_passes(
-            student, images, NORM_GROUPS[self.norm_groups], self.running_statistics
-        )
-        term = pairs.term(box, seen["strong"], own, partner, distance=self.distance)
-        return MethodOutput(seen["labeled"].logits, (term,), batch_stats)
+        seen, batch_stats, term = strong_pass(self, student, teacher, views, batch)
+        terms = (term(seen["strong"], distance=self.distance),)
+        return MethodOutput(seen["labeled"].logits, terms, batch_stats)

@@ -1,7 +1,7 @@
 """What the frameworks share: CutMix pairs, and batch-norm passes of several views."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -25,16 +25,24 @@ RUNNING = ("labeled", "all")
 
 Groups = tuple[tuple[str, ...], ...]
 
+# Of the frameworks with one strong view.
+NORM_GROUPS: Mapping[str, Groups] = {
+    "separate": (("labeled",), ("strong",)),
+    "joint": (("labeled", "strong"),),
+}
+
 
 def check_choices(
-    method: Any, norm_groups: tuple[str, ...], label_norms: tuple[str, ...] = LABEL_NORMS
+    method: Any,
+    norm_groups: Mapping[str, Groups] = NORM_GROUPS,
+    label_norms: tuple[str, ...] = LABEL_NORMS,
 ) -> None:
     """ConfigError for a choice that the frameworks share and that cannot be."""
     known = {
         "labeler": LABELERS,
         "label_norm": label_norms,
         "mix": MIXES,
-        "norm_groups": norm_groups,
+        "norm_groups": tuple(norm_groups),
         "running_statistics": RUNNING,
     }
     one_of(**{k: (getattr(method, k), v) for k, v in known.items() if hasattr(method, k)})
@@ -73,7 +81,7 @@ class Pairs:
         records = self.batch["unlabeled"]
         if self.mix == "flip":
             own = self.views.strong(records["image"], records["key"], view=view)
-            return own, own[::-1]
+            return own, flipped(own)
         both = concatenated(
             *({key: self.batch[n][key] for key in ("image", "key")} for n in ("unlabeled", "mix"))
         )
@@ -87,7 +95,7 @@ class Pairs:
     def valid(self, box: jax.Array) -> jax.Array:
         """The mixed map of valid pixels, [B,H,W] bool."""
         own = self.batch["unlabeled"]["valid"]
-        partner = own[::-1] if self.mix == "flip" else self.batch["mix"]["valid"]
+        partner = flipped(own) if self.mix == "flip" else self.batch["mix"]["valid"]
         return paste(box, partner, own)
 
     def labels(self, network: Network, norm: str) -> tuple[Prediction, Prediction]:
@@ -129,9 +137,46 @@ class Pairs:
         )
 
 
-def flipped(prediction: Prediction) -> Prediction:
-    """A batch's prediction in reverse order."""
-    return jax.tree.map(lambda x: x[::-1], prediction)
+def strong_pass(
+    method: Any,
+    student: Network,
+    teacher: Network,
+    views: Views,
+    batch: Batch,
+    *feature_maps: str,
+) -> tuple[dict[str, Prediction], Any, Callable[..., ConsistencyTerm]]:
+    """The passes of FixMatch: labels of weak views, and the student on one strong, mixed view.
+
+    Args:
+        method: with the fields `labeler`, `label_norm`, `mix`, `norm_groups` and
+            `running_statistics`.
+        feature_maps: that the predictions hold beside those which relations ask for.
+
+    Returns:
+        The student's predictions of `labeled` and `strong` images, its running batch statistics
+        after them, and `term(prediction, weight=1.0, distance='pseudo_label')`: a prediction of the
+        strong view beside the labels.
+    """
+    pairs = Pairs(views, batch, method.mix)
+    box = pairs.box()
+    maps = tuple({*student.feature_maps, *feature_maps})
+    network = labeler(method, student, teacher).replace(feature_maps=maps)
+    own, partner = pairs.labels(network, method.label_norm)
+    images = {"labeled": views.weak(batch["labeled"]["image"]), "strong": pairs.mixed(box)}
+    groups = NORM_GROUPS[method.norm_groups]
+    seen, batch_stats = train_passes(
+        student.replace(feature_maps=maps), images, groups, method.running_statistics
+    )
+
+    def term(prediction, weight=1.0, distance="pseudo_label"):
+        return pairs.term(box, prediction, own, partner, weight, distance)
+
+    return seen, batch_stats, term
+
+
+def flipped(batch: Any) -> Any:
+    """A batch's arrays in reverse order."""
+    return jax.tree.map(lambda x: x[::-1], batch)
 
 
 def paste_prediction(box: jax.Array, inside: Prediction, outside: Prediction) -> Prediction:

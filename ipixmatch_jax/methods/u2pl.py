@@ -6,14 +6,11 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from ipixmatch_jax.methods.base import METHODS, Batch, MethodOutput, Network, Prediction, Ratio
-from ipixmatch_jax.methods.passes import Pairs, check_choices, labeler, train_passes
+from ipixmatch_jax.losses import Ratio, pixel_entropy
+from ipixmatch_jax.methods.base import METHODS, Batch, MethodOutput, Network, Prediction
+from ipixmatch_jax.methods.grid import grid_points, unit
+from ipixmatch_jax.methods.passes import check_choices, strong_pass
 from ipixmatch_jax.views import Views
-
-NORM_GROUPS = {
-    "separate": (("labeled",), ("strong",)),
-    "joint": (("labeled", "strong"),),
-}
 
 
 @METHODS.register("u2pl")
@@ -63,24 +60,13 @@ class U2PL:
     networks: ClassVar[int] = 1
 
     def __post_init__(self):
-        check_choices(self, tuple(NORM_GROUPS))
+        check_choices(self)
 
     def __call__(
         self, student: Network, teacher: Network, views: Views, batch: Batch
     ) -> MethodOutput:
-        pairs = Pairs(views, batch, self.mix)
-        box = pairs.box()
-        maps = tuple({*student.feature_maps, "decoder"})
-        network = labeler(self, student, teacher).replace(feature_maps=maps)
-        own, partner = pairs.labels(network, self.label_norm)
-        images = {"labeled": views.weak(batch["labeled"]["image"]), "strong": pairs.mixed(box)}
-        seen, batch_stats = train_passes(
-            student.replace(feature_maps=maps),
-            images,
-            NORM_GROUPS[self.norm_groups],
-            self.running_statistics,
-        )
-        term = pairs.term(box, seen["strong"], own, partner)
+        seen, batch_stats, term_of = strong_pass(self, student, teacher, views, batch, "decoder")
+        term = term_of(seen["strong"])
         target = Prediction(term.teacher_logits, term.teacher_features)
         reliable = self._reliable(target.logits, term.valid, student.progress)
         contrast = self._contrast(seen["strong"], target, reliable, term.valid)
@@ -93,8 +79,7 @@ class U2PL:
 
     def _reliable(self, logits: jax.Array, valid: jax.Array, progress: jax.Array) -> jax.Array:
         """Valid pixels but for those of highest entropy, [B,H,W] bool."""
-        log_p = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
-        entropy = -jnp.sum(jnp.exp(log_p) * log_p, axis=-1)
+        entropy = pixel_entropy(logits)
         share = 1.0 - self.drop * (1.0 - jnp.clip(progress, 0.0, 1.0))
         limit = jnp.nanquantile(jnp.where(valid, entropy, jnp.nan), share)
         return valid & (entropy <= limit)
@@ -104,10 +89,14 @@ class U2PL:
     ) -> Ratio:
         """Sum of the contrastive losses of the anchors, and how many they are."""
         size = tuple(min(n, self.grid) for n in student.features["decoder"].shape[1:3])
-        query, key = (_unit(_grid(x.features["decoder"], size)) for x in (student, teacher))
-        probs = jax.nn.softmax(_grid(teacher.logits, size))
-        of_reliable = _grid(reliable[..., None], size)[:, 0] > 0.5
-        counted = _grid(valid[..., None], size)[:, 0] > 0.99
+
+        def points(x: jax.Array) -> jax.Array:
+            return grid_points(x, size).reshape(-1, x.shape[-1])
+
+        query, key = (unit(points(x.features["decoder"])) for x in (student, teacher))
+        probs = jax.nn.softmax(points(teacher.logits))
+        of_reliable = points(reliable[..., None])[:, 0] > 0.5
+        counted = points(valid[..., None])[:, 0] > 0.99
         classes = probs.shape[-1]
         label = jnp.argmax(probs, axis=-1)
         is_class = jax.nn.one_hot(label, classes)
@@ -119,7 +108,7 @@ class U2PL:
         negative = (ranks >= low) & (ranks < self.rank_high) & (~of_reliable & counted)[:, None]
         negative = negative.astype(jnp.float32)
 
-        centers = _unit(jnp.einsum("nc,nd->cd", anchor, key))
+        centers = unit(jnp.einsum("nc,nd->cd", anchor, key))
         positive = jnp.einsum("nd,cd->nc", query, centers) / self.temperature
         exp = jnp.exp(jnp.einsum("nd,md->nm", query, key) / self.temperature)
         count = jnp.maximum(jnp.sum(negative, axis=0, keepdims=True), 1.0)
@@ -127,15 +116,3 @@ class U2PL:
         losses = jnp.logaddexp(positive, jnp.log(pushed + 1e-12)) - positive
         used = jnp.where(jnp.sum(negative, axis=0, keepdims=True) > 0, anchor, 0.0)
         return jnp.sum(losses * used), jnp.sum(used)
-
-
-def _grid(x: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """Means of [B,H,W,C] at a coarser grid, [B·rows·columns,C] float32."""
-    x = x.astype(jnp.float32)
-    x = jax.image.resize(x, (x.shape[0], *size, x.shape[-1]), "linear", antialias=True)
-    return x.reshape(-1, x.shape[-1])
-
-
-def _unit(x: jax.Array) -> jax.Array:
-    square = jnp.sum(x * x, axis=-1, keepdims=True)
-    return x * jax.lax.rsqrt(jnp.maximum(square, 1e-12))

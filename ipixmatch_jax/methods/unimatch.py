@@ -61,7 +61,7 @@ class UniMatch:
     networks: ClassVar[int] = 1
 
     def __post_init__(self):
-        check_choices(self, tuple(NORM_GROUPS))
+        check_choices(self, NORM_GROUPS)
 
     def __call__(
         self, student: Network, teacher: Network, views: Views, batch: Batch

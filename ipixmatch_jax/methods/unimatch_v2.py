@@ -49,7 +49,7 @@ class UniMatchV2:
     networks: ClassVar[int] = 1
 
     def __post_init__(self):
-        check_choices(self, tuple(NORM_GROUPS))
+        check_choices(self, NORM_GROUPS)
 
     def __call__(
         self, student: Network, teacher: Network, views: Views, batch: Batch

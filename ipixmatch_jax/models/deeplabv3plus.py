@@ -14,6 +14,7 @@ from jax.typing import DTypeLike
 
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.models.catalog import ENCODERS, MODELS, choice, positive
+from ipixmatch_jax.models.encoder_decoder import EncoderDecoder
 from ipixmatch_jax.models.layers import (
     ConvNorm,
     Numerics,
@@ -87,34 +88,6 @@ class Head(nn.Module):
         return ConvNorm(self.channels, numerics=self.numerics, name="aspp_project")(x, train)
 
 
-class DeepLabV3Plus(nn.Module):
-    """Images [B,H,W,·] → logits [B,H,W,C] float32, through `encode` and `decode`."""
-
-    encoder: nn.Module
-    head: nn.Module
-
-    @property
-    def input_mean(self) -> tuple[float, ...]:
-        return self.encoder.input_mean
-
-    @property
-    def input_std(self) -> tuple[float, ...]:
-        return self.encoder.input_std
-
-    def encode(self, images: jax.Array, train: bool = False) -> tuple[jax.Array, jax.Array]:
-        """Features (stride 4, output stride), both [B,h,w,channels] in the compute dtype."""
-        return self.encoder(images, train)
-
-    def decode(
-        self, features: tuple[jax.Array, jax.Array], size: tuple[int, int], train: bool = False
-    ) -> jax.Array:
-        """Logits [B,*size,C] float32 of what `encode` gave."""
-        return self.head(features, size, train)
-
-    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
-        return self.decode(self.encode(images, train), images.shape[1:3], train)
-
-
 @MODELS.register(_NAME)
 def deeplabv3plus(
     *,
@@ -131,7 +104,7 @@ def deeplabv3plus(
     dtype: DTypeLike = jnp.float32,
     axis_name: str | None = None,
     **backbone_options: Any,
-) -> DeepLabV3Plus:
+) -> EncoderDecoder:
     """DeepLabV3+; `atrous_rates` None means (6, 12, 18), doubled at output stride 8."""
     choice(_NAME, "output_stride", output_stride, (16, 8))
     positive(_NAME, decoder_channels=decoder_channels, low_level_channels=low_level_channels)
@@ -158,4 +131,4 @@ def deeplabv3plus(
         separable,
         numerics,
     )
-    return DeepLabV3Plus(encoder, head)
+    return EncoderDecoder(encoder, head)

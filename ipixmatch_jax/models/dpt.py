@@ -12,14 +12,15 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ipixmatch_jax.models.catalog import MODELS, choice
+from ipixmatch_jax.models.encoder_decoder import EncoderDecoder
 from ipixmatch_jax.models.layers import (
     Numerics,
     classifier,
+    conv,
     kernel_init,
     resize_bilinear,
     resize_logits,
 )
-from ipixmatch_jax.models.lowering import conv_general_dilated
 from ipixmatch_jax.models.vit import DINOV2, dinov2
 
 _NAME = "dpt"
@@ -39,22 +40,6 @@ DPT_SHAPES = {
     "dinov2_large": DptShape(256, (256, 512, 1024, 1024)),
     "dinov2_giant": DptShape(384, (1536, 1536, 1536, 1536)),
 }
-
-
-def _conv(
-    features: int, kernel: int, numerics: Numerics, name: str, stride: int = 1, bias: bool = True
-) -> nn.Conv:
-    return nn.Conv(
-        features,
-        (kernel, kernel),
-        strides=stride,
-        padding=kernel // 2,
-        use_bias=bias,
-        kernel_init=kernel_init,
-        dtype=numerics.dtype,
-        conv_general_dilated=conv_general_dilated,
-        name=name,
-    )
 
 
 class Enlarge(nn.Module):
@@ -90,7 +75,7 @@ class Residual(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         y = x
         for name in ("conv1", "conv2"):
-            y = _conv(x.shape[-1], 3, self.numerics, name)(nn.relu(y))
+            y = conv(x.shape[-1], 3, self.numerics, name)(nn.relu(y))
         return x + y
 
 
@@ -109,7 +94,7 @@ class Fusion(nn.Module):
             # so do its checkpoints.
             enter(x)
         x = resize_bilinear(Residual(self.numerics, name="residual")(x), size)
-        return _conv(x.shape[-1], 1, self.numerics, "out")(x)
+        return conv(x.shape[-1], 1, self.numerics, "out")(x)
 
 
 class Head(nn.Module):
@@ -126,62 +111,23 @@ class Head(nn.Module):
         self.sow("intermediates", "encoder", features[-1])
         numerics, width = self.numerics, self.shape.features
         levels = [
-            _conv(channels, 1, numerics, f"project_{i}")(x)
+            conv(channels, 1, numerics, f"project_{i}")(x)
             for i, (channels, x) in enumerate(zip(self.shape.levels, features, strict=True))
         ]
         levels[0] = Enlarge(4, numerics, name="resize_0")(levels[0])
         levels[1] = Enlarge(2, numerics, name="resize_1")(levels[1])
-        levels[3] = _conv(self.shape.levels[3], 3, numerics, "resize_3", stride=2)(levels[3])
+        levels[3] = conv(self.shape.levels[3], 3, numerics, "resize_3", stride=2)(levels[3])
         levels = [
-            _conv(width, 3, numerics, f"reduce_{i}", bias=False)(x) for i, x in enumerate(levels)
+            conv(width, 3, numerics, f"reduce_{i}", bias=False)(x) for i, x in enumerate(levels)
         ]
         finest = levels[0].shape[1:3]
         sizes = [(2 * finest[0], 2 * finest[1]), *(x.shape[1:3] for x in levels[:3])]
         x = Fusion(numerics, name="fuse_3")(levels[3], None, sizes[3])
         for i in (2, 1, 0):
             x = Fusion(numerics, name=f"fuse_{i}")(x, levels[i], sizes[i])
-        x = nn.relu(_conv(width, 3, numerics, "output")(x))
+        x = nn.relu(conv(width, 3, numerics, "output")(x))
         self.sow("intermediates", "decoder", x)
         return resize_logits(classifier(self.num_classes, numerics, "classifier")(x), size)
-
-
-class Dpt(nn.Module):
-    """Images [B,H,W,in_channels] → logits [B,H,W,C] float32, through `encode` and `decode`.
-
-    H and W must be multiples of `size_multiple`.
-    """
-
-    encoder: nn.Module
-    head: nn.Module
-
-    @property
-    def input_mean(self) -> tuple[float, ...]:
-        return self.encoder.input_mean
-
-    @property
-    def input_std(self) -> tuple[float, ...]:
-        return self.encoder.input_std
-
-    @property
-    def size_multiple(self) -> int:
-        return self.encoder.shape.patch
-
-    def encode(self, images: jax.Array, train: bool = False) -> tuple[jax.Array, ...]:
-        """Four maps [B,H/14,W/14,width], from early to late blocks, in the compute dtype.
-
-        A channel dropped from them is dropped from all that the head sees (UniMatch V2's
-        complementary dropout multiplies them by [B,1,1,width]).
-        """
-        return self.encoder(images, train)
-
-    def decode(
-        self, features: tuple[jax.Array, ...], size: tuple[int, int], train: bool = False
-    ) -> jax.Array:
-        """Logits [B,*size,C] float32 of what `encode` gave."""
-        return self.head(features, size, train)
-
-    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
-        return self.decode(self.encode(images, train), images.shape[1:3], train)
 
 
 @MODELS.register(_NAME)
@@ -194,7 +140,7 @@ def dpt(
     remat: bool = False,
     dtype: DTypeLike = jnp.float32,
     axis_name: str | None = None,
-) -> Dpt:
+) -> EncoderDecoder:
     """DPT; `registers` is 4 for the DINOv2 weights that were made with registers.
 
     `axis_name` is every model's, and of no use without batch norm.
@@ -205,4 +151,4 @@ def dpt(
     encoder = dinov2(
         backbone, registers=registers, in_channels=in_channels, remat=remat, numerics=numerics
     )
-    return Dpt(encoder, Head(num_classes, DPT_SHAPES[backbone], numerics))
+    return EncoderDecoder(encoder, Head(num_classes, DPT_SHAPES[backbone], numerics))

@@ -19,7 +19,7 @@ import flax.linen as nn
 import jax
 
 from ipixmatch_jax.models.catalog import ENCODERS
-from ipixmatch_jax.models.first_conv import check_channels, spread
+from ipixmatch_jax.models.first_conv import RgbStatistics, check_channels
 from ipixmatch_jax.models.layers import ConvNorm, Numerics, identity, relu6
 
 
@@ -99,7 +99,7 @@ class InvertedResidual(nn.Module):
         return x + y if self.skip else y
 
 
-class EfficientNetLite(nn.Module):
+class EfficientNetLite(RgbStatistics, nn.Module):
     """Images [B,H,W,in_channels] → features at stride 4 and at `output_stride`.
 
     Past `output_stride` a stride becomes a dilation of the convolutions after it (arXiv
@@ -113,13 +113,8 @@ class EfficientNetLite(nn.Module):
     remat: bool = False
     numerics: Numerics = Numerics(momentum=0.99, epsilon=1e-3)
 
-    @property
-    def input_mean(self) -> tuple[float, ...]:
-        return spread((127 / 255,) * 3, self.in_channels)
-
-    @property
-    def input_std(self) -> tuple[float, ...]:
-        return spread((128 / 255,) * 3, self.in_channels)
+    rgb_mean = (127 / 255,) * 3
+    rgb_std = (128 / 255,) * 3
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:

@@ -32,6 +32,21 @@ def spread(rgb: Sequence[float], in_channels: int) -> tuple[float, ...]:
     return kept + mean * (in_channels - len(kept))
 
 
+class RgbStatistics:
+    """For encoders with `in_channels`: the mean and std of images in [0, 1] that they expect."""
+
+    rgb_mean = IMAGENET_MEAN
+    rgb_std = IMAGENET_STD
+
+    @property
+    def input_mean(self) -> tuple[float, ...]:
+        return spread(self.rgb_mean, self.in_channels)
+
+    @property
+    def input_std(self) -> tuple[float, ...]:
+        return spread(self.rgb_std, self.in_channels)
+
+
 def check_channels(images: jax.Array, in_channels: int) -> None:
     """ConfigError unless images [B,H,W,·] have the channels that the model was made for."""
     if images.shape[-1] != in_channels:

@@ -184,16 +184,35 @@ class ConvNorm(nn.Module):
         return self.act(x.astype(self.numerics.dtype))
 
 
-def classifier(num_classes: int, numerics: Numerics, name: str) -> nn.Conv:
-    """The 1x1 convolution with bias that gives logits."""
+def conv(
+    features: int,
+    kernel: int,
+    numerics: Numerics,
+    name: str,
+    *,
+    stride: int = 1,
+    padding: int | None = None,
+    groups: int = 1,
+    bias: bool = True,
+) -> nn.Conv:
+    """A convolution without norm, in the form that the backend runs best; padded by kernel // 2."""
     return nn.Conv(
-        num_classes,
-        (1, 1),
+        features,
+        (kernel, kernel),
+        strides=stride,
+        padding=kernel // 2 if padding is None else padding,
+        feature_group_count=groups,
+        use_bias=bias,
         kernel_init=kernel_init,
         dtype=numerics.dtype,
         conv_general_dilated=conv_general_dilated,
         name=name,
     )
+
+
+def classifier(num_classes: int, numerics: Numerics, name: str) -> nn.Conv:
+    """The 1x1 convolution with bias that gives logits."""
+    return conv(num_classes, 1, numerics, name)
 
 
 def resize_logits(x: jax.Array, size: tuple[int, int]) -> jax.Array:

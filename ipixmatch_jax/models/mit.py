@@ -12,9 +12,8 @@ import jax.numpy as jnp
 
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.models.attention import LayerNorm, attend, dense, merge_heads, split_heads
-from ipixmatch_jax.models.first_conv import IMAGENET_MEAN, IMAGENET_STD, check_channels, spread
-from ipixmatch_jax.models.layers import Numerics, kernel_init
-from ipixmatch_jax.models.lowering import conv_general_dilated
+from ipixmatch_jax.models.first_conv import RgbStatistics, check_channels
+from ipixmatch_jax.models.layers import Numerics, conv
 from ipixmatch_jax.registry import Registry
 
 _EPSILON = 1e-5
@@ -44,28 +43,6 @@ MIT.register("mit_b4")(MitShape(_WIDE, (3, 8, 27, 3), 768))
 MIT.register("mit_b5")(MitShape(_WIDE, (3, 6, 40, 3), 768))
 
 
-def _conv(
-    features: int,
-    kernel: int,
-    stride: int,
-    pad: int,
-    numerics: Numerics,
-    name: str,
-    groups: int = 1,
-) -> nn.Conv:
-    return nn.Conv(
-        features,
-        (kernel, kernel),
-        strides=stride,
-        padding=pad,
-        feature_group_count=groups,
-        kernel_init=kernel_init,
-        dtype=numerics.dtype,
-        conv_general_dilated=conv_general_dilated,
-        name=name,
-    )
-
-
 def _tokens(x: jax.Array) -> jax.Array:
     return x.reshape(x.shape[0], -1, x.shape[-1])
 
@@ -83,7 +60,7 @@ class Attention(nn.Module):
         query = split_heads(dense(width, dtype, "q")(_tokens(x)), self.heads)
         if self.reduction > 1:
             r = self.reduction
-            source = _conv(width, r, r, 0, self.numerics, "reduce")(x)
+            source = conv(width, r, self.numerics, "reduce", stride=r, padding=0)(x)
             source = LayerNorm(_EPSILON, name="reduce_norm")(source)
         both = jnp.split(dense(2 * width, dtype, "kv")(_tokens(source)), 2, axis=-1)
         key, value = (split_heads(part, self.heads) for part in both)
@@ -100,7 +77,7 @@ class MixFfn(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         hidden = 4 * x.shape[-1]
         y = dense(hidden, self.numerics.dtype, "fc1")(x)
-        y = _conv(hidden, 3, 1, 1, self.numerics, "conv", groups=hidden)(y)
+        y = conv(hidden, 3, self.numerics, "conv", groups=hidden)(y)
         y = nn.gelu(y, approximate=False)
         return dense(x.shape[-1], self.numerics.dtype, "fc2")(y)
 
@@ -129,7 +106,7 @@ class Stage(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         i, shape = self.index, self.shape
         kernel, stride = (7, 4) if i == 0 else (3, 2)
-        x = _conv(shape.widths[i], kernel, stride, kernel // 2, self.numerics, "patch")(x)
+        x = conv(shape.widths[i], kernel, self.numerics, "patch", stride=stride)(x)
         x = LayerNorm(_EPSILON, name="patch_norm")(x)
         block = nn.remat(Block) if self.remat else Block
         for j in range(shape.depths[i]):
@@ -138,7 +115,7 @@ class Stage(nn.Module):
         return LayerNorm(_EPSILON, name="norm")(x)
 
 
-class MixTransformer(nn.Module):
+class MixTransformer(RgbStatistics, nn.Module):
     """Images [B,H,W,in_channels] → maps at strides 4, 8, 16 and 32, in the compute dtype.
 
     H and W are at least `smallest_side`, 29 for the published shapes: ConfigError otherwise.
@@ -149,14 +126,6 @@ class MixTransformer(nn.Module):
     in_channels: int = 3
     remat: bool = False
     numerics: Numerics = Numerics()
-
-    @property
-    def input_mean(self) -> tuple[float, ...]:
-        return spread(IMAGENET_MEAN, self.in_channels)
-
-    @property
-    def input_std(self) -> tuple[float, ...]:
-        return spread(IMAGENET_STD, self.in_channels)
 
     @property
     def smallest_side(self) -> int:

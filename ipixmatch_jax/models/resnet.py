@@ -13,7 +13,7 @@ import jax
 
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.models.catalog import ENCODERS, choice, positive
-from ipixmatch_jax.models.first_conv import IMAGENET_MEAN, IMAGENET_STD, check_channels, spread
+from ipixmatch_jax.models.first_conv import RgbStatistics, check_channels
 from ipixmatch_jax.models.layers import ConvNorm, Numerics, identity
 from ipixmatch_jax.models.max_pool import max_pool_3x3
 
@@ -91,7 +91,7 @@ VARIANTS = {
 }
 
 
-class ResNet(nn.Module):
+class ResNet(RgbStatistics, nn.Module):
     """Images [B,H,W,in_channels] → features at stride 4 and at `output_stride`.
 
     Past `output_stride` the stride of a stage becomes a dilation of the convolutions after it, so
@@ -110,14 +110,6 @@ class ResNet(nn.Module):
     in_channels: int = 3
     remat: bool = False
     numerics: Numerics = Numerics()
-
-    @property
-    def input_mean(self) -> tuple[float, ...]:
-        return spread(IMAGENET_MEAN, self.in_channels)
-
-    @property
-    def input_std(self) -> tuple[float, ...]:
-        return spread(IMAGENET_STD, self.in_channels)
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:

@@ -7,6 +7,7 @@ from jax.typing import DTypeLike
 
 from ipixmatch_jax.models.attention import dense
 from ipixmatch_jax.models.catalog import MODELS, choice
+from ipixmatch_jax.models.encoder_decoder import EncoderDecoder
 from ipixmatch_jax.models.layers import ConvNorm, Numerics, classifier, widen
 from ipixmatch_jax.models.mit import MIT, MixTransformer
 
@@ -47,34 +48,6 @@ class Head(nn.Module):
         return _resize(widen(classifier(self.num_classes, self.numerics, "classifier")(x)), size)
 
 
-class Segformer(nn.Module):
-    """Images [B,H,W,in_channels] → logits [B,H,W,C] float32, through `encode` and `decode`."""
-
-    encoder: nn.Module
-    head: nn.Module
-
-    @property
-    def input_mean(self) -> tuple[float, ...]:
-        return self.encoder.input_mean
-
-    @property
-    def input_std(self) -> tuple[float, ...]:
-        return self.encoder.input_std
-
-    def encode(self, images: jax.Array, train: bool = False) -> tuple[jax.Array, ...]:
-        """Maps at strides 4, 8, 16 and 32, [B,h,w,channels] in the compute dtype."""
-        return self.encoder(images, train)
-
-    def decode(
-        self, features: tuple[jax.Array, ...], size: tuple[int, int], train: bool = False
-    ) -> jax.Array:
-        """Logits [B,*size,C] float32 of what `encode` gave."""
-        return self.head(features, size, train)
-
-    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
-        return self.decode(self.encode(images, train), images.shape[1:3], train)
-
-
 @MODELS.register(_NAME)
 def segformer(
     *,
@@ -85,9 +58,9 @@ def segformer(
     remat: bool = False,
     dtype: DTypeLike = jnp.float32,
     axis_name: str | None = None,
-) -> Segformer:
+) -> EncoderDecoder:
     """SegFormer; `norm` is that of the head, the encoder has layer norms."""
     choice(_NAME, "backbone", backbone, MIT.names())
     numerics = Numerics(dtype, axis_name, norm)
     encoder = MixTransformer(MIT[backbone], in_channels, remat, numerics)
-    return Segformer(encoder, Head(num_classes, MIT[backbone].decoder, numerics))
+    return EncoderDecoder(encoder, Head(num_classes, MIT[backbone].decoder, numerics))

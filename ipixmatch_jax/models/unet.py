@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ipixmatch_jax.models.catalog import MODELS, positive
-from ipixmatch_jax.models.first_conv import check_channels, spread
+from ipixmatch_jax.models.encoder_decoder import EncoderDecoder
+from ipixmatch_jax.models.first_conv import RgbStatistics, check_channels
 from ipixmatch_jax.models.layers import (
     ConvNorm,
     Numerics,
@@ -37,7 +38,7 @@ class DoubleConv(nn.Module):
         return ConvNorm(self.features, 3, numerics=self.numerics, name="second")(x, train)
 
 
-class Encoder(nn.Module):
+class Encoder(RgbStatistics, nn.Module):
     """Images [B,H,W,·] → depth + 1 maps, map i at stride s·2^i with width·2^i channels."""
 
     width: int
@@ -47,13 +48,8 @@ class Encoder(nn.Module):
     remat: bool
     numerics: Numerics
 
-    @property
-    def input_mean(self) -> tuple[float, ...]:
-        return spread((0.5,) * 3, self.in_channels)
-
-    @property
-    def input_std(self) -> tuple[float, ...]:
-        return spread((0.25,) * 3, self.in_channels)
+    rgb_mean = (0.5,) * 3
+    rgb_std = (0.25,) * 3
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:
@@ -88,34 +84,6 @@ class Head(nn.Module):
         return resize_logits(classifier(self.num_classes, self.numerics, "classifier")(x), size)
 
 
-class UNet(nn.Module):
-    """Images [B,H,W,·] → logits [B,H,W,C] float32, through `encode` and `decode`."""
-
-    encoder: nn.Module
-    head: nn.Module
-
-    @property
-    def input_mean(self) -> tuple[float, ...]:
-        return self.encoder.input_mean
-
-    @property
-    def input_std(self) -> tuple[float, ...]:
-        return self.encoder.input_std
-
-    def encode(self, images: jax.Array, train: bool = False) -> tuple[jax.Array, ...]:
-        """Feature maps [B,h,w,channels] from fine to coarse, in the compute dtype."""
-        return self.encoder(images, train)
-
-    def decode(
-        self, features: tuple[jax.Array, ...], size: tuple[int, int], train: bool = False
-    ) -> jax.Array:
-        """Logits [B,*size,C] float32 of what `encode` gave."""
-        return self.head(features, size, train)
-
-    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
-        return self.decode(self.encode(images, train), images.shape[1:3], train)
-
-
 @MODELS.register(_NAME)
 def unet(
     *,
@@ -128,7 +96,7 @@ def unet(
     remat: bool = False,
     dtype: DTypeLike = jnp.float32,
     axis_name: str | None = None,
-) -> UNet:
+) -> EncoderDecoder:
     """U-Net with `width` channels at the finest level, doubled at each of `depth` halvings.
 
     With `stem_stride` 2 the finest level has half the image's size: a quarter of the work.
@@ -136,4 +104,4 @@ def unet(
     positive(_NAME, width=width, depth=depth, stem_stride=stem_stride)
     numerics = Numerics(dtype, axis_name, norm)
     encoder = Encoder(width, depth, stem_stride, in_channels, remat, numerics)
-    return UNet(encoder, Head(num_classes, width, numerics))
+    return EncoderDecoder(encoder, Head(num_classes, width, numerics))

@@ -14,9 +14,8 @@ import jax.numpy as jnp
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.models.attention import LayerNorm, attend, dense, merge_heads, split_heads
 from ipixmatch_jax.models.bicubic import bicubic_matrix
-from ipixmatch_jax.models.first_conv import IMAGENET_MEAN, IMAGENET_STD, check_channels, spread
-from ipixmatch_jax.models.layers import Numerics, kernel_init, widen
-from ipixmatch_jax.models.lowering import conv_general_dilated
+from ipixmatch_jax.models.first_conv import RgbStatistics, check_channels
+from ipixmatch_jax.models.layers import Numerics, conv, widen
 from ipixmatch_jax.registry import Registry
 
 _EPSILON = 1e-6
@@ -100,7 +99,7 @@ class Block(nn.Module):
         return x + LayerScale(name="ls2")(y)
 
 
-class Dinov2(nn.Module):
+class Dinov2(RgbStatistics, nn.Module):
     """Images [B,H,W,in_channels] → maps [B,H/14,W/14,width] of the tapped blocks.
 
     Every map has gone through the final layer norm; class token and registers are left out. H
@@ -122,12 +121,8 @@ class Dinov2(nn.Module):
     numerics: Numerics = Numerics()
 
     @property
-    def input_mean(self) -> tuple[float, ...]:
-        return spread(IMAGENET_MEAN, self.in_channels)
-
-    @property
-    def input_std(self) -> tuple[float, ...]:
-        return spread(IMAGENET_STD, self.in_channels)
+    def size_multiple(self) -> int:
+        return self.shape.patch
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:
@@ -138,16 +133,8 @@ class Dinov2(nn.Module):
         self.param("mask_token", zeros, (1, width), jnp.float32)
         class_token = self.param("cls_token", normal, (1, 1, width), jnp.float32)
         positions = self.param("pos_embed", normal, (1, 1 + grid**2, width), jnp.float32)
-        x = nn.Conv(
-            width,
-            (self.shape.patch, self.shape.patch),
-            strides=self.shape.patch,
-            padding="VALID",
-            kernel_init=kernel_init,
-            dtype=self.numerics.dtype,
-            conv_general_dilated=conv_general_dilated,
-            name="patch_embed",
-        )(x)
+        patch = self.shape.patch
+        x = conv(width, patch, self.numerics, "patch_embed", stride=patch, padding=0)(x)
         batch, size, x = x.shape[0], x.shape[1:3], widen(x)
         x = x + self._resized(positions[:, 1:], size).astype(x.dtype)
         tokens = [

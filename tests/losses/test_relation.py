@@ -292,7 +292,9 @@ def test_hand_written_derivatives(gap):
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         y, z, weight = map(jnp.asarray, maps)
         weight = weight / weight.sum(1, keepdims=True)
-        check = functools.partial(check_grads, order=1, rtol=1e-5, eps=1e-6)
+        check = lambda f, *rest, **how: check_grads(  # noqa: E731
+            jax.jit(f), *rest, order=1, rtol=1e-5, eps=1e-6, **how
+        )
         check(lambda y: class_map._divergence(y, z, weight), (y,))
         check(lambda y: vectors._probabilities(y, z), (y,))
         check = functools.partial(check, modes=["rev"])

@@ -9,7 +9,8 @@ import pytest
 
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.models import create_model, feature_names
-from ipixmatch_jax.models.dpt import Dpt, DptShape, Head
+from ipixmatch_jax.models.dpt import DptShape, Head
+from ipixmatch_jax.models.encoder_decoder import EncoderDecoder
 from ipixmatch_jax.models.layers import Numerics
 from ipixmatch_jax.models.torch_bridge import from_torch, to_torch
 from ipixmatch_jax.models.vit import Dinov2, VitShape
@@ -26,7 +27,7 @@ def float64():
 
 def tiny(dtype=jnp.float32):
     numerics = Numerics(dtype)
-    return Dpt(Dinov2(VIT, numerics=numerics), Head(CLASSES, DPT, numerics))
+    return EncoderDecoder(Dinov2(VIT, numerics=numerics), Head(CLASSES, DPT, numerics))
 
 
 def abstract(model, dtype=np.float32, size=(70, 70), channels=3):

@@ -120,7 +120,10 @@ def test_resnet50_trains_as_pytorch():
         check_training(network, model, images(3, 33, 33))
 
 
-DILATED = [("basic", "plain", None), ("bottleneck", "deep", (2, 4))]
+DILATED = [
+    pytest.param("basic", "plain", None, marks=pytest.mark.slow),
+    ("bottleneck", "deep", (2, 4)),
+]
 
 
 @pytest.mark.parametrize("kind, stem, grid", DILATED, ids=str)

@@ -7,9 +7,10 @@ import pytest
 
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.models import create_model, feature_names
+from ipixmatch_jax.models.encoder_decoder import EncoderDecoder
 from ipixmatch_jax.models.layers import Numerics
 from ipixmatch_jax.models.mit import MIT, MitShape, MixTransformer
-from ipixmatch_jax.models.segformer import Head, Segformer
+from ipixmatch_jax.models.segformer import Head
 from ipixmatch_jax.models.torch_bridge import from_torch, to_torch
 
 TINY = MitShape((4, 6), (1, 2), 10, heads=(1, 2), reductions=(4, 1))
@@ -25,7 +26,7 @@ def float64():
 def tiny(dtype=jnp.float32, **options):
     numerics = Numerics(dtype)
     encoder = MixTransformer(TINY, numerics=numerics, **options)
-    return Segformer(encoder, Head(CLASSES, TINY.decoder, numerics))
+    return EncoderDecoder(encoder, Head(CLASSES, TINY.decoder, numerics))
 
 
 def abstract(model, dtype=np.float32, size=(64, 64)):
