@@ -13,6 +13,7 @@ from ipixmatch_jax.data.lists import read_list, short_id
 from ipixmatch_jax.data.masks import Masks
 from ipixmatch_jax.data.records import Splits
 from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.paths import as_path, join, names_in, walk
 
 _SHOWN = 3
 
@@ -52,9 +53,7 @@ class Tree:
     def names(self, folder: str) -> frozenset[str]:
         """The names in a folder; none where it is not there."""
         if folder not in self._folders:
-            place = os.path.join(self.root, folder)
-            found = os.listdir(place) if os.path.isdir(place) else ()
-            self._folders[folder] = frozenset(found)
+            self._folders[folder] = frozenset(names_in(join(self.root, folder)))
         return self._folders[folder]
 
     def first(self, places: Sequence[str]) -> str | None:
@@ -62,7 +61,7 @@ class Tree:
         for place in places:
             folder, name = os.path.split(place)
             if name in self.names(folder):
-                return os.path.join(self.root, folder, name)
+                return str(join(self.root, place))
         return None
 
 
@@ -73,10 +72,10 @@ class _Builder:
         self.tree = Tree(self.root)
 
     def ids(self, split: str) -> list[str]:
-        """The ids of `data.labeled`, `data.unlabeled` or `data.val`: a list file or a name."""
+        """The ids of `data.labeled` or another split: a list file or a name."""
         spec = self.data[split]
         if spec.endswith(".txt"):
-            entries = read_list(self.root / spec, f"data.{split}", self.problems)
+            entries = read_list(join(self.root, spec), f"data.{split}", self.problems)
             return [short_id(entry.image or entry.id) for entry in entries]
         named = self.benchmark.splits(spec, self.problems)
         if named is None:
@@ -121,7 +120,7 @@ def build_benchmark(
         ConfigError: a split that is neither a list nor a name, or another number of classes.
         DataError: the root is missing.
     """
-    benchmark = make(Path(data.root).expanduser(), data)
+    benchmark = make(as_path(data.root).expanduser(), data)
     if len(benchmark.class_names) != data.num_classes:
         raise ConfigError(
             f"data.num_classes={data.num_classes}; expected {len(benchmark.class_names)} for "
@@ -129,9 +128,10 @@ def build_benchmark(
         )
     builder = _Builder(benchmark, data, problems)
     labeled, val = builder.ids("labeled"), builder.ids("val")
+    test = builder.ids("test") if data.test else []
     unlabeled: list[str] = []
     if data.unlabeled == "rest":
-        taken = {*labeled, *val}
+        taken = {*labeled, *val, *test}
         pool = benchmark.splits(benchmark.split_names[0], problems) or []
         unlabeled = [record_id for record_id in pool if record_id not in taken]
     elif data.unlabeled:
@@ -149,15 +149,15 @@ def build_benchmark(
         val=scenes("val", val),
         class_names=benchmark.class_names,
         palette=benchmark.palette,
+        test=scenes("test", test),
     )
 
 
 def ids_in(folder: Path, problems: list[str], *, endings: tuple[str, ...]) -> list[str]:
     """The short ids of all files below a folder that end so, sorted by path."""
     found = []
-    for _, below, names in os.walk(folder):
-        below.sort()
-        found += [short_id(name) for name in sorted(names) if name.endswith(endings)]
+    for _, names in walk(folder, endings):
+        found += [short_id(name) for name in names if name.endswith(endings)]
     if not found:
         problems.append(f"{folder}: holds no {' or '.join(endings)} file; expected some")
     return found

@@ -12,9 +12,9 @@ from ipixmatch_jax.data.protocols import identify
 from ipixmatch_jax.data.records import (
     IGNORE,
     Dataset,
+    Record,
     Source,
     Splits,
-    UnlabeledSource,
     spread_palette,
 )
 from ipixmatch_jax.data.resize import resized
@@ -63,6 +63,7 @@ def data_defaults() -> ConfigDict:
     data.labeled = ""
     data.unlabeled = ""
     data.val = ""
+    data.test = ""  # measured by --mode eval --split test, never while training
     data.num_classes = 2
     data.class_names = ()
     data.palette = ()  # one (red, green, blue) a class; empty: generated
@@ -131,11 +132,12 @@ def assemble(data_config: ConfigDict, seed: int) -> tuple[Dataset, list[str]]:
         palette=_palette(data_config, splits.palette),
         unlabeled_pools=splits.unlabeled_pools,
         protocol=identify(splits.labeled.ids),
+        test=splits.test,
     )
     # An empty split that has been explained already needs no second message.
     if not problems:
         problems += [_empty(name) for name in ("labeled", "val") if not len(getattr(dataset, name))]
-    problems += _overlap(dataset.labeled, dataset.val)
+    problems += _overlap(dataset, "val") + _overlap(dataset, "test")
     return dataset, problems
 
 
@@ -173,43 +175,68 @@ def _empty(split: str) -> str:
     return f"the {split} split holds no records; expected at least one; see data.{split}"
 
 
-def _overlap(labeled: UnlabeledSource, val: UnlabeledSource) -> list[str]:
-    shared = sorted(set(labeled.ids) & set(val.ids))
+def _overlap(dataset: Dataset, split: str) -> list[str]:
+    source: Source = getattr(dataset, split)
+    shared = sorted(set(dataset.labeled.ids) & set(source.ids))
     if shared:
         shown = ", ".join(shared[:_SHOWN]) + (", …" if len(shared) > _SHOWN else "")
-        file = record_files(val, list(val.ids).index(shared[0]))[0]
+        file = record_files(source, list(source.ids).index(shared[0]))[0]
         return [
-            f"{file}: {len(shared)} ids are in the labeled and in the val split: {shown}; expected "
-            "none, or the model is measured on what it was trained on; take them out of one list"
+            f"{file}: {len(shared)} ids are in the labeled and in the {split} split: {shown}; "
+            "expected none, or the model is measured on what it was trained on; take them out of "
+            "one list"
         ]
     return []
 
 
 def _probe(dataset: Dataset, *, skip: bool) -> list[str]:
-    """Faults of a few labeled records in files, found before a device has been waited for."""
-    source: Source = dataset.labeled
+    """Faults of a few labeled and validation records, found before a device is waited for."""
+    counts, problems = _probe_source(dataset.labeled)
+    # Training can do without a record; what is measured must be whole.
+    problems = problems * (not skip) + _probe_source(dataset.val)[1] + _copies(dataset)
+    return problems or no_foreground(counts, record_files(dataset.labeled, 0)[-1])
+
+
+def _probe_source(source: Source) -> tuple[np.ndarray, list[str]]:
+    """Pixels of each mask value, int64 [256], in a few records in files, and what is wrong."""
+    counts, problems = np.zeros(256, np.int64), []
     if not hasattr(source, "files"):
-        return []
-    problems = []
-    counts = np.zeros(256, np.int64)
+        return counts, problems
     picked = np.linspace(0, len(source) - 1, min(_PROBED, len(source))).round().astype(int)
     for index in picked:
         try:
-            counts += np.bincount(source[int(index)]["mask"].ravel(), minlength=256)
+            record = source[int(index)]
         except DataError as error:
-            problems += [] if skip else [str(error)]
-    problems += _copies(dataset)
-    return problems or no_foreground(counts, record_files(source, 0)[-1])
+            problems.append(str(error))
+            continue
+        counts += np.bincount(record["mask"].ravel(), minlength=256)
+        image, mask = record_files(source, int(index))[:2]
+        if image_is_mask(record):
+            problems.append(f"{image}: is the mask {mask}; expected a picture; put it there")
+    return counts, problems
+
+
+def image_is_mask(record: Record) -> bool:
+    """Whether the mask lies in place of the picture; where all is one value nobody can tell."""
+    image, mask = record["image"], record["mask"]
+    return bool((image == mask[..., None]).all() and (mask != mask[:1, :1]).any())
 
 
 def _copies(dataset: Dataset) -> list[str]:
-    """Labeled files with an equal one in val; those of a published benchmark are as they are."""
+    """Labeled files with an equal one in val or test; published benchmarks are as they are."""
     if not getattr(dataset.labeled, "own", False):
         return []
+    paths = {name: getattr(getattr(dataset, name), "image_paths", ()) for name in ("val", "test")}
+    labeled = dataset.labeled.image_paths
     return [
-        f"{one} (labeled) and {other} (val) are the same file, byte for byte; expected different "
-        "images, or the model is measured on what it was trained on; take one out of its list"
-        for one, other in equal_files(dataset.labeled.image_paths, dataset.val.image_paths)
+        f"{one} (labeled) and {other} ({name}) are the same file, byte for byte; expected "
+        "different images, or the model is measured on what it was trained on; take one out of "
+        "its list"
+        for name in paths
+        for one, other in [
+            *((path, path) for path in sorted({*labeled} & {*paths[name]})),
+            *equal_files(labeled, paths[name]),
+        ]
     ]
 
 

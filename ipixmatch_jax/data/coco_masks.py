@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ipixmatch_jax.data.coco import CATEGORY_IDS, PARTS
-from ipixmatch_jax.errors import DataError, UserError
+from ipixmatch_jax.errors import DataError, UserError, exit_code
 
 
 def rasterize(size: tuple[int, int], annotations: Sequence[dict]) -> np.ndarray:
@@ -85,8 +85,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         print(f"{make_masks(Path(arguments[0]))} masks written")
     except UserError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 2
+        return exit_code(error)
     return 0
 
 

@@ -11,10 +11,11 @@ from PIL import Image
 
 from ipixmatch_jax.data import bands
 from ipixmatch_jax.data.finder import Finder
-from ipixmatch_jax.data.images import IMAGE_SUFFIXES, open_picture, pixels_of, read_bands
+from ipixmatch_jax.data.images import IMAGE_SUFFIXES, fetch, open_picture, pixels_of, read_bands
 from ipixmatch_jax.data.masks import MASK_SUFFIXES, packed, read_class_ids
 from ipixmatch_jax.data.records import IGNORE
 from ipixmatch_jax.errors import DataError
+from ipixmatch_jax.paths import as_path
 
 # (images, masks) of the training set relative to the root; the first that is there.
 _LAYOUTS = (("images", "masks"), ("train/images", "train/masks"))
@@ -49,7 +50,7 @@ def describe_folder(root: str) -> dict[str, Any]:
     Raises:
         DataError: no images or masks, or masks that tell nothing.
     """
-    place = Path(root).expanduser()
+    place = as_path(root).expanduser()
     layout = next((pair for pair in _LAYOUTS if (place / pair[0]).is_dir()), None)
     if layout is None:
         raise DataError(
@@ -79,13 +80,14 @@ def describe_folder(root: str) -> dict[str, Any]:
 
 
 def _channels(path: str) -> int:
-    if bands.is_raw(path):
-        return bands.read(path, path, shape_only=True).shape[-1]
-    with open_picture(path, path) as picture:
+    file = fetch(path, path)
+    if bands.is_raw(file):
+        return bands.read(file, path, shape_only=True).shape[-1]
+    with open_picture(file, path) as picture:
         deep = picture.mode.startswith(("I", "F"))
     if not deep:
         return 3
-    return read_bands(path, path, 1).shape[-1]
+    return read_bands(file, path, 1).shape[-1]
 
 
 def _classes(root: Path, paths: list[str]) -> dict[str, Any]:
@@ -112,14 +114,15 @@ def _classes(root: Path, paths: list[str]) -> dict[str, Any]:
 def _mask_facts(path: str) -> _MaskFacts:
     if path.endswith((".npy", ".mat")):
         return _MaskFacts(frozenset(np.unique(read_class_ids(path, path)).tolist()))
-    with open_picture(path, path) as picture:
+    file = fetch(path, path)
+    with open_picture(file, path) as picture:
         if picture.mode in ("RGB", "RGBA"):
             if picture.format == "JPEG":
-                read_class_ids(path, path)
+                read_class_ids(file, path)
             numbers = np.unique(packed(pixels_of(picture.convert("RGB"), path)))
             return _MaskFacts(colors=frozenset(numbers.tolist()))
         table = _palette_of(picture)
-    return _MaskFacts(frozenset(np.unique(read_class_ids(path, path)).tolist()), palette=table)
+    return _MaskFacts(frozenset(np.unique(read_class_ids(file, path)).tolist()), palette=table)
 
 
 def _palette_of(picture: Image.Image) -> tuple[tuple[int, int, int], ...]:
@@ -154,7 +157,7 @@ def _named_classes(root: Path) -> tuple[tuple[str, ...], tuple[tuple[int, int, i
         if not path.is_file():
             continue
         try:
-            text = path.read_text(encoding="utf-8-sig")
+            text = path.read_bytes().decode("utf-8-sig")
             return _from_json(text) if file.endswith("json") else _from_lines(text)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(

@@ -11,13 +11,13 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from ipixmatch_jax.data import findings
-from ipixmatch_jax.data.catalog import assemble
+from ipixmatch_jax.data.catalog import assemble, image_is_mask
 from ipixmatch_jax.data.files import record_files
 from ipixmatch_jax.data.findings import ERROR, Facts, Finding
-from ipixmatch_jax.data.records import IGNORE, Dataset, EmptySource, UnlabeledSource, spread_palette
+from ipixmatch_jax.data.records import IGNORE, NONE, Dataset, UnlabeledSource, spread_palette
 from ipixmatch_jax.errors import DataError
 
-SPLITS = ("labeled", "val", "unlabeled")
+SPLITS = ("labeled", "val", "test", "unlabeled")
 _THREADS = 4
 
 
@@ -66,6 +66,11 @@ class Report:
         """The findings with which training would be wrong."""
         return [finding for finding in self.findings if finding.severity == ERROR]
 
+    @property
+    def masked(self) -> dict[str, SplitReport]:
+        """The splits with masks; that of the test only where there is one."""
+        return {n: s for n, s in self.splits.items() if n != "unlabeled" and _shown(n, s)}
+
     def to_json(self) -> dict[str, Any]:
         """The report as numbers, texts and lists."""
         names = self.dataset.class_names
@@ -94,10 +99,10 @@ class Report:
 
     def text(self) -> str:
         """The report for a terminal: splits, classes, findings."""
-        lines = [_split_line(name, split) for name, split in self.splits.items()]
+        lines = [_split_line(*one) for one in self.splits.items() if _shown(*one)]
         if self.dataset.protocol:
             lines.append(f"labeled images of the protocol {self.dataset.protocol}")
-        lines += ["", *_class_lines(self.dataset, self.splits["labeled"], self.splits["val"]), ""]
+        lines += ["", *_class_lines(self.dataset, self.masked), ""]
         for severity in (ERROR, findings.WARNING):
             found = [f for f in self.findings if f.severity == severity]
             if found:
@@ -106,6 +111,10 @@ class Report:
         if not self.findings:
             lines.append("nothing wrong was found")
         return "\n".join(lines)
+
+
+def _shown(name: str, split: SplitReport) -> bool:
+    return bool(split.images) or name != "test"
 
 
 def _split_line(name: str, split: SplitReport) -> str:
@@ -120,16 +129,17 @@ def _split_line(name: str, split: SplitReport) -> str:
     return text + (f", {broken} of them cannot be used" if broken else "")
 
 
-def _class_lines(dataset: Dataset, labeled: SplitReport, val: SplitReport) -> list[str]:
-    totals = [max(int(split.pixels.sum()), 1) for split in (labeled, val)]
+def _class_lines(dataset: Dataset, splits: dict[str, SplitReport]) -> list[str]:
     width = max(map(len, (*dataset.class_names, "(ignore)")))
-    lines = [f"   id  {'class':{width}s}  labeled pixels, images     val pixels, images"]
+    heads = "".join(f"{f'{name} pixels, images':>24s}" for name in splits)
+    lines = [f"   id  {'class':{width}s}{heads}"]
     for value, name in [*enumerate(dataset.class_names), (IGNORE, "(ignore)")]:
-        cells = [
-            f"{100.0 * split.pixels[value] / total:12.2f} % {split.images_with[value]:8d}"
-            for split, total in zip((labeled, val), totals, strict=True)
-        ]
-        lines.append(f"  {value:3d}  {name:{width}s}{cells[0]}{cells[1]}")
+        cells = "".join(
+            f"{100.0 * split.pixels[value] / max(split.pixels.sum(), 1):13.2f} % "
+            f"{split.images_with[value]:8d}"
+            for split in splits.values()
+        )
+        lines.append(f"  {value:3d}  {name:{width}s}{cells}")
     return lines
 
 
@@ -177,7 +187,7 @@ def _empty_splits() -> dict[str, SplitReport]:
 
 def _nothing(data: ConfigDict) -> Dataset:
     names = tuple(data.class_names) or tuple(f"class {i}" for i in range(data.num_classes))
-    return Dataset(EmptySource(), EmptySource(), EmptySource(), names, spread_palette(len(names)))
+    return Dataset(NONE, NONE, NONE, names, spread_palette(len(names)))
 
 
 def _read_all(source: UnlabeledSource) -> Iterator[Facts | DataError]:
@@ -198,7 +208,7 @@ def _read_all(source: UnlabeledSource) -> Iterator[Facts | DataError]:
             image_hash=_digest(image),
             mask_hash=None if mask is None else _digest(mask),
             histogram=None if mask is None else np.bincount(mask.ravel(), minlength=256),
-            image_is_mask=mask is not None and bool((image == mask[..., None]).all()),
+            image_is_mask=mask is not None and image_is_mask(record),
         )
 
     # In blocks, so that no more than one block of images is held.
@@ -216,7 +226,8 @@ def _digest(array: np.ndarray) -> bytes:
 
 def summarize(dataset: Dataset) -> str:
     """How many images each split holds, and the protocol; no file is read."""
-    lines = [f"{name:9s} {len(getattr(dataset, name)):6d} images" for name in SPLITS]
+    counts = {name: len(getattr(dataset, name)) for name in SPLITS}
+    lines = [f"{name:9s} {n:6d} images" for name, n in counts.items() if n or name != "test"]
     if dataset.protocol:
         lines.append(f"protocol  {dataset.protocol}")
     return "\n".join(lines)

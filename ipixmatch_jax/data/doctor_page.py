@@ -59,6 +59,8 @@ def page(report: Report) -> str:
 def _split_table(report: Report) -> str:
     rows = []
     for name, split in report.splits.items():
+        if name == "test" and not split.images:
+            continue
         sizes = ", ".join(
             f"{width}×{height} ({count})" for (height, width), count in split.sizes.most_common(5)
         )
@@ -72,27 +74,25 @@ def _split_table(report: Report) -> str:
 
 
 def _class_table(report: Report) -> str:
-    dataset, labeled, val = report.dataset, report.splits["labeled"], report.splits["val"]
-    totals = [max(int(split.pixels.sum()), 1) for split in (labeled, val)]
+    dataset, masked = report.dataset, report.masked
+    totals = {name: max(int(split.pixels.sum()), 1) for name, split in masked.items()}
     rows = []
     for value, name in [*enumerate(dataset.class_names), (IGNORE, "(ignore)")]:
         color = "#fff" if value == IGNORE else f"#{bytes(dataset.palette[value]).hex()}"
         cells = "".join(
-            f"<td>{split.pixels[value]}</td><td>{100 * split.pixels[value] / total:.2f} %</td>"
+            f"<td>{split.pixels[value]}</td>"
+            f"<td>{100 * split.pixels[value] / totals[kind]:.2f} %</td>"
             f"<td>{split.images_with[value]}</td>"
-            for split, total in zip((labeled, val), totals, strict=True)
+            for kind, split in masked.items()
         )
-        width = 160 * labeled.pixels[value] / totals[0]
+        width = 160 * masked["labeled"].pixels[value] / totals["labeled"]
         rows.append(
             f"<tr><td><span class='swatch' style='background:{color}'></span>{value} "
             f"{html.escape(name)}</td>{cells}"
             f"<td class='name'><span class='bar' style='width:{width:.0f}px'></span></td></tr>"
         )
-    head = (
-        "<tr><th>class</th><th>labeled pixels</th><th></th><th>images</th>"
-        "<th>val pixels</th><th></th><th>images</th><th></th></tr>"
-    )
-    return f"<table>{head}{''.join(rows)}</table>"
+    heads = "".join(f"<th>{kind} pixels</th><th></th><th>images</th>" for kind in masked)
+    return f"<table><tr><th>class</th>{heads}<th></th></tr>{''.join(rows)}</table>"
 
 
 def _findings(report: Report) -> str:

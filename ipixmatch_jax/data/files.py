@@ -10,6 +10,7 @@ import numpy as np
 
 from ipixmatch_jax.data import images, masks
 from ipixmatch_jax.data.records import Record, UnlabeledRecord
+from ipixmatch_jax.paths import is_remote
 
 
 class FileImages:
@@ -116,7 +117,10 @@ def channels_of(source: Any) -> int:
 
 
 def equal_files(first: Sequence[str], second: Sequence[str]) -> list[tuple[str, str]]:
-    """Files of the first list with an equal one in the second; most cost one stat only."""
+    """Files of the first list with an equal one in the second; most cost one stat only.
+
+    In an object store, where a stat takes as long as a file, nothing is looked at.
+    """
     by_size: dict[int, list[str]] = {}
     for path in first:
         by_size.setdefault(_bytes(path), []).append(path)
@@ -136,6 +140,6 @@ def equal_files(first: Sequence[str], second: Sequence[str]) -> list[tuple[str, 
 
 def _bytes(path: str) -> int:
     try:
-        return os.path.getsize(path)
+        return 0 if is_remote(path) else os.path.getsize(path)
     except OSError:
         return 0

@@ -6,6 +6,7 @@ from pathlib import Path
 from ipixmatch_jax.data.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.lists import Entry
 from ipixmatch_jax.errors import DataError
+from ipixmatch_jax.paths import join, names_in, walk
 
 
 class Finder:
@@ -22,10 +23,10 @@ class Finder:
         self.folder, self.kind, self.suffixes, self.tail = folder, kind, suffixes, tail
         self._listings: dict[Path, dict[str, list[str]]] = {}
 
-    def _listing(self, folder: Path) -> dict[str, list[str]]:
+    def _listing(self, folder: Path, names: list[str] | None = None) -> dict[str, list[str]]:
         if folder not in self._listings:
             found: dict[str, list[str]] = {}
-            for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
+            for name in names_in(folder) if names is None else names:
                 stem, suffix = os.path.splitext(name)
                 if suffix.lower() in self.suffixes and not name.startswith("."):
                     found.setdefault(stem, []).append(name)
@@ -35,13 +36,11 @@ class Finder:
     def ids(self) -> list[str]:
         """The ids of all files in the folder and in the folders below it, sorted."""
         found = set()
-        for folder, below, _ in os.walk(self.folder):
-            below.sort()
-            place = Path(folder)
-            prefix = "" if place == self.folder else f"{place.relative_to(self.folder).as_posix()}/"
+        for below, names in walk(self.folder, self.suffixes):
+            place, prefix = (self.folder / below, f"{below}/") if below else (self.folder, "")
             found |= {
                 prefix + stem.removesuffix(self.tail)
-                for stem in self._listing(place)
+                for stem in self._listing(place, names)
                 if stem.endswith(self.tail)
             }
         return sorted(found)
@@ -94,12 +93,12 @@ def resolve(
         finders: of images, and of masks where they are wanted.
         problems: every file that is missing is described here.
     """
-    rows = []
+    rows, known = [], _Known(root)
     for entry in entries:
         files = []
         for finder, path in zip(finders, (entry.image, entry.mask), strict=False):
             try:
-                files.append(_existing(root / path, finder.kind) if path else finder.find(entry.id))
+                files.append(known.path(path, finder.kind) if path else finder.find(entry.id))
             except DataError as error:
                 problems.append(str(error))
         if len(files) == len(finders):
@@ -107,10 +106,20 @@ def resolve(
     return rows
 
 
-def _existing(path: Path, kind: str) -> str:
-    if not path.is_file():
-        raise DataError(
-            f"{path}: no {kind} here, where the list says it is; expected a file; lists are "
-            "relative to data.root: set it, or take the line out"
-        )
-    return str(path)
+class _Known:
+    """Files that a list names, found by listing each folder once, not by asking for each file."""
+
+    def __init__(self, root: Path):
+        self._root = root
+        self._names: dict[Path, frozenset[str]] = {}
+
+    def path(self, name: str, kind: str) -> str:
+        path = join(self._root, name)
+        if path.parent not in self._names:
+            self._names[path.parent] = frozenset(names_in(path.parent))
+        if path.name not in self._names[path.parent]:
+            raise DataError(
+                f"{path}: no {kind} here, where the list says it is; expected a file; lists are "
+                "relative to data.root: set it, or take the line out"
+            )
+        return str(path)

@@ -25,7 +25,7 @@ class Finding:
     Attributes:
         severity: `error`: training would be wrong or fail; `warning`: it may be meant.
         kind: a word for the sort of fault.
-        split: labeled, unlabeled or val; '' if none in particular.
+        split: labeled, unlabeled, val or test; '' if none in particular.
         file: where to look first.
         message: what, where, what was expected, and the fix.
         index: of the record in its split, or None.
@@ -56,7 +56,7 @@ class Facts:
         image_hash: of the decoded pixels.
         mask_hash: likewise, or None without a mask.
         histogram: pixels of each mask value, int64 [256], or None.
-        image_is_mask: every band of the image equals the mask.
+        image_is_mask: every band of the image equals the mask, which is not of one value.
     """
 
     index: int
@@ -107,7 +107,7 @@ def of_record(split: str, facts: Facts) -> list[Finding]:
         note(WARNING, "blank", image, "all pixels are equal; expected a picture; look at it")
     if facts.histogram is None:
         return found
-    if facts.image_is_mask and not facts.blank:
+    if facts.image_is_mask:
         text = f"is the mask {mask}; expected a picture; put the picture there"
         note(ERROR, "image-is-mask", image, text)
     counts, total = facts.histogram, facts.histogram.sum()
@@ -124,24 +124,37 @@ def of_record(split: str, facts: Facts) -> list[Finding]:
     return found
 
 
+# What an image in two splits does.
+_MEASURED = "the model is measured on what it was trained on"
+_SEEN = "the model sees it, without its mask, in training"
+_OVERLAPS = {
+    frozenset({"labeled", "val"}): _MEASURED,
+    frozenset({"labeled", "test"}): _MEASURED,
+    frozenset({"val", "test"}): "the checkpoint is chosen on what it is then tested on",
+    frozenset({"unlabeled", "val"}): _SEEN,
+    frozenset({"unlabeled", "test"}): _SEEN,
+    frozenset({"unlabeled", "labeled"}): "it is trained on twice",
+}
+
+
 def of_ids(dataset: Dataset) -> list[Finding]:
-    """Ids of the unlabeled split that are in another one; labeled in val is found on loading."""
+    """Ids in two splits; those of the labeled one in val or test are found on loading."""
     found = []
-    position = {name: index for index, name in enumerate(dataset.unlabeled.ids)}
-    for split, consequence in (
-        ("val", "the model sees these images, without masks, while it trains"),
-        ("labeled", "these images are trained on twice"),
-    ):
-        shared = sorted(position.keys() & set(getattr(dataset, split).ids))
+    for pair in (("unlabeled", "val"), ("unlabeled", "test"), ("unlabeled", "labeled"),
+                 ("test", "val")):  # fmt: skip
+        split, other = pair
+        source = getattr(dataset, split)
+        position = {name: index for index, name in enumerate(source.ids)}
+        shared = sorted(position.keys() & set(getattr(dataset, other).ids))
         if shared:
             index = position[shared[0]]
-            file = record_files(dataset.unlabeled, index)[0]
+            file = record_files(source, index)[0]
             found.append(
                 Finding(
-                    WARNING, "overlap", "unlabeled", file,
-                    f"{len(shared)} ids are in the unlabeled and in the {split} split: "
-                    f"{_shown(shared)} ({file}); {consequence}; take them out of one list unless "
-                    "it is meant",
+                    WARNING, "overlap", split, file,
+                    f"{len(shared)} ids are in the {split} and in the {other} split: "
+                    f"{_shown(shared)} ({file}); {_OVERLAPS[frozenset(pair)]}; take them out of "
+                    "one list unless it is meant",
                     index,
                 )
             )  # fmt: skip
@@ -161,7 +174,8 @@ def of_contents(facts: Mapping[str, Sequence[Facts]]) -> list[Finding]:
         for record in records:
             # Blank pictures are all alike, and were named already.
             first_split, first = seen.setdefault(record.image_hash, (split, record))
-            if first is not record and not record.blank and not _same_record(first, record):
+            # The same id in two splits is reported by its id.
+            if first is not record and not record.blank and first.id != record.id:
                 found.append(_copy(first_split, first, split, record))
             if record.mask_hash is None or np.count_nonzero(record.histogram) < 2:
                 continue
@@ -178,25 +192,14 @@ def of_contents(facts: Mapping[str, Sequence[Facts]]) -> list[Finding]:
     return found
 
 
-def _same_record(first: Facts, second: Facts) -> bool:
-    # The same id or file in two splits is reported by its id.
-    return first.id == second.id or first.files[0] == second.files[0]
-
-
 def _copy(first_split: str, first: Facts, split: str, record: Facts) -> Finding:
     one, other = first.files[0], record.files[0]
-    measured = {first_split, split} == {"labeled", "val"}
     if first_split == split:
         kind, consequence = "duplicate", f"it counts twice in the {split} split"
     else:
-        kind = "overlap"
-        consequence = {
-            frozenset({"labeled", "val"}): "the model is measured on what it was trained on",
-            frozenset({"val", "unlabeled"}): "the model sees it, without its mask, in training",
-            frozenset({"labeled", "unlabeled"}): "it is trained on twice",
-        }[frozenset({first_split, split})]
+        kind, consequence = "overlap", _OVERLAPS[frozenset({first_split, split})]
     return Finding(
-        ERROR if measured else WARNING, kind, split, other,
+        ERROR if consequence == _MEASURED else WARNING, kind, split, other,
         f"{other} ({split}): the same picture as {one} ({first_split}), pixel for pixel; "
         f"{consequence}; take one of them out",
         record.index,
@@ -216,7 +219,7 @@ def of_classes(
         facts: of each split.
     """
     found = []
-    for split in ("labeled", "val"):
+    for split in ("labeled", "val", "test"):
         pixels, _ = counts[split]
         if not facts[split]:
             continue
@@ -243,8 +246,8 @@ def _absent(
     elsewhere = sum(int(counts[other][1][index]) for index in absent)
     if split == "labeled" and elsewhere:
         hint = f"val masks hold it {elsewhere} times, and it cannot be learned: label some of it"
-    elif split == "val":
-        hint = "its IoU cannot be measured; draw other validation images if it matters"
+    elif split != "labeled":
+        hint = f"its IoU cannot be measured; draw other {split} images if it matters"
     else:
         hint = "check data.class_names and the masks"
     return [

@@ -12,12 +12,15 @@ from ipixmatch_jax.data.masks import MASK_SUFFIXES, Masks
 from ipixmatch_jax.data.records import Splits
 from ipixmatch_jax.data.stratify import class_presence, draw
 from ipixmatch_jax.errors import ConfigError, DataError
+from ipixmatch_jax.paths import as_path, join
 
 OPTIONS = {
     "train_images": "train/images",
     "train_masks": "train/masks",
     "val_images": "val/images",
     "val_masks": "val/masks",
+    "test_images": "test/images",
+    "test_masks": "test/masks",
     # What follows the id in a mask's name: '_mask' for ID_mask.png.
     "mask_tail": "",
     # Further folders of images without masks, relative to data.root or absolute.
@@ -61,7 +64,7 @@ def masks_of(data: ConfigDict) -> Masks:
 
 def data_root(data: ConfigDict, holds: str) -> Path:
     """`data.root` as a folder that is there; a DataError names what it should hold."""
-    root = Path(data.root).expanduser()
+    root = as_path(data.root).expanduser()
     if not data.root or not root.is_dir():
         raise DataError(
             f"data.root={data.root!r} is not a folder; expected the folder with {holds}; set "
@@ -82,11 +85,13 @@ class _Layout:
     def _finders(self, part: str) -> tuple[Finder, Finder]:
         images, masks = self.options[f"{part}_images"], self.options[f"{part}_masks"]
         tail = self.options.mask_tail
-        image_tail_free = Finder(self.root / images, "image", IMAGE_SUFFIXES)
-        return image_tail_free, Finder(self.root / masks, "mask", MASK_SUFFIXES, tail)
+        return (
+            Finder(join(self.root, images), "image", IMAGE_SUFFIXES),
+            Finder(join(self.root, masks), "mask", MASK_SUFFIXES, tail),
+        )
 
     def listed(self, split: str) -> list[Entry]:
-        return read_list(self.root / self.data[split], f"data.{split}", self.problems)
+        return read_list(join(self.root, self.data[split]), f"data.{split}", self.problems)
 
     def rows(self, entries: list[Entry], finders: list[Finder]) -> Rows:
         return resolve(entries, self.root, finders, self.problems)
@@ -114,17 +119,17 @@ class _Layout:
         tail = self.options.mask_tail
         return [name for name in finder.ids() if not tail or not name.endswith(tail)]
 
-    def unlabeled_pools(self, taken: set[str]) -> list[Rows]:
+    def unlabeled_pools(self, taken: Rows) -> list[Rows]:
         spec, own = self.data.unlabeled, []
         if spec == "rest" or (not spec and not self.data.labeled):
-            scanned = self._scan(self.images)
-            names = [n for n in scanned if n not in taken and (spec or not self.masks.has(n))]
-            own = self.rows([Entry(name) for name in names], [self.images])
+            ids, scanned = {row[0] for row in taken}, self._scan(self.images)
+            names = [n for n in scanned if n not in ids and (spec or not self.masks.has(n))]
+            own = without(self.rows([Entry(name) for name in names], [self.images]), taken)
         elif spec:
             own = self.rows(self.listed("unlabeled"), [self.images])
         pools = [own] if own else []
         for folder in self.options.unlabeled_folders:
-            finder = Finder(self.root / folder, "image", IMAGE_SUFFIXES)
+            finder = Finder(join(self.root, folder), "image", IMAGE_SUFFIXES)
             found = self.rows([Entry(name) for name in self._scan(finder)], [finder])
             if finder.folder.is_dir() and not found:
                 self.problems.append(f"{finder.folder}: holds no image; expected some")
@@ -135,11 +140,25 @@ class _Layout:
         """The labeled rows that are left, and the validation rows."""
         images, masks = self._finders("val")
         if self.data.val:
-            return labeled, self.rows(self.listed("val"), [images, masks])
+            return labeled, self._rows_of_list("val", images, masks)
         if images.folder.is_dir() and images.folder != self.images.folder:
             found = self.rows([Entry(name) for name in self._scan(images)], [images, masks])
             return labeled, [(f"val/{name}", *files) for name, *files in found]
         return self._hold_out(labeled)
+
+    def _rows_of_list(self, split: str, images: Finder, masks: Finder) -> Rows:
+        own = images.folder.is_dir()
+        return self.rows(self.listed(split), [images, masks] if own else [self.images, self.masks])
+
+    def test(self) -> Rows:
+        images, masks = self._finders("test")
+        if self.data.test:
+            return self._rows_of_list("test", images, masks)
+        # Photos of a test whose masks are kept by others are no test split.
+        if not images.folder.is_dir() or not masks.folder.is_dir():
+            return []
+        found = self.rows([Entry(name) for name in self._scan(images)], [images, masks])
+        return [(f"test/{name}", *files) for name, *files in found]
 
     def _hold_out(self, labeled: Rows) -> tuple[Rows, Rows]:
         share = float(self.options.holdout)
@@ -162,18 +181,27 @@ class _Layout:
         return FileScenes(*columns(rows, 3), self.pixels, self.reader, own=True)
 
 
+def without(rows: Rows, others: Rows) -> Rows:
+    """The rows whose image is none of the others'; lists may call one image by two ids."""
+    files = {row[1] for row in others}
+    return [row for row in rows if row[1] not in files]
+
+
 def columns(rows: Rows, count: int) -> tuple[tuple[str, ...], ...]:
     """The columns of rows; `count` empty ones where there is no row."""
     return tuple(zip(*rows, strict=True)) if rows else ((),) * count
 
 
 def build(data: ConfigDict, seed: int, problems: list[str]) -> Splits:
-    """The labeled, unlabeled and validation images of `data.root`.
+    """The labeled, unlabeled, validation and test images of `data.root`.
 
-    `data.labeled`, `data.unlabeled` and `data.val` name lists relative to the root. Without a list
-    of labeled images, all images with a mask are labeled and all others unlabeled;
-    `data.unlabeled='rest'` takes every training image that is neither labeled nor held out.
-    Without a list of validation images, those of `data.folder.val_images` validate, or a hold-out.
+    `data.labeled`, `data.unlabeled`, `data.val` and `data.test` name lists relative to the root.
+    Without a list of labeled images, those with a mask that no other split holds are labeled, and
+    those without one unlabeled; `data.unlabeled='rest'` takes every training image that is in no
+    other split. Without a list of validation images, those of `data.folder.val_images` validate, or
+    a hold-out; without one of test images, those of `data.folder.test_images` test, where there are
+    masks of them, too. What a list of val or test names is sought among the training images where
+    there is no folder of its own.
 
     Args:
         data: `config.data`.
@@ -185,9 +213,11 @@ def build(data: ConfigDict, seed: int, problems: list[str]) -> Splits:
         DataError: the root is missing.
     """
     layout = _Layout(data, problems)
-    everything = layout.labeled()
-    labeled, val = layout.val(everything)
-    pools = layout.unlabeled_pools({row[0] for row in everything + val})
+    everything, test = layout.labeled(), layout.test()
+    listed = bool(data.labeled)
+    labeled, val = layout.val(everything if listed else without(everything, test))
+    labeled = labeled if listed else without(labeled, val)
+    pools = layout.unlabeled_pools(everything + val + test)
     weights = pool_weights(data.folder.unlabeled_weights, [len(pool) for pool in pools])
     rows = [row for pool in pools for row in pool]
     return Splits(
@@ -195,6 +225,7 @@ def build(data: ConfigDict, seed: int, problems: list[str]) -> Splits:
         unlabeled=FileImages(*columns(rows, 2), layout.pixels),
         val=layout.scenes(val),
         unlabeled_pools=weights,
+        test=layout.scenes(test),
     )
 
 

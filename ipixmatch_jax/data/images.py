@@ -10,6 +10,7 @@ from PIL import Image, ImageOps
 
 from ipixmatch_jax.data import bands
 from ipixmatch_jax.errors import DataError
+from ipixmatch_jax.paths import fetched
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".npy")
 
@@ -39,6 +40,24 @@ class Pixels:
 RGB = Pixels()
 
 
+def fetch(file: File, name: str) -> File:
+    """A file in an object store as bytes, others as they are.
+
+    Raises:
+        DataError: it is not there, or cannot be read.
+    """
+    try:
+        return fetched(file)
+    except FileNotFoundError:
+        raise _gone(name) from None
+    except OSError as error:
+        raise unreadable(name, error) from None
+
+
+def _gone(name: str) -> DataError:
+    return DataError(f"{name}: the file is gone; put it back or take its id out")
+
+
 def open_picture(file: File, name: str) -> Image.Image:
     """The Pillow image of a file; its pixels are not decoded yet.
 
@@ -49,7 +68,7 @@ def open_picture(file: File, name: str) -> Image.Image:
     try:
         return Image.open(stream)
     except FileNotFoundError:
-        raise DataError(f"{name}: the file is gone; put it back or take its id out") from None
+        raise _gone(name) from None
     except _DAMAGE as error:
         raise unreadable(name, error) from None
 
@@ -88,6 +107,7 @@ def image_size(file: File, name: str) -> tuple[int, int]:
     Raises:
         DataError: not an image.
     """
+    file = fetch(file, name)
     if bands.is_raw(file):
         return bands.size(file, name)
     with open_picture(file, name) as picture:
@@ -140,6 +160,7 @@ def read_bands(
     Raises:
         DataError: unreadable, or another number of channels.
     """
+    file = fetch(file, name)
     if bands.is_raw(file):
         return bands.with_channels(bands.read(file, name), channels, name)
     with open_picture(file, name) as picture:

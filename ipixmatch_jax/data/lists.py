@@ -56,7 +56,7 @@ def read_list(path: Path, key: str, problems: list[str]) -> list[Entry]:
         The entries in the order of the file, each id once.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_bytes().decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = "not there" if isinstance(error, FileNotFoundError) else str(error)
         problems.append(

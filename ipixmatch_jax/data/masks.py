@@ -1,14 +1,16 @@
 """Mask files to class ids, and the likely reason when they hold something else."""
 
+import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
 
-from ipixmatch_jax.data.images import File, open_picture, pixels_of, unreadable
+from ipixmatch_jax.data.images import File, fetch, open_picture, pixels_of, unreadable
 from ipixmatch_jax.data.records import IGNORE
 from ipixmatch_jax.errors import DataError
 
@@ -65,8 +67,9 @@ def read_class_ids(file: File, name: str) -> np.ndarray:
         DataError: unreadable, more than one channel, values above 255, or lossy compression.
     """
     suffix = Path(name).suffix.lower() if isinstance(file, str | os.PathLike) else ""
+    file = fetch(file, name)
     if suffix in (".npy", ".mat"):
-        stored = _read_array(file, suffix, name)
+        stored = _read_array(io.BytesIO(file) if isinstance(file, bytes) else file, suffix, name)
         return _eight_bit(stored, name)
     with open_picture(file, name) as picture:
         if picture.format == "JPEG":
@@ -85,7 +88,7 @@ def read_class_ids(file: File, name: str) -> np.ndarray:
         return pixels_of(picture, name).astype(np.uint8)
 
 
-def _read_array(file: str | os.PathLike, suffix: str, name: str) -> np.ndarray:
+def _read_array(file: str | os.PathLike | BinaryIO, suffix: str, name: str) -> np.ndarray:
     try:
         if suffix == ".npy":
             return np.load(file, allow_pickle=False)
@@ -119,7 +122,7 @@ def read_colors(file: File, name: str) -> np.ndarray:
     Raises:
         DataError: unreadable, or lossy compression.
     """
-    with open_picture(file, name) as picture:
+    with open_picture(fetch(file, name), name) as picture:
         if picture.format == "JPEG":
             raise DataError(
                 f"{name}: a JPEG; its compression changes the colours of classes; expected a PNG"

@@ -207,12 +207,14 @@ class TrainBatches:
 
     Attributes:
         skipped: with `data.on_error='skip'`, how often each unreadable file had to be replaced.
+        skips: how often one had to be, in all.
     """
 
     def __init__(self, batches: Iterator[dict[str, Batch]], sources: dict[str, UnlabeledSource]):
         self._batches = batches
         self._sources = sources
         self.skipped: dict[str, int] = {}
+        self.skips = 0
 
     def __iter__(self) -> "TrainBatches":
         return self
@@ -230,6 +232,7 @@ class TrainBatches:
         if file not in self.skipped:
             print(f"skipped {file}: image or mask cannot be used; see --mode inspect", flush=True)
         self.skipped[file] = self.skipped.get(file, 0) + 1
+        self.skips += 1
 
     def close(self) -> None:
         """Ends threads and worker processes."""
@@ -256,11 +259,18 @@ def _iterate(batches: grain.MapDataset, threads: int, workers: int) -> Iterator[
     return iter(dataset)
 
 
-def size_groups(source: UnlabeledSource) -> dict[tuple[int, int], list[int]]:
-    """Image size (H, W) → positions of the records of that size, both in order of appearance."""
+def size_groups(source: UnlabeledSource, multiple: int = 0) -> dict[tuple[int, int], list[int]]:
+    """Image size (H, W) → positions of the records of that size, both in order of appearance.
+
+    With a `multiple` k, sides are rounded up to k·n + 1, as crops of 321, 513 and 801 have them: a
+    network of that output stride keeps its grid on the corners of the image.
+    """
     groups: dict[tuple[int, int], list[int]] = {}
     for index in range(len(source)):
-        groups.setdefault(tuple(source.size(index)), []).append(index)
+        size = tuple(source.size(index))
+        if multiple:
+            size = tuple(-(-(side - 1) // multiple) * multiple + 1 for side in size)
+        groups.setdefault(size, []).append(index)
     return groups
 
 
@@ -285,7 +295,8 @@ def eval_batches(
         process_index: this process.
         process_count: how many processes share a batch.
         threads: how many decode ahead.
-        groups: `size_groups(source)`, where it is known.
+        groups: `size_groups(source)`, where it is known. A smaller image of a group is padded at
+            the bottom and on the right: by its last row and column, with mask 255 and valid False.
 
     Returns:
         A generator of dicts: `image` uint8 [b,H,W,3], `mask` uint8 [b,H,W], `valid` bool [b,H,W],
@@ -335,8 +346,10 @@ def _whole_batch(source: Source, size: tuple[int, int], indices: list[int], shar
     }
     for row, index in enumerate(indices):
         record = source[index]
-        batch["image"][row] = record["image"]
-        batch["mask"][row] = record["mask"]
-        batch["valid"][row] = True
+        height, width = record["mask"].shape
+        below = ((0, size[0] - height), (0, size[1] - width), (0, 0))
+        batch["image"][row] = np.pad(record["image"], below, mode="edge")
+        batch["mask"][row, :height, :width] = record["mask"]
+        batch["valid"][row, :height, :width] = True
         batch["index"][row] = index
     return batch

@@ -40,20 +40,39 @@ class Source(UnlabeledSource, Protocol):
     def __getitem__(self, index: int) -> Record: ...
 
 
+class EmptySource:
+    """The source of a split that a run does not name."""
+
+    ids: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return 0
+
+    def __getitem__(self, index: int) -> Record:
+        raise IndexError(f"record {index} of an empty source")
+
+    def size(self, index: int) -> tuple[int, int]:
+        raise IndexError(f"record {index} of an empty source")
+
+
+NONE = EmptySource()
+
+
 @dataclass(frozen=True)
 class Dataset:
-    """Three sources and what the class ids mean.
+    """The sources of a data set and what the class ids mean.
 
     Attributes:
         labeled: records with masks, to train on.
         unlabeled: records without masks, by type; may hold none (`len` 0).
-        val: records with masks, to measure on.
+        val: records with masks, to measure on while training.
         class_names: C names, in the order of the class ids.
         palette: uint8 [C,3] colours.
         unlabeled_pools: (images, share of the stream) of consecutive parts of `unlabeled`; () is
             one plain part, every image once an epoch.
         protocol: the field's name of this choice of labeled images, such as 'voc-fine-92'; ''
             where it is none that is known.
+        test: records with masks, to measure on once; often none. Training never reads them.
     """
 
     labeled: Source
@@ -63,6 +82,7 @@ class Dataset:
     palette: np.ndarray
     unlabeled_pools: tuple[tuple[int, float], ...] = ()
     protocol: str = ""
+    test: Source = NONE
 
     @property
     def num_classes(self) -> int:
@@ -79,21 +99,7 @@ class Splits:
     class_names: tuple[str, ...] = ()
     palette: tuple[tuple[int, int, int], ...] = ()
     unlabeled_pools: tuple[tuple[int, float], ...] = ()
-
-
-class EmptySource:
-    """The unlabeled source of a run that names none."""
-
-    ids: tuple[str, ...] = ()
-
-    def __len__(self) -> int:
-        return 0
-
-    def __getitem__(self, index: int) -> UnlabeledRecord:
-        raise IndexError(f"record {index} of an empty source")
-
-    def size(self, index: int) -> tuple[int, int]:
-        raise IndexError(f"record {index} of an empty source")
+    test: Source = NONE
 
 
 def record_rng(seed: int, stream: int, position: int) -> np.random.Generator:

@@ -43,4 +43,5 @@ def resized(dataset: Dataset, image_size: tuple[int, int]) -> Dataset:
         labeled=ResizedSource(dataset.labeled, image_size),
         unlabeled=ResizedSource(dataset.unlabeled, image_size),
         val=ResizedSource(dataset.val, image_size),
+        test=ResizedSource(dataset.test, image_size),
     )

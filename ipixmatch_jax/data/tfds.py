@@ -8,7 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from ipixmatch_jax.data import images, masks
-from ipixmatch_jax.data.records import IGNORE, EmptySource, Record, Splits, UnlabeledRecord
+from ipixmatch_jax.data.records import IGNORE, NONE, Record, Splits, UnlabeledRecord
 from ipixmatch_jax.errors import ConfigError, DataError
 
 OPTIONS = {
@@ -99,11 +99,12 @@ def shift_classes(mask: np.ndarray, offset: int) -> np.ndarray:
 
 
 def build(data: ConfigDict, seed: int, problems: list[str]) -> Splits:
-    """The labeled, unlabeled and validation splits of a prepared data set.
+    """The labeled, unlabeled, validation and test splits of a prepared data set.
 
     `data.root` is the TFDS data directory ('' for the default one), local or `gs://`; the data set
     is `data.tfds.dataset`, or NAME where `data.name` is `tfds:NAME`; `data.labeled`,
-    `data.unlabeled` and `data.val` are TFDS split specifications such as 'train[:10%]'.
+    `data.unlabeled`, `data.val` and `data.test` are TFDS split specifications such as
+    'train[:10%]'.
 
     Args:
         data: `config.data`.
@@ -133,13 +134,14 @@ def build(data: ConfigDict, seed: int, problems: list[str]) -> Splits:
             problems.append(f"data.{split}: {error}")
             return [], []
 
-    unlabeled = EmptySource()
-    if data.unlabeled:
-        unlabeled = TfdsImages(*records("unlabeled"), options.image_key)
+    def scenes(split: str) -> TfdsScenes:
+        return TfdsScenes(*records(split), options.image_key, **mask_features)
+
     return Splits(
-        labeled=TfdsScenes(*records("labeled"), options.image_key, **mask_features),
-        unlabeled=unlabeled,
-        val=TfdsScenes(*records("val"), options.image_key, **mask_features),
+        labeled=scenes("labeled"),
+        unlabeled=TfdsImages(*records("unlabeled"), options.image_key) if data.unlabeled else NONE,
+        val=scenes("val"),
+        test=scenes("test") if data.test else NONE,
     )
 
 

@@ -29,6 +29,7 @@ def eval_defaults() -> dict[str, Any]:
         "size": (0, 0),  # of resize; (0, 0): the nearest that the model can take
         "scales": (1.0,),
         "flip": False,  # also mirrored
+        "pad_to": 0,  # k: images are padded to sides of k·n + 1, so that fewer sizes are compiled
         "absent": "skip",  # classes neither true nor predicted; zero: their IoU counts as 0
     }
 
@@ -44,6 +45,7 @@ class Inference:
         size: of `resize`; (0, 0) is the image's own.
         scales: of the image, each seen once.
         flip: whether each scale is seen mirrored, too.
+        pad_to: evaluation pads images to sides that are multiples of it, and 1; 0: not at all.
         multiple: what height and width of the model's input must be multiples of. Images of other
             sizes are resized to the nearest multiple, and their logits back.
     """
@@ -54,6 +56,7 @@ class Inference:
     size: Size = (0, 0)
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
+    pad_to: int = 0
     multiple: int = 1
 
     @property
@@ -66,7 +69,8 @@ class Inference:
             parts.append("{}x{}".format(*self.size))
         if self.scales != (1.0,):
             parts.append("scales" + "_".join(f"{scale:g}" for scale in self.scales))
-        return "-".join(parts + ["flip"] * self.flip)
+        parts += ["flip"] * self.flip + [f"pad{self.pad_to}"] * bool(self.pad_to)
+        return "-".join(parts)
 
     def input_size(self, size: Size) -> Size:
         """What the model is given where an image or a window has this size."""
@@ -96,6 +100,8 @@ def make_inference(options: Mapping[str, Any], crop_size: Size, multiple: int = 
     scales = tuple(map(float, options["scales"]))
     if not scales or min(scales) <= 0:
         raise ConfigError(f"eval.scales is {scales}; expected positive numbers, as (0.75, 1.0)")
+    if options["pad_to"] < 0:
+        raise ConfigError(f"eval.pad_to is {options['pad_to']}; expected pixels, as 32, or 0")
     window, size = _size(options, "window"), _size(options, "size")
     mode = options["mode"]
     if mode == "resize" and size != (0, 0) and scales != (1.0,):
@@ -110,6 +116,7 @@ def make_inference(options: Mapping[str, Any], crop_size: Size, multiple: int = 
         size=size,
         scales=scales,
         flip=bool(options["flip"]),
+        pad_to=int(options["pad_to"]),
         multiple=multiple,
     )
 

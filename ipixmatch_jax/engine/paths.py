@@ -1,26 +1,13 @@
-"""Paths of files here and in object stores (gs://), with one interface."""
+"""Writing the files of a run, here and in object stores (gs://)."""
 
 import contextlib
-import os
-import pathlib
 from collections.abc import Iterator
 from typing import Any
 
 from ipixmatch_jax.errors import UserError
+from ipixmatch_jax.paths import as_path, is_remote
 
-
-def as_path(path: str | os.PathLike) -> Any:
-    """A `pathlib.Path`, or for `gs://…` and the like an `etils.epath.Path`."""
-    if not is_remote(path):
-        return pathlib.Path(path)
-    from etils import epath
-
-    return epath.Path(path)
-
-
-def is_remote(path: str | os.PathLike) -> bool:
-    """Whether it names an object store, in which files are written whole and not locked."""
-    return "://" in os.fspath(path)
+__all__ = ["as_path", "is_remote", "write_whole", "writing"]
 
 
 @contextlib.contextmanager

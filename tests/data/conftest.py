@@ -1,7 +1,10 @@
 """Small data sets that the tests of this room share."""
 
+import shutil
+
 import numpy as np
 import pytest
+from damages import scene
 from ml_collections import ConfigDict
 from PIL import Image
 
@@ -83,3 +86,29 @@ class ArraySource:
 @pytest.fixture
 def array_source():
     return ArraySource
+
+
+@pytest.fixture(scope="session")
+def clean(tmp_path_factory):
+    root = tmp_path_factory.mktemp("clean")
+    names = {"labeled": [f"l{i}" for i in range(6)], "unlabeled": [f"u{i}" for i in range(6)],
+             "val": [f"v{i}" for i in range(5)]}  # fmt: skip
+    seed = 0
+    for split, ids in names.items():
+        part = root / ("val" if split == "val" else "train")
+        (root / f"{split}.txt").write_text("\n".join(ids) + "\n")
+        for kind in ("images", "masks"):
+            (part / kind).mkdir(parents=True, exist_ok=True)
+        for name in ids:
+            image, mask = scene(seed)
+            seed += 1
+            Image.fromarray(image).save(part / f"images/{name}.png")
+            if split != "unlabeled":
+                Image.fromarray(mask).save(part / f"masks/{name}.png")
+    return root
+
+
+@pytest.fixture
+def root(clean, tmp_path):
+    shutil.copytree(clean, tmp_path / "data")
+    return tmp_path / "data"

@@ -78,6 +78,10 @@ def test_voc_with_sbd(voc_root, make_config):
     # SBD's and VOC's training images, less VOC's validation images.
     assert set(dataset.labeled.ids) == {*ids[:3], *ids[5:]}
     assert dataset.val.ids == tuple(ids[3:5])
+    assert len(dataset.test) == 0
+    text(voc_root / "late.txt", ids[4:5])
+    config.val, config.test = "val", "late.txt"
+    assert load_dataset(config, 0).test.ids == (ids[4],)
     assert dataset.class_names == voc.CLASSES and len(dataset.palette) == 21
     for index, name in enumerate(dataset.labeled.ids):
         number = ids.index(name)

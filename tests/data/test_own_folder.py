@@ -6,7 +6,7 @@ import tifffile
 from ml_collections import ConfigDict
 from PIL import Image
 
-from ipixmatch_jax.data import load_dataset, read_image, with_statistics
+from ipixmatch_jax.data import examine, load_dataset, read_image, with_statistics
 from ipixmatch_jax.data.catalog import assemble
 from ipixmatch_jax.data.describe import describe_folder
 from ipixmatch_jax.data.images import Pixels, image_size
@@ -90,7 +90,26 @@ def test_list_of_labeled_and_the_rest(photos, make_config):
     dataset = load_dataset(config, 0)
     assert dataset.labeled.ids == ("p00", "p03") and dataset.val.ids == ("images/p04",)
     rest = [name for name in dataset.unlabeled.ids if "/" not in name]
-    assert "p00" not in rest and "p01" in rest and "p15" in rest
+    assert rest == [f"p{n:02d}" for n in range(20) if n not in (0, 3, 4)]
+
+
+def test_lists_of_val_and_test_alone(photos, make_config):
+    """Their images are not labeled, whether the lists call them by ids or by files."""
+    (photos / "val.txt").write_text("p04\np05\n")
+    (photos / "test.txt").write_text("images/p06.webp masks/p06.png\n")
+    config = config_of(photos, make_config)
+    config.val, config.test = "val.txt", "test.txt"
+    dataset = load_dataset(config, 0)
+    assert dataset.labeled.ids == tuple(f"p{n:02d}" for n in (0, 1, 2, 3, 7, 8, 9))
+    assert len(dataset.test) == 1 and len(dataset.unlabeled) == 15
+    assert {finding.kind for finding in examine(config, 0).findings} == {"blank"}
+    # Of two lists that call one image by two names, each is wrong.
+    (photos / "labeled.txt").write_text("p00\np06\n")
+    config.labeled, config.unlabeled = "labeled.txt", "rest"
+    with pytest.raises(DataError, match=r"p06\.webp \(labeled\) and .*p06\.webp \(test\)"):
+        load_dataset(config, 0)
+    errors = [finding.message for finding in examine(config, 0).errors]
+    assert len(errors) == 1 and "the same picture as" in errors[0]
 
 
 def test_weights_of_pools(photos, make_config):

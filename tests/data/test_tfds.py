@@ -123,6 +123,8 @@ def test_ids(tfds_config):
     dataset = load_dataset(tfds_config(tfds={"id_key": "name"}, labeled="train[:2]+train[5:6]"), 0)
     assert dataset.labeled.ids == ("scene 0", "scene 1", "scene 5")
     np.testing.assert_array_equal(dataset.labeled[2]["image"], scene(5)[0])
+    dataset = load_dataset(tfds_config(val="validation[:2]", test="validation[2:]"), 0)
+    assert dataset.test.ids == ("validation/000002",) and len(dataset.val) == 2
 
 
 def test_joined_parts_without_ids(tfds_config):

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from ipixmatch_jax.data.lists import short_id
 from ipixmatch_jax.data.protocols.table import PROTOCOLS, PublishedList
 from ipixmatch_jax.errors import ConfigError, DataError
+from ipixmatch_jax.paths import as_path
 from ipixmatch_jax.registry import nearest
 
 # Families whose results must not share a table: the labels of the first are of lower quality.
@@ -138,7 +139,7 @@ def make(
     if problems:
         raise DataError("\n".join(problems[:5]))
     chosen = set(draw(count, len(source), seed, presence).tolist())
-    root = Path(data.root).expanduser() if data.root else None
+    root = str(as_path(data.root).expanduser()) if data.root else None
     labeled = [_line(source, i, root) for i in range(len(source)) if i in chosen]
     rest = [_line(source, i, root) for i in range(len(source)) if i not in chosen]
     known = set(source.ids)
@@ -159,7 +160,7 @@ def make(
     return paths
 
 
-def _line(source, index: int, root: Path | None) -> str:
+def _line(source, index: int, root: str | None) -> str:
     """`IMAGE MASK` where the record lies in files below the root, else its id."""
     files = source.files(index) if hasattr(source, "files") else ()
     if root is None or len(files) != 2:

@@ -13,7 +13,7 @@ from pathlib import Path
 from ipixmatch_jax.data.lists import read_list
 from ipixmatch_jax.data.options import add_data_options, data_config
 from ipixmatch_jax.data.protocols import describe, fetch, make
-from ipixmatch_jax.errors import DataError, UserError
+from ipixmatch_jax.errors import DataError, UserError, exit_code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -70,8 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         run(arguments)
     except UserError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 2
+        return exit_code(error)
     return 0
 
 

@@ -5,7 +5,7 @@ import sys
 
 from ipixmatch_jax.data.options import add_data_options, data_config
 from ipixmatch_jax.data.tfds_builders.builders import BUILDERS, prepare
-from ipixmatch_jax.errors import UserError
+from ipixmatch_jax.errors import UserError, exit_code
 
 
 def main() -> int:
@@ -19,8 +19,7 @@ def main() -> int:
     try:
         name = prepare(data_config(options.name, options), options.to, shards=options.shards)
     except UserError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 2
+        return exit_code(error)
     print(f"read it with data.name=tfds:{name} data.root={options.to} data.tfds.id_key=id")
     return 0
 

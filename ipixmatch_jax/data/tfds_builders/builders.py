@@ -1,6 +1,8 @@
 """One TFDS builder for every data set that this package reads from files."""
 
 import io
+import pathlib
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +15,7 @@ from ipixmatch_jax.data.catalog import assemble
 from ipixmatch_jax.data.records import IGNORE, UnlabeledSource
 from ipixmatch_jax.data.tfds import directory
 from ipixmatch_jax.errors import DataError
+from ipixmatch_jax.paths import as_path, is_remote
 
 # What stands for the mask of an unlabeled image, which has none.
 _NO_MASK = np.full((1, 1), IGNORE, np.uint8)
@@ -21,7 +24,7 @@ _KEPT = (".jpg", ".jpeg", ".png")
 
 
 class SceneBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Writes the splits `labeled`, `unlabeled` and `val` of a data set.
+    """Writes the splits `labeled`, `unlabeled`, `val` and `test` of a data set.
 
     Features: `image` (the file's own bytes where it is a JPEG or PNG), `segmentation_mask` (PNG of
     class ids, 255 = ignore; one ignored pixel for unlabeled images) and `id`.
@@ -51,7 +54,8 @@ class SceneBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         )
 
     def _split_generators(self, manager: Any) -> dict[str, Iterator]:
-        sources = {name: getattr(self._dataset, name) for name in ("labeled", "unlabeled", "val")}
+        names = ("labeled", "unlabeled", "val", "test")
+        sources = {name: getattr(self._dataset, name) for name in names}
         return {name: self._generate_examples(s) for name, s in sources.items() if len(s)}
 
     def _generate_examples(self, source: UnlabeledSource) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -85,8 +89,7 @@ BUILDERS = {"voc": VocSbd, "cityscapes": CityscapesTrainIds, "folder": FolderSce
 def _picture(source: UnlabeledSource, index: int) -> bytes:
     path = source.files(index)[0]
     if path.lower().endswith(_KEPT):
-        with open(path, "rb") as file:
-            return file.read()
+        return as_path(path).read_bytes()
     return _png(source[index]["image"])
 
 
@@ -96,12 +99,20 @@ def _png(array: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
+def _upload(folder: pathlib.Path, target: Any) -> None:
+    # The description comes last: with it a data set counts as prepared.
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    for path in sorted(paths, key=lambda path: path.name == "dataset_info.json"):
+        (target / path.relative_to(folder).as_posix()).write_bytes(path.read_bytes())
+
+
 def prepare(data: ConfigDict, data_dir: str, *, shards: int = 0) -> str:
     """Writes a data set to a TFDS directory.
 
     Args:
         data: `config.data`; its name is one of `BUILDERS`.
-        data_dir: local folder or bucket (`gs://…`).
+        data_dir: local folder or bucket (`gs://…`), to which a temporary folder is copied: array
+            records can be read there, but not be written.
         shards: files of each split, so that the hosts of a pod read different ones; 0 leaves the
             number to TFDS.
 
@@ -111,6 +122,11 @@ def prepare(data: ConfigDict, data_dir: str, *, shards: int = 0) -> str:
     Raises:
         DataError: the data set has problems.
     """
+    if is_remote(data_dir):
+        with tempfile.TemporaryDirectory() as folder:
+            name = prepare(data, folder, shards=shards)
+            _upload(pathlib.Path(folder), as_path(data_dir))
+        return name
     builder = BUILDERS[data.name](data=data, data_dir=directory(data_dir))
     config = tfds.download.DownloadConfig(num_shards=shards or None)
     builder.download_and_prepare(download_config=config, file_format="array_record")

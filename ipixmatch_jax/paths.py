@@ -1,0 +1,79 @@
+"""Files here and in object stores (gs://), with one interface; no jax."""
+
+import os
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+from ipixmatch_jax.errors import DataError
+
+
+def as_path(path: str | os.PathLike) -> Any:
+    """A `pathlib.Path`, or for `gs://…` and the like an `etils.epath.Path`."""
+    if not is_remote(path):
+        return pathlib.Path(path)
+    from etils import epath
+
+    return epath.Path(path)
+
+
+def is_remote(path: str | os.PathLike) -> bool:
+    """Whether it names an object store, in which files are written whole and not locked."""
+    return "://" in os.fspath(path)
+
+
+def join(folder: Any, name: str) -> Any:
+    """`folder / name`; a name that is absolute or in an object store stands for itself."""
+    return as_path(name) if is_remote(name) else folder / name
+
+
+def names_in(folder: Any) -> list[str]:
+    """The names of what is in a folder, sorted; none where it is not there.
+
+    Raises:
+        DataError: it must not be read.
+    """
+    try:
+        if is_remote(folder):
+            return sorted(path.name for path in folder.iterdir())
+        return sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except PermissionError:
+        raise DataError(f"{folder}: permission denied; make the folder readable") from None
+
+
+def walk(folder: Any, endings: tuple[str, ...]) -> Iterator[tuple[str, list[str]]]:
+    """(folder relative to this one, '' first; names of what is in it), sorted by path.
+
+    Args:
+        folder: where to begin.
+        endings: of files, lower case: a name with one of them is not asked whether it is a folder,
+            which would take a request each in an object store.
+    """
+    waiting = [""]
+    while waiting:
+        below = waiting.pop()
+        place = folder / below if below else folder
+        names = names_in(place)
+        yield below, names
+        inner = [name for name in names if _is_folder(place / name, endings)]
+        waiting += [f"{below}/{name}" if below else name for name in reversed(inner)]
+
+
+def _is_folder(path: Any, endings: tuple[str, ...]) -> bool:
+    if path.name.lower().endswith(endings):
+        return False
+    # Links may lead in circles.
+    return path.is_dir() and (is_remote(path) or not path.is_symlink())
+
+
+def fetched(file: Any) -> Any:
+    """The bytes of a file in an object store; what is here, or is bytes, stays as it is.
+
+    Raises:
+        OSError: it is not there, or cannot be read.
+    """
+    if isinstance(file, bytes) or not is_remote(file):
+        return file
+    return as_path(file).read_bytes()
