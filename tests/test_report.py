@@ -48,6 +48,7 @@ canvas('teacher').dispatchEvent(key); note('key');
 document.querySelectorAll('#explorer .thumb')[1].click(); note('image');
 document.getElementById('theme').click(); note('theme');
 seen.sections = [...document.querySelectorAll('section')].map((s) => s.id);
+seen.titles = [...document.querySelectorAll('.chart')].map((c) => c.innerText);
 seen.charts = document.querySelectorAll('.chart svg path').length;
 seen.wide = document.documentElement.scrollWidth - window.innerWidth;
 const told = { id: 'seen', textContent: JSON.stringify(seen) };
@@ -74,11 +75,17 @@ def run_of(config_file, workdir, *overrides, **options):
 
 def test_the_page_of_a_run(config_file, tmp_path, one_device):
     run_of(config_file, tmp_path / "run", "pictures=0")
+    add_throughput_and_labels(tmp_path / "run")
     assert main(["--workdir", str(tmp_path / "run"), "--mode", "report"]) == 0
     report = tmp_path / "run" / "report.html"
     shown = data_of(report)
     assert shown["runs"][0]["miou"]["teacher"] == [[2, 4], [0.25, 0.5]]
     assert shown["runs"][0]["curves"]["loss"][1] == [1.0, 0.5, 1 / 3, 0.25]
+    assert shown["runs"][0]["curves"]["pseudo_label_accuracy"] == [[2, 4], [0.5, 0.75]]
+    assert shown["runs"][0]["curves"]["images_per_second"] == [[2, 3, 4], [90.0, 110.0, 100.0]]
+    assert ["speed", "100 images/s, 12 % of the time waiting for input"] in shown["runs"][0][
+        "facts"
+    ]
     look = shown["looks"][0]
     assert (look["step"], look["images"], look["of"]) == (4, 5, 5)
     check_against_predictions(tmp_path, look)
@@ -90,6 +97,20 @@ def test_the_page_of_a_run(config_file, tmp_path, one_device):
     if not shutil.which("chromium"):
         pytest.skip("all but the browser's part has passed; that one needs chromium")
     drive(report, look, tmp_path)
+
+
+def add_throughput_and_labels(workdir):
+    """What evaluations say of pseudo-labels, and a clock."""
+    with (workdir / "metrics.jsonl").open("a") as file:
+        for step, accuracy in ((2, 0.5), (4, 0.75)):
+            labels = {"pseudo_label_share": 0.25, "pseudo_label_accuracy": accuracy}
+            file.write(json.dumps({"step": step, **labels}) + "\n")
+    speeds = {2: (90.0, 0.5), 3: (110.0, 0.12), 4: (100.0, 0.01)}
+    text = "".join(
+        json.dumps({"step": step, "images_per_second": images, "input_wait": waiting}) + "\n"
+        for step, (images, waiting) in speeds.items()
+    )
+    (workdir / "throughput.jsonl").write_text(text)
 
 
 def check_against_predictions(tmp_path, look):
@@ -140,6 +161,9 @@ def drive(report, look, tmp_path):
     assert seen["errors"] == []
     assert seen["sections"] == [*SECTIONS, "pseudo"]
     assert seen["charts"] >= 5
+    titles = "\n".join(seen["titles"])
+    for title in ("accuracy on validation", "Throughput, images a second", "waits for input"):
+        assert title in titles
     assert seen["wide"] <= 0  # nothing makes a phone scroll sideways
     steps = {step["what"]: step for step in seen["steps"]}
     assert steps["click"]["text"].startswith("Row 5, column 7.")

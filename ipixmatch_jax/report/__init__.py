@@ -11,12 +11,12 @@ from ml_collections import ConfigDict
 
 import ipixmatch_jax
 from ipixmatch_jax.config import flatten
+from ipixmatch_jax.engine.checkpoints import NETWORKS
 from ipixmatch_jax.engine.paths import as_path, write_whole
 from ipixmatch_jax.errors import UserError
 from ipixmatch_jax.legend import read_legend
 from ipixmatch_jax.report.examine import Examined, examine
 from ipixmatch_jax.report.runs import (
-    NETWORKS,
     Run,
     check_comparable,
     differing,
@@ -27,7 +27,7 @@ from ipixmatch_jax.report.runs import (
 from ipixmatch_jax.report.statistics import bootstrap_paired, paired, spread
 from ipixmatch_jax.snapshot import load_snapshot
 
-_SCRIPTS = ("charts.js", "sections.js", "explorer.js", "page.js")
+_SCRIPTS = ("charts.js", "theme.js", "sections.js", "explorer.js", "page.js")
 
 
 def write_report(
@@ -121,8 +121,17 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         ("steps", f"{last.get('step', 0)} of {config.total_steps}"),
         ("evaluated", last.get("eval", {}).get("mode", "")),
         ("seed", str(config.seed)),
+        ("speed", _speed(run)),
     ]
     return [(name, value) for name, value in facts if value]
+
+
+def _speed(run: Run) -> str:
+    """Medians over the lines of the log."""
+    images, waiting = run.typical("images_per_second"), run.typical("input_wait")
+    if images is None or waiting is None:
+        return ""
+    return f"{images:.3g} images/s, {100 * waiting:.0f} % of the time waiting for input"
 
 
 def _group(name: str, runs: Sequence[Run]) -> dict[str, Any]:

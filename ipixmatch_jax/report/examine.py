@@ -13,13 +13,14 @@ from PIL import Image
 
 from ipixmatch_jax.data import Dataset, displayable, eval_batches, load_dataset
 from ipixmatch_jax.engine import build
+from ipixmatch_jax.engine.checkpoints import NETWORKS
 from ipixmatch_jax.engine.inference import predict_logits
 from ipixmatch_jax.engine.metrics import ConfusionMatrix, class_iou
 from ipixmatch_jax.evaluate import restore_networks
 from ipixmatch_jax.methods import Network
 from ipixmatch_jax.pictures import colored, error_map
 from ipixmatch_jax.predict import Prediction, Predictor
-from ipixmatch_jax.report.runs import NETWORKS, Run
+from ipixmatch_jax.report.runs import Run
 from ipixmatch_jax.report.statistics import calibration
 from ipixmatch_jax.snapshot import with_run_statistics
 

@@ -66,6 +66,17 @@ function disagreement(p, q, classes) {
   return out;
 }
 
+// Of every row of C probabilities, the position of the largest.
+function likeliest(probs, classes) {
+  return Uint8Array.from({ length: probs.length / classes }, (_, i) => {
+    const row = probs.subarray(i * classes, (i + 1) * classes);
+    return row.indexOf(Math.max(...row));
+  });
+}
+
+// report: {classes: [{name, color}]}
+// look: {explorer: [{id, height, width, photo, teacher, student, truth}]}; where no truth is known, the
+// classes that the teacher predicts stand in its place.
 class Explorer {
   constructor(report, look) {
     this.classes = report.classes;
@@ -79,10 +90,11 @@ class Explorer {
     this.table = el('div');
     const check = (name, label) => el('label', {}, el('input', { type: 'checkbox', ...(this[name] ? { checked: '' } : {}),
       onchange: (event) => { this[name] = event.target.checked; this.measure(); } }), label);
+    const regions = `outlines of the ${this.images[0].truth ? 'true' : 'predicted'} classes`;
     this.node = el('div', { class: 'card', id: 'explorer-card' },
-      choice(this.images.map((image) => `image ${image.id}`), (i) => this.open(i), { thumbs: this.images.map((i) => i.photo), name: 'image' }),
+      this.images.length < 2 ? null : choice(this.images.map((image) => `image ${image.id}`), (i) => this.open(i), { thumbs: this.images.map((i) => i.photo), name: 'image' }),
       el('div', { class: 'controls' }, el('button', { type: 'button', onclick: () => this.farthest() }, 'Where they differ most'),
-        check('cosine', 'cosine'), check('outlines', 'outlines of the true classes')),
+        check('cosine', 'cosine'), check('outlines', regions)),
       el('div', { class: 'panels' }, ...Object.values(this.panels).map((p) => p.node)),
       el('div', { class: 'readout' }, el('div', {}, this.text), this.table));
     this.open(0);
@@ -113,8 +125,8 @@ class Explorer {
     const image = this.images[index], C = this.classes.length;
     this.image = image;
     [this.height, this.width] = [image.height, image.width];
-    this.truth = bytes(image.truth);
     this.probs = { teacher: unpack(image.teacher, C), student: unpack(image.student, C) };
+    this.regions = image.truth ? bytes(image.truth) : likeliest(this.probs.teacher, C);
     this.photo = new Image();
     this.photo.onload = () => this.draw();
     this.photo.src = image.photo;
@@ -155,7 +167,7 @@ class Explorer {
     this.paint('teacher', (i) => between(STOPS, this.maps.teacher[i]), STOPS, '0', '1');
     this.paint('student', (i) => between(STOPS, this.maps.student[i]), STOPS, '0', '1');
     this.paint('difference', (i) => between(diverging, 0.5 + this.maps.difference[i] / reach / 2), diverging,
-      `−${reach.toFixed(2)} teacher more`, `student more +${reach.toFixed(2)}`);
+      `−${reach.toFixed(2)}`, `+${reach.toFixed(2)}`);
     this.paint('photo', null, null, '', '');
   }
 
@@ -166,7 +178,7 @@ class Explorer {
     if (!shade) {
       if (this.photo.complete && this.photo.naturalWidth) context.drawImage(this.photo, 0, 0, canvas.width, canvas.height);
     } else {
-      for (let i = 0; i < this.truth.length; i++) {
+      for (let i = 0; i < this.regions.length; i++) {
         context.fillStyle = `rgb(${shade(i).map(Math.round).join()})`;
         context.fillRect((i % this.width) * size, Math.floor(i / this.width) * size, size, size);
       }
@@ -180,10 +192,10 @@ class Explorer {
 
   outline(context, size, name) {
     context.fillStyle = name === 'difference' ? 'rgba(128,128,128,.8)' : 'rgba(255,255,255,.55)';
-    for (let i = 0; i < this.truth.length; i++) {
+    for (let i = 0; i < this.regions.length; i++) {
       const x = i % this.width, y = Math.floor(i / this.width);
-      if (x + 1 < this.width && this.truth[i] !== this.truth[i + 1]) context.fillRect((x + 1) * size - 1, y * size, 2, size);
-      if (y + 1 < this.height && this.truth[i] !== this.truth[i + this.width]) context.fillRect(x * size, (y + 1) * size - 1, size, 2);
+      if (x + 1 < this.width && this.regions[i] !== this.regions[i + 1]) context.fillRect((x + 1) * size - 1, y * size, 2, size);
+      if (y + 1 < this.height && this.regions[i] !== this.regions[i + this.width]) context.fillRect(x * size, (y + 1) * size - 1, size, 2);
     }
   }
 
@@ -197,7 +209,7 @@ class Explorer {
   }
 
   tell(pixel) {
-    const C = this.classes.length, truth = this.truth[pixel];
+    const C = this.classes.length, region = this.regions[pixel];
     const top = (name) => {
       const row = [...this.probs[name].slice(pixel * C, pixel * C + C)];
       const best = row.indexOf(Math.max(...row));
@@ -205,20 +217,21 @@ class Explorer {
     };
     const means = (name) => {
       const sums = { same: [0, 0], other: [0, 0] };
-      this.truth.forEach((t, j) => {
+      this.regions.forEach((t, j) => {
         if (t === 255) return;
-        const part = t === truth ? sums.same : sums.other;
+        const part = t === region ? sums.same : sums.other;
         part[0] += this.maps[name][j];
         part[1] += 1;
       });
       return [sums.same, sums.other].map(([sum, n]) => (n ? (sum / n).toFixed(3) : '–'));
     };
-    const what = truth < C ? this.classes[truth].name : 'ignored';
+    const what = region < C ? this.classes[region].name : 'ignored';
+    const truth = this.image.truth ? ` Truth: ${what}.` : '';
     const gap = Math.sqrt(this.gaps[pixel]);
-    this.text.textContent = `Row ${this.row}, column ${this.column}. Truth: ${what}. The teacher says ${top('teacher')}, the student `
+    this.text.textContent = `Row ${this.row}, column ${this.column}.${truth} The teacher says ${top('teacher')}, the student `
       + `${top('student')}. Over all pixels their relations to this one differ by ${gap.toFixed(3)} (root mean square).`;
     const rows = ['teacher', 'student'].map((name) => [name, ...means(name)]);
-    this.table.replaceChildren(truth < C ? table(['mean affinity', `to ${what}`, 'to other classes'], rows) : '');
+    this.table.replaceChildren(region < C ? table(['mean affinity', `to ${what}`, 'to other classes'], rows) : '');
     const spoken = `pixel at row ${this.row}, column ${this.column}; arrow keys move it, with Shift five at a time`;
     for (const [name, { canvas }] of Object.entries(this.panels)) canvas.setAttribute('aria-label', `${name}: ${spoken}`);
   }

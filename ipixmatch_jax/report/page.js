@@ -18,20 +18,7 @@ function start() {
   }
   document.getElementById('footer').textContent =
     `Written ${report.written} by ipixmatch_jax ${report.version}. The page is one file and asks nothing of the network.`;
-  const root = document.documentElement, button = document.getElementById('theme');
-  const dark = () => root.dataset.theme ? root.dataset.theme === 'dark'
-    : window.matchMedia('(prefers-color-scheme: dark)').matches;
-  const label = () => { button.textContent = dark() ? '☀ light' : '☾ dark'; };
-  button.addEventListener('click', () => {
-    root.dataset.theme = dark() ? 'light' : 'dark';
-    label();
-    document.dispatchEvent(new Event('themechange'));
-  });
-  window.matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => {
-    label();
-    document.dispatchEvent(new Event('themechange'));
-  });
-  label();
+  themeButton(document.getElementById('theme'));
 }
 
 start();

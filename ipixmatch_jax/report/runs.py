@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,14 +11,16 @@ from ml_collections import ConfigDict
 from ipixmatch_jax.config import flatten
 from ipixmatch_jax.data import comparable
 from ipixmatch_jax.engine.paths import as_path
+from ipixmatch_jax.engine.trackers import tracking_defaults
 from ipixmatch_jax.errors import DataError
+from ipixmatch_jax.outcome import read_evaluations
 
-NETWORKS = ("student", "teacher")
 # A curve on a screen shows no more.
 _MOST_POINTS = 400
 # Keys that change what is written or where, not what is learned.
 _ASIDE = ("seed", "pictures", "profile", "log_every", "checkpoint_every", "parallel", "data.root")
 _ASIDE += ("data.threads", "data.workers", "eval_batch_size", "best_network")
+_ASIDE += tuple(f"tracking.{key}" for key in tracking_defaults())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +52,10 @@ class Run:
         _, values = self.series(network)
         return values[-1] if values else None
 
+    def typical(self, curve: str) -> float | None:
+        """The median of a curve; None where there is none."""
+        return statistics.median(self.curves[curve][1]) if curve in self.curves else None
+
 
 def read_run(workdir: Any, config: ConfigDict) -> Run:
     """A run's curves and evaluations.
@@ -57,23 +64,21 @@ def read_run(workdir: Any, config: ConfigDict) -> Run:
         DataError: the folder holds no `metrics.jsonl`, or one that cannot be read.
     """
     folder = as_path(workdir)
-    evaluations = [json.loads(p.read_text()) for p in folder.glob("eval/*.json") if _of_run(p)]
-    evaluations.sort(key=lambda one: one["step"])
     name = folder.absolute().name
-    return Run(name, folder, config, _curves(folder / "metrics.jsonl"), evaluations)
-
-
-def _of_run(path: Any) -> bool:
-    return path.stem.isdigit()
+    if not (folder / "metrics.jsonl").exists():
+        raise DataError(
+            f"{folder / 'metrics.jsonl'} does not exist; expected what training writes; train "
+            "first, or mend --workdir"
+        )
+    curves = _curves(folder / "metrics.jsonl") | _curves(folder / "throughput.jsonl")
+    return Run(name, folder, config, curves, read_evaluations(folder))
 
 
 def _curves(path: Any) -> dict[str, tuple[list[int], list[float]]]:
-    if not path.exists():
-        raise DataError(
-            f"{path} does not exist; expected what training writes; train first, or mend --workdir"
-        )
+    """Of a file of JSON lines; none where there is no file, as a run of before it was written."""
     curves: dict[str, tuple[list[int], list[float]]] = {}
-    for number, line in enumerate(path.read_text().splitlines(keepends=True), 1):
+    text = path.read_text() if path.exists() else ""
+    for number, line in enumerate(text.splitlines(keepends=True), 1):
         if not line.endswith("\n"):
             break  # a run that is going on, or was killed, may leave half a line
         try:

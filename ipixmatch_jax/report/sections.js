@@ -75,14 +75,18 @@ function comparison(report) {
 
 const SINGLE = [
   ['Losses', /^loss/, {}],
-  ['Confidence and pseudo-labels', /^(confident_share|agreement|mean_confidence|pseudo_.*|label_accuracy)$/, { y: [0, 1] }],
+  ['Confidence and pseudo-labels', /^(confident_share|agreement|mean_confidence|pseudo_label_.*)$/, { y: [0, 1] }],
   ['Relations, unweighted', /^relation\//, {}],
   ['Gradient norm', /^grad_norm$/, {}],
   ['Learning rate', /^learning_rate$/, {}],
-  ['Throughput', /(per_second|images_s|steps_s)/, {}],
+  ['Throughput, images a second', /^images_per_second$/, {}],
+  ['Throughput, steps a second', /^steps_per_second$/, {}],
+  ['Share of the time that waits for input', /^input_wait$/, { y: [0, 1] }],
 ];
 const SEVERAL = ['loss', 'loss_supervised', 'loss_pseudo', 'loss_relation', 'confident_share', 'agreement',
-  'mean_confidence', 'images_per_second'];
+  'mean_confidence', 'pseudo_label_share', 'pseudo_label_accuracy', 'images_per_second', 'input_wait'];
+// Counted on validation images, where the truth is known; the other curves are of training.
+const NAMED = { pseudo_label_share: 'share on validation', pseudo_label_accuracy: 'accuracy on validation' };
 const pairsOf = ([steps, values]) => steps.map((step, i) => [step, values[i]]);
 
 function curves(report) {
@@ -101,7 +105,7 @@ function singleCharts(run) {
     const names = Object.keys(run.curves).filter((name) => pattern.test(name)
       && run.curves[name][1].some((v) => v !== 0));
     if (!names.length) continue;
-    const series = names.map((name, i) => ({ name: name.replace(/^loss_/, ''), color: color(i), points: pairsOf(run.curves[name]) }));
+    const series = names.map((name, i) => ({ name: NAMED[name] || name.replace(/^loss_/, ''), color: color(i), points: pairsOf(run.curves[name]) }));
     charts.push(lineChart(title, series, options));
   }
   return charts;

@@ -1,0 +1,126 @@
+"""A local page on which a trained network is tried out: `--mode serve`."""
+
+import contextlib
+import ipaddress
+import signal
+import socket
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.serve.looking import Limits, Looker
+
+_OWN_NAMES = ("localhost", "127.0.0.1", "::1")
+
+
+def serve(
+    config: ConfigDict,
+    workdir: Any,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    names: Sequence[str] = (),
+    checkpoint: str = "latest",
+    network: str = "teacher",
+    limits: Limits | None = None,
+) -> None:
+    """Serves the page until Ctrl-C or SIGTERM; a photo that is at hand then is answered.
+
+    Args:
+        config: of the run.
+        workdir: of the run. The data it was trained on is not needed.
+        host: address to listen at; by default only this machine reaches it.
+        port: 0 takes a free one.
+        names: by which a browser may also call the server, besides `host` and localhost.
+        checkpoint: `latest`, `best` or a step.
+        network: whose map is shown first.
+        limits: of what may be uploaded.
+
+    Raises:
+        ConfigError: the extra `serve` is not installed, a limit that cannot be, or an address that
+            cannot be listened at.
+        CheckpointError: there is no such checkpoint.
+    """
+    limits = limits or Limits()
+    try:
+        import uvicorn
+
+        from ipixmatch_jax.serve.app import make_app
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"--mode serve needs {error.name}, which is not installed; "
+            "run: pip install 'ipixmatch-jax[serve]'"
+        ) from None
+    with _listening(host, port) as listening:
+        looker = Looker(config, workdir, checkpoint=checkpoint, network=network, limits=limits)
+        app = make_app(looker, limits, (*_OWN_NAMES, host, *names))
+        settings = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            proxy_headers=False,
+            server_header=False,
+            limit_concurrency=64,
+        )
+        _introduce(looker, listening, host)
+        with _signals_end_it():
+            uvicorn.Server(settings).run(sockets=[listening])
+    print("\nended", flush=True)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(
+            f"cannot listen at {host}, port {port} ({reason}); "
+            "expected an address of this machine and a free port; set --host and --port"
+        ) from None
+
+
+def _introduce(looker: Looker, listening: socket.socket, host: str) -> None:
+    port = listening.getsockname()[1]
+    shown = f"[{host}]" if ":" in host else host
+    print(f"{looker.title}, step {looker.step}: http://{shown}:{port}")
+    if not _is_loopback(host):
+        print("other machines reach it, and nobody is asked for a password")
+    print("Ctrl-C ends it, after the photo at hand", flush=True)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@contextlib.contextmanager
+def _signals_end_it() -> Iterator[None]:
+    # Once it has ended, uvicorn raises the signal that ended it again, for whoever waits for it.
+    ending = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda *_: None) for number in ending}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def limits_of(megabytes: float, megapixels: float, side: int) -> Limits:
+    """The limits by their flags.
+
+    Raises:
+        ConfigError: one that cannot be, with its flag.
+    """
+    for flag, value in (("--max_megabytes", megabytes), ("--max_megapixels", megapixels)):
+        if not value > 0:
+            raise ConfigError(f"{flag} is {value:g}; expected more than 0")
+    if side < 64 or side % 64:
+        raise ConfigError(f"--max_side is {side}; expected a multiple of 64, as 1024")
+    return Limits(bytes=int(megabytes * 1e6), pixels=int(megapixels * 1e6), side=side)

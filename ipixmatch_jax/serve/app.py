@@ -1,0 +1,192 @@
+"""The web application: one page, and one place that takes photos. No file is ever read by name."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator, Sequence
+from importlib import resources
+from urllib.parse import urlsplit
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ipixmatch_jax.errors import UserError
+from ipixmatch_jax.serve.looking import Limits, Looker, TooLarge
+
+# The page is put together from the report's parts and its own.
+_STYLES = ("report/page.css", "serve/serve.css")
+_SCRIPTS = ("report/charts.js", "report/theme.js", "report/explorer.js", "serve/serve.js")
+_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "cross-origin-resource-policy": "same-origin",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+}
+# One is looked at, the others wait.
+_MOST_PHOTOS = 4
+_UPLOAD_SECONDS = 60
+
+
+def make_app(looker: Looker, limits: Limits, names: Sequence[str]) -> Starlette:
+    """The application.
+
+    Args:
+        looker: its `look` is called in one thread at a time.
+        limits: of what may be uploaded.
+        names: hosts by which a browser may call the server.
+    """
+    uploads = _Uploads(looker, limits)
+    return Starlette(
+        routes=[
+            Route("/", _fixed(_text("serve/page.html"), "text/html")),
+            Route("/style.css", _fixed(_joined(_STYLES), "text/css")),
+            Route("/script.js", _fixed(f"'use strict';\n{_joined(_SCRIPTS)}", "text/javascript")),
+            Route("/about", lambda request: JSONResponse(looker.about())),
+            Route("/look", uploads.look, methods=["POST"]),
+        ],
+        middleware=[Middleware(_Guard, names=names)],
+        exception_handlers={
+            HTTPException: lambda _, error: _refusal(error.status_code, error.detail),
+            TooLarge: lambda _, error: _refusal(413, str(error)),
+            UserError: lambda _, error: _refusal(400, str(error)),
+            ClientDisconnect: lambda _, error: _refusal(400, "the browser went away"),
+            Exception: lambda _, error: _refusal(
+                500, "something went wrong; the terminal of the server says what"
+            ),
+        },
+    )
+
+
+def _text(path: str) -> str:
+    return resources.files("ipixmatch_jax").joinpath(path).read_text("utf-8")
+
+
+def _joined(paths: Sequence[str]) -> str:
+    return "\n".join(map(_text, paths))
+
+
+def _fixed(text: str, kind: str):
+    async def answer(request: Request) -> Response:
+        return Response(text, media_type=kind)
+
+    return answer
+
+
+def _refusal(status: int, message: str) -> JSONResponse:
+    return JSONResponse({"error": message}, status)
+
+
+class _Uploads:
+    """Photos that were sent, one after the other."""
+
+    def __init__(self, looker: Looker, limits: Limits):
+        self._looker, self._limits = looker, limits
+        self._here, self._turn = 0, asyncio.Lock()
+
+    async def look(self, request: Request) -> Response:
+        with self._place():
+            data = await self._body(request)
+            async with self._turn:
+                return JSONResponse(await run_in_threadpool(self._looker.look, data))
+
+    @contextlib.contextmanager
+    def _place(self) -> Iterator[None]:
+        if self._here >= _MOST_PHOTOS:
+            raise HTTPException(503, f"{self._here} photos are waiting; try again in a while")
+        self._here += 1
+        try:
+            yield
+        finally:
+            self._here -= 1
+
+    async def _body(self, request: Request) -> bytes:
+        # Neither of these types can be sent by a page of another origin without asking first.
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if not kind.startswith("image/") and kind != "application/octet-stream":
+            raise HTTPException(
+                415,
+                f"the request's content type is {kind or 'missing'}; expected the photo itself as "
+                "the body, with the type image/… or application/octet-stream",
+            )
+        declared = request.headers.get("content-length", "")
+        if declared.isdigit() and int(declared) > self._limits.bytes:
+            raise self._too_many(int(declared))
+        body = bytearray()
+        try:
+            async with asyncio.timeout(_UPLOAD_SECONDS):
+                async for chunk in request.stream():
+                    body += chunk
+                    if len(body) > self._limits.bytes:
+                        raise self._too_many(len(body))
+        except TimeoutError:
+            raise HTTPException(
+                408, f"the photo did not arrive within {_UPLOAD_SECONDS} s"
+            ) from None
+        return bytes(body)
+
+    def _too_many(self, found: int) -> HTTPException:
+        return HTTPException(
+            413,
+            f"the file has {found / 1e6:.1f} MB or more; at most {self._limits.bytes / 1e6:g} are "
+            "taken; shrink it, or use --mode predict",
+        )
+
+
+class _Guard:
+    """Refuses requests that pages of other origins had a browser make.
+
+    A page can have its own name resolve to this machine (DNS rebinding): its requests then bear
+    that name as Host. Requests across origins bear the page's Origin, or a Sec-Fetch-Site.
+    """
+
+    def __init__(self, app: ASGIApp, names: Sequence[str]):
+        self._app, self._names = app, {name.lower() for name in names}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        refusal = self._refusal(Headers(scope=scope), scope["method"])
+        answer = refusal or self._app
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                extra = [(k.encode(), v.encode()) for k, v in _HEADERS.items()]
+                message["headers"] = [*message["headers"], *extra]
+            await send(message)
+
+        await answer(scope, receive, send_guarded)
+
+    def _refusal(self, headers: Headers, method: str) -> Response | None:
+        host = headers.get("host", "")
+        if _hostname(host) not in self._names:
+            return _refusal(
+                421,
+                f"this server does not answer to {host!r}; expected "
+                f"{', '.join(sorted(self._names))}; start it with --host_names to add one",
+            )
+        origin = headers.get("origin")
+        foreign = origin is not None and urlsplit(origin).netloc.lower() != host.lower()
+        site = headers.get("sec-fetch-site", "same-origin")
+        if foreign or (method not in ("GET", "HEAD") and site not in ("same-origin", "none")):
+            return _refusal(
+                403, "only this server's own page may send photos; open it and try there"
+            )
+        return None
+
+
+def _hostname(host: str) -> str | None:
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None

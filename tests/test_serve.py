@@ -1,0 +1,396 @@
+"""The served page: what it answers, what it refuses, and a browser at work on it."""
+
+import base64
+import contextlib
+import io
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import zlib
+
+import jax
+import numpy as np
+import pytest
+from browser import Browser
+from PIL import Image
+from starlette.testclient import TestClient
+from untrained import save_untrained
+
+from ipixmatch_jax import load_predictor
+from ipixmatch_jax.data import resize_image
+from ipixmatch_jax.errors import DataError
+from ipixmatch_jax.main import main
+from ipixmatch_jax.serve.app import make_app
+from ipixmatch_jax.serve.looking import Limits, Looker, checked_size, kind_of, looked_size
+from ipixmatch_jax.snapshot import load_snapshot
+
+LIMITS = Limits(bytes=200_000, pixels=64_000_000, side=128)
+NAMES = ("localhost", "127.0.0.1", "::1")
+TYPE = {"content-type": "application/octet-stream"}
+CONFIG = """
+from ipixmatch_jax.config import default_config
+
+
+def get_config():
+    config = default_config()
+    config.data.root = "nowhere"
+    config.data.crop_size = (16, 16)
+    config.data.num_classes = 3
+    config.data.class_names = ("ground", "square", "<b>sky</b>")
+    config.model.name = "unet"
+    config.model.width, config.model.depth = 4, 1
+    return config
+"""
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    """A run without training, whose data is not there."""
+    folder = tmp_path_factory.mktemp("serve")
+    (folder / "config.py").write_text(CONFIG)
+    with pytest.MonkeyPatch.context() as patch:
+        devices = jax.devices()[:1]
+        patch.setattr("ipixmatch_jax.engine.parallel.jax.devices", lambda *_: devices)
+        save_untrained(folder / "config.py", folder / "run")
+        yield folder / "run"
+
+
+@pytest.fixture(scope="module")
+def looker(workdir):
+    config = load_snapshot(workdir)
+    return Looker(config, workdir, checkpoint="latest", network="teacher", limits=LIMITS)
+
+
+@pytest.fixture(scope="module")
+def predictors(workdir):
+    return {name: load_predictor(workdir, network=name) for name in ("teacher", "student")}
+
+
+@pytest.fixture(scope="module")
+def client(looker):
+    app = make_app(looker, LIMITS, NAMES)
+    return TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False)
+
+
+def image_of(*size, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+def file_of(image, kind="PNG", **options):
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def picture_in(address):
+    return Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2])))
+
+
+def header_only_png(width, height):
+    def chunk(kind, data):
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
+def test_the_answer_is_what_the_predictor_says(client, predictors, kind):
+    image = image_of(64, 96)
+    data = file_of(image, kind, **({"lossless": True} if kind == "WEBP" else {}))
+    answer = client.post("/look", content=data, headers=TYPE)
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    assert found["size"] == found["looked"] == [64, 96]
+    for name, predict in predictors.items():
+        want = predict.look(image, probs=True)
+        got = found["networks"][name]
+        mask = picture_in(got["mask"])
+        assert mask.mode == "P"
+        np.testing.assert_array_equal(np.asarray(mask), want.mask)
+        levels = np.asarray(picture_in(got["confidence"]))
+        np.testing.assert_allclose(levels / 255, want.confidence, atol=0.51 / 255)
+        shares = {c["id"]: c["share"] for c in got["classes"]}
+        assert shares == pytest.approx({i: (want.mask == i).mean() for i in np.unique(want.mask)})
+        cells = np.frombuffer(base64.b64decode(found["explorer"][name]), np.uint8)
+        means = want.probs.reshape(32, 2, 48, 2, 3).mean((1, 3))
+        np.testing.assert_allclose(cells.reshape(32, 48, 3), 255 * means, atol=0.51)
+
+
+def test_other_sizes_are_looked_at_at_sizes_near_them(client, predictors):
+    image = image_of(70, 250)
+    found = client.post("/look", content=file_of(image), headers=TYPE).json()
+    assert (found["size"], found["looked"]) == ([70, 250], [32, 128])
+    mask = np.asarray(picture_in(found["networks"]["teacher"]["mask"]))
+    np.testing.assert_array_equal(mask, predictors["teacher"](resize_image(image, (32, 128))))
+
+
+def test_photos_of_any_size_meet_the_compiler_at_few():
+    rng = np.random.default_rng(0)
+    sizes = {looked_size(tuple(map(int, rng.integers(1, 9000, 2))), 1024) for _ in range(4_000)}
+    sizes |= {looked_size(tuple(map(int, rng.integers(1, 1025, 2))), 1024) for _ in range(4_000)}
+    assert len(sizes) <= 400 and max(map(max, sizes)) == 1024 and min(map(min, sizes)) == 32
+    assert looked_size((181, 241), 1024) == (192, 256)
+    assert looked_size((3024, 4032), 1024) == (768, 1024)
+    assert looked_size((181, 241), 1024, rounded=False) == (181, 241)
+    assert looked_size((1, 9000), 1024, rounded=False) == (1, 1024)
+
+
+REFUSED = {
+    "empty": (b"", 400, "the file is empty"),
+    "text": (b"../../etc/passwd", 400, "is no photo; expected PNG, JPEG, TIFF or WebP"),
+    "gif": (file_of(image_of(8, 8), "GIF"), 400, "is no photo"),
+    "bmp": (file_of(image_of(8, 8), "BMP"), 400, "is no photo"),
+    "npy": (b"\x93NUMPY\x01\x00", 400, "is no photo"),
+    "cut short": (file_of(image_of(64, 64))[:4000], 400, "the photo: cannot be read as an image"),
+    "only a beginning": (b"\xff\xd8\xff\xe0", 400, "the photo: cannot be read as an image"),
+    "100 megapixels": (header_only_png(10_000, 10_000), 413, "the photo has 100 megapixels"),
+    "400 megapixels": (header_only_png(20_000, 20_000), 400, "the photo: cannot be read"),
+    "many bytes": (b"\x89PNG\r\n\x1a\n" + bytes(200_000), 413, "at most 0.2 are taken"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_is_refused(client, monkeypatch, what):
+    def decoded(*_, **__):
+        raise AssertionError("its pixels were decoded")
+
+    data, status, message = REFUSED[what]
+    if what not in ("cut short", "only a beginning"):
+        monkeypatch.setattr("ipixmatch_jax.serve.looking.read_image", decoded)
+    answer = client.post("/look", content=data, headers=TYPE)
+    assert answer.status_code == status
+    assert message in answer.json()["error"] and len(answer.json()["error"]) < 300
+    assert client.get("/about").status_code == 200
+
+
+def test_bytes_are_counted_where_no_length_is_declared(client):
+    sent = []
+
+    def chunks():
+        for _ in range(50):
+            sent.append(1)
+            yield bytes(10_000)
+
+    answer = client.post("/look", content=chunks(), headers=TYPE)
+    assert answer.status_code == 413 and "at most 0.2 are taken" in answer.json()["error"]
+
+
+def test_pages_of_a_tiff_count_as_pixels():
+    tifffile = pytest.importorskip("tifffile")
+    stream = io.BytesIO()
+    pages = np.zeros((40, 500, 500), np.uint16)
+    tifffile.imwrite(stream, pages, compression="zlib", photometric="minisblack")
+    data = stream.getvalue()
+    assert len(data) < 200_000
+    assert checked_size(data, LIMITS) == (500, 500)
+    with pytest.raises(DataError, match="at most 2 are taken"):
+        checked_size(data, Limits(pixels=2_000_000))
+
+
+def test_files_are_known_by_what_they_hold():
+    for kind in ("PNG", "JPEG", "TIFF", "WebP"):
+        assert kind_of(file_of(image_of(4, 4), kind)) == kind
+    assert kind_of(file_of(image_of(4, 4), "GIF")) is None
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/../../etc/passwd", "/..%2f..%2fetc%2fpasswd", "/serve/app.py", "/style.css/../app.py",
+     "/look/../config.json", "//etc/passwd", "/config.json", "/%00", "/script.js%00.html"],
+)  # fmt: skip
+def test_no_address_reads_a_file(client, path):
+    # As raw bytes: clients resolve '..' by themselves.
+    answer = raw(client, "GET", path)
+    assert answer.status_code == 404 and answer.json() == {"error": "Not Found"}
+
+
+def raw(client, method, path, **options):
+    request = client.build_request(method, "/", **options)
+    request.url = request.url.copy_with(raw_path=path.encode())
+    return client.send(request)
+
+
+def test_names_of_files_are_not_looked_at(client, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    evil = "../../evil.png"
+    photo = file_of(image_of(32, 32))
+    multipart = client.post("/look", files={"file": (evil, photo, "image/png")})
+    assert multipart.status_code == 415
+    assert "expected the photo itself as the body" in multipart.json()["error"]
+    named = {**TYPE, "content-disposition": f'attachment; filename="{evil}"'}
+    assert client.post("/look", content=photo, headers=named).status_code == 200
+    assert list(tmp_path.iterdir()) == [] and not (tmp_path.parent.parent / "evil.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"host": "evil.example"}, 421),
+        ({"host": "evil.example:8000"}, 421),
+        ({"host": "127.0.0.1.evil.example"}, 421),
+        ({"host": ""}, 421),
+        ({"host": "[::1"}, 421),
+        ({"host": "LOCALHOST:8000"}, 200),
+        ({"host": "[::1]:8000"}, 200),
+        ({"origin": "http://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"origin": "http://127.0.0.1:9000"}, 403),
+        ({"origin": "http://127.0.0.1:8000"}, 200),
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"sec-fetch-site": "same-site"}, 403),
+        ({"sec-fetch-site": "same-origin"}, 200),
+    ],
+)
+def test_requests_that_other_pages_make_are_refused(client, headers, status):
+    photo = file_of(image_of(32, 32))
+    answer = client.post("/look", content=photo, headers={**TYPE, **headers})
+    assert answer.status_code == status, answer.text
+    assert status == 200 or answer.json()["error"]
+
+
+def test_forms_of_other_pages_have_types_that_are_refused(client):
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""):
+        answer = client.post("/look", content=b"x", headers={"content-type": kind})
+        assert answer.status_code == 415 and "content type" in answer.json()["error"]
+    assert client.get("/look").status_code == 405
+    asked = {"origin": "http://evil.example", "access-control-request-method": "POST"}
+    assert "access-control-allow-origin" not in client.options("/look", headers=asked).headers
+
+
+def test_the_page_may_ask_nobody_else(client):
+    answer = client.get("/")
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "connect-src 'self'" in policy
+    assert "unsafe" not in policy and "*" not in policy
+    for path in ("/", "/style.css", "/script.js"):
+        text = client.get(path).text
+        assert set(re.findall(r"https?://[^'\"\s<]+", text)) <= {"http://www.w3.org/2000/svg"}
+
+
+class _Slow:
+    """Stands for a looker: counts how many look at once, and waits until it may answer."""
+
+    def __init__(self):
+        self.may, self.inside, self.most = threading.Event(), 0, 0
+
+    def look(self, data):
+        if data == b"fault":
+            raise RuntimeError("a fault of the program")
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        self.may.wait(30)
+        self.inside -= 1
+        return {}
+
+
+def test_one_photo_at_a_time_and_a_bounded_queue(capsys):
+    slow = _Slow()
+    statuses = []
+    app = make_app(slow, LIMITS, NAMES)
+    with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client:
+
+        def send():
+            answer = client.post("/look", content=b"x", headers=TYPE)
+            statuses.append(answer.status_code)
+            if answer.status_code == 503:
+                assert "4 photos are waiting" in answer.json()["error"]
+                slow.may.set()
+
+        senders = [threading.Thread(target=send) for _ in range(5)]
+        for sender in senders:
+            sender.start()
+        for sender in senders:
+            sender.join(30)
+        assert sorted(statuses) == [200] * 4 + [503] and slow.most == 1
+        fault = client.post("/look", content=b"fault", headers=TYPE)
+        assert fault.status_code == 500 and "something went wrong" in fault.json()["error"]
+        assert client.post("/look", content=b"x", headers=TYPE).status_code == 200
+
+
+def test_what_cannot_be_served(workdir, capsys, monkeypatch):
+    command = ["--workdir", str(workdir), "--mode", "serve", "--port", "0"]
+    assert main([*command, "--max_side", "1000"]) == 2
+    assert "--max_side is 1000; expected a multiple of 64" in capsys.readouterr().err
+    assert main([*command, "--host", "192.0.2.1"]) == 2
+    assert "cannot listen at 192.0.2.1" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    assert main(command) == 2
+    assert "pip install 'ipixmatch-jax[serve]'" in capsys.readouterr().err
+
+
+@contextlib.contextmanager
+def served(workdir):
+    """The address of a real server in a process of its own, ended by Ctrl-C."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ipixmatch_jax.main", "--workdir", str(workdir), "--mode", "serve",
+         "--port", "0"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        line = process.stdout.readline()
+        assert "http://127.0.0.1:" in line, process.stderr.read()
+        yield line.split()[-1]
+    except BaseException:
+        process.kill()
+        raise
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    assert "Traceback" not in err and out.endswith("ended\n")
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
+def test_a_browser_tries_a_photo(workdir, tmp_path):
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(file_of(image_of(60, 90), "JPEG"))
+    (tmp_path / "fake.png").write_bytes(b"no photo")
+    with served(workdir) as address, contextlib.closing(Browser(tmp_path / "profile")) as browser:
+        browser.call("Page.navigate", url=address)
+        browser.wait("document.getElementById('limits')?.textContent.includes('megapixels')")
+        browser.choose_file("#file", tmp_path / "fake.png")
+        browser.wait("said.textContent.includes('is no photo')")
+        assert [c["text"] for c in browser.complaints if "400" not in c.get("text", "")] == []
+        browser.complaints.clear()  # the browser notes every answer that is no success
+        browser.choose_file("#file", photo)
+        browser.wait("!document.getElementById('explorer').hidden")
+        assert "90 × 60 pixels, looked at as 96 × 64" in browser.run("said.textContent")
+        assert browser.run("document.querySelector('.shares').innerText").count("% sure") >= 1
+        check_explorer(browser)
+        browser.run("document.getElementById('theme').click()")
+        browser.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=390, height=844, deviceScaleFactor=1, mobile=True,
+        )  # fmt: skip
+        assert browser.run("document.documentElement.scrollWidth <= innerWidth")
+        assert browser.complaints == []
+        asked = {url for url in browser.requests if not url.startswith("data:")}
+        assert asked == {
+            f"{address}{path}" for path in ("/", "/style.css", "/script.js", "/about", "/look")
+        }
+
+
+def check_explorer(browser):
+    """A click and a key each change the heat map of both networks, and what is read out."""
+    heat = "document.querySelector('canvas[data-panel=teacher]').toDataURL()"
+    heats, read = [browser.run(heat)], [browser.run("readout.textContent")]
+    browser.run("document.querySelector('canvas[data-panel=teacher]').scrollIntoView()")
+    for row, column in ((3, 5), (20, 40)):
+        box = browser.run(
+            "(({x, y, width, height}) => [x, y, width, height])"
+            "(document.querySelector('canvas[data-panel=photo]').getBoundingClientRect())"
+        )
+        x, y = box[0] + (column + 0.5) / 48 * box[2], box[1] + (row + 0.5) / 32 * box[3]
+        browser.click(x, y)
+        assert browser.run("readout.textContent").startswith(f"Row {row}, column {column}.")
+        heats.append(browser.run(heat))
+    browser.key("ArrowRight")
+    assert browser.run("readout.textContent").startswith("Row 20, column 41.")
+    heats.append(browser.run(heat))
+    assert len(set(heats)) == len(heats) and "Truth" not in read[0]
