@@ -2,13 +2,15 @@
 
     python bench/methods.py --workdir runs/bench-methods
 
-Weights, ramp and views are those of the demo, the rest each method's own defaults. The relation is
-the demo's, class_map/kl.
+Weights and views are those of the demo, half its steps and a ramp that is as much shorter, the rest
+each method's own defaults. The relation is the demo's, class_map/kl.
 """
 
 import runs
 
 from ipixmatch_jax.methods import METHODS
+
+RAMP = ["--config.method.ramp_start=200", "--config.method.ramp_steps=150"]
 
 # What a method's source sets otherwise than the demo.
 OPTIONS = {
@@ -20,12 +22,12 @@ OPTIONS = {
 def main() -> None:
     commands = {}
     for name in METHODS.names():
-        command = ["--config", "configs/demo.py", "--config.pictures=0"]
+        command = ["--config", "configs/demo.py", "--config.pictures=0", *RAMP]
         command += [f"--config.method.name={name}", *OPTIONS.get(name, [])]
         commands[name] = [*command, "--config.relation.name=none"]
         if METHODS[name].uses_unlabeled:
             commands[f"{name}+relation"] = command
-    options = runs.parser(__doc__, list(commands), steps=1500, seeds=(0, 1, 2)).parse_args()
+    options = runs.parser(__doc__, list(commands), steps=750, seeds=(0, 1, 2)).parse_args()
     runs.compare(commands, options, "Digit scenes, every method")
 
 

@@ -6,7 +6,8 @@
 The naive form is timed where its N×N matrices fit (64 × 64 pixels). `bound` is the time that moving
 the two maps in and the gradient out takes at this machine's measured copy rate. `temporary` is the
 compiled program's own count of the memory that it needs beside inputs and outputs, as a multiple of
-the two maps. With --step: how much each relation adds to the train step of DeepLabV3+.
+the two maps. With --step: how much each relation adds to the train step of DeepLabV3+. Times on a
+CPU are those that its cores worked.
 """
 
 import argparse
@@ -20,7 +21,9 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
+from common import clock, random_batch
 
+from ipixmatch_jax.engine.host_memory import keep_freed_memory
 from ipixmatch_jax.losses import inter_pixel_loss
 
 SIDES = (64, 128, 321, 513, 801)
@@ -52,12 +55,13 @@ def naive(student, teacher, keep, *, name):
 
 def seconds(function, *arguments, budget: float = 1.5) -> float:
     """The fastest of some calls, so that other work on the machine counts least."""
+    now = clock(jax.default_backend())
     jax.block_until_ready(function(*arguments))
     times, start = [], time.perf_counter()
     while time.perf_counter() - start < budget and len(times) < 30 or not times:
-        begin = time.perf_counter()
+        begin = now()
         jax.block_until_ready(function(*arguments))
-        times.append(time.perf_counter() - begin)
+        times.append(now() - begin)
     return min(times)
 
 
@@ -127,26 +131,20 @@ def table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def step_shares(side: int, batch: int, relations: list[str]) -> list[dict]:
-    """Time of the whole train step of DeepLabV3+ on EfficientNet-Lite0, without and with each."""
+def step_shares(
+    side: int, batch: int, backbone: str, rounds: int, relations: list[str]
+) -> list[dict]:
+    """CPU (or device) time of the whole train step of DeepLabV3+, without and with each."""
     from ipixmatch_jax.config import default_config
     from ipixmatch_jax.engine import build
     from ipixmatch_jax.engine.parallel import PARALLEL
 
-    rng = np.random.default_rng(0)
-
-    def records():
-        return {
-            "image": rng.integers(0, 256, (batch, side, side, 3), dtype=np.uint8),
-            "valid": np.ones((batch, side, side), bool),
-            "key": rng.integers(0, 2**32, (batch, 2), dtype=np.uint32),
-        }
-
-    data = {name: records() for name in ("labeled", "unlabeled", "mix")}
-    data["labeled"]["mask"] = rng.integers(0, 21, (batch, side, side), dtype=np.uint8)
+    data = random_batch(side, batch, batch, 21)
+    now = clock(jax.default_backend())
     spread = PARALLEL["pmap"](jax.devices()[:1])
     config = default_config()
     config.data.num_classes, config.data.crop_size = 21, (side, side)
+    config.model.backbone = backbone
     config.method.confidence = 0.0
     config.optimizer.name = "sgd"
     model, method = build.build_model(config), build.build_method(config)
@@ -160,11 +158,11 @@ def step_shares(side: int, batch: int, relations: list[str]) -> list[dict]:
         steps[name] = (run, [])
         jax.block_until_ready(run())
     # In turns, so that a noisy neighbour slows all of them.
-    for _ in range(5):
+    for _ in range(rounds):
         for run, times in steps.values():
-            begin = time.perf_counter()
+            begin = now()
             jax.block_until_ready(run())
-            times.append(time.perf_counter() - begin)
+            times.append(now() - begin)
     bare = min(steps["none"][1])
     return [
         {"relation": name, "step_s": min(times), "added": min(times) / bare - 1}
@@ -173,12 +171,15 @@ def step_shares(side: int, batch: int, relations: list[str]) -> list[dict]:
 
 
 def main() -> None:
+    keep_freed_memory()
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--relations", nargs="+", choices=RELATIONS, default=list(RELATIONS))
     parser.add_argument("--sides", nargs="+", type=int, default=list(SIDES))
     parser.add_argument("--classes", nargs="+", type=int, default=list(CLASSES))
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--step", action="store_true", help="the share of a whole train step")
+    parser.add_argument("--step-backbone", default="resnet50")
+    parser.add_argument("--step-rounds", type=int, default=5)
     parser.add_argument("--step-side", type=int, default=321)
     parser.add_argument("--step-batch", type=int, default=2)
     parser.add_argument("--json", type=pathlib.Path, help="write the numbers to this file too")
@@ -192,7 +193,9 @@ def main() -> None:
     if options.step:
         # The last is left out by default: its time depends on the stride that one chooses.
         chosen = [name for name in options.relations if name != "affinity/kl"]
-        record["step"] = step_shares(options.step_side, options.step_batch, chosen)
+        sizes = (options.step_side, options.step_batch, options.step_backbone)
+        record["step"] = step_shares(*sizes, options.step_rounds, chosen)
+        record["step_of"] = "DeepLabV3+ {2}, crop {0}, {1} + {1} images".format(*sizes)
         for row in record["step"]:
             print(f"{row['relation']:15} {row['step_s']:8.3f} s  {100 * row['added']:+6.2f} %")
     else:

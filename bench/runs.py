@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ipixmatch_jax.data import comparable
-
-NETWORKS = ("student", "teacher")
+from ipixmatch_jax.engine.checkpoints import NETWORKS
+from ipixmatch_jax.outcome import read_evaluations
 
 
 def parser(description: str, methods: Sequence[str], *, steps: int, seeds: Sequence[int]):
@@ -35,8 +35,7 @@ def finished(workdir: pathlib.Path, steps: int) -> dict[str, Any] | None:
     """Last and best mIoU of both networks, in percent, and the protocol; None while unfinished."""
     if not (workdir / "eval" / f"{steps}.json").exists():
         return None
-    paths = [path for path in (workdir / "eval").glob("*.json") if path.stem.isdigit()]
-    evaluations = [json.loads(path.read_text()) for path in paths]
+    evaluations = read_evaluations(workdir)
     curve = {e["step"]: {n: 100 * e[n]["miou"] for n in NETWORKS} for e in evaluations}
     of_network = {
         network: {"last": curve[steps][network], "best": max(v[network] for v in curve.values())}

@@ -56,28 +56,10 @@ def config_of(options: argparse.Namespace, parallel: str):
     return config
 
 
-def random_batch(config) -> dict:
-    import numpy as np
-
-    rng = np.random.default_rng(0)
-
-    def records(count: int) -> dict:
-        shape = (count, *config.data.crop_size)
-        return {
-            "image": rng.integers(0, 256, (*shape, 3), dtype=np.uint8),
-            "valid": np.ones(shape, bool),
-            "key": rng.integers(0, 2**32, (count, 2), dtype=np.uint32),
-        }
-
-    labeled = records(config.batch_size)
-    labeled["mask"] = (labeled["image"][..., 0] % config.data.num_classes).astype(np.uint8)
-    unlabeled = config.unlabeled_batch_size
-    return {"labeled": labeled, "unlabeled": records(unlabeled), "mix": records(unlabeled)}
-
-
 def measure(options: argparse.Namespace, parallel_name: str, count: int) -> dict:
     """Collectives, and the median time of a step, on so many devices with the same global batch."""
     import jax
+    from common import random_batch
 
     from ipixmatch_jax.engine import build
     from ipixmatch_jax.engine.parallel import PARALLEL
@@ -86,10 +68,13 @@ def measure(options: argparse.Namespace, parallel_name: str, count: int) -> dict
     parallel = PARALLEL[parallel_name](jax.devices()[:count])
     model, method = build.build_model(config), build.build_method(config)
     optimizer, device_step = build.build_train_step(config, model, method)
-    step = parallel.spread(device_step, donate=True)
+    step = parallel.spread_train(device_step)
     state = build.build_state(config, model, optimizer, parallel)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    batch = parallel.put_batch(random_batch(config))
+    data = random_batch(
+        options.crop, config.batch_size, config.unlabeled_batch_size, config.data.num_classes
+    )
+    batch = parallel.put_batch(data)
     compiled = step.lower(state, batch).compile()
     row = {
         "parallel": parallel_name,
@@ -182,7 +167,7 @@ def main() -> None:
     parser.add_argument("--crop", type=int, default=64)
     parser.add_argument("--batch", type=int, default=8, help="labeled, and unlabeled, images")
     parser.add_argument("--devices", type=int, nargs="+", default=list(DEVICES))
-    parser.add_argument("--parallel", nargs="+", default=["pmap", "shard_map"])
+    parser.add_argument("--parallel", nargs="+", default=["pmap", "shard_map", "zero1"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--no-times", dest="times", action="store_false")
     parser.add_argument("--json", type=pathlib.Path)

@@ -18,6 +18,7 @@ from ipixmatch_jax.engine.parallel import PARALLEL
 from ipixmatch_jax.engine.paths import write_whole
 from ipixmatch_jax.engine.profiler import profiled_steps
 from ipixmatch_jax.engine.step import TEACHERS
+from ipixmatch_jax.engine.trackers import check_tracking, tracking_defaults
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.registry import nearest
 
@@ -31,8 +32,12 @@ FREE_ON_RESUME = (
     "profile",
     "parallel",
     "data.root",
+    "data.test",
+    "data.folder.test_images",
+    "data.folder.test_masks",
     "data.threads",
     "data.workers",
+    *(f"tracking.{key}" for key in tracking_defaults()),
 )
 
 
@@ -51,9 +56,11 @@ def default_config() -> ConfigDict:
     config.pictures = 8  # validation images drawn at the end of training
     config.max_bad_steps = 20  # non-finite steps in a row that end the run
     config.best_network = "teacher"  # whose mIoU chooses the best checkpoint
-    config.parallel = "pmap"  # or shard_map
+    config.accumulate_steps = 1  # parts in which a device takes its share of the batch
+    config.parallel = "pmap"  # or shard_map, or zero1: shard_map with optimizer and teacher split
     config.normalize = "global"  # or per_device, as PyTorch DDP code does
 
+    config.tracking = ConfigDict(tracking_defaults())
     config.eval = ConfigDict(eval_defaults())
     config.data = data_defaults()
     config.model = _model_defaults()
@@ -263,6 +270,7 @@ def _bad_numbers(config: ConfigDict) -> Iterator[str]:
         "batch_size": 1,
         "unlabeled_batch_size": 1,
         "eval_batch_size": 1,
+        "accumulate_steps": 1,
         "log_every": 1,
         "eval_every": 1,
         "checkpoint_every": 1,
@@ -332,6 +340,7 @@ def _bad_parts(config: ConfigDict) -> Iterator[str]:
         "model": build.build_model,
         "loss": build.build_objective,
         "profile": lambda config: profiled_steps(config.profile),
+        "tracking": lambda config: check_tracking(config.tracking),
         "eval": lambda config: make_inference(config.eval, config.data.crop_size),
     }
     for name, make in parts.items():
@@ -371,7 +380,9 @@ def write_snapshot(config: ConfigDict, workdir: pathlib.Path) -> None:
 
 def _check_same(path: pathlib.Path, resolved: dict[str, Any]) -> None:
     try:
-        saved = dict(flatten(json.loads(path.read_text())))
+        # Keys that are newer than the run have their defaults.
+        saved = json.loads(default_config().to_json_best_effort())
+        saved = dict(flatten(saved)) | dict(flatten(json.loads(path.read_text())))
     except (json.JSONDecodeError, OSError) as error:
         raise ConfigError(f"{path} cannot be read ({error}); move the workdir away") from error
     current = dict(flatten(resolved))

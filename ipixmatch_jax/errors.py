@@ -1,5 +1,7 @@
 """Errors that a user can mend: one message with what, where, what was expected and the fix."""
 
+import sys
+
 
 class UserError(Exception):
     """Base of the errors that the command line prints without a traceback, with exit code 2."""
@@ -15,3 +17,9 @@ class DataError(UserError):
 
 class CheckpointError(UserError):
     """A checkpoint or weight file that cannot be read or does not fit."""
+
+
+def exit_code(error: UserError) -> int:
+    """Tells the person at the command line; what the command ends with."""
+    print(f"{type(error).__name__}: {error}", file=sys.stderr)
+    return 2

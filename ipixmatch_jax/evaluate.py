@@ -21,14 +21,21 @@ from ipixmatch_jax.data import (
 from ipixmatch_jax.engine import build
 from ipixmatch_jax.engine.checkpoints import NETWORKS, Checkpoints, abstract_like
 from ipixmatch_jax.engine.eval_step import make_eval_step
-from ipixmatch_jax.engine.metrics import PixelCounts, summary, table
+from ipixmatch_jax.engine.histograms import Histogram
+from ipixmatch_jax.engine.inference import eval_defaults
+from ipixmatch_jax.engine.metrics import CONFIDENCE_BINS, PixelCounts, summary, table
 from ipixmatch_jax.engine.parallel import Parallel
 from ipixmatch_jax.engine.paths import as_path, write_whole
 from ipixmatch_jax.engine.processes import is_first
-from ipixmatch_jax.errors import DataError
+from ipixmatch_jax.errors import ConfigError, DataError
+from ipixmatch_jax.methods import Method
+from ipixmatch_jax.panels import Panels
+from ipixmatch_jax.snapshot import read_snapshot
 
 # Device counts are 32 bit; they are moved to 64 bit on the host before they can overflow.
 _FLUSH_PIXELS = 2**30
+# So many sizes compile long; padding to sides of so many pixels times n, and 1, makes them few.
+_MANY_SIZES, _PAD_HINT = 16, 64
 
 
 class Evaluator:
@@ -46,13 +53,18 @@ class Evaluator:
         devices = len(parallel.devices)
         self._batch_size = -(-config.eval_batch_size // devices) * devices
         self._inference = build.build_inference(config, model)
-        views = build.build_views(config, model)
-        step = make_eval_step(model, views, self._classes, self._inference)
-        self._step = parallel.spread(step)
+        method = build.build_method(config)
+        self._labeler, self._confidence = labeler_name(method), float(method.confidence)
+        self.panels = Panels(dataset, config.tracking.images)
+        views, show = build.build_views(config, model), self.panels.of_each(devices)
+        self._step = parallel.spread(
+            make_eval_step(model, views, self._classes, self._inference, self._confidence, show)
+        )
         self._groups: dict[tuple[int, int], list[int]] | None = None
+        self._bins: dict[str, np.ndarray] = {}
 
     def __call__(self, networks: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        """Network name → `summary` of what was counted.
+        """Network name → `summary` of what was counted, `pseudo_label` for the one that labels.
 
         Args:
             networks: name → `{'params', 'batch_stats'}` as replicated arrays.
@@ -61,7 +73,7 @@ class Evaluator:
             DataError: a file that cannot be read, or masks without a pixel that counts.
         """
         if self._groups is None:
-            self._groups = size_groups(self._dataset.val)
+            self._groups = size_groups(self._dataset.val, self._inference.pad_to)
             self._announce()
         totals = {name: self._empty_total() for name in networks}
         counts, pixels = self._empty(networks), 0
@@ -72,21 +84,32 @@ class Evaluator:
             process_count=jax.process_count(),
             groups=self._groups,
         )
-        for batch in batches:
+        count = sum(-(-len(group) // self._batch_size) for group in self._groups.values())
+        looked_at = self.panels.begin(count, len(self._parallel.devices))
+        for number, batch in enumerate(batches):
             size = batch["mask"].size * jax.process_count()
             if pixels + size > _FLUSH_PIXELS:
                 self._flush(totals, counts)
                 counts, pixels = self._empty(networks), 0
             pixels += size
-            arrays = self._parallel.put_batch({key: batch[key] for key in ("image", "mask")})
-            counts = self._step(networks, counts, arrays)
+            arrays = {key: batch[key] for key in ("image", "mask")}
+            arrays["index"] = batch["index"].astype(np.int32)
+            counts, shown = self._step(networks, counts, self._parallel.put_batch(arrays))
+            if number in looked_at:
+                self.panels.note(shown)
         self._flush(totals, counts)
         if not all(total.confusion.counts.any() for total in totals.values()):
             raise DataError(
                 f"the {len(self._dataset.val)} validation masks hold no pixel that counts; "
                 "expected class ids besides 255 (ignore); see data.val"
             )
-        return {name: self._summary(total) for name, total in totals.items()}
+        self._bins = {name: total.confidence.bins for name, total in totals.items()}
+        return {name: self._summary(name, total) for name, total in totals.items()}
+
+    def confidences(self) -> dict[str, Histogram]:
+        """`confidence/NETWORK` → the last evaluation's pixels by confidence."""
+        edges = np.linspace(0, 1, CONFIDENCE_BINS + 1)
+        return {f"confidence/{name}": (counts, edges) for name, counts in self._bins.items()}
 
     def about(self) -> dict[str, str]:
         """How it evaluates, for the files of results."""
@@ -100,17 +123,24 @@ class Evaluator:
         """Before the first evaluation, which compiles for every size: how many there are."""
         count = len(self._groups)
         sizes = "one size, compiled once" if count == 1 else f"{count} sizes, each compiled once"
+        fewer = len(size_groups(self._dataset.val, _PAD_HINT))
+        if count > _MANY_SIZES and 2 * fewer < count:
+            sizes += f"; with eval.pad_to={_PAD_HINT} {fewer}, see docs/evaluation.md"
         if is_first():
             images = f"{len(self._dataset.val)} images of {sizes}"
             tqdm.write(f"evaluation ({self._inference.name}): {images}")
 
-    def _summary(self, total: PixelCounts) -> dict[str, Any]:
-        return summary(
+    def _summary(self, name: str, total: PixelCounts) -> dict[str, Any]:
+        result = summary(
             total.confusion.counts,
             self._dataset.class_names,
-            boundary_iou=total.boundary.compute(),
+            # Where an image ends, and so its boundaries, is not known of a padded one.
+            boundary_iou=None if self._inference.pad_to else total.boundary.compute(),
             absent=self._absent,
         )
+        if name == self._labeler:
+            result["pseudo_label"] = total.confidence.pseudo_labels(self._confidence)
+        return result
 
     def _empty(self, networks: Mapping[str, Any]) -> dict[str, PixelCounts]:
         return self._parallel.replicate({n: PixelCounts.empty(self._classes) for n in networks})
@@ -122,6 +152,16 @@ class Evaluator:
     def _flush(self, totals: dict[str, PixelCounts], counts: Mapping[str, Any]) -> None:
         for name, new in counts.items():
             totals[name] = jax.tree.map(lambda x, y: x + np.asarray(y), totals[name], new)
+
+
+def labeler_name(method: Method) -> str:
+    """The network whose predictions are the method's pseudo-labels; '' where there are none.
+
+    Of two students that label each other, the first is evaluated, as the student.
+    """
+    if not method.uses_unlabeled:
+        return ""
+    return getattr(method, "labeler", "student" if method.networks == 2 else "teacher")
 
 
 class ForegroundWatch:
@@ -173,9 +213,14 @@ def write_result(
 
 
 def _evaluates_as_trained(config: ConfigDict, workdir: pathlib.Path) -> bool:
-    path = as_path(workdir) / "config.json"
-    now = json.loads(config.eval.to_json_best_effort())
-    return not path.exists() or json.loads(path.read_text()).get("eval", now) == now
+    if not (as_path(workdir) / "config.json").exists():
+        return True
+    now, known = (
+        json.loads(options.to_json_best_effort())
+        for options in (config.eval, ConfigDict(eval_defaults()))
+    )
+    # Keys that are newer than the run had their defaults.
+    return known | read_snapshot(workdir).get("eval", now) == now
 
 
 def restore_networks(
@@ -201,7 +246,7 @@ def evaluate(
     Args:
         checkpoint: `latest`, `best` or a step.
         network: `student`, `teacher` or `both`.
-        split: `val`, `labeled`, or what `data.val` can be: a list, or a name as `test`.
+        split: `val`, `test` (`data.test`), `labeled`, or what `data.val` can be: a list or a name.
     """
     config = with_statistics(config)
     parallel = build.build_parallel(config)
@@ -223,10 +268,22 @@ def evaluate(
 
 
 def with_split(config: ConfigDict, split: str) -> Dataset:
-    """The data set, with the records of a split as `val`."""
-    if split in ("val", "labeled"):
+    """The data set, with the records of a split as `val`.
+
+    Raises:
+        ConfigError, DataError: a name that is no split, or a split without records.
+    """
+    if split in ("val", "labeled", "test"):
         dataset = load_dataset(config.data, config.seed)
-        return dataclasses.replace(dataset, val=getattr(dataset, split))
+        records = getattr(dataset, split)
+        if len(records):
+            return dataclasses.replace(dataset, val=records)
     data = config.data.copy_and_resolve_references()
     data.val = split
-    return load_dataset(data, config.seed)
+    try:
+        return load_dataset(data, config.seed)
+    except (ConfigError, DataError) as error:
+        raise type(error)(
+            f"--split {split}: expected val, labeled, test where data.test or its folder names "
+            f"one, or what data.val can be; {error}"
+        ) from None

@@ -1,6 +1,5 @@
 """Names and colours of the classes of a run, also where its data is no longer at hand."""
 
-import json
 from typing import Any
 
 import numpy as np
@@ -8,8 +7,9 @@ from ml_collections import ConfigDict
 
 from ipixmatch_jax.data.catalog import assemble
 from ipixmatch_jax.data.records import spread_palette
-from ipixmatch_jax.engine.paths import as_path
+from ipixmatch_jax.engine.checkpoints import NETWORKS
 from ipixmatch_jax.errors import UserError
+from ipixmatch_jax.outcome import read_evaluations
 
 
 def read_legend(config: ConfigDict, workdir: Any = None) -> tuple[tuple[str, ...], np.ndarray]:
@@ -31,9 +31,8 @@ def read_legend(config: ConfigDict, workdir: Any = None) -> tuple[tuple[str, ...
 
 
 def _evaluated(workdir: Any) -> tuple[str, ...]:
-    folder = as_path(workdir or "") / "eval"
-    paths = sorted(path for path in folder.glob("*.json") if path.stem.isdigit())
-    if workdir is None or not paths:
+    evaluations = [] if workdir is None else read_evaluations(workdir)
+    if not evaluations:
         return ()
-    result = json.loads(paths[-1].read_text())
-    return tuple(next(iter(result[n]["iou"] for n in ("student", "teacher") if n in result)))
+    result = evaluations[-1]
+    return tuple(next(result[name]["iou"] for name in NETWORKS if name in result))

@@ -4,12 +4,11 @@ Any key of the config can be set by --config.KEY=VALUE, as --config.data.root=ph
 """
 
 import argparse
-import pathlib
 import sys
 from collections.abc import Callable, Sequence
 
 from ipixmatch_jax.engine.paths import as_path
-from ipixmatch_jax.errors import UserError
+from ipixmatch_jax.errors import ConfigError, UserError, exit_code
 
 
 def _train(config, arguments) -> None:
@@ -72,6 +71,21 @@ def _export(config, arguments) -> None:
     )
 
 
+def _serve(config, arguments) -> None:
+    from ipixmatch_jax.serve import limits_of, serve
+
+    serve(
+        config,
+        arguments.workdir,
+        host=arguments.host,
+        port=arguments.port,
+        names=arguments.host_names,
+        checkpoint=arguments.checkpoint,
+        network=arguments.network or config.best_network,
+        limits=limits_of(arguments.max_megabytes, arguments.max_megapixels, arguments.max_side),
+    )
+
+
 MODES: dict[str, Callable] = {
     "train": _train,
     "eval": _evaluate,
@@ -79,6 +93,7 @@ MODES: dict[str, Callable] = {
     "report": _report,
     "inspect": _inspect,
     "export": _export,
+    "serve": _serve,
 }
 
 
@@ -94,8 +109,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--config",
-        help="config file, with an argument after a colon; eval, predict, report and export take "
-        "by default what the run in --workdir was trained with",
+        help="config file, with an argument after a colon; eval, predict, report, export and serve "
+        "take by default what the run in --workdir was trained with",
     )
     parser.add_argument(
         "--workdir", type=as_path, help="folder of the run; a run that is there is resumed"
@@ -108,9 +123,10 @@ def _parser() -> argparse.ArgumentParser:
         "--network", choices=("student", "teacher"), help="eval: default both; else the best one"
     )
     parser.add_argument(
-        "--split", default="val", help="eval: val (default), labeled, or a list or name of images"
+        "--split", default="val", help="eval: val (default), test, labeled, or another list or name"
     )
     _add_takeaway(parser)
+    _add_serve(parser)
     processes = parser.add_argument_group(
         "train and eval on several processes, where jax does not know the cluster"
     )
@@ -127,7 +143,7 @@ def _add_takeaway(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--output",
-        type=pathlib.Path,
+        type=as_path,
         help="predict: folder of the pictures; export, report: the file",
     )
     parser.add_argument(
@@ -165,6 +181,29 @@ def _add_takeaway(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--layout", help="export: whose names for the weights; see docs/models.md")
 
 
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("serve: a local page to try the network on photos")
+    group.add_argument(
+        "--host", default="127.0.0.1", help="address to listen at; by default this machine only"
+    )
+    group.add_argument("--port", type=int, default=8000, help="default 8000; 0: any free one")
+    group.add_argument(
+        "--host_names",
+        nargs="+",
+        default=(),
+        metavar="NAME",
+        help="names of this machine by which browsers may call the page, besides --host",
+    )
+    group.add_argument("--max_megabytes", type=float, default=32, help="of a file; default 32")
+    group.add_argument("--max_megapixels", type=float, default=64, help="of a photo; default 64")
+    group.add_argument(
+        "--max_side",
+        type=int,
+        default=1024,
+        help="photos with a longer side are shrunk; default 1024",
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command.
 
@@ -187,12 +226,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
     from absl import logging
 
+    from ipixmatch_jax.engine.host_memory import keep_freed_memory
     from ipixmatch_jax.engine.processes import start_processes, use_compilation_cache
 
     logging.set_verbosity(logging.ERROR)  # orbax warns of every checkpoint between evaluations
     try:
         if arguments.mode in _ON_PROCESSES:
             start_processes(arguments.coordinator, arguments.processes, arguments.process)
+            keep_freed_memory()
         use_compilation_cache(arguments.workdir)
 
         from ipixmatch_jax.config import load_config
@@ -204,8 +245,11 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
             config = load_config(arguments.config, overrides)
         MODES[arguments.mode](config, arguments)
     except UserError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 2
+        return exit_code(error)
+    except ImportError as error:
+        if "gcsfs" not in str(error):
+            raise
+        return exit_code(ConfigError(f"gs:// needs pip install ipixmatch-jax[gs] ({error})"))
     return 0
 
 

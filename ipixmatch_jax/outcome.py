@@ -19,13 +19,18 @@ def write_outcome(workdir: Any, chosen_by: str) -> dict[str, Any]:
     Returns:
         What was written; {} where there is no evaluation.
     """
+    found = outcome(read_evaluations(workdir), chosen_by)
+    if found:
+        path = as_path(workdir) / "eval" / "summary.json"
+        write_whole(path, json.dumps(found, indent=2) + "\n")
+    return found
+
+
+def read_evaluations(workdir: Any) -> list[dict[str, Any]]:
+    """The contents of a run's `eval/STEP.json`, by step."""
     folder = as_path(workdir) / "eval"
     paths = [path for path in folder.iterdir() if path.stem.isdigit()] if folder.exists() else []
-    history = [json.loads(path.read_text()) for path in paths]
-    found = outcome(sorted(history, key=lambda result: result["step"]), chosen_by)
-    if found:
-        write_whole(folder / "summary.json", json.dumps(found, indent=2) + "\n")
-    return found
+    return sorted((json.loads(path.read_text()) for path in paths), key=lambda one: one["step"])
 
 
 def outcome(history: Sequence[Mapping[str, Any]], chosen_by: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import csv
 import dataclasses
 import functools
 import glob
+import io
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -267,7 +268,7 @@ def predict_files(
         ConfigError: an output that would overwrite a photo.
         DataError: no photo; or, at the end, photos that could not be read: all others are written.
     """
-    output = pathlib.Path(output or pathlib.Path(workdir) / "predictions")
+    output = as_path(output or as_path(workdir) / "predictions")
     photos = named_photos(inputs) if inputs else {}
     _check_output(output, photos)
     predict = restore_predictor(config, workdir, checkpoint, network, tile_above)
@@ -279,8 +280,11 @@ def predict_files(
 
     output.mkdir(parents=True, exist_ok=True)
     pixels, broken = pixels_of(predict.config.data), []
-    with open(output / "areas.csv", "w", newline="", encoding="utf-8") as file:
-        areas = csv.writer(file)
+    with (
+        (output / "areas.csv").open("wb") as file,
+        io.TextIOWrapper(file, encoding="utf-8", newline="") as text,
+    ):
+        areas = csv.writer(text)
         areas.writerow(["image", "width", "height", "mean_confidence", *predict.class_names])
         for name, path in tqdm(photos.items(), unit="image"):
             try:
@@ -320,9 +324,11 @@ def _write(
         levels = (255 * found.confidence).round().astype(np.uint8)
         pictures["_confidence"] = Image.fromarray(levels)
     for tail, picture in pictures.items():
-        picture.save(_beside(base, f"{tail}.png"))
+        with _beside(base, f"{tail}.png").open("wb") as file:
+            picture.save(file, "PNG")
     if "probs" in extras:
-        np.save(_beside(base, "_probs.npy"), found.probs.astype(np.float16))
+        with _beside(base, "_probs.npy").open("wb") as file:
+            np.save(file, found.probs.astype(np.float16))
 
 
 def _beside(base: pathlib.Path, tail: str) -> pathlib.Path:

@@ -1,17 +1,19 @@
-"""What a run keeps in its `config.json`, read back."""
+"""What a run keeps in its `config.json`: read back, and in short."""
 
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from ipixmatch_jax.config import default_config, validate, with_overrides
+from ipixmatch_jax.config import default_config, flatten, validate, with_overrides
 from ipixmatch_jax.engine.paths import as_path
 from ipixmatch_jax.errors import ConfigError
 
 # Measured before training; nobody needs the training images to use the network.
 _MEASURED = ("mean", "std", "value_range")
+_LONGEST = 40
 
 
 def read_snapshot(workdir: Any) -> dict[str, Any]:
@@ -61,6 +63,31 @@ def with_run_statistics(config: ConfigDict, workdir: Any) -> ConfigDict:
         for key in _MEASURED:
             config.data[key] = config.data[key] or _tuples(saved.get(key, ()))
     return config
+
+
+def overview(config: ConfigDict, workdir: Any) -> str:
+    """The keys that differ from the defaults, a line for each group, and where all of them are."""
+    defaults = dict(flatten(default_config()))
+    changed = [(k, v) for k, v in flatten(config) if k not in defaults or v != defaults[k]]
+    groups: dict[str, list[str]] = {}
+    for name, value in sorted(changed, key=lambda pair: "." in pair[0]):
+        group, _, key = name.rpartition(".")
+        groups.setdefault(group or "run", []).append(f"{key}={_short(value)}")
+    where = as_path(workdir) / "config.json"
+    lines = [f"config, where it differs from the defaults (all of it: {where})"]
+    width = max(map(len, groups), default=0)
+    for group, keys in groups.items():
+        # A key stays with its value: lines break at plain spaces only.
+        text = " ".join(key.replace(" ", "\xa0") for key in keys)
+        label = f"  {group:<{width}}  "
+        folded = textwrap.fill(text, 100, initial_indent=label, subsequent_indent=" " * len(label))
+        lines.append(folded.replace("\xa0", " "))
+    return "\n".join(lines)
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def _fill(config: ConfigDict, saved: Mapping[str, Any]) -> None:

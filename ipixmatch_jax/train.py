@@ -29,18 +29,26 @@ from ipixmatch_jax.data import (
 from ipixmatch_jax.engine import build
 from ipixmatch_jax.engine.bad_steps import BadSteps, describe
 from ipixmatch_jax.engine.checkpoints import Checkpoints, abstract_like
+from ipixmatch_jax.engine.histograms import parameter_histograms
 from ipixmatch_jax.engine.lock import WorkdirLock
+from ipixmatch_jax.engine.memory import Memory, device_memory, estimate, explained
+from ipixmatch_jax.engine.metrics import scores
 from ipixmatch_jax.engine.objective import DATA_AXIS
 from ipixmatch_jax.engine.parallel import Parallel
 from ipixmatch_jax.engine.paths import as_path
 from ipixmatch_jax.engine.processes import first_only, is_first
 from ipixmatch_jax.engine.profiler import Profiler
 from ipixmatch_jax.engine.progress import Progress
+from ipixmatch_jax.engine.skips import Skips
 from ipixmatch_jax.engine.state import TrainState, networks
+from ipixmatch_jax.engine.step import TrainStep
 from ipixmatch_jax.engine.stop import StopSignal, StopVote
+from ipixmatch_jax.engine.throughput import Throughput
+from ipixmatch_jax.engine.trackers import check_installed
 from ipixmatch_jax.engine.writers import Writers
 from ipixmatch_jax.methods import Method
 from ipixmatch_jax.outcome import outcome_table, write_outcome
+from ipixmatch_jax.snapshot import overview
 
 
 def train(config: ConfigDict, workdir: os.PathLike | str) -> TrainState:
@@ -61,13 +69,17 @@ def train(config: ConfigDict, workdir: os.PathLike | str) -> TrainState:
         stop = stack.enter_context(StopSignal())
         checkpoints = stack.enter_context(Checkpoints(run.workdir, writable=True))
         state = _first_state(run, checkpoints)
-        _introduce(run, state)
+        memory = _memory(run, state)
+        _introduce(run, state, memory)
+        stack.enter_context(explained(memory))
         state, stopped = _loop(run, state, checkpoints, stop, stack)
 
     if stopped:
         _say(f"{stop}: saved step {int(state.step)} in {run.workdir}; the same command resumes it")
-    elif is_first():
-        _finish(run, state)
+        return state
+    network = run.parallel.whole(networks(state)[run.config.best_network])
+    if is_first():
+        _finish(run, network)
     return state
 
 
@@ -81,20 +93,22 @@ class _Run:
     model: nn.Module
     method: Method
     optimizer: optax.GradientTransformation
-    device_step: Callable
+    device_step: TrainStep
     dataset: Dataset
     evaluator: evaluate.Evaluator
     unlabeled_batch_size: int
 
 
 def _build(config: ConfigDict, workdir: Any) -> _Run:
+    check_installed(config.tracking.writers)
     config = with_class_weights(with_statistics(config))
     parallel = build.build_parallel(config)
     model, method = build.build_model(config), build.build_method(config)
     optimizer, device_step = build.build_train_step(config, model, method)
     unlabeled_batch_size = config.unlabeled_batch_size if method.uses_unlabeled else 0
-    parallel.check_batch_size("batch_size", config.batch_size)
-    parallel.check_batch_size("unlabeled_batch_size", unlabeled_batch_size)
+    parts = config.accumulate_steps
+    parallel.check_batch_size("batch_size", config.batch_size, parts)
+    parallel.check_batch_size("unlabeled_batch_size", unlabeled_batch_size, parts)
     dataset = load_dataset(config.data, config.seed)
     evaluator = evaluate.Evaluator(config, dataset, model, parallel)
     return _Run(
@@ -113,22 +127,26 @@ def _loop(
     """Steps until the end or a stop signal: the last state, and whether it was a signal."""
     config, dataset, step = run.config, run.dataset, int(state.step)
     vote = StopVote(stop, DATA_AXIS)
-    train_step = run.parallel.spread(vote.counted(run.device_step), donate=True)
+    train_step = run.parallel.spread_train(vote.counted(run.device_step))
     batches = stack.enter_context(contextlib.closing(_feed(run, vote, step)))
-    writers = stack.enter_context(Writers(run.workdir, step))
+    writers = stack.enter_context(Writers(run.workdir, step, config))
+    skipped = Skips(run.workdir, config.data.on_error)
     progress = stack.enter_context(Progress(step, config.total_steps))
     profiler = stack.enter_context(Profiler(run.workdir, config.profile))
+    throughput = Throughput(config.batch_size + run.unlabeled_batch_size)
     bad_steps = BadSteps(config.max_bad_steps, _record_names(dataset))
     foreground = evaluate.ForegroundWatch()
 
     stopping = False
     while step < config.total_steps and not stopping:
         # Step
-        records, batch = next(batches)
+        with throughput.input():
+            records, skips, batch = next(batches)
         # Reading a device value here would stall the device; only the log may.
         with jax.transfer_guard_device_to_host("disallow"), profiler.step(step):
             state, metrics = train_step(state, batch)
         step += 1
+        throughput.step(metrics)
         bad_steps.note(step, metrics["bad_steps"], records)
         progress.step()
         last = step == config.total_steps
@@ -138,28 +156,24 @@ def _loop(
         if step % config.log_every == 0 or last:
             _tell(bad_steps, writers, progress)
             numbers = _numbers(jax.device_get(metrics), dataset.class_names)
-            writers.write(step, numbers)
-            progress.note(loss=numbers["loss"])
-            progress.line(step)
+            numbers |= skipped.numbers(skips)
+            speed = throughput.numbers()
+            writers.write(step, numbers, speed)
+            progress.line(step, numbers | speed)
             bad_steps.check(step)
 
         # Evaluate
         best = None
         if step % config.eval_every == 0 or last:
-            results = run.evaluator(networks(state))
-            best = results[config.best_network]["miou"]
-            if is_first():
-                about = run.evaluator.about()
-                evaluate.write_result(run.workdir, step, "val", results, dataset.protocol, about)
-            writers.write(step, {f"miou_{n}": result["miou"] for n, result in results.items()})
-            progress.note(mIoU=100 * best)
-            lines = f"{run.evaluator.table(results)}{foreground(results)}"
-            progress.say(f"step {step}, validation\n{lines}")
+            throughput.pause(metrics)
+            best = _evaluate(run, step, state, writers, progress, foreground)
 
         # Save
         stopping = vote.decided(votes)  # a signal after this line stops a later step
         if best is not None or step % config.checkpoint_every == 0 or stopping:
+            throughput.pause(metrics)
             _tell(bad_steps, writers, progress)
+            writers.write(step, skipped.untold(skips))
             writers.sync()
             checkpoints.save(step, run.parallel.global_arrays(state), best)
     return state, stopping
@@ -171,14 +185,43 @@ def _tell(bad_steps: BadSteps, writers: Writers, progress: Progress) -> None:
         progress.say(describe(step, names))
 
 
+def _evaluate(
+    run: _Run,
+    step: int,
+    state: TrainState,
+    writers: Writers,
+    progress: Progress,
+    foreground: evaluate.ForegroundWatch,
+) -> float:
+    """Evaluates and tells everybody: mIoU of the network that chooses the best checkpoint."""
+    whole = run.parallel.whole(networks(state))
+    results = run.evaluator(whole)
+    best = results[run.config.best_network]["miou"]
+    if is_first():
+        protocol, about = run.dataset.protocol, run.evaluator.about()
+        evaluate.write_result(run.workdir, step, "val", results, protocol, about)
+    writers.write(step, scores(results))
+    if writers.shows:
+        writers.write_images(step, run.evaluator.panels.pictures())
+        params, most = whole["student"]["params"], run.config.tracking.histograms
+        histograms = run.evaluator.confidences() | parameter_histograms(params, most)
+        writers.write_histograms(step, histograms)
+    progress.note({"miou": best})
+    lines = f"{run.evaluator.table(results)}{foreground(results)}"
+    progress.say(f"step {step}, validation\n{lines}")
+    return best
+
+
 def _feed(run: _Run, vote: StopVote, start_step: int) -> DeviceFeed:
-    """Pairs of record positions by stream, kept here, and the batch on the devices."""
+    """Record positions by stream and skips so far, kept here, and the batch on the devices."""
+    batches = _batches(run, start_step)
 
-    def put(batch: dict[str, Any]) -> tuple[dict[str, np.ndarray], Any]:
+    def put(batch: dict[str, Any]) -> tuple[dict[str, np.ndarray], int, Any]:
         records = {name: part.pop("index") for name, part in batch.items()}
-        return records, run.parallel.put_batch(vote.ballot(batch, run.parallel.local_count))
+        arrays = run.parallel.put_batch(vote.ballot(batch, run.parallel.local_count))
+        return records, batches.skips, arrays
 
-    return DeviceFeed(_batches(run, start_step), put)
+    return DeviceFeed(batches, put)
 
 
 def _record_names(dataset: Dataset) -> dict[str, Callable[[int], str]]:
@@ -192,7 +235,7 @@ def _record_names(dataset: Dataset) -> dict[str, Callable[[int], str]]:
 def _first_state(run: _Run, checkpoints: Checkpoints) -> TrainState:
     """The state of the last sound checkpoint, or a new one."""
     abstract = build.abstract_state(run.config, run.model, run.optimizer)
-    abstract = abstract_like(abstract, run.parallel.replicated)
+    abstract = abstract_like(abstract, run.parallel.state_shardings(abstract))
     state = checkpoints.restore_latest(abstract, _say)
     if state is not None:
         return state
@@ -221,10 +264,19 @@ def _batches(run: _Run, start_step: int) -> TrainBatches:
     )
 
 
-def _introduce(run: _Run, state: TrainState) -> None:
+def _memory(run: _Run, state: TrainState) -> Memory | None:
+    """What the step needs, where a device says what it has; elsewhere not worth the tracing."""
+    if device_memory() is None:
+        return None
+    batch = build.abstract_batch(run.config, run.unlabeled_batch_size)
+    return estimate(run.device_step, state, batch, run.parallel)
+
+
+def _introduce(run: _Run, state: TrainState, memory: Memory | None) -> None:
     """What is trained, on what, where; printed once."""
     if not is_first():
         return
+    print(overview(run.config, run.workdir))
     print(summarize(run.dataset))
     print(parameter_overview.get_parameter_overview(state.params, max_lines=12))
     devices, processes = len(run.parallel.devices), jax.process_count()
@@ -237,18 +289,19 @@ def _introduce(run: _Run, state: TrainState) -> None:
     )
     if int(state.step):
         print(f"resumed from step {int(state.step)}")
+    if memory:
+        print(memory)
     print("the first step waits for the compiler", flush=True)
 
 
-def _finish(run: _Run, state: TrainState) -> None:
-    """What the run reached, and pictures of the network that counts."""
+def _finish(run: _Run, network: Any) -> None:
+    """What the run reached, and pictures by the network that counts."""
     name = run.config.best_network
     reached = write_outcome(run.workdir, name)
     if reached:
         print(f"{outcome_table(reached)}\nwritten to {run.workdir / 'eval' / 'summary.json'}")
     if not run.config.pictures:
         return
-    network = networks(state)[name]
     folder = predict.draw_validation(run.config, run.workdir, run.model, network, run.dataset)
     print(f"pictures (photo, truth, {name}'s prediction, errors): {folder}")
 

@@ -223,7 +223,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="default: 12 a disturbance")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--devices", type=int, default=1, help="virtual CPU devices a process")
-    parser.add_argument("--parallel", choices=("pmap", "shard_map"), default="pmap")
+    parser.add_argument("--parallel", choices=("pmap", "shard_map", "zero1"), default="pmap")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     options.steps = options.steps or 12 * (options.kills + options.stops + 1)

@@ -7,6 +7,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 
 import chex
 import jax
@@ -138,6 +139,33 @@ def test_a_workdir_that_vanishes(config, tmp_path, at_step):
     with pytest.raises(CheckpointError, match="is gone.*step 6 cannot be saved"):
         train(config, run)
     assert not list(run.glob("checkpoints/6*"))
+
+
+def test_a_workdir_that_becomes_read_only(config, tmp_path, at_step):
+    run, user = tmp_path / "run", os.geteuid()
+    top = pathlib.Path(tempfile.gettempdir()).resolve()
+    above = [folder for folder in tmp_path.resolve().parents if top in folder.parents]
+
+    def lock():
+        for path in (run, run / "checkpoints"):
+            path.chmod(0o555)
+        if user == 0:  # root may write anywhere; nobody may not, but has to reach the data
+            for folder in (tmp_path, *above):
+                folder.chmod(0o755)
+            os.seteuid(65534)
+
+    at_step(5, lock)
+    try:
+        with pytest.raises(UserError, match="make the folder writable"):
+            train(config, run)
+    finally:
+        os.seteuid(user)
+        for path in (run, run / "checkpoints"):
+            path.chmod(0o755)
+        for folder in (tmp_path, *above):
+            folder.chmod(0o700)
+    at_step(100, None)
+    assert int(train(config, run).step) == 6
 
 
 @pytest.mark.parametrize("room", [0, 4096])

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -15,6 +16,7 @@ from eval_reference import (
     toy_logits,
     toy_variables,
 )
+from PIL import Image
 
 from ipixmatch_jax import recipes
 from ipixmatch_jax.config import default_config, load_config
@@ -22,7 +24,13 @@ from ipixmatch_jax.data import Dataset
 from ipixmatch_jax.engine.inference import make_inference
 from ipixmatch_jax.engine.parallel import PARALLEL
 from ipixmatch_jax.errors import ConfigError, DataError
-from ipixmatch_jax.evaluate import Evaluator, evaluate, with_split, write_result
+from ipixmatch_jax.evaluate import (
+    Evaluator,
+    _evaluates_as_trained,
+    evaluate,
+    with_split,
+    write_result,
+)
 from ipixmatch_jax.predict import Predictor
 from ipixmatch_jax.train import train
 
@@ -144,6 +152,39 @@ def test_every_size_is_compiled_once_and_said_once(capsys):
     assert len(shapes.shapes) == traced and not capsys.readouterr().out
 
 
+def test_padding_makes_sizes_few_and_is_not_counted(capsys):
+    """The network sees the padding; nothing else does, and an exact size has none."""
+    shapes, config = Shapes(), config_with(pad_to=16)
+    config.eval_batch_size = 1
+    scenes = Scenes(((13, 19), (9, 25), (17, 33), (3, 18)))
+    evaluator, spread = evaluator_of(config, scenes, Toy(seen=shapes))
+    actual = evaluator(spread.replicate(NETWORKS))
+    assert set(shapes.shapes) == {(1, 17, 33, 3)}
+    assert "evaluation (whole-pad16): 4 images of one size" in capsys.readouterr().out
+
+    def padded(variables, image):
+        height, width = image.shape[:2]
+        below = [(0, 17 - height), (0, 33 - width), (0, 0)]
+        return toy_logits(variables, np.pad(image, below, mode="edge"))[:height, :width]
+
+    for network, values in expected_of(scenes, padded).items():
+        found = [actual[network]["iou"][name] for name in NAMES]
+        np.testing.assert_allclose(np.array(found, float), values["iou"], rtol=1e-12)
+        assert "boundary_iou" not in actual[network] and "boundary mIoU" in evaluator.table(actual)
+    picture = evaluator.panels.pictures()["validation/s0"]
+    assert picture.shape == (13, 4 * 19 + 3 * 4, 3)
+
+
+def test_many_sizes_are_said_with_a_remedy(capsys, monkeypatch):
+    scenes = Scenes([(20 + n, 30) for n in range(17)])
+    evaluator, _ = evaluator_of(config_with(), scenes)
+    monkeypatch.setattr("ipixmatch_jax.evaluate.eval_batches", lambda *_, **__: ())
+    with pytest.raises(DataError):
+        evaluator({"student": None})
+    said = "17 images of 17 sizes, each compiled once; with eval.pad_to=64 1, see docs"
+    assert said in capsys.readouterr().out
+
+
 def test_classes_that_occur_nowhere_by_either_convention():
     scenes = Scenes(SIZES[:1])
     both = [results_of(config_with(absent=name), scenes) for name in ("skip", "zero")]
@@ -203,6 +244,11 @@ def test_a_run_and_what_is_evaluated_of_it_later(config_file, tmp_path, capsys, 
         assert found[name]["best"]["miou"] == max(scores)
     assert found["best_chosen_on"] == "val" and found["eval"]["mode"] == "whole"
 
+    # Of a run from before there was a key, the default is the run's own way.
+    snapshot = json.loads((run / "config.json").read_text())
+    del snapshot["eval"]["pad_to"]
+    (run / "config.json").write_text(json.dumps(snapshot))
+    assert _evaluates_as_trained(load_config(str(config_file), options), run)
     flipped = load_config(str(config_file), [*options, "--config.eval.flip=True"])
     before = (run / "eval" / "2.json").read_text()
     evaluate(flipped, run, network="student")
@@ -216,6 +262,25 @@ def test_splits(config_file):
     splits = {name: with_split(config, name).val.ids for name in ("val", "labeled", "val.txt")}
     assert len(splits["labeled"]) == 6 and splits["val"] == splits["val.txt"]
     assert not set(splits["labeled"]) & set(splits["val"])
+    with pytest.raises(
+        DataError, match="--split test: expected val, labeled, test where data.test"
+    ):
+        with_split(config, "test")
+
+
+def test_the_test_split(config_file, folder_data):
+    shutil.copytree(folder_data / "val", folder_data / "test")
+    for path in (folder_data / "test/images").iterdir():
+        image = 255 - np.asarray(Image.open(path))
+        Image.fromarray(image).save(path)
+    config = load_config(str(config_file))
+    assert with_split(config, "test").val.ids == tuple(f"test/v{i}" for i in range(5))
+    (folder_data / "test.txt").write_text("v1\nval/images/v2.png val/masks/v2.png\n")
+    config = load_config(str(config_file), ["--config.data.test=test.txt"])
+    test = with_split(config, "test").val
+    assert test.ids == ("v1", "val/images/v2")
+    np.testing.assert_array_equal(test[0]["image"], Image.open(folder_data / "test/images/v1.png"))
+    np.testing.assert_array_equal(test[1]["image"], Image.open(folder_data / "val/images/v2.png"))
 
 
 def test_bad_values_of_eval_are_named(config_file):

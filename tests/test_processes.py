@@ -17,7 +17,7 @@ import pytest
 from ipixmatch_jax.config import load_config
 from ipixmatch_jax.engine import build, processes
 from ipixmatch_jax.engine.checkpoints import Checkpoints, abstract_like
-from ipixmatch_jax.engine.parallel import Pmap
+from ipixmatch_jax.engine.parallel import Pmap, Zero1
 from ipixmatch_jax.engine.processes import slurm_devices, start_processes
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.train import train
@@ -47,14 +47,18 @@ ENVIRONMENT = {
 }
 
 
-def restored(config, workdir, step):
-    """The state of a checkpoint on one device, whatever layout wrote it."""
+def on_one_device(abstract):
+    return jax.sharding.SingleDeviceSharding(jax.devices()[0])
+
+
+def restored(config, workdir, step, shardings=on_one_device):
+    """The state of a checkpoint, whatever layout wrote it."""
     model, method = build.build_model(config), build.build_method(config)
     optimizer, _ = build.build_train_step(config, model, method)
     abstract = build.abstract_state(config, model, optimizer)
-    one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    abstract = abstract_like(abstract, shardings(abstract))
     with Checkpoints(workdir) as checkpoints:
-        return jax.device_get(checkpoints.restore(step, abstract_like(abstract, one)))
+        return jax.device_get(checkpoints.restore(step, abstract))
 
 
 def metrics(workdir):
@@ -84,18 +88,22 @@ def small(tmp_path_factory):
         yield folder / "small.py", config, folder / "one"
 
 
-def test_two_processes_give_what_one_gives_and_write_once(small, tmp_path):
+@pytest.mark.parametrize("parallel", ["zero1", pytest.param("shard_map", marks=pytest.mark.slow)])
+def test_two_processes_give_what_one_gives_and_write_once(small, tmp_path, parallel):
     file, config, one = small
     command = [LOCAL, "2", "4", "--", "--config", file, "--workdir", tmp_path / "two"]
     done = subprocess.run(
-        [*command, *overrides("shard_map")],
+        [*command, *overrides(parallel)],
         env=ENVIRONMENT, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     printed = done.stdout + done.stderr
     assert done.returncode == 0, printed
     assert_same_run(config, one, tmp_path / "two")
-    assert printed.count("2 processes x 4 = 8 cpu device(s), shard_map: 8 labeled and 8") == 1
+    assert printed.count(f"2 processes x 4 = 8 cpu device(s), {parallel}: 8 labeled and 8") == 1
     assert printed.count("validation") == 1 and "1 + 1 a device" in printed
+    # From any layout into any other.
+    dealt = restored(config, tmp_path / "two", STEPS, Zero1().state_shardings)
+    chex.assert_trees_all_equal(restored(config, tmp_path / "two", STEPS), dealt)
 
 
 @pytest.mark.slow
@@ -123,6 +131,21 @@ def test_a_signal_to_one_process_saves_for_all_and_the_run_goes_on_alone(small, 
         assert checkpoints.latest() < STEPS
     train(config, run)  # one process with eight devices
     assert_same_run(config, one, run)
+
+
+def test_compiled_programs_are_kept_beside_the_workdir(tmp_path, monkeypatch):
+    before = jax.config.jax_compilation_cache_dir
+    try:
+        monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "elsewhere")
+        processes.use_compilation_cache(tmp_path / "run")
+        assert jax.config.jax_compilation_cache_dir == before  # jax itself reads the variable
+        monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+        processes.use_compilation_cache(None)
+        assert jax.config.jax_compilation_cache_dir == before
+        processes.use_compilation_cache(tmp_path / "run")
+        assert jax.config.jax_compilation_cache_dir == str(tmp_path / ".jax_cache")
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
 
 
 def test_a_plain_machine_starts_nothing(monkeypatch):

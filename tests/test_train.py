@@ -59,7 +59,7 @@ def test_a_resumed_run_equals_a_straight_one_bit_for_bit(config_file, tmp_path, 
 
 
 def test_a_run_writes_what_it_promises(config_file, tmp_path, capsys):
-    config = load_config(str(config_file))
+    config = load_config(str(config_file), ["--config.profile=2:4"])
     state = train(config, tmp_path / "run")
     printed = capsys.readouterr().out
     run = tmp_path / "run"
@@ -74,7 +74,21 @@ def test_a_run_writes_what_it_promises(config_file, tmp_path, capsys):
     assert set(result["teacher"]["iou"]) == {"ground", "square"}
     assert list((run / "predictions").glob("v*.png"))
     assert list(run.glob("events.out.tfevents.*"))
+    assert list((run / "profile").rglob("*.xplane.pb"))
     assert "mIoU" in printed and str(run / "predictions") in printed
+    assert "where it differs from the defaults" in printed and "total_steps=6" in printed
+    assert "encoder/level_0" in printed and re.search(r"labeled +6 images", printed)
+    assert all(part in printed for part in ("supervised ", "pseudo ", "relation ", "images/s"))
+    speeds = [json.loads(line) for line in (run / "throughput.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in speeds] == [2, 3, 4, 5, 6]  # the first one compiles
+    for line in speeds:
+        assert line["images_per_second"] == pytest.approx(4 * line["steps_per_second"])
+        assert 0 <= line["input_wait"] <= 1
+    labels = result["teacher"]["pseudo_label"]
+    assert labels["confidence"] == 0.3 and "pseudo_label" not in result["student"]
+    last = lines(run)[-1]
+    assert last["pseudo_label_share"] == labels["share"]
+    assert last["pseudo_label_accuracy"] == labels["accuracy"]
     # The saved table is the evaluation of the saved state.
     again = evaluate(config, run)
     assert again == {name: result[name] for name in ("student", "teacher")}

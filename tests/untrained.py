@@ -23,8 +23,9 @@ def save_untrained(config_file, workdir, *overrides, step=4, mious=(0.25, 0.5)):
     images, model = build.example_images(config), build.build_model(config)
     student, teacher = (init_variables(model, jax.random.key(seed), images) for seed in (0, 1))
     state = create_state(jax.tree.map(jnp.asarray, student), optax.identity())
+    arrays = jax.tree.map(jnp.asarray, teacher)
     state = state.replace(
-        teacher_params=teacher["params"], teacher_batch_stats=teacher["batch_stats"]
+        teacher_params=arrays["params"], teacher_batch_stats=arrays["batch_stats"]
     )
     make_workdir(workdir)
     write_snapshot(config, workdir)

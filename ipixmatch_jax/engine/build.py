@@ -1,7 +1,6 @@
 """From the config to the parts of a run."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -17,7 +16,7 @@ from ipixmatch_jax.engine.parallel import PARALLEL, Parallel
 from ipixmatch_jax.engine.pretrained import load_pretrained
 from ipixmatch_jax.engine.relations import WeightedRelation
 from ipixmatch_jax.engine.state import TrainState, create_state
-from ipixmatch_jax.engine.step import make_train_step
+from ipixmatch_jax.engine.step import TrainStep, make_train_step
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.losses import RELATION_OPTIONS
 from ipixmatch_jax.methods import Method, make_method
@@ -138,7 +137,7 @@ def build_method(config: ConfigDict) -> Method:
 
 def build_train_step(
     config: ConfigDict, model: nn.Module, method: Method
-) -> tuple[optax.GradientTransformation, Callable]:
+) -> tuple[optax.GradientTransformation, TrainStep]:
     """The optimizer and the per-device train step that uses it."""
     frozen = tuple(config.model.frozen)
     if frozen:
@@ -164,6 +163,7 @@ def build_train_step(
         teacher_decay=config.teacher.decay,
         total_steps=config.total_steps,
         frozen=frozen,
+        accumulate_steps=config.accumulate_steps,
     )
     return optimizer, step
 
@@ -176,6 +176,23 @@ def build_parallel(config: ConfigDict) -> Parallel:
 def example_images(config: ConfigDict) -> jax.ShapeDtypeStruct:
     """One training crop, float32 [1, H, W, channels]."""
     return jax.ShapeDtypeStruct((1, *config.data.crop_size, config.data.channels), jnp.float32)
+
+
+def abstract_batch(config: ConfigDict, unlabeled: int) -> dict[str, dict[str, Any]]:
+    """Shapes of a batch of all devices, with so many unlabeled images."""
+    size, shape = tuple(config.data.crop_size), jax.ShapeDtypeStruct
+
+    def records(count: int) -> dict[str, jax.ShapeDtypeStruct]:
+        return {
+            "image": shape((count, *size, config.data.channels), jnp.uint8),
+            "valid": shape((count, *size), bool),
+            "key": shape((count, 2), jnp.uint32),
+        }
+
+    labeled = records(config.batch_size) | {"mask": shape((config.batch_size, *size), jnp.uint8)}
+    if not unlabeled:
+        return {"labeled": labeled}
+    return {"labeled": labeled, "unlabeled": records(unlabeled), "mix": records(unlabeled)}
 
 
 def abstract_variables(config: ConfigDict, model: nn.Module) -> Any:
@@ -197,8 +214,9 @@ def build_state(config: ConfigDict, model: nn.Module, optimizer, parallel: Paral
     if config.model.pretrained:
         chosen = config.model.backbone or model_options(config.model.name).get("backbone", "")
         variables = load_pretrained(variables, config.model.pretrained, chosen)
-    make = jax.jit(lambda v: create_state(v, optimizer), out_shardings=parallel.replicated)
-    return make(parallel.replicate(variables))
+    make = lambda v: create_state(v, optimizer)  # noqa: E731
+    shardings = parallel.state_shardings(jax.eval_shape(make, variables))
+    return jax.jit(make, out_shardings=shardings)(parallel.replicate(variables))
 
 
 def view_defaults() -> dict[str, Any]:

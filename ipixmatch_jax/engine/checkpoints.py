@@ -252,14 +252,21 @@ def _leaf_checksum(leaf: jax.Array) -> jax.Array:
 
 def checksum(tree: Any) -> int:
     """A number that changes with any bit of a tree's arrays; the same on any layout of devices."""
-    sums = jax.device_get([_leaf_checksum(leaf) for leaf in jax.tree.leaves(tree)])
-    return zlib.crc32(np.array(sums, np.uint32).tobytes())
+    sums = []
+    for leaf in jax.tree.leaves(tree):
+        sums.append(_leaf_checksum(leaf))
+        if not getattr(leaf, "is_fully_replicated", True):
+            # A sum over processes: two at once could wait for each other in different orders.
+            sums[-1].block_until_ready()
+    return zlib.crc32(np.array(jax.device_get(sums), np.uint32).tobytes())
 
 
-def abstract_like(tree: Any, sharding: jax.sharding.Sharding) -> Any:
-    """Shapes and dtypes of a (possibly abstract) tree, with a sharding to restore into."""
+def abstract_like(tree: Any, shardings: Any) -> Any:
+    """Shapes and dtypes of a (possibly abstract) tree, with shardings (or one) to restore into."""
     return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        tree,
+        jax.tree.broadcast(shardings, tree),
     )
 
 

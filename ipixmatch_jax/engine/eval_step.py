@@ -15,23 +15,39 @@ from ipixmatch_jax.views import Views
 
 
 def make_eval_step(
-    model: nn.Module, views: Views, num_classes: int, inference: Inference
+    model: nn.Module,
+    views: Views,
+    num_classes: int,
+    inference: Inference,
+    confidence: float,
+    show: int = 0,
 ) -> Callable[[Mapping[str, Any], Mapping[str, PixelCounts], Batch], Any]:
-    """The pure step `(networks, counts, batch) -> counts` of one device, under an axis `data`.
+    """The pure step `(networks, counts, batch) -> (counts, shown)` of one device, on axis `data`.
+
+    Args:
+        confidence: from which on a pixel would be a pseudo-label.
+        show: so many predictions of every device are returned.
 
     Args of the step:
         networks: name → `{'params', 'batch_stats'}`.
         counts: name → PixelCounts so far.
-        batch: `image` uint8 [B, H, W, D] and `mask` uint8 [B, H, W] (255 is not counted).
+        batch: `image` uint8 [B, H, W, D], `mask` uint8 [B, H, W] (255 is not counted) and `index`
+            int32 [B].
+
+    Returns of the step:
+        counts: with those of this batch.
+        shown: name → uint8 [devices, min(show, B), H, W], predictions of each device's first
+            images, and `index` int32 [devices, min(show, B)] of these images.
     """
 
     def eval_step(networks, counts, batch):
         images, mask = views.weak(batch["image"]), batch["mask"].astype(jnp.int32)
-        merged = {}
+        merged, shown = {}, {"index": batch["index"][:show]}
         for name, variables in networks.items():
-            predicted = predict_logits(Network(model, **variables), images, inference).argmax(-1)
-            new = PixelCounts.from_predictions(predicted, mask, num_classes)
+            logits = predict_logits(Network(model, **variables), images, inference)
+            new = PixelCounts.from_logits(logits, mask, num_classes, confidence)
             merged[name] = counts[name].merge(jax.lax.psum(new, DATA_AXIS))
-        return merged
+            shown[name] = logits[:show].argmax(-1).astype(jnp.uint8)
+        return merged, jax.lax.all_gather(shown, DATA_AXIS) if show else {}
 
     return eval_step

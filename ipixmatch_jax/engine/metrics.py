@@ -1,7 +1,7 @@
 """Segmentation metrics: counts of pixels on the device, mIoU and a table on the host."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import clu.metrics
@@ -10,7 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ipixmatch_jax.losses import confidence_mask
+
 BOUNDARY_RATIO = 0.02
+CONFIDENCE_BINS = 20
 
 
 @flax.struct.dataclass
@@ -155,29 +158,96 @@ def boundary_distance(height: int, width: int) -> int:
 
 
 @flax.struct.dataclass
+class ConfidenceCounts(clu.metrics.Metric):
+    """Pixels by how sure a network is of its prediction: what pseudo-labels of them would be.
+
+    Attributes:
+        bins: int32 [CONFIDENCE_BINS], pixels by confidence, in bins of equal width over [0, 1].
+        kept: int32, pixels whose confidence reaches the threshold of pseudo-labels.
+        right: int32, of these, the ones that are predicted rightly.
+    """
+
+    bins: jax.Array
+    kept: jax.Array
+    right: jax.Array
+
+    @classmethod
+    def empty(cls) -> "ConfidenceCounts":
+        none = jnp.zeros((), jnp.int32)
+        return cls(jnp.zeros(CONFIDENCE_BINS, jnp.int32), none, none)
+
+    @classmethod
+    def from_logits(
+        cls, logits: jax.Array, mask: jax.Array, num_classes: int, threshold: float
+    ) -> "ConfidenceCounts":
+        """Counts every pixel whose true class is below `num_classes`.
+
+        Args:
+            logits: [B, H, W, C].
+            mask: int32 [B, H, W] true class ids; others, as 255, are not counted.
+            threshold: the confidence from which on a pixel would be a pseudo-label.
+        """
+        known = mask < num_classes
+        confidence = jax.nn.softmax(logits.astype(jnp.float32), axis=-1).max(-1)
+        kept = confidence_mask(logits, known, threshold) > 0
+        # Comparisons fuse into one pass over the pixels; a histogram would scatter.
+        edges = jnp.arange(CONFIDENCE_BINS, dtype=jnp.float32) / CONFIDENCE_BINS
+        reached = known[..., None] & (confidence[..., None] >= edges[None, None, None])
+        above = reached.sum((0, 1, 2), dtype=jnp.int32)
+        right = kept & (logits.argmax(-1).astype(jnp.int32) == mask)
+        counts = (above - jnp.append(above[1:], 0), kept.sum(dtype=jnp.int32))
+        return cls(*counts, right.sum(dtype=jnp.int32))
+
+    def merge(self, other: "ConfidenceCounts") -> "ConfidenceCounts":
+        return jax.tree.map(jnp.add, self, other)
+
+    def pseudo_labels(self, threshold: float) -> dict[str, float | None]:
+        """What pseudo-labels of these pixels at the threshold that was counted would be.
+
+        Returns:
+            `confidence`, the threshold; the `share` of the pixels that reach it; and the `accuracy`
+            among them, None where there is none.
+        """
+        kept, pixels = int(self.kept), int(np.sum(self.bins))
+        return {
+            "confidence": threshold,
+            "share": kept / pixels if pixels else None,
+            "accuracy": int(self.right) / kept if kept else None,
+        }
+
+
+@flax.struct.dataclass
 class PixelCounts(clu.metrics.Metric):
     """All that is counted in an evaluation.
 
     Attributes:
         confusion: by true and predicted class.
         boundary: near boundaries.
+        confidence: by confidence.
     """
 
     confusion: ConfusionMatrix
     boundary: BoundaryCounts
+    confidence: ConfidenceCounts
 
     @classmethod
     def empty(cls, num_classes: int) -> "PixelCounts":
-        return cls(ConfusionMatrix.empty(num_classes), BoundaryCounts.empty(num_classes))
+        return cls(
+            ConfusionMatrix.empty(num_classes),
+            BoundaryCounts.empty(num_classes),
+            ConfidenceCounts.empty(),
+        )
 
     @classmethod
-    def from_predictions(
-        cls, predicted: jax.Array, mask: jax.Array, num_classes: int
+    def from_logits(
+        cls, logits: jax.Array, mask: jax.Array, num_classes: int, threshold: float
     ) -> "PixelCounts":
-        """As those of the parts: int32 [B, H, W] predicted and true class ids."""
+        """As those of the parts: logits [B, H, W, C] and int32 [B, H, W] true class ids."""
+        predicted = logits.argmax(-1).astype(jnp.int32)
         return cls(
             ConfusionMatrix.from_predictions(predicted, mask, num_classes),
             BoundaryCounts.from_predictions(predicted, mask, num_classes),
+            ConfidenceCounts.from_logits(logits, mask, num_classes, threshold),
         )
 
     def merge(self, other: "PixelCounts") -> "PixelCounts":
@@ -265,4 +335,29 @@ def table(results: dict[str, dict[str, Any]], absent: str = "skip") -> str:
     if any(value is None for result in results.values() for value in result["iou"].values()):
         counted = "is left out of the means" if absent == "skip" else "counts 0 in the means"
         last.append(f"  –: neither true nor predicted; {counted} (eval.absent={absent})")
+    for name, result in results.items():
+        last += [_labels_line(name, result["pseudo_label"])] if "pseudo_label" in result else []
     return "\n".join([head, rule, *lines, rule, *last])
+
+
+def _labels_line(network: str, labels: Mapping[str, float | None]) -> str:
+    def percent(value):
+        return "–" if value is None else f"{100 * value:.2f} %"
+
+    return (
+        f"  the {network}'s labels of confidence ≥ {labels['confidence']:g}: "
+        f"{percent(labels['share'])} of the pixels, {percent(labels['accuracy'])} of them right"
+    )
+
+
+def scores(results: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:
+    """The numbers of an evaluation that a curve is drawn of.
+
+    Args:
+        results: network name → `summary`, with `pseudo_label` for the network that labels.
+    """
+    named = {f"miou_{name}": result["miou"] for name, result in results.items()}
+    for result in results.values():
+        for key in ("share", "accuracy") if "pseudo_label" in result else ():
+            named[f"pseudo_label_{key}"] = result["pseudo_label"][key]
+    return named

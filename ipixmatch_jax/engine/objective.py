@@ -90,6 +90,28 @@ class Supervised:
 
 
 @dataclasses.dataclass(frozen=True)
+class _Part:
+    """One ratio of the loss: metric `name` gets factor · total/count, the loss `weight` times that.
+
+    A relation loss enters `loss_relation` and the loss `relation_weight` times.
+    """
+
+    name: str
+    ratio: Ratio
+    weight: float | jax.Array
+    factor: float = 1.0
+    relation_weight: jax.Array | None = None
+
+    @property
+    def total(self) -> jax.Array:
+        return self.ratio[0]
+
+    @property
+    def count(self) -> jax.Array:
+        return jax.lax.stop_gradient(self.ratio[1])
+
+
+@dataclasses.dataclass(frozen=True)
 class Objective:
     """Weights and thresholds of the loss; the keys of `config.method` and `config.relation`.
 
@@ -131,7 +153,11 @@ class Objective:
         return self.unlabeled_weight * ramp_up(step, self.ramp_start, self.ramp_steps)
 
     def __call__(
-        self, output: MethodOutput, labeled: dict[str, jax.Array], step: jax.Array
+        self,
+        output: MethodOutput,
+        labeled: dict[str, jax.Array],
+        step: jax.Array,
+        divisors: list[jax.Array] | None = None,
     ) -> tuple[jax.Array, dict[str, Any]]:
         """This device's share of the loss (shares add up over devices), and metrics.
 
@@ -139,46 +165,81 @@ class Objective:
             output: of the method.
             labeled: the labeled part of the batch, with `mask` uint8 [B, H, W].
             step: int32 scalar.
+            divisors: where this is a part of the batch, those of the whole batch: then shares add
+                up over parts too.
 
         Returns:
             The share, float32, and a dict of metrics: shares to add up over devices (`loss…`), and
             ratios to divide after adding up numerators and denominators. `loss_relation` is the
             weighted sum of the relation losses, and each one is there by its own name, unweighted.
         """
-        mask = labeled["mask"].astype(jnp.int32)
-        supervised = self._supervised(output.labeled_logits, mask)
-        metrics: dict[str, Any] = {"loss_supervised": supervised}
-        unlabeled_weight = self.ramp(step)
-        loss = output.labeled_weight * supervised
-        for term in output.terms:
-            parts, rates = self._term(term, step)
-            loss = loss + unlabeled_weight * (parts["loss_pseudo"] + parts["loss_relation"])
-            # Several terms: loss parts add up, numerators and denominators of rates too.
-            for name, value in {**parts, **rates}.items():
-                seen = metrics.get(name)
-                metrics[name] = value if seen is None else jax.tree.map(jnp.add, seen, value)
-        for name, (weight, ratio) in output.extra.items():
-            metrics[f"loss_{name}"] = self._share(ratio)
-            loss = loss + unlabeled_weight * weight * metrics[f"loss_{name}"]
-        metrics["loss"] = loss
-        return loss, metrics
+        parts, rates = self._parts(output, labeled, step)
+        if divisors is None:
+            divisors = self.divisors([part.count for part in parts])
+        zero = jnp.zeros((), jnp.float32)
+        metrics: dict[str, Any] = {"loss": zero, "loss_supervised": zero}
+        if output.terms:
+            metrics |= {"loss_pseudo": zero, "loss_relation": zero}
+        for part, divisor in zip(parts, divisors, strict=True):
+            value = part.factor * part.total / divisor
+            metrics[part.name] = metrics.get(part.name, zero) + value
+            if part.relation_weight is not None:
+                value = part.relation_weight * value
+                metrics["loss_relation"] += value
+            metrics["loss"] += part.weight * value
+        return metrics["loss"], metrics | rates
+
+    def counts(
+        self, output: MethodOutput, labeled: dict[str, jax.Array], step: jax.Array
+    ) -> list[jax.Array]:
+        """The count of every ratio of the loss: float32 scalars that add up over parts of a batch.
+
+        They depend on the student only where a loss chooses its pixels by the student's logits, so
+        that a compiled program which wants nothing else leaves most of the passes out.
+        """
+        return [part.count for part in self._parts(output, labeled, step)[0]]
+
+    def divisors(self, counts: list[jax.Array]) -> list[jax.Array]:
+        """What this device's totals are divided by, from its counts, so that shares add up."""
+        if self.normalize == "global":
+            return [jnp.maximum(count, 1.0) for count in jax.lax.psum(counts, DATA_AXIS)]
+        devices = jax.lax.psum(1.0, DATA_AXIS)
+        return [jnp.maximum(count, 1.0) * devices for count in counts]
 
     @property
     def _axis(self) -> str | None:
         """The axis over which a loss may look at the pixels of all devices."""
         return DATA_AXIS if self.normalize == "global" else None
 
-    def _supervised(self, logits: jax.Array, mask: jax.Array) -> jax.Array:
-        """Sum of the losses of every prediction of the labeled images, this device's share."""
-        total = jnp.zeros((), jnp.float32)
-        for prediction in jnp.split(logits, logits.shape[0] // mask.shape[0]):
-            for weight, ratio in self.supervised.parts(prediction, mask, self._axis):
-                total = total + weight * self._share(ratio)
-        return total
+    def _parts(
+        self, output: MethodOutput, labeled: dict[str, jax.Array], step: jax.Array
+    ) -> tuple[list[_Part], dict[str, Ratio]]:
+        """Every ratio of the loss, always in the same order, and the rates of the metrics."""
+        mask = labeled["mask"].astype(jnp.int32)
+        parts = self._supervised(output, mask)
+        unlabeled_weight = self.ramp(step)
+        rates: dict[str, Ratio] = {}
+        for term in output.terms:
+            of_term, new = self._term(term, unlabeled_weight, step)
+            parts += of_term
+            # Several terms: numerators and denominators of rates add up.
+            rates = jax.tree.map(jnp.add, rates, new) if rates else new
+        for name, (weight, ratio) in output.extra.items():
+            parts.append(_Part(f"loss_{name}", ratio, unlabeled_weight * weight))
+        return parts, rates
+
+    def _supervised(self, output: MethodOutput, mask: jax.Array) -> list[_Part]:
+        """The losses of every prediction of the labeled images."""
+        logits = output.labeled_logits
+        return [
+            _Part("loss_supervised", ratio, output.labeled_weight, factor=weight)
+            for prediction in jnp.split(logits, logits.shape[0] // mask.shape[0])
+            for weight, ratio in self.supervised.parts(prediction, mask, self._axis)
+        ]
 
     def _term(
-        self, term: ConsistencyTerm, step: jax.Array
-    ) -> tuple[dict[str, jax.Array], dict[str, Ratio]]:
+        self, term: ConsistencyTerm, unlabeled_weight: jax.Array, step: jax.Array
+    ) -> tuple[list[_Part], dict[str, Ratio]]:
         student, teacher, valid = term.student_logits, term.teacher_logits, term.valid
         keep = self.threshold.keep(term, step, self._axis)
         rates = pseudo_label_statistics(student, teacher, valid, keep)
@@ -190,19 +251,10 @@ class Objective:
         elif term.distance in SOFT:
             weight = counted
         total = consistency_loss(student, teacher, weight, term.distance)
-        parts = {
-            "loss_pseudo": term.weight * self._share((total, jnp.sum(counted))),
-            "loss_relation": jnp.zeros((), jnp.float32),
-        }
+        parts = [
+            _Part("loss_pseudo", (total, jnp.sum(counted)), unlabeled_weight, factor=term.weight)
+        ]
         for relation in self.relations:
-            value = term.weight * self._share(relation(term, keep))
-            parts[relation.label] = value
-            parts["loss_relation"] += relation.weight_at(step) * value
+            ratio, strength = relation(term, keep), relation.weight_at(step)
+            parts.append(_Part(relation.label, ratio, unlabeled_weight, term.weight, strength))
         return parts, rates
-
-    def _share(self, ratio: Ratio) -> jax.Array:
-        total, count = ratio
-        count = jax.lax.stop_gradient(count)
-        if self.normalize == "global":
-            return total / jnp.maximum(jax.lax.psum(count, DATA_AXIS), 1.0)
-        return total / jnp.maximum(count, 1.0) / jax.lax.psum(1.0, DATA_AXIS)

@@ -1,6 +1,8 @@
 """How a per-device step is spread over devices: `pmap`, or `jit` of `shard_map`; same results.
 
-In both, state is replicated, and every process passes its own share of the batch, in host memory.
+Every process passes its own share of the batch. State is replicated; under `zero1`, which is
+`shard_map` for models that are large beside a device's memory, the optimizer's state and the
+teacher lie in pieces on the devices.
 """
 
 import abc
@@ -14,6 +16,8 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from ipixmatch_jax.engine.objective import DATA_AXIS
+from ipixmatch_jax.engine.state import TrainState
+from ipixmatch_jax.engine.step import TrainStep
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.registry import Registry
 
@@ -25,7 +29,7 @@ class Parallel(abc.ABC):
 
     Attributes:
         devices: all devices of all processes.
-        replicated: the sharding of state.
+        replicated: the sharding of whatever every device holds whole.
     """
 
     def __init__(self, devices: Sequence[jax.Device] | None = None):
@@ -61,14 +65,27 @@ class Parallel(abc.ABC):
         """Results of a spread step as global arrays, of which each process holds copies."""
         return tree
 
-    def check_batch_size(self, key: str, size: int) -> None:
-        """ConfigError where a global batch cannot be dealt out evenly."""
-        count = len(self.devices)
+    def state_shardings(self, state: TrainState) -> TrainState:
+        """How every array of a (possibly abstract) state lies on the devices."""
+        return jax.tree.map(lambda _: self.replicated, state)
+
+    def whole(self, tree: Any) -> Any:
+        """Arrays of a state as every device holds them whole; called by all processes."""
+        return tree
+
+    def check_batch_size(self, key: str, size: int, parts: int = 1) -> None:
+        """ConfigError where a global batch cannot be dealt out evenly, each share in `parts`."""
+        count = len(self.devices) * parts
         if size % count:
+            each = f", each in {parts} parts (accumulate_steps)," if parts > 1 else ""
             raise ConfigError(
-                f"{key} is {size}, which {count} devices cannot share evenly; "
+                f"{key} is {size}, which {len(self.devices)} devices{each} cannot share evenly; "
                 f"set it to a multiple of {count}, for example {-(-size // count) * count}"
             )
+
+    def spread_train(self, step: TrainStep) -> Callable:
+        """The train step over all devices; it takes the state's buffers."""
+        return self.spread(step, donate=True)
 
     @abc.abstractmethod
     def spread(self, step: Callable, *, donate: bool = False) -> Callable:
@@ -96,6 +113,12 @@ class Pmap(Parallel):
     On several processes its results are arrays over this process's devices, its arguments those or
     global arrays.
     """
+
+    def __init__(self, devices: Sequence[jax.Device] | None = None):
+        super().__init__(devices)
+        own = [d for d in self.devices if d.process_index == jax.process_index()]
+        mesh = jax.make_mesh((len(own),), (DATA_AXIS,), axis_types=(AxisType.Auto,), devices=own)
+        self._dealt = NamedSharding(mesh, PartitionSpec(DATA_AXIS))
 
     def global_arrays(self, tree: Any) -> Any:
         if jax.process_count() == 1:
@@ -131,10 +154,11 @@ class Pmap(Parallel):
     def put_batch(self, batch: Any) -> Any:
         count = self.local_count
 
-        def split(leaf: np.ndarray) -> np.ndarray:
-            return leaf.reshape(count, leaf.shape[0] // count, *leaf.shape[1:])
+        def put(leaf: np.ndarray) -> jax.Array:
+            split = leaf.reshape(count, leaf.shape[0] // count, *leaf.shape[1:])
+            return jax.device_put(split, self._dealt)
 
-        return jax.tree.map(split, batch)
+        return jax.tree.map(put, batch)
 
 
 @PARALLEL.register("shard_map")
@@ -161,3 +185,40 @@ class ShardMap(Parallel):
         return jax.tree.map(
             lambda leaf: jax.make_array_from_process_local_data(sharding, leaf), batch
         )
+
+
+@PARALLEL.register("zero1")
+class Zero1(ShardMap):
+    """`shard_map` that keeps one piece of the optimizer's state and of the teacher on each device.
+
+    Every device updates its piece, and the new parameters are gathered; the teacher is gathered for
+    its forward pass. The arithmetic is that of `shard_map` (ZeRO stage 1, arXiv 1910.02054).
+    """
+
+    def state_shardings(self, state: TrainState) -> TrainState:
+        whole = super().state_shardings(state)
+        pieces = jax.tree.map(self._piece, (state.opt_state, state.teacher_params))
+        return whole.replace(opt_state=pieces[0], teacher_params=pieces[1])
+
+    def whole(self, tree: Any) -> Any:
+        return jax.jit(lambda arrays: arrays, out_shardings=self.replicated)(tree)
+
+    def spread_train(self, step: TrainStep) -> Callable:
+        gradients = super().spread(step.gradients)
+
+        def call(state: TrainState, batch: Any) -> tuple[TrainState, Any]:
+            # Without the optimizer's state, which no device needs whole.
+            found = gradients(state.replace(opt_state=()), batch)
+            state, metrics = step.update(state, found)
+            return jax.lax.with_sharding_constraint(state, self.state_shardings(state)), metrics
+
+        return jax.jit(call, donate_argnums=(0,))
+
+    def _piece(self, leaf: Any) -> NamedSharding:
+        """Along the longest axis that the devices can share evenly; whole where there is none."""
+        count = len(self.devices)
+        lengths = [size if size % count == 0 else 0 for size in leaf.shape]
+        if not any(lengths):
+            return self.replicated
+        axis = lengths.index(max(lengths))
+        return NamedSharding(self.mesh, PartitionSpec(*[None] * axis, DATA_AXIS))

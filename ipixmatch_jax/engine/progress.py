@@ -2,52 +2,85 @@
 
 import sys
 import time
+from collections.abc import Mapping
 
 from tqdm import tqdm
 
 from ipixmatch_jax.engine.processes import is_first
 
+# Of all numbers that are noted, those that are shown, by these names.
+_SHOWN = {
+    "loss": "loss",
+    "loss_supervised": "supervised",
+    "loss_pseudo": "pseudo",
+    "loss_relation": "relation",
+    "miou": "mIoU",
+    "skipped": "skipped",
+}
+_SPEED = "images_per_second"
+_BAR = (
+    "{percentage:3.0f}%|{bar}| step {n_fmt}/{total_fmt}{postfix}, {elapsed} gone, {remaining} left"
+)
+
 
 class Progress:
-    """Shows steps, loss, mIoU and time left; a context manager. Only the first process speaks."""
+    """Shows steps, the parts of the loss, mIoU, images/s and time left; a context manager.
+
+    On a terminal a bar, with the numbers in a line below it. Only the first process speaks.
+    """
 
     def __init__(self, start_step: int, total_steps: int):
-        self._start, self._total = start_step, total_steps
-        self._began = time.monotonic()
+        self._first, self._total = start_step + 1, total_steps
+        self._began: float | None = None
         self._silent = not is_first()
+        hidden = self._silent or not sys.stderr.isatty()
         self._bar = tqdm(
             initial=start_step,
             total=total_steps,
-            disable=self._silent or not sys.stderr.isatty(),
-            unit="step",
+            disable=hidden,
+            bar_format=_BAR,
             dynamic_ncols=True,
-            smoothing=0.05,
+            smoothing=0,
+        )
+        self._below = tqdm(
+            bar_format="{desc}", disable=hidden, dynamic_ncols=True, position=1, miniters=1
         )
         self._noted: dict[str, str] = {}
+        self._speed = ""
 
     def __enter__(self) -> "Progress":
         return self
 
     def __exit__(self, *_) -> None:
         self._bar.close()
+        self._below.close()
 
     def step(self) -> None:
+        """A step was taken. Time is measured from the first on, which waits for the compiler."""
+        if self._began is None:
+            self._began = time.monotonic()
+            self._bar.start_t, self._bar.initial = time.time(), self._first
         self._bar.update()
 
-    def note(self, **values: float) -> None:
-        """Numbers to show from now on, beside the ones noted before."""
-        self._noted |= {name: f"{value:.4g}" for name, value in values.items()}
-        self._bar.set_postfix(self._noted)
+    def note(self, values: Mapping[str, float]) -> None:
+        """Numbers to show from now on, beside the ones noted before; mIoU in [0, 1]."""
+        for name in _SHOWN.keys() & values.keys():
+            value = 100 * values[name] if name == "miou" else values[name]
+            whole = f"{value}" if isinstance(value, int) else f"{float(value):.3g}"
+            self._noted[name] = f"{value:.1f}" if name == "miou" else whole
+        if _SPEED in values:
+            speed = values[_SPEED]
+            self._speed = f"{speed:.0f} images/s" if speed >= 100 else f"{speed:.3g} images/s"
+        self._bar.set_postfix_str(self._speed, refresh=False)
+        self._below.set_description_str(self._numbers())
 
-    def line(self, step: int) -> None:
-        """Where there is no bar, a line with what was noted."""
+    def line(self, step: int, values: Mapping[str, float]) -> None:
+        """Notes the values; where there is no bar, a line with all that was noted."""
+        self.note(values)
         if self._silent or not self._bar.disable:
             return
-        numbers = "  ".join(f"{name} {text}" for name, text in self._noted.items())
-        spent = time.monotonic() - self._began
-        left = int(spent / max(step - self._start, 1) * (self._total - step))
-        clock = f"{left // 60}:{left % 60:02d} left"
-        print(f"step {step}/{self._total}  {numbers}  {clock}", flush=True)
+        parts = (f"step {step}/{self._total}", self._numbers(), self._speed, self._clock(step))
+        print("  ".join(part for part in parts if part), flush=True)
 
     def say(self, text: str) -> None:
         """A line or table that stays above the bar."""
@@ -57,3 +90,14 @@ class Progress:
             print(text, flush=True)
         else:
             self._bar.write(text)
+
+    def _numbers(self) -> str:
+        shown = [(name, self._noted[key]) for key, name in _SHOWN.items() if key in self._noted]
+        return "  ".join(f"{name} {text}" for name, text in shown)
+
+    def _clock(self, step: int) -> str:
+        if self._began is None or step <= self._first:
+            return ""
+        spent = time.monotonic() - self._began
+        left = int(spent / (step - self._first) * (self._total - step))
+        return f"{left // 60}:{left % 60:02d} left"

@@ -1,9 +1,11 @@
 """The per-device train step. `parallel` spreads it; the axis over devices is called `data`."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
+import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
@@ -32,6 +34,42 @@ def no_decay(step: jax.Array, decay: float) -> jax.Array:
     return jnp.zeros((), jnp.float32)
 
 
+@flax.struct.dataclass
+class Gradients:
+    """What a batch says: the same on every device.
+
+    Attributes:
+        grads: of the student's parameters.
+        batch_stats: the student's running batch statistics after the batch.
+        metrics: name → float32 scalar.
+    """
+
+    grads: Any
+    batch_stats: Any
+    metrics: Metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainStep:
+    """The pure step `(state, batch) -> (state, metrics)` of one device, under an axis `data`.
+
+    The batch holds this device's records. Gradients, counts and statistics are summed over the
+    axis, so that every device returns the same state. A step whose loss or gradient is not finite
+    changes nothing but the counters.
+
+    Attributes:
+        gradients: `(state, batch) -> Gradients`; all collectives are here.
+        update: `(state, Gradients) -> (state, metrics)`; arithmetic on whole arrays, number by
+            number but for the gradient's norm, so that a compiler may split it over devices.
+    """
+
+    gradients: Callable[[TrainState, Batch], Gradients]
+    update: Callable[[TrainState, Gradients], tuple[TrainState, Metrics]]
+
+    def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        return self.update(state, self.gradients(state, batch))
+
+
 def make_train_step(
     model: nn.Module,
     method: Method,
@@ -44,51 +82,109 @@ def make_train_step(
     teacher_decay: float = 0.996,
     total_steps: int = 1,
     frozen: Sequence[str] = (),
-) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
-    """The pure step `(state, batch) -> (state, metrics)` of one device, under an axis `data`.
+    accumulate_steps: int = 1,
+) -> TrainStep:
+    """The train step of a method.
 
-    The batch holds this device's records. Gradients, counts and statistics are summed over the
-    axis, so that every device returns the same state. A step whose loss or gradient is not finite
-    changes nothing but the counters.
+    Args:
+        model, method, views, objective: what is trained, and by which loss.
+        optimizer, schedule: of the student's parameters.
+        teacher_kind, teacher_decay: a name in `TEACHERS`, and its decay.
+        total_steps: of the run.
+        frozen: modules without gradient, as `models.stop_frozen` says.
+        accumulate_steps: the device's records are taken in so many parts, one after the other,
+            which needs the memory of one part. Losses are divided by the counts of the whole
+            batch, so that the sum of the parts' gradients is the gradient of the whole batch. Only
+            what looks at other records sees those of its part: batch norm (whose running
+            statistics move once a part), CutMix partners of `mix='flip'`, and losses or thresholds
+            that rank pixels over the batch.
     """
     decay_at = TEACHERS[teacher_kind]
+    return TrainStep(
+        _gradients_of(model, method, views, objective, total_steps, frozen, accumulate_steps),
+        _update_by(objective, optimizer, schedule, decay_at, teacher_decay),
+    )
+
+
+def _gradients_of(
+    model: nn.Module,
+    method: Method,
+    views: Views,
+    objective: Objective,
+    total_steps: int,
+    frozen: Sequence[str],
+    accumulate_steps: int,
+) -> Callable[[TrainState, Batch], Gradients]:
     maps = objective.feature_maps
 
-    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    def output_of(state, params, batch_stats, batch):
         progress = state.step.astype(jnp.float32) / total_steps
         teacher = Network(model, state.teacher_params, state.teacher_batch_stats, maps, progress)
+        student = Network(model, stop_frozen(params, frozen), batch_stats, maps, progress)
+        return method(student, teacher, views, batch)
 
+    def part_gradients(state, batch_stats, batch, divisors=None):
         def loss_share(params):
-            params = stop_frozen(params, frozen)
-            student = Network(model, params, state.batch_stats, maps, progress)
-            output = method(student, teacher, views, batch)
-            share, metrics = objective(output, batch["labeled"], state.step)
+            output = output_of(state, params, batch_stats, batch)
+            share, metrics = objective(output, batch["labeled"], state.step, divisors)
             return share, (metrics, output.batch_stats)
 
         grads, (metrics, batch_stats) = jax.grad(loss_share, has_aux=True)(state.params)
-        grads, metrics = jax.lax.psum((grads, metrics), DATA_AXIS)
-        metrics = {name: _divided(value) for name, value in metrics.items()}
-        grad_norm = optax.tree.norm(grads)
+        return (grads, metrics), batch_stats
 
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    def part_counts(state, batch):
+        output = output_of(state, state.params, state.batch_stats, batch)
+        return objective.counts(output, batch["labeled"], state.step)
+
+    def gradients(state: TrainState, batch: Batch) -> Gradients:
+        if accumulate_steps == 1:
+            sums, batch_stats = part_gradients(state, state.batch_stats, batch)
+        else:
+            parts = _in_parts(batch, accumulate_steps)
+            counts, _ = _scan_sum(lambda _, part: (part_counts(state, part), ()), (), parts)
+            divisors = objective.divisors(counts)
+            sums, batch_stats = _scan_sum(
+                lambda stats, part: part_gradients(state, stats, part, divisors),
+                state.batch_stats,
+                parts,
+            )
+        grads, metrics = jax.lax.psum(sums, DATA_AXIS)
+        metrics = {name: _divided(value) for name, value in metrics.items()}
+        return Gradients(grads, batch_stats, metrics)
+
+    return gradients
+
+
+def _update_by(
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    schedule: optax.Schedule,
+    decay_at: Callable[[jax.Array, float], jax.Array],
+    teacher_decay: float,
+) -> Callable[[TrainState, Gradients], tuple[TrainState, Metrics]]:
+    def update(state: TrainState, found: Gradients) -> tuple[TrainState, Metrics]:
+        grad_norm = optax.tree.norm(found.grads)
+        updates, opt_state = optimizer.update(found.grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         decay = decay_at(state.step, teacher_decay)
         teacher_params, teacher_batch_stats = optax.incremental_update(
-            (params, batch_stats), (state.teacher_params, state.teacher_batch_stats), 1.0 - decay
+            (params, found.batch_stats),
+            (state.teacher_params, state.teacher_batch_stats),
+            1.0 - decay,
         )
         new_state = state.replace(
             params=params,
-            batch_stats=batch_stats,
+            batch_stats=found.batch_stats,
             opt_state=opt_state,
             teacher_params=teacher_params,
             teacher_batch_stats=teacher_batch_stats,
         )
-        finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(grad_norm)
+        finite = jnp.isfinite(found.metrics["loss"]) & jnp.isfinite(grad_norm)
         new_state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), new_state, state)
         new_state = new_state.replace(
             step=state.step + 1, bad_steps=jnp.where(finite, 0, state.bad_steps + 1)
         )
-        metrics |= {
+        metrics = found.metrics | {
             "grad_norm": grad_norm,
             "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
             "unlabeled_weight": objective.ramp(state.step),
@@ -97,7 +193,26 @@ def make_train_step(
         }
         return new_state, metrics
 
-    return train_step
+    return update
+
+
+def _in_parts(batch: Batch, parts: int) -> Batch:
+    """Records [b, ...] as [parts, b / parts, ...]."""
+    return jax.tree.map(lambda leaf: leaf.reshape(parts, -1, *leaf.shape[1:]), batch)
+
+
+def _scan_sum(take: Callable, carry: Any, parts: Batch) -> tuple[Any, Any]:
+    """Sum of the first results of `take(carry, part) -> (result, carry)`, and the last carry."""
+
+    def add(so_far, part):
+        total, carry = so_far
+        result, carry = take(carry, part)
+        return (jax.tree.map(jnp.add, total, result), carry), None
+
+    first = jax.tree.map(lambda leaf: leaf[0], parts)
+    shapes, _ = jax.eval_shape(take, carry, first)
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    return jax.lax.scan(add, (zeros, carry), parts)[0]
 
 
 def _divided(value: Any) -> jax.Array:

@@ -1,14 +1,16 @@
 """SIGTERM and Ctrl-C: finish the step, save, leave; on several processes after the same step."""
 
 import collections
+import dataclasses
 import signal
-from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from ipixmatch_jax.engine.step import TrainStep
 
 
 class StopSignal:
@@ -66,18 +68,18 @@ class StopVote:
             return batch
         return {**batch, "stop": np.full(devices, bool(self._stop), np.float32)}
 
-    def counted(self, step: Callable) -> Callable:
+    def counted(self, step: TrainStep) -> TrainStep:
         """The per-device step with the sum of votes among its metrics."""
         if self._alone:
             return step
 
-        def counting(state, batch):
+        def gradients(state, batch):
             votes = jax.lax.psum(jnp.sum(batch["stop"]), self._axis)
             rest = {name: part for name, part in batch.items() if name != "stop"}
-            state, metrics = step(state, rest)
-            return state, {**metrics, "stop": votes}
+            found = step.gradients(state, rest)
+            return found.replace(metrics=found.metrics | {"stop": votes})
 
-        return counting
+        return dataclasses.replace(step, gradients=gradients)
 
     def decided(self, votes: jax.Array | None) -> bool:
         """Whether the step that gave this sum of votes, its metric `stop`, is the last one."""

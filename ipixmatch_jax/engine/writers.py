@@ -1,70 +1,118 @@
-"""Where numbers go: `metrics.jsonl` always, TensorBoard event files when tensorboardX is there."""
+"""Where numbers go: `metrics.jsonl` always, and the services of `config.tracking`."""
 
 import contextlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from flax.traverse_util import flatten_dict
+from ml_collections import ConfigDict
+from tqdm import tqdm
 
+from ipixmatch_jax.engine.histograms import Histogram
 from ipixmatch_jax.engine.paths import is_remote, write_whole, writing
 from ipixmatch_jax.engine.processes import is_first
+from ipixmatch_jax.engine.trackers import TrackedRun, Tracker, open_trackers, tracking_defaults
 
 
 class Writers:
-    """The metric files of a run; only the first process writes.
+    """The metric files of a run and the services that follow it; only the first process writes.
 
     A resumed run continues the files: lines and evaluations after the restored step are dropped
-    first, since the run takes these steps again.
+    first, since the run takes these steps again. What a clock measured, which is never the same
+    twice, has a file of its own.
+
+    Args:
+        config: its `tracking` says which services, and they are told all of it; None: defaults.
+
+    Raises:
+        ConfigError: a service that cannot be opened.
     """
 
-    def __init__(self, workdir: Any, start_step: int):
+    def __init__(self, workdir: Any, start_step: int, config: ConfigDict | None = None):
         self._active = is_first()
+        self._metrics = self._bad = self._speed = None
+        self._trackers: list[Tracker] = []
+        self._stack = contextlib.ExitStack()
         if not self._active:
             return
         self._metrics = _Lines(workdir / "metrics.jsonl", start_step)
         self._bad = _Lines(workdir / "bad_steps.jsonl", start_step)
+        self._speed = _Lines(workdir / "throughput.jsonl", start_step)
+        for lines in (self._speed, self._bad, self._metrics):
+            self._stack.callback(lines.close)
         _drop_evaluations(workdir / "eval", start_step)
-        self._events = _event_writer(workdir, start_step)
+        tracking = config.tracking if config else tracking_defaults()
+        told = flatten_dict(config.to_dict(), sep=".") if config else {}
+        run = TrackedRun(workdir, start_step, tracking["project"], told)
+        self._trackers = open_trackers(tracking["writers"], run)
+        for tracker in self._trackers:
+            self._stack.callback(_close_quietly, tracker)
 
     def __enter__(self) -> "Writers":
         return self
 
     def __exit__(self, *_) -> None:
-        if not self._active:
-            return
-        self._metrics.close()
-        self._bad.close()
-        if self._events is not None:
-            with contextlib.suppress(OSError):  # a full disk: metrics.jsonl has the numbers too
-                self._events.close()
+        self._stack.close()
 
-    def write(self, step: int, values: Mapping[str, Any]) -> None:
-        """One line of named numbers; NaN becomes null, as JSON has no word for it."""
-        if not self._active:
-            return
-        clean = {name: _number(value) for name, value in values.items()}
-        self._metrics.write({"step": step, **clean})
-        if self._events is not None:
-            with contextlib.suppress(OSError):
-                self._add_events(step, clean)
+    @property
+    def shows(self) -> bool:
+        """Whether anybody sees pictures and histograms."""
+        return bool(self._trackers)
 
-    def _add_events(self, step: int, clean: Mapping[str, Any]) -> None:
-        for name, value in clean.items():
-            if value is not None:
-                self._events.add_scalar(name, value, step)
+    def write(
+        self, step: int, values: Mapping[str, Any], speed: Mapping[str, float] | None = None
+    ) -> None:
+        """A line of named numbers; NaN becomes null, as JSON has no word for it.
+
+        Args:
+            values: to `metrics.jsonl`.
+            speed: to `throughput.jsonl`; of either, no line where there are none.
+        """
+        for lines, numbers in ((self._metrics, values), (self._speed, speed)):
+            if self._active and numbers:
+                self._write(lines, step, numbers)
 
     def write_bad_step(self, step: int, records: Mapping[str, Sequence[str]]) -> None:
         """The records of a step that was not finite, by stream, to `bad_steps.jsonl`."""
         if self._active:
             self._bad.write({"step": step, **records})
 
+    def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
+        """Named pictures uint8 [H, W, 3], to the services."""
+        self._tell(lambda tracker: tracker.images(step, images))
+
+    def write_histograms(self, step: int, histograms: Mapping[str, Histogram]) -> None:
+        """Named histograms, to the services."""
+        self._tell(lambda tracker: tracker.histograms(step, histograms))
+
     def sync(self) -> None:
         """Brings what was written to the disk; before a checkpoint of the same step."""
         if self._active:
-            self._metrics.sync()
-            self._bad.sync()
+            for lines in (self._metrics, self._bad, self._speed):
+                lines.sync()
+
+    def _write(self, lines: "_Lines", step: int, values: Mapping[str, Any]) -> None:
+        clean = {name: _number(value) for name, value in values.items()}
+        lines.write({"step": step, **clean})
+        known = {name: value for name, value in clean.items() if value is not None}
+        self._tell(lambda tracker: tracker.numbers(step, known))
+
+    def _tell(self, call: Callable[[Tracker], None]) -> None:
+        for tracker in list(self._trackers):
+            try:
+                call(tracker)
+            except Exception as error:  # of a network or a full disk: no reason to end a training
+                self._trackers.remove(tracker)
+                name = type(tracker).__name__
+                tqdm.write(f"{name} follows no longer ({error}); metrics.jsonl goes on")
+
+
+def _close_quietly(tracker: Tracker) -> None:
+    with contextlib.suppress(Exception):  # metrics.jsonl has the numbers too
+        tracker.close()
 
 
 class _Lines:
@@ -129,14 +177,3 @@ def _drop_evaluations(folder: Any, start_step: int) -> None:
     for path in folder.iterdir():
         if path.stem.isdigit() and int(path.stem) > start_step:
             path.unlink()
-
-
-def _event_writer(workdir: Any, start_step: int):
-    if is_remote(workdir):
-        return None  # event files are appended to
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError:
-        return None
-    # purge_step hides the events that a killed run wrote after its last checkpoint.
-    return SummaryWriter(str(workdir), purge_step=start_step + 1 if start_step else None)

@@ -13,7 +13,7 @@ from ipixmatch_jax.engine.optimizer import make_optimizer
 from ipixmatch_jax.engine.parallel import PARALLEL, Parallel
 from ipixmatch_jax.engine.relations import WeightedRelation
 from ipixmatch_jax.engine.state import TrainState, create_state
-from ipixmatch_jax.engine.step import make_train_step
+from ipixmatch_jax.engine.step import TrainStep, make_train_step
 from ipixmatch_jax.methods import make_method
 from ipixmatch_jax.models import create_model
 from ipixmatch_jax.views import Views
@@ -24,6 +24,7 @@ class Run:
     parallel: Parallel
     step: Any
     state: TrainState
+    device_step: TrainStep
 
     def take(self, *batches):
         metrics = None
@@ -34,47 +35,66 @@ class Run:
 
 @pytest.fixture
 def make_run():
-    def make(
-        *,
-        devices: int = 1,
-        parallel: str = "pmap",
-        method: str = "fixmatch",
-        method_options: dict | None = None,
-        optimizer: str = "sgd",
-        learning_rate: float = 0.1,
-        **objective,
-    ) -> Run:
-        spread = PARALLEL[parallel](jax.devices()[:devices])
-        model = create_model("unet", num_classes=CLASSES, width=4, depth=1, axis_name="data")
-        options = {
-            "name": optimizer,
-            "learning_rate": learning_rate,
-            "head_multiplier": 2.0,
-            "weight_decay": 1e-3,
-            "momentum": 0.9,
-            "power": 0.9,
-            "warmup_steps": 0,
-            "decay_norm_and_bias": False,
-        }
-        rule, schedule = make_optimizer(options, 20)
-        defaults = {
-            "threshold": Threshold(0.3),
-            "relations": (WeightedRelation("class_map", "kl"),),
-        }
-        step = make_train_step(
-            model,
-            make_method(method, method_options or {}),
-            Views(mean=model.input_mean, std=model.input_std),
-            Objective(**{**defaults, **objective}),
-            rule,
-            schedule,
-            teacher_decay=0.9,
-        )
-        variables = jax.jit(lambda key: model.init(key, np.zeros((1, SIZE, SIZE, 3), "f"), False))(
-            jax.random.key(0, impl="unsafe_rbg")
-        )
-        create = jax.jit(lambda v: create_state(v, rule), out_shardings=spread.replicated)
-        state = create(spread.replicate(jax.device_get(variables)))
-        return Run(spread, spread.spread(step, donate=True), state)
+    """A run by its options; those of one kind share their compiled programs."""
+
+    def make(**options) -> Run:
+        full = {**_parts.__kwdefaults__, **options}
+        key = repr(sorted(full.items())) + jax.config.jax_numpy_dtype_promotion
+        if key not in MADE:
+            MADE[key] = _parts(**options)
+        spread, step, create, device_step = MADE[key]
+        return Run(spread, step, create(), device_step)
 
     return make
+
+
+MADE: dict[str, tuple] = {}
+
+
+def _parts(
+    *,
+    devices: int = 1,
+    parallel: str = "pmap",
+    method: str = "fixmatch",
+    method_options: dict | None = None,
+    optimizer: str = "sgd",
+    learning_rate: float = 0.1,
+    norm: str = "batch",
+    accumulate_steps: int = 1,
+    **objective,
+) -> tuple:
+    """How it is spread, the spread step, a function that makes the first state, and the step."""
+    spread = PARALLEL[parallel](jax.devices()[:devices])
+    model = create_model("unet", num_classes=CLASSES, width=4, depth=1, norm=norm, axis_name="data")
+    options = {
+        "name": optimizer,
+        "learning_rate": learning_rate,
+        "head_multiplier": 2.0,
+        "weight_decay": 1e-3,
+        "momentum": 0.9,
+        "power": 0.9,
+        "warmup_steps": 0,
+        "decay_norm_and_bias": False,
+    }
+    rule, schedule = make_optimizer(options, 20)
+    defaults = {
+        "threshold": Threshold(0.3),
+        "relations": (WeightedRelation("class_map", "kl"),),
+    }
+    step = make_train_step(
+        model,
+        make_method(method, method_options or {}),
+        Views(mean=model.input_mean, std=model.input_std),
+        Objective(**{**defaults, **objective}),
+        rule,
+        schedule,
+        teacher_decay=0.9,
+        accumulate_steps=accumulate_steps,
+    )
+    variables = jax.jit(lambda key: model.init(key, np.zeros((1, SIZE, SIZE, 3), "f"), False))(
+        jax.random.key(0, impl="unsafe_rbg")
+    )
+    variables = jax.device_get(variables)
+    shardings = spread.state_shardings(jax.eval_shape(lambda v: create_state(v, rule), variables))
+    create = jax.jit(lambda v: create_state(v, rule), out_shardings=shardings)
+    return spread, spread.spread_train(step), lambda: create(spread.replicate(variables)), step

@@ -7,11 +7,14 @@ import pytest
 from eval_reference import CLASSES, boundary_counts, eroded
 
 from ipixmatch_jax.engine.metrics import (
+    CONFIDENCE_BINS,
     BoundaryCounts,
+    ConfidenceCounts,
     ConfusionMatrix,
     boundary,
     boundary_distance,
     class_iou,
+    scores,
     summary,
     table,
 )
@@ -109,6 +112,49 @@ def test_a_perfect_prediction_has_boundary_iou_1_whatever_is_ignored():
 def test_two_percent_of_the_diagonal():
     sizes = {(375, 500): 12, (1024, 2048): 46, (9, 9): 1}  # 12.5 and 45.8 pixels, 0.25
     assert {size: boundary_distance(*size) for size in sizes} == sizes
+
+
+def test_pseudo_labels_equal_a_loop_over_pixels():
+    rng = np.random.default_rng(6)
+    logits = rng.normal(0, 2, (3, 7, 9, 4)).astype(np.float32)
+    mask = rng.choice([0, 1, 2, 3, 255], (3, 7, 9))
+    probs = np.exp(logits.astype(np.float64))
+    probs /= probs.sum(-1, keepdims=True)
+    kept = right = known = 0
+    bins = np.zeros(CONFIDENCE_BINS, int)
+    for p, label in zip(probs.reshape(-1, 4), mask.ravel(), strict=True):
+        if label == 255:
+            continue
+        known += 1
+        bins[int(p.max() * CONFIDENCE_BINS)] += 1
+        kept += p.max() >= 0.7
+        right += p.max() >= 0.7 and p.argmax() == label
+    assert 0 < right < kept < known
+    count = jax.jit(ConfidenceCounts.from_logits, static_argnums=(2, 3))
+    parts = [
+        count(jnp.asarray(logits[rows]), jnp.asarray(mask[rows], jnp.int32), 4, 0.7)
+        for rows in (slice(0, 2), slice(2, 3))
+    ]
+    merged = ConfidenceCounts.empty().merge(parts[0]).merge(parts[1])
+    np.testing.assert_array_equal(merged.bins, bins)
+    assert merged.pseudo_labels(0.7) == {
+        "confidence": 0.7, "share": kept / known, "accuracy": right / kept
+    }  # fmt: skip
+    nothing = {"confidence": 0.7, "share": None, "accuracy": None}
+    assert ConfidenceCounts.empty().pseudo_labels(0.7) == nothing
+
+
+def test_pseudo_labels_in_table_and_curves():
+    student = summary(np.array([[6, 2], [1, 3]]), ["a", "b"])
+    labels = {"confidence": 0.95, "share": 0.25, "accuracy": 0.75}
+    results = {"student": student, "teacher": {**student, "pseudo_label": labels}}
+    said = "labels of confidence ≥ 0.95: 25.00 % of the pixels, 75.00 % of them right"
+    assert table(results).splitlines()[-1] == f"  the teacher's {said}"
+    miou = student["miou"]
+    assert scores(results) == {
+        "miou_student": miou, "miou_teacher": miou,
+        "pseudo_label_share": 0.25, "pseudo_label_accuracy": 0.75,
+    }  # fmt: skip
 
 
 def test_dice_and_means_by_both_conventions():

@@ -20,13 +20,9 @@ BATCHES = [random_batch(seed) for seed in range(3)]
 LABELED = {"labeled": BATCHES[0]["labeled"]}
 
 
-@pytest.mark.parametrize("normalize", ["global"])
-@pytest.mark.parametrize("parallel", ["pmap", "shard_map"])
-def test_eight_devices_with_one_record_equal_one_device_with_eight(make_run, parallel, normalize):
-    one, one_metrics = make_run(devices=1, normalize=normalize).take(*BATCHES)
-    eight, eight_metrics = make_run(devices=8, parallel=parallel, normalize=normalize).take(
-        *BATCHES
-    )
+def test_eight_devices_with_one_record_equal_one_device_with_eight(make_run):
+    one, one_metrics = make_run(devices=1).take(*BATCHES)
+    eight, eight_metrics = make_run(devices=8).take(*BATCHES)
     # Sums over pixels are taken in another order; batch norm divides by small deviations.
     chex.assert_trees_all_close(one.params, eight.params, rtol=2e-4, atol=2e-5)
     chex.assert_trees_all_close(one.batch_stats, eight.batch_stats, rtol=2e-4, atol=2e-5)
@@ -39,6 +35,60 @@ def test_pmap_equals_shard_map_bit_for_bit(make_run):
     pmap, _ = make_run(devices=8, parallel="pmap").take(*BATCHES)
     shard_map, _ = make_run(devices=8, parallel="shard_map").take(*BATCHES)
     chex.assert_trees_all_equal(pmap, shard_map)
+
+
+@pytest.mark.parametrize(
+    "normalize", ["global", pytest.param("per_device", marks=pytest.mark.slow)]
+)
+def test_accumulated_parts_are_one_big_batch(make_run, normalize):
+    # Without batch norm no record sees another. Half of the records are padded: the parts of a
+    # device, one padded record and one that is not, divide by different counts.
+    common = {"devices": 2, "norm": "group", "normalize": normalize}
+    relations = (WeightedRelation("class_map", "kl"), WeightedRelation("affinity", "corr"))
+    batches = [jax.tree.map(_dealt_unevenly, batch) for batch in BATCHES]
+    whole, metrics = make_run(**common, relations=relations).take(*batches)
+    run = make_run(**common, relations=relations, accumulate_steps=4, parallel="shard_map")
+    parts, metrics_of_parts = run.take(*batches)
+    # Sums over records are taken in another order.
+    chex.assert_trees_all_close(whole.params, parts.params, rtol=2e-5, atol=2e-6)
+    chex.assert_trees_all_close(whole.teacher_params, parts.teacher_params, rtol=2e-5, atol=2e-6)
+    assert metrics.keys() == metrics_of_parts.keys()
+    for name in metrics:
+        np.testing.assert_allclose(metrics[name], metrics_of_parts[name], rtol=1e-4, atol=1e-6)
+
+
+def _dealt_unevenly(leaf: np.ndarray) -> np.ndarray:
+    """Records 0 to 7 in an order that gives both devices padded ones, and parts of both kinds."""
+    return leaf[[0, 4, 1, 5, 2, 3, 6, 7]]
+
+
+def test_parts_move_running_statistics_and_train_under_batch_norm(make_run):
+    whole, _ = make_run(method="supervised").take(LABELED)
+    parts, metrics = make_run(method="supervised", accumulate_steps=2).take(LABELED)
+    moved = jax.tree.map(lambda a, b: abs(a - b).max(), whole.batch_stats, parts.batch_stats)
+    assert max(jax.tree.leaves(moved)) > 1e-3  # moved twice, not once
+    assert np.isfinite(metrics["loss"])
+
+
+def test_zero1_is_shard_map_with_the_optimizer_and_the_teacher_in_pieces(make_run):
+    with jax.numpy_dtype_promotion("standard"):  # as optax.adamw needs
+        options = {"devices": 4, "optimizer": "adamw", "learning_rate": 0.01}
+        whole, metrics = make_run(**options, parallel="shard_map").take(*BATCHES)
+        run = make_run(**options, parallel="zero1")
+        before = run.state.params["head"]["classifier"]["kernel"]
+        pieces, metrics_of_pieces = run.take(*BATCHES)
+    assert before.is_deleted()
+    # The compiler fuses the update of a piece in another way.
+    chex.assert_trees_all_close(whole, pieces, rtol=1e-4, atol=1e-6)
+    assert metrics["loss"] == pytest.approx(metrics_of_pieces["loss"], rel=1e-5)
+
+    held = lambda tree: sum(x.addressable_shards[0].data.nbytes for x in jax.tree.leaves(tree))  # noqa: E731
+    total = lambda tree: sum(x.nbytes for x in jax.tree.leaves(tree))  # noqa: E731
+    assert held(run.state.params) == total(run.state.params)
+    for part in (run.state.teacher_params, run.state.opt_state):
+        assert held(part) < 0.3 * total(part)  # a quarter, and what four cannot share
+    network = run.parallel.whole(run.state.teacher_params)
+    assert all(leaf.is_fully_replicated for leaf in jax.tree.leaves(network))
 
 
 def test_per_device_normalisation_differs_where_valid_counts_do(make_run):

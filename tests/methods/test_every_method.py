@@ -160,7 +160,10 @@ def check(name, relations):
 
 
 # Each with something that the others lack; all of them, relation by relation, in the slow test.
-@pytest.mark.parametrize("name", ["fixmatch", "unimatch", "cps", "u2pl"])
+ALONE = [pytest.param(name, marks=pytest.mark.slow) for name in ("unimatch", "u2pl")]
+
+
+@pytest.mark.parametrize("name", ["fixmatch", "cps", *ALONE])
 def test_layouts_agree_and_the_loss_falls_with_every_relation_at_once(name):
     check(name, RELATIONS)
 

@@ -34,6 +34,7 @@ def test_the_method_of_the_docs_trains(tmp_path, config_file, monkeypatch):
     assert int(state.step) == config.total_steps
 
 
+@pytest.mark.slow
 def test_two_networks_train_and_are_evaluated_with_measured_class_weights(config_file, tmp_path):
     overrides = ["--config.method.name=cps", "--config.supervised.weighting=inverse_frequency"]
     state = train(load_config(str(config_file), overrides), tmp_path / "run")

@@ -1,0 +1,74 @@
+"""How fast a run is: images and steps a second, and the share of time that input is waited for."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+
+
+class Throughput:
+    """A clock over the steps between two log lines.
+
+    It stands still during the first step, which compiles, and during evaluations and saves. Steps
+    are dispatched ahead of the device, so it is read and stopped only when the device has finished:
+    after a log line has fetched its metrics, or after waiting for them where an evaluation or a
+    save, which would wait themselves, begin. No other step waits.
+
+    Args:
+        images_per_step: labeled and unlabeled, over all devices.
+        clock: seconds.
+    """
+
+    def __init__(self, images_per_step: int, clock: Callable[[], float] = time.perf_counter):
+        self._images = images_per_step
+        self._clock = clock
+        self._warm = False
+        self._since: float | None = None
+        self._steps = 0
+        self._spent = self._waited = 0.0
+
+    @contextlib.contextmanager
+    def input(self) -> Iterator[None]:
+        """Around waiting for a batch; starts the clock where it stands."""
+        begin = self._clock()
+        if self._warm and self._since is None:
+            self._since = begin
+        yield
+        if self._since is not None:
+            self._waited += self._clock() - begin
+
+    def step(self, metrics: Any) -> None:
+        """A step that was dispatched; waits for the first one."""
+        if not self._warm:
+            jax.block_until_ready(metrics)
+            self._warm = True
+            return
+        self._steps += 1
+
+    def pause(self, metrics: Any) -> None:
+        """Stops the clock when the last step, which gave these metrics, is done."""
+        if self._since is not None:
+            jax.block_until_ready(metrics)
+            self._spent += self._clock() - self._since
+            self._since = None
+
+    def numbers(self) -> dict[str, float]:
+        """Since the last call; {} where no step was timed. The last step must have been done.
+
+        `images_per_second`, `steps_per_second`, and `input_wait`, the share of time in [0, 1].
+        """
+        if self._since is not None:
+            now = self._clock()
+            self._spent += now - self._since
+            self._since = now
+        steps, spent, waited = self._steps, self._spent, self._waited
+        self._steps, self._spent, self._waited = 0, 0.0, 0.0
+        if not steps or spent <= 0:
+            return {}
+        return {
+            "images_per_second": steps * self._images / spent,
+            "steps_per_second": steps / spent,
+            "input_wait": waited / spent,
+        }

@@ -1,0 +1,275 @@
+"""Services that follow a run beside its own files: TensorBoard, Weights & Biases, MLflow."""
+
+import dataclasses
+import importlib.util
+import json
+import re
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from ipixmatch_jax.engine.histograms import Histogram
+from ipixmatch_jax.engine.paths import is_remote, write_whole
+from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.registry import Registry
+
+_LONGEST_VALUE = 500
+
+
+def tracking_defaults() -> dict[str, Any]:
+    """The keys of `config.tracking` with their defaults."""
+    return {
+        "writers": ("tensorboard",),  # where else numbers and pictures go: also wandb, mlflow
+        "project": "ipixmatch",  # of wandb; the experiment of mlflow
+        "images": 4,  # validation images shown at every evaluation
+        "histograms": 24,  # groups of parameters whose values are shown at every evaluation
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class TrackedRun:
+    """What a service is told of a run when it opens.
+
+    Attributes:
+        workdir: its folder, the last part of which is its name.
+        start_step: what was logged of later steps comes again.
+        project: `config.tracking.project`.
+        config: key → value.
+    """
+
+    workdir: Any
+    start_step: int = 0
+    project: str = ""
+    config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.workdir.absolute().name
+
+    def identity(self, service: str) -> str | None:
+        """What the service called this run when it opened first, from `tracking.json`."""
+        return self._identities().get(service)
+
+    def remember(self, service: str, identity: str) -> None:
+        known = self._identities()
+        if known.get(service) != identity:
+            text = json.dumps({**known, service: identity}, indent=2) + "\n"
+            write_whole(self.workdir / "tracking.json", text)
+
+    def _identities(self) -> dict[str, str]:
+        path = self.workdir / "tracking.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+
+class Tracker(Protocol):
+    """A service that follows a run. Only the first process has any; steps never fall.
+
+    Attributes:
+        package: what it imports.
+        needed: whether its absence is an error, or the run goes on without it.
+        local: whether it needs a workdir that is no object store.
+    """
+
+    package: ClassVar[str]
+    needed: ClassVar[bool]
+    local: ClassVar[bool]
+
+    def __init__(self, run: TrackedRun): ...
+
+    def numbers(self, step: int, values: Mapping[str, float]) -> None:
+        """Named finite numbers."""
+
+    def images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
+        """Named pictures, uint8 [H, W, 3]."""
+
+    def histograms(self, step: int, histograms: Mapping[str, Histogram]) -> None:
+        """Named histograms."""
+
+    def close(self) -> None: ...
+
+
+TRACKERS: Registry[type[Tracker]] = Registry("writer")
+
+
+def check_tracking(options: Mapping[str, Any]) -> None:
+    """ConfigError for an unknown service or a negative number in `config.tracking`."""
+    for name in options["writers"]:
+        TRACKERS[name]
+    for key in ("images", "histograms"):
+        if options[key] < 0:
+            raise ConfigError(f"tracking.{key} is {options[key]}; expected at least 0")
+
+
+def check_installed(names: Sequence[str]) -> None:
+    """ConfigError for a service whose package is missing, but for TensorBoard."""
+    for name in names:
+        package = TRACKERS[name].package
+        if TRACKERS[name].needed and not _found(package):
+            raise ConfigError(
+                f"tracking.writers has {name!r}, whose package {package!r} is not installed; "
+                f"run: pip install {package}, or take it out"
+            )
+
+
+def open_trackers(names: Sequence[str], run: TrackedRun) -> list[Tracker]:
+    """The named services, told of the run; ConfigError where one cannot be opened."""
+    opened = []
+    for name in names:
+        tracker = TRACKERS[name]
+        if not _found(tracker.package) or (tracker.local and is_remote(run.workdir)):
+            continue
+        try:
+            opened.append(tracker(run))
+        except Exception as error:  # a service's own errors: no key, no network, a full disk
+            for one in opened:
+                one.close()
+            raise ConfigError(
+                f"tracking.writers has {name!r}, which cannot be opened: {error}; mend that, or "
+                "take it out"
+            ) from error
+    return opened
+
+
+def _found(package: str) -> bool:
+    return package in sys.modules or importlib.util.find_spec(package) is not None
+
+
+@TRACKERS.register("tensorboard")
+class TensorBoard:
+    """Event files in the workdir; they are appended to, which an object store does not know."""
+
+    package = "tensorboardX"
+    needed = False
+    local = True
+
+    def __init__(self, run: TrackedRun):
+        # Not its SummaryWriter: that writes in a thread, and where the thread dies of a full disk,
+        # the training waits for it forever.
+        from tensorboardX import summary
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto import event_pb2
+
+        self._summary, self._event = summary, event_pb2.Event
+        self._file = EventsWriter(str(run.workdir / "events"))
+        if run.start_step:
+            # Hides the events that a killed run wrote after its last checkpoint.
+            start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+            self._write(run.start_step + 1, session_log=start)
+
+    def numbers(self, step: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self._write(step, summary=self._summary.scalar(name, value))
+        self._file.flush()
+
+    def images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
+        for name, image in images.items():
+            self._write(step, summary=self._summary.image(name, image, dataformats="HWC"))
+        self._file.flush()
+
+    def histograms(self, step: int, histograms: Mapping[str, Histogram]) -> None:
+        for name, (counts, edges) in histograms.items():
+            middles = (edges[1:] + edges[:-1]) / 2
+            shown = self._summary.histogram_raw(
+                name,
+                min=float(edges[0]),
+                max=float(edges[-1]),
+                num=int(counts.sum()),
+                sum=float(counts @ middles),
+                sum_squares=float(counts @ middles**2),
+                bucket_limits=edges[1:].tolist(),
+                bucket_counts=counts.tolist(),
+            )
+            self._write(step, summary=shown)
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _write(self, step: int, **content: Any) -> None:
+        self._file.write_event(self._event(step=step, wall_time=time.time(), **content))
+
+
+@TRACKERS.register("wandb")
+class WeightsAndBiases:
+    """A run of Weights & Biases; a resumed run continues it by its id."""
+
+    package = "wandb"
+    needed = True
+    local = False
+
+    def __init__(self, run: TrackedRun):
+        import wandb
+
+        self._wandb = wandb
+        self._run = wandb.init(
+            project=run.project,
+            name=run.name,
+            id=run.identity("wandb"),
+            resume="allow",
+            dir=None if is_remote(run.workdir) else str(run.workdir),
+            config={key: _plain(value) for key, value in run.config.items()},
+        )
+        run.remember("wandb", self._run.id)
+
+    def numbers(self, step: int, values: Mapping[str, float]) -> None:
+        self._run.log(dict(values), step=step)
+
+    def images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
+        self._run.log({name: self._wandb.Image(image) for name, image in images.items()}, step=step)
+
+    def histograms(self, step: int, histograms: Mapping[str, Histogram]) -> None:
+        shown = {n: self._wandb.Histogram(np_histogram=h) for n, h in histograms.items()}
+        self._run.log(shown, step=step)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+@TRACKERS.register("mlflow")
+class MLflow:
+    """A run of MLflow, where MLFLOW_TRACKING_URI says; a resumed run continues it by its id.
+
+    MLflow has no histograms.
+    """
+
+    package = "mlflow"
+    needed = True
+    local = False
+
+    def __init__(self, run: TrackedRun):
+        import mlflow
+
+        self._mlflow = mlflow
+        known = run.identity("mlflow")
+        if known:
+            mlflow.start_run(run_id=known)
+            return
+        mlflow.set_experiment(run.project)
+        run.remember("mlflow", mlflow.start_run(run_name=run.name).info.run_id)
+        values = {key: str(value)[:_LONGEST_VALUE] for key, value in run.config.items()}
+        mlflow.log_params(values)
+
+    def numbers(self, step: int, values: Mapping[str, float]) -> None:
+        self._mlflow.log_metrics({_allowed(n): value for n, value in values.items()}, step=step)
+
+    def images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
+        for name, image in images.items():
+            self._mlflow.log_image(image, key=_allowed(name).replace("/", "_"), step=step)
+
+    def histograms(self, step: int, histograms: Mapping[str, Histogram]) -> None:
+        pass
+
+    def close(self) -> None:
+        self._mlflow.end_run()
+
+
+def _allowed(name: str) -> str:
+    """The name with what MLflow takes: letters, digits and a few signs."""
+    return re.sub(r"[^\w.\- /]", "_", name)
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, bool | int | float | str | None) else str(value)

@@ -1,0 +1,84 @@
+"""A few fixed validation images as every evaluation sees them: photo, truth, predictions."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ipixmatch_jax.data import Dataset, displayable
+from ipixmatch_jax.engine.processes import is_first
+from ipixmatch_jax.pictures import colored
+
+_SIDE = 256
+_GAP = 4
+
+
+class Panels:
+    """Collects the predictions of some images while the networks are evaluated.
+
+    The images are the first ones of devices' shares, of batches spread evenly over the list: they
+    are the same in every evaluation, and no network looks at them twice.
+
+    Args:
+        dataset: whose `val` is evaluated.
+        most: images.
+    """
+
+    def __init__(self, dataset: Dataset, most: int):
+        self._dataset = dataset
+        self._most = most
+        self._beside: dict[int, list[np.ndarray]] = {}
+        self._found: list[tuple[int, int, dict[str, np.ndarray]]] = []
+
+    def of_each(self, devices: int) -> int:
+        """How many predictions of each device are wanted."""
+        return -(-self._most // devices)
+
+    def begin(self, batches: int, devices: int) -> set[int]:
+        """Numbers of the batches to note, of an evaluation of so many."""
+        self._found = []
+        wanted = min(batches, self.of_each(devices)) if is_first() else 0
+        return set(np.linspace(0, batches - 1, wanted).round().astype(int).tolist())
+
+    def note(self, shown: Mapping[str, Any]) -> None:
+        """What the evaluation step showed of a batch."""
+        hosts = {name: np.asarray(values) for name, values in shown.items()}
+        indices = hosts.pop("index")
+        for place in np.ndindex(indices.shape):
+            if indices[place] >= 0:
+                maps = {name: values[place] for name, values in hosts.items()}
+                # Images of different batches and devices before neighbours.
+                self._found.append((place[-1], int(indices[place]), maps))
+
+    def pictures(self) -> dict[str, np.ndarray]:
+        """`validation/ID` → photo, truth and each network's prediction in a row, uint8."""
+        rows = {}
+        chosen = sorted(self._found, key=lambda found: found[:2])[: self._most]
+        for _, index, maps in chosen:
+            height, width = self._dataset.val.size(index)  # without padding
+            predictions = [self._colors(predicted[:height, :width]) for predicted in maps.values()]
+            name = f"validation/{self._dataset.val.ids[index]}"
+            rows[name] = _row([*self._photo_and_truth(index), *predictions])
+        return rows
+
+    def _colors(self, mask: np.ndarray) -> np.ndarray:
+        return _small(colored(mask, self._dataset.palette), Image.Resampling.NEAREST)
+
+    def _photo_and_truth(self, index: int) -> list[np.ndarray]:
+        if index not in self._beside:
+            record = self._dataset.val[index]
+            photo = _small(displayable(record["image"]), Image.Resampling.BOX)
+            self._beside[index] = [photo, self._colors(record["mask"])]
+        return self._beside[index]
+
+
+def _small(picture: np.ndarray, how: int) -> np.ndarray:
+    image = Image.fromarray(picture)
+    image.thumbnail((_SIDE, _SIDE), how)
+    return np.asarray(image)
+
+
+def _row(pictures: list[np.ndarray]) -> np.ndarray:
+    gap = np.full((pictures[0].shape[0], _GAP, 3), 255, np.uint8)
+    return np.concatenate([part for one in pictures for part in (one, gap)][:-1], axis=1)

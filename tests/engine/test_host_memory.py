@@ -1,0 +1,27 @@
+"""The allocator is told to keep what is freed, on a CPU under glibc and nowhere else."""
+
+import types
+
+import pytest
+
+from ipixmatch_jax.engine import host_memory
+
+
+@pytest.mark.parametrize(
+    ("backend", "libc", "told"),
+    [("cpu", "glibc", True), ("cpu", "", False), ("gpu", "glibc", False)],
+)
+def test_where_the_allocator_is_told(monkeypatch, backend, libc, told):
+    calls = {}
+
+    def mallopt(parameter, value):
+        calls[parameter] = value
+        return 1
+
+    library = types.SimpleNamespace(mallopt=mallopt)
+    monkeypatch.setattr(host_memory.ctypes, "CDLL", lambda name: library)
+    monkeypatch.setattr(host_memory.platform, "libc_ver", lambda: (libc, ""))
+    monkeypatch.setattr(host_memory.jax, "default_backend", lambda: backend)
+    assert host_memory.keep_freed_memory() is told
+    # M_MMAP_MAX 0: large blocks come from the heap; M_TRIM_THRESHOLD: which never shrinks.
+    assert (calls.get(-4), calls.get(-1)) == ((0, 2**31 - 1) if told else (None, None))
