@@ -1,55 +1,103 @@
 """The estimate of a train step's memory beside what the compiled program asks for.
 
     python bench/memory.py
+    python bench/memory.py --largest
 
-FixMatch with a relation, 2 labeled and 2 unlabeled images, one device.
+FixMatch with a relation, as many unlabeled as labeled images, one device. With --largest nothing is
+compiled: the largest batch whose estimate, times what programs were found to need more, fits.
 """
 
+import argparse
 import time
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from ipixmatch_jax.config import default_config
 from ipixmatch_jax.engine import build
-from ipixmatch_jax.engine.memory import estimate
+from ipixmatch_jax.engine.memory import Memory, estimate
 from ipixmatch_jax.engine.parallel import PARALLEL
 
-BATCH = 2
+_RESNET = {"stem": "deep", "output_stride": 16}
 CASES = (
     ("unet", {"width": 16, "stem_stride": 2}, 64),
     ("deeplabv3plus", {"backbone": "efficientnet_lite0"}, 161),
     ("deeplabv3plus", {"backbone": "resnet18"}, 161),
-    ("deeplabv3plus", {"backbone": "resnet50"}, 161),
+    ("deeplabv3plus", {"backbone": "resnet50", **_RESNET}, 161),
     ("dpt", {"backbone": "dinov2_small"}, 140),
 )
+USUAL = (
+    ("deeplabv3plus", {"backbone": "resnet50", **_RESNET}, 321),
+    ("deeplabv3plus", {"backbone": "resnet101", **_RESNET}, 321),
+    ("deeplabv3plus", {"backbone": "resnet101", **_RESNET}, 801),
+    ("dpt", {"backbone": "dinov2_small"}, 518),
+    ("dpt", {"backbone": "dinov2_base"}, 518),
+)
+DEVICES_GB = (16, 24, 40, 80)
+# Programs need so many times the estimate of the step, at most, in the table of this script; a
+# tenth of the device is left free.
+MORE, USED = 1.8, 0.9
 
 
-def main() -> None:
-    parallel = PARALLEL["shard_map"](jax.devices()[:1])
-    print(f"{jax.devices()[0].device_kind}, jax {jax.__version__}")
+def parts(name: str, options: dict[str, Any], side: int, batch: int) -> tuple:
+    """The step, and the shapes of its arguments."""
+    config = default_config()
+    config.data.num_classes, config.data.crop_size = 21, (side, side)
+    config.batch_size = config.unlabeled_batch_size = batch
+    with config.unlocked():
+        config.model.update({"name": name, **options})
+    model, method = build.build_model(config), build.build_method(config)
+    optimizer, step = build.build_train_step(config, model, method)
+    state = build.abstract_state(config, model, optimizer)
+    return step, state, build.abstract_batch(config, batch)
+
+
+def compare(parallel) -> None:
     print("| model | crop | estimate, MB | program, MB | ratio | tracing, s |")
     print("|---|---|---|---|---|---|")
     for name, options, side in CASES:
-        config = default_config()
-        config.data.num_classes, config.data.crop_size = 21, (side, side)
-        config.batch_size = config.unlabeled_batch_size = BATCH
-        with config.unlocked():
-            config.model.update({"name": name, **options})
-        model, method = build.build_model(config), build.build_method(config)
-        optimizer, step = build.build_train_step(config, model, method)
-        state = build.abstract_state(config, model, optimizer)
-        batch = build.abstract_batch(config, BATCH)
+        step, state, batch = parts(name, options, side, 2)
         begin = time.process_time()
         found = estimate(step, state, batch, parallel)
         tracing = time.process_time() - begin
-        lowered = parallel.spread_train(step).lower(state, batch)
-        actual = lowered.compile().memory_analysis().temp_size_in_bytes
-        label = f"{name} {options.get('backbone', '')}".strip()
+        program = parallel.spread_train(step).lower(state, batch).compile()
+        actual = program.memory_analysis().temp_size_in_bytes
         print(
-            f"| {label} | {side} | {found.step / 1e6:.0f} | {actual / 1e6:.0f} "
-            f"| {actual / found.step:.2f} | {tracing:.1f} |",
+            f"| {name} {options.get('backbone', '')} | {side} | {found.step / 1e6:.0f} "
+            f"| {actual / 1e6:.0f} | {actual / found.step:.2f} | {tracing:.1f} |",
             flush=True,
         )
+
+
+def largest(parallel) -> None:
+    heads = " | ".join(f"{size} GB" for size in DEVICES_GB)
+    print(
+        f"| model | crop | compute | remat | {heads} |\n|---|---|---|---|{'---|' * len(DEVICES_GB)}"
+    )
+    for name, options, side in USUAL:
+        for dtype, remat in (("float32", False), ("bfloat16", False), ("bfloat16", True)):
+            chosen = {**options, "dtype": jnp.dtype(dtype).name, "remat": remat}
+            one, two = (estimate(*parts(name, chosen, side, batch), parallel) for batch in (1, 2))
+            cells = " | ".join(str(_fits(one, two, 1e9 * size)) for size in DEVICES_GB)
+            backbone = options["backbone"]
+            print(f"| {name} {backbone} | {side} | {dtype} | {remat} | {cells} |", flush=True)
+
+
+def _fits(one: Memory, two: Memory, device: float) -> int:
+    """The largest number of labeled images, with as many unlabeled ones."""
+    image = two.step - one.step
+    room = (USED * device - one.state) / MORE - (one.step - image)
+    return max(0, int(room / image))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--largest", action="store_true", help="the table of largest batches")
+    options = parser.parse_args()
+    parallel = PARALLEL["shard_map"](jax.devices()[:1])
+    print(f"{jax.devices()[0].device_kind}, jax {jax.__version__}\n")
+    (largest if options.largest else compare)(parallel)
 
 
 if __name__ == "__main__":
