@@ -24,7 +24,9 @@ def is_remote(path: str | os.PathLike) -> bool:
 
 def join(folder: Any, name: str) -> Any:
     """`folder / name`; a name that is absolute or in an object store stands for itself."""
-    return as_path(name) if is_remote(name) else folder / name
+    # Not left to `/`: what it makes of an absolute name beside gs:// depends on Python's version.
+    alone = is_remote(name) or os.path.isabs(name)
+    return as_path(name) if alone else folder / name
 
 
 def names_in(folder: Any) -> list[str]:
