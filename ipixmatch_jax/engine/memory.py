@@ -2,7 +2,7 @@
 
 The estimate walks the traced step: arrays live from where they are made to where they are last
 needed, and what a compiler can compute on the fly, inside of what consumes it, takes no room. Real
-programs need more, by what compilers copy and keep: XLA on a CPU 1.5 to 1.8 times the estimate of
+programs need more, by what compilers copy and keep: XLA on a CPU 1.0 to 2.1 times the estimate of
 the step (bench/memory.py).
 """
 
