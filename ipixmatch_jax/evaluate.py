@@ -25,11 +25,12 @@ from ipixmatch_jax.engine.histograms import Histogram
 from ipixmatch_jax.engine.inference import eval_defaults
 from ipixmatch_jax.engine.metrics import CONFIDENCE_BINS, PixelCounts, summary, table
 from ipixmatch_jax.engine.parallel import Parallel
-from ipixmatch_jax.engine.paths import as_path, write_whole
+from ipixmatch_jax.engine.paths import write_whole
 from ipixmatch_jax.engine.processes import is_first
 from ipixmatch_jax.errors import ConfigError, DataError
 from ipixmatch_jax.methods import Method
 from ipixmatch_jax.panels import Panels
+from ipixmatch_jax.paths import as_path
 from ipixmatch_jax.snapshot import read_snapshot
 
 # Device counts are 32 bit; they are moved to 64 bit on the host before they can overflow.

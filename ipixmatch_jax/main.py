@@ -7,8 +7,8 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from ipixmatch_jax.engine.paths import as_path
 from ipixmatch_jax.errors import ConfigError, UserError, exit_code
+from ipixmatch_jax.paths import as_path
 
 
 def _train(config, arguments) -> None:

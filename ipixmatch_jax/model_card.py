@@ -9,7 +9,8 @@ import flax
 import jax
 
 import ipixmatch_jax
-from ipixmatch_jax.engine.paths import as_path, write_whole
+from ipixmatch_jax.engine.paths import write_whole
+from ipixmatch_jax.paths import as_path
 
 
 def write_card(

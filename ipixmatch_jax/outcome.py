@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ipixmatch_jax.engine.checkpoints import NETWORKS
-from ipixmatch_jax.engine.paths import as_path, write_whole
+from ipixmatch_jax.engine.paths import write_whole
+from ipixmatch_jax.paths import as_path
 
 LAST = 5
 

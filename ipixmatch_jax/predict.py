@@ -28,11 +28,11 @@ from ipixmatch_jax.data import (
 )
 from ipixmatch_jax.engine import build
 from ipixmatch_jax.engine.inference import predict_logits
-from ipixmatch_jax.engine.paths import as_path
 from ipixmatch_jax.errors import ConfigError, DataError
 from ipixmatch_jax.evaluate import restore_networks
 from ipixmatch_jax.legend import read_legend
 from ipixmatch_jax.methods import Network
+from ipixmatch_jax.paths import as_path
 from ipixmatch_jax.pictures import colored, error_map, indexed, overlay, with_legend
 from ipixmatch_jax.snapshot import load_snapshot, with_run_statistics
 

@@ -8,8 +8,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from ipixmatch_jax.config import default_config, flatten, validate, with_overrides
-from ipixmatch_jax.engine.paths import as_path
 from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.paths import as_path
 
 # Measured before training; nobody needs the training images to use the network.
 _MEASURED = ("mean", "std", "value_range")

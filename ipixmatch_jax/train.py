@@ -35,7 +35,6 @@ from ipixmatch_jax.engine.memory import Memory, device_memory, estimate, explain
 from ipixmatch_jax.engine.metrics import scores
 from ipixmatch_jax.engine.objective import DATA_AXIS
 from ipixmatch_jax.engine.parallel import Parallel
-from ipixmatch_jax.engine.paths import as_path
 from ipixmatch_jax.engine.processes import first_only, is_first
 from ipixmatch_jax.engine.profiler import Profiler
 from ipixmatch_jax.engine.progress import Progress
@@ -48,6 +47,7 @@ from ipixmatch_jax.engine.trackers import check_installed
 from ipixmatch_jax.engine.writers import Writers
 from ipixmatch_jax.methods import Method
 from ipixmatch_jax.outcome import outcome_table, write_outcome
+from ipixmatch_jax.paths import as_path
 from ipixmatch_jax.snapshot import overview
 
 

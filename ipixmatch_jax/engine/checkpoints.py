@@ -11,10 +11,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from ipixmatch_jax.engine.paths import as_path, is_remote
 from ipixmatch_jax.engine.processes import agree, is_first
 from ipixmatch_jax.engine.state import TrainState, networks
 from ipixmatch_jax.errors import CheckpointError
+from ipixmatch_jax.paths import as_path, is_remote
 
 # Items of a checkpoint. Student and teacher stand alone: evaluation reads only what it runs.
 NETWORKS = ("student", "teacher")

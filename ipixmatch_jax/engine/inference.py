@@ -123,8 +123,7 @@ def make_inference(options: Mapping[str, Any], crop_size: Size, multiple: int = 
 
 def size_multiple(model: nn.Module) -> int:
     """What height and width of a model's images must be multiples of."""
-    # Of twins, which are alike, the first one counts.
-    return getattr(getattr(model, "first", model), "size_multiple", 1)
+    return getattr(model, "size_multiple", 1)
 
 
 def _size(options: Mapping[str, Any], key: str) -> Size:

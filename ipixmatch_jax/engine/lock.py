@@ -5,8 +5,8 @@ import pathlib
 import socket
 from typing import IO
 
-from ipixmatch_jax.engine.paths import is_remote
 from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.paths import is_remote
 
 try:
     import fcntl

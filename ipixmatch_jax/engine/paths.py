@@ -5,9 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ipixmatch_jax.errors import UserError
-from ipixmatch_jax.paths import as_path, is_remote
-
-__all__ = ["as_path", "is_remote", "write_whole", "writing"]
+from ipixmatch_jax.paths import is_remote
 
 
 @contextlib.contextmanager

@@ -12,8 +12,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from ipixmatch_jax.engine.paths import is_remote
 from ipixmatch_jax.errors import ConfigError, UserError
+from ipixmatch_jax.paths import is_remote
 
 # How long processes wait for each other at the start, and at the end after one of them failed.
 _START_S, _END_S = 300, 30

@@ -12,8 +12,9 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from ipixmatch_jax.engine.histograms import Histogram
-from ipixmatch_jax.engine.paths import is_remote, write_whole
+from ipixmatch_jax.engine.paths import write_whole
 from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.paths import is_remote
 from ipixmatch_jax.registry import Registry
 
 _LONGEST_VALUE = 500

@@ -21,6 +21,10 @@ class Twins(nn.Module):
     def input_std(self) -> tuple[float, ...]:
         return self.first.input_std
 
+    @property
+    def size_multiple(self) -> int:
+        return getattr(self.first, "size_multiple", 1)
+
     def encode(self, images: jax.Array, train: bool = False) -> tuple[jax.Array, ...]:
         return self.first.encode(images, train)
 

@@ -12,9 +12,10 @@ from ml_collections import ConfigDict
 import ipixmatch_jax
 from ipixmatch_jax.config import flatten
 from ipixmatch_jax.engine.checkpoints import NETWORKS
-from ipixmatch_jax.engine.paths import as_path, write_whole
+from ipixmatch_jax.engine.paths import write_whole
 from ipixmatch_jax.errors import UserError
 from ipixmatch_jax.legend import read_legend
+from ipixmatch_jax.paths import as_path
 from ipixmatch_jax.report.examine import Examined, examine
 from ipixmatch_jax.report.runs import (
     Run,

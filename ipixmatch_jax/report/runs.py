@@ -10,10 +10,10 @@ from ml_collections import ConfigDict
 
 from ipixmatch_jax.config import flatten
 from ipixmatch_jax.data import comparable
-from ipixmatch_jax.engine.paths import as_path
 from ipixmatch_jax.engine.trackers import tracking_defaults
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.outcome import read_evaluations
+from ipixmatch_jax.paths import as_path
 
 # A curve on a screen shows no more.
 _MOST_POINTS = 400

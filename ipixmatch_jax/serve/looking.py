@@ -16,9 +16,9 @@ from ipixmatch_jax.data import bands, displayable, pixels_of, read_image, resize
 from ipixmatch_jax.data.images import image_size
 from ipixmatch_jax.engine import build
 from ipixmatch_jax.engine.checkpoints import NETWORKS
-from ipixmatch_jax.engine.paths import as_path
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.evaluate import restore_networks
+from ipixmatch_jax.paths import as_path
 from ipixmatch_jax.pictures import indexed
 from ipixmatch_jax.predict import Prediction, Predictor
 from ipixmatch_jax.report.examine import grid_size, packed
