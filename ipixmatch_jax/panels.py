@@ -8,10 +8,9 @@ from PIL import Image
 
 from ipixmatch_jax.data import Dataset, displayable
 from ipixmatch_jax.engine.processes import is_first
-from ipixmatch_jax.pictures import colored
+from ipixmatch_jax.pictures import colored, in_a_row
 
 _SIDE = 256
-_GAP = 4
 
 
 class Panels:
@@ -59,7 +58,7 @@ class Panels:
             height, width = self._dataset.val.size(index)  # without padding
             predictions = [self._colors(predicted[:height, :width]) for predicted in maps.values()]
             name = f"validation/{self._dataset.val.ids[index]}"
-            rows[name] = _row([*self._photo_and_truth(index), *predictions])
+            rows[name] = in_a_row([*self._photo_and_truth(index), *predictions])
         return rows
 
     def _colors(self, mask: np.ndarray) -> np.ndarray:
@@ -77,8 +76,3 @@ def _small(picture: np.ndarray, how: int) -> np.ndarray:
     image = Image.fromarray(picture)
     image.thumbnail((_SIDE, _SIDE), how)
     return np.asarray(image)
-
-
-def _row(pictures: list[np.ndarray]) -> np.ndarray:
-    gap = np.full((pictures[0].shape[0], _GAP, 3), 255, np.uint8)
-    return np.concatenate([part for one in pictures for part in (one, gap)][:-1], axis=1)

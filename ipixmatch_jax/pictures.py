@@ -1,6 +1,9 @@
 """Class maps as people can look at them: colours, overlays with a legend, maps of errors."""
 
+import base64
+import io
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -9,6 +12,7 @@ from ipixmatch_jax.data import IGNORE, displayable
 
 _LEAST_LEGEND_WIDTH = 180
 _WRONG = (220, 40, 40)
+_GAP = 4
 
 
 def colored(mask: np.ndarray, palette: np.ndarray) -> np.ndarray:
@@ -23,6 +27,25 @@ def indexed(mask: np.ndarray, palette: np.ndarray) -> Image.Image:
     image = Image.fromarray(mask, "P")
     image.putpalette(np.ascontiguousarray(palette, np.uint8).tobytes())
     return image
+
+
+def shades(confidence: np.ndarray) -> Image.Image:
+    """Confidence [H, W] in [0, 1] as grey levels 0 to 255."""
+    return Image.fromarray((255 * confidence).round().astype(np.uint8))
+
+
+def in_a_row(pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """Pictures uint8 [H, ·, 3] of one height side by side, with white gaps between them."""
+    gap = np.full((pictures[0].shape[0], _GAP, 3), 255, np.uint8)
+    return np.concatenate([part for one in pictures for part in (one, gap)][:-1], axis=1)
+
+
+def data_address(picture: Image.Image, kind: str, **options: Any) -> str:
+    """A picture as an address that holds it; `kind` and `options` as of `Image.save`."""
+    stream = io.BytesIO()
+    picture.save(stream, kind, **options)
+    encoded = base64.b64encode(stream.getvalue()).decode()
+    return f"data:image/{kind.lower()};base64,{encoded}"
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, palette: np.ndarray) -> np.ndarray:

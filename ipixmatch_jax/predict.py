@@ -4,11 +4,10 @@ import copy
 import csv
 import dataclasses
 import functools
-import glob
 import io
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -18,7 +17,6 @@ from PIL import Image
 from tqdm import tqdm
 
 from ipixmatch_jax.data import (
-    IMAGE_SUFFIXES,
     Dataset,
     displayable,
     load_dataset,
@@ -33,7 +31,16 @@ from ipixmatch_jax.evaluate import restore_networks
 from ipixmatch_jax.legend import read_legend
 from ipixmatch_jax.methods import Network
 from ipixmatch_jax.paths import as_path
-from ipixmatch_jax.pictures import colored, error_map, indexed, overlay, with_legend
+from ipixmatch_jax.photos import named_photos
+from ipixmatch_jax.pictures import (
+    colored,
+    error_map,
+    in_a_row,
+    indexed,
+    overlay,
+    shades,
+    with_legend,
+)
 from ipixmatch_jax.snapshot import load_snapshot, with_run_statistics
 
 # Photos whose longer side has more pixels are looked at in windows: a whole one would need more
@@ -191,18 +198,26 @@ def restore_predictor(
     tile_above: int = TILE_ABOVE,
 ) -> Predictor:
     """As `load_predictor`, for a config that is there; the run's own statistics are kept."""
+    return restore_predictors(config, workdir, checkpoint, (network,), tile_above)[network]
+
+
+def restore_predictors(
+    config: ConfigDict,
+    workdir: Any,
+    checkpoint: str,
+    networks: Sequence[str],
+    tile_above: int = TILE_ABOVE,
+) -> dict[str, Predictor]:
+    """The named networks of one checkpoint; they share their compiled programs."""
     config = with_run_statistics(config, workdir)
     model, parallel = build.build_model(config), build.build_parallel(config)
-    step, networks = restore_networks(config, workdir, model, parallel, checkpoint, (network,))
-    return Predictor(
-        config,
-        model,
-        jax.device_get(networks[network]),
-        workdir=workdir,
-        tile_above=tile_above,
-        step=step,
-        network=network,
-    )
+    step, found = restore_networks(config, workdir, model, parallel, checkpoint, networks)
+    first = Predictor(
+        config, model, jax.device_get(found[networks[0]]),
+        workdir=workdir, tile_above=tile_above, step=step, network=networks[0],
+    )  # fmt: skip
+    others = {name: first.of(jax.device_get(found[name]), step, name) for name in networks[1:]}
+    return {networks[0]: first, **others}
 
 
 def draw_validation(
@@ -229,9 +244,7 @@ def draw_validation(
             colored(predicted, dataset.palette),
             error_map(image, predicted, mask),
         ]
-        gap = np.full((image.shape[0], 4, 3), 255, np.uint8)
-        row = [part for panel in panels for part in (panel, gap)][:-1]
-        picture = Image.fromarray(np.concatenate(row, axis=1))
+        picture = Image.fromarray(in_a_row(panels))
         small = max(1, 160 // image.shape[0])
         picture = picture.resize((picture.width * small, picture.height * small), 0)
         path = folder / f"{record['id']}.png"
@@ -279,6 +292,22 @@ def predict_files(
         return
 
     output.mkdir(parents=True, exist_ok=True)
+    broken = _predict_photos(photos, output, predict, extras)
+    print(f"{said} {output}")
+    if broken:
+        raise DataError(
+            f"{len(broken)} of {len(photos)} photos could not be read, the others are done:\n  "
+            + "\n  ".join(broken)
+        )
+
+
+def _predict_photos(
+    photos: dict[str, pathlib.Path],
+    output: pathlib.Path,
+    predict: Predictor,
+    extras: Sequence[str],
+) -> list[str]:
+    """Writes all that is said of the photos; what is wrong with those that cannot be read."""
     pixels, broken = pixels_of(predict.config.data), []
     with (
         (output / "areas.csv").open("wb") as file,
@@ -297,12 +326,7 @@ def predict_files(
             counts = np.bincount(found.mask.reshape(-1), minlength=len(predict.class_names))
             mean = f"{found.confidence.mean():.4f}"
             areas.writerow([path, image.shape[1], image.shape[0], mean, *counts])
-    print(f"{said} {output}")
-    if broken:
-        raise DataError(
-            f"{len(broken)} of {len(photos)} photos could not be read, the others are done:\n  "
-            + "\n  ".join(broken)
-        )
+    return broken
 
 
 def _write(
@@ -321,8 +345,7 @@ def _write(
         "_overlay": Image.fromarray(with_legend(over, found.mask, predict.class_names, palette)),
     }
     if "confidence" in extras:
-        levels = (255 * found.confidence).round().astype(np.uint8)
-        pictures["_confidence"] = Image.fromarray(levels)
+        pictures["_confidence"] = shades(found.confidence)
     for tail, picture in pictures.items():
         with _beside(base, f"{tail}.png").open("wb") as file:
             picture.save(file, "PNG")
@@ -345,43 +368,3 @@ def _check_output(output: pathlib.Path, photos: dict[str, pathlib.Path]) -> None
                 f"the prediction of {photos[name]} would be written to {written}, a photo; "
                 "expected another folder; set --output"
             )
-
-
-def named_photos(inputs: Sequence[os.PathLike | str]) -> dict[str, pathlib.Path]:
-    """Photos by the name of what is written of them: their path from the folder that holds all.
-
-    The suffix is left out, unless two photos differ in nothing else.
-
-    Args:
-        inputs: photos, folders or patterns.
-
-    Raises:
-        DataError: one of them holds no photo.
-    """
-    paths = list(dict.fromkeys(path for item in inputs for path in _photos(str(item))))
-    base = os.path.commonpath([path.parent.absolute() for path in paths])
-    names = [path.absolute().relative_to(base) for path in paths]
-    stems = [name.with_suffix("").as_posix() for name in names]
-    unique = [
-        stem if stems.count(stem) == 1 else name.as_posix().replace(".", "_")
-        for stem, name in zip(stems, names, strict=True)
-    ]
-    return dict(zip(unique, paths, strict=True))
-
-
-def _photos(item: str) -> Iterator[pathlib.Path]:
-    path = pathlib.Path(item)
-    if path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-    elif path.exists():
-        found = [path]
-    elif glob.has_magic(item):
-        matches = (pathlib.Path(match) for match in sorted(glob.glob(item, recursive=True)))
-        found = [p for p in matches if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
-    else:
-        raise DataError(
-            f"--input {item} does not exist; expected a photo, a folder of photos or a pattern"
-        )
-    if not found:
-        raise DataError(f"--input {item} holds no photo; expected {', '.join(IMAGE_SUFFIXES)}")
-    yield from found

@@ -2,7 +2,6 @@
 
 import base64
 import dataclasses
-import io
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +17,7 @@ from ipixmatch_jax.engine.inference import predict_logits
 from ipixmatch_jax.engine.metrics import ConfusionMatrix, class_iou
 from ipixmatch_jax.evaluate import restore_networks
 from ipixmatch_jax.methods import Network
-from ipixmatch_jax.pictures import colored, error_map
+from ipixmatch_jax.pictures import colored, data_address, error_map
 from ipixmatch_jax.predict import Prediction, Predictor
 from ipixmatch_jax.report.runs import Run
 from ipixmatch_jax.report.statistics import calibration
@@ -288,11 +287,8 @@ def picture(image: np.ndarray, kind: str = "PNG") -> str:
     if max(found.size) > _SIDE:
         how = Image.Resampling.NEAREST if kind == "PNG" else Image.Resampling.LANCZOS
         found.thumbnail((_SIDE, _SIDE), how)
-    stream = io.BytesIO()
     options = {"quality": 88} if kind == "JPEG" else {"optimize": True}
-    found.save(stream, kind, **options)
-    encoded = base64.b64encode(stream.getvalue()).decode()
-    return f"data:image/{kind.lower()};base64,{encoded}"
+    return data_address(found, kind, **options)
 
 
 def class_scores(counts: Counts) -> list[float | None]:

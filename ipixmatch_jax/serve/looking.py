@@ -1,28 +1,22 @@
 """An uploaded photo as both networks of a run see it."""
 
-import base64
 import dataclasses
-import io
 import time
 import warnings
 from typing import Any
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
 from ipixmatch_jax.data import bands, displayable, pixels_of, read_image, resize_image
 from ipixmatch_jax.data.images import image_size
-from ipixmatch_jax.engine import build
 from ipixmatch_jax.engine.checkpoints import NETWORKS
 from ipixmatch_jax.errors import DataError
-from ipixmatch_jax.evaluate import restore_networks
 from ipixmatch_jax.paths import as_path
-from ipixmatch_jax.pictures import indexed
-from ipixmatch_jax.predict import Prediction, Predictor
+from ipixmatch_jax.pictures import data_address, indexed, shades
+from ipixmatch_jax.predict import Prediction, restore_predictors
 from ipixmatch_jax.report.examine import grid_size, packed
-from ipixmatch_jax.snapshot import with_run_statistics
 
 _NAME = "the photo"
 _BEGINNINGS = {
@@ -74,16 +68,9 @@ class Looker:
     def __init__(
         self, config: ConfigDict, workdir: Any, *, checkpoint: str, network: str, limits: Limits
     ):
-        config = with_run_statistics(config, workdir)
-        model, parallel = build.build_model(config), build.build_parallel(config)
-        self.step, found = restore_networks(config, workdir, model, parallel, checkpoint, NETWORKS)
-        variables = {name: jax.device_get(found[name]) for name in NETWORKS}
-        first = Predictor(
-            config, model, variables[network],
-            workdir=workdir, tile_above=0, step=self.step, network=network,
-        )  # fmt: skip
-        self.predictors = {name: first.of(variables[name], self.step, name) for name in variables}
-        self.title, self._first = as_path(workdir).name, first
+        self.predictors = restore_predictors(config, workdir, checkpoint, NETWORKS, tile_above=0)
+        self.title, self._first = as_path(workdir).name, self.predictors[network]
+        self.step = self._first.step
         self._limits, self._seen = limits, set()
         self._own_size = tuple(config.data.image_size)
 
@@ -119,7 +106,7 @@ class Looker:
         size = looked_size(photo_size, self._limits.side, rounded=not any(self._own_size))
         pixels = pixels_of(self._first.config.data)
         image = resize_image(read_image(data, _NAME, pixels, at_least=size), size)
-        photo = _address(Image.fromarray(displayable(image)), "JPEG", quality=90)
+        photo = data_address(Image.fromarray(displayable(image)), "JPEG", quality=90)
         grid = grid_size(size)
         networks, explored = {}, {"id": "", "height": grid[0], "width": grid[1], "photo": photo}
         for name, predict in self.predictors.items():
@@ -144,11 +131,10 @@ class Looker:
     def _shown(self, found: Prediction) -> dict[str, Any]:
         counts = np.bincount(found.mask.reshape(-1), minlength=len(self._first.class_names))
         sums = np.bincount(found.mask.reshape(-1), found.confidence.reshape(-1), len(counts))
-        levels = (255 * found.confidence).round().astype(np.uint8)
         present = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i]]
         return {
-            "mask": _address(indexed(found.mask, self._first.palette), "PNG"),
-            "confidence": _address(Image.fromarray(levels), "PNG"),
+            "mask": data_address(indexed(found.mask, self._first.palette), "PNG"),
+            "confidence": data_address(shades(found.confidence), "PNG"),
             "mean_confidence": float(found.confidence.mean()),
             "classes": [
                 {"id": i, "share": counts[i] / counts.sum(), "confidence": sums[i] / counts[i]}
@@ -210,10 +196,3 @@ def _round(side: int) -> int:
 
 def _x(size: tuple[int, int]) -> str:
     return f"{size[1]} × {size[0]}"
-
-
-def _address(picture: Image.Image, kind: str, **options: Any) -> str:
-    stream = io.BytesIO()
-    picture.save(stream, kind, **options)
-    encoded = base64.b64encode(stream.getvalue()).decode()
-    return f"data:image/{kind.lower()};base64,{encoded}"
