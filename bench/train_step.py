@@ -6,11 +6,12 @@
 Both sides have the same weights, batch and shapes, float32 master weights, SGD with momentum and an
 EMA teacher. Ours makes its weak and strong views and boxes inside the step; PyTorch gets finished
 float views on the device, as its data loaders make them on the host. It runs in its best setting:
-channels last, TF32 for `float32` on a GPU as ours, autocast for `bfloat16`, and with
-`--torch compile` compiled. Times are medians of steps in one go: `step_s` of what went by and
-`cpu_s` of what all cores worked, by which the ratio goes on a CPU. Memory is the peak of the device
-(on a CPU the compiled program's own count). MFU divides the program's floating-point operations, as
-XLA counts them, by time and the device's published peak of dense bfloat16 or TF32 operations.
+channels last (on a CPU the faster of both layouts), TF32 for `float32` on a GPU as ours, autocast
+for `bfloat16`, and with `--torch compile` compiled. Times are medians of steps in one go: `step_s`
+of what went by and `cpu_s` of what all cores worked, by which the ratio goes on a CPU. Memory is
+the peak of the device (on a CPU the compiled program's own count). MFU divides the program's
+floating-point operations, as XLA counts them, by time and the device's published peak of dense
+bfloat16 or TF32 operations.
 
 It needs jax, flax, optax and numpy, and torch for the comparison.
 """
@@ -18,6 +19,7 @@ It needs jax, flax, optax and numpy, and torch for the comparison.
 import argparse
 import copy
 import functools
+import itertools
 import json
 import pathlib
 import statistics
@@ -47,6 +49,7 @@ TESTS = pathlib.Path(__file__).parents[1] / "tests"
 sys.path += [str(TESTS / "methods"), str(TESTS / "models")]
 
 CLASSES, CONFIDENCE, WARMUP = 21, 0.5, 2
+LAYOUTS = ("channels_last", "contiguous_format")
 _RESNET = {"stem": "deep", "output_stride": 16}
 CASES = {
     "resnet50-321": Case("deeplabv3plus", {"backbone": "resnet50", **_RESNET}, 321),
@@ -123,16 +126,19 @@ def timed(take, steps: int) -> dict[str, float]:
     return {name: statistics.median(found[WARMUP:]) for name, found in times.items()}
 
 
-def theirs(case: Case, network, method: str, dtype: str, data, how: str, steps: int) -> dict:
+def theirs(
+    case: Case, network, method: str, dtype: str, data, how: str, layout: str, steps: int
+) -> dict:
     import torch
     import torch_methods
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
-    student = copy.deepcopy(network).to(device, memory_format=torch.channels_last)
+    form = {"memory_format": getattr(torch, layout)}
+    student = copy.deepcopy(network).to(device, **form)
     teacher = copy.deepcopy(student)
-    v = torch_views(data, case, student, device)
+    v = torch_views(data, case, student, device, form)
     if how == "compile":
         student, teacher = (torch.compile(model) for model in (student, teacher))
     optimizer = torch.optim.SGD(student.parameters(), 1e-3, momentum=0.9, weight_decay=1e-4)
@@ -156,8 +162,8 @@ def theirs(case: Case, network, method: str, dtype: str, data, how: str, steps: 
     return {**took, "memory": memory}
 
 
-def torch_views(data, case: Case, network, device: str) -> dict[str, Any]:
-    """Finished views as tensors on the device, in PyTorch's layout."""
+def torch_views(data, case: Case, network, device: str, form: dict) -> dict[str, Any]:
+    """Finished views as tensors on the device."""
     import torch
 
     views = Views(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
@@ -165,7 +171,7 @@ def torch_views(data, case: Case, network, device: str) -> dict[str, Any]:
 
     def image(x):
         x = torch.from_numpy(np.array(x)).permute(0, 3, 1, 2)
-        return x.to(device, memory_format=torch.channels_last)
+        return x.to(device, **form)
 
     v = {
         "labeled": image(views.weak(data["labeled"]["image"])),
@@ -238,10 +244,11 @@ def main() -> None:
 def measure(rows, options, name, case, network, weights, method, dtype, data) -> None:
     label = {"case": name, "method": method, "dtype": dtype}
     best, basis = None, "cpu_s" if jax.default_backend() == "cpu" else "step_s"
-    for how in options.torch:
-        row = theirs(case, network, method, dtype, data, how, options.steps)
+    layouts = LAYOUTS if jax.default_backend() == "cpu" else LAYOUTS[:1]
+    for how, layout in itertools.product(options.torch, layouts):
+        row = theirs(case, network, method, dtype, data, how, layout, options.steps)
         best = min(best or row[basis], row[basis])
-        rows.append({**label, "who": f"torch {how}", **row})
+        rows.append({**label, "who": f"torch {how} {layout}", **row})
         print(rows[-1], flush=True)
     for relation in options.relations:
         row = ours(case, method, relation, dtype, data, weights, options.steps)

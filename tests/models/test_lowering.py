@@ -17,6 +17,7 @@ GEOMETRIES = [
     (9, 8, 5, 1, 2, "SAME"),
     (9, 7, 3, 1, 6, "SAME"),
     (9, 9, 3, 1, 18, "SAME"),
+    (10, 11, 3, 1, 5, ((5, 2), (3, 6))),
     (10, 11, 5, 3, 2, "VALID"),
     (10, 11, 3, 2, 3, ((1, 2), (3, 0))),
     (1, 1, 3, 1, 1, "SAME"),
@@ -59,12 +60,15 @@ def test_values_and_gradients_equal_the_native_convolution(kind, geometry):
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["depthwise", "dense"])
-def test_bfloat16_sums_in_float32(kind):
-    x, k, groups = operands(kind, 9, 9, 5 if kind == "depthwise" else 1, 32, jnp.bfloat16)
+@pytest.mark.parametrize(
+    "kind, size, dilation", [("depthwise", 5, 1), ("dense", 1, 1), ("dense", 3, 7)]
+)
+def test_bfloat16_sums_in_float32(kind, size, dilation):
+    x, k, groups = operands(kind, 9, 9, size, 32, jnp.bfloat16)
 
     def loss(x, k):
-        y = conv_general_dilated(x, k, (1, 1), "SAME", feature_group_count=groups)
+        options = dict(feature_group_count=groups, rhs_dilation=(dilation, dilation))
+        y = conv_general_dilated(x, k, (1, 1), "SAME", **options)
         assert y.dtype == x.dtype
         return jnp.sum(y.astype(jnp.float32)), y
 
@@ -77,12 +81,13 @@ def test_bfloat16_sums_in_float32(kind):
         np.testing.assert_allclose(narrow.astype(np.float32), exact, rtol=2**-8, atol=1e-6)
 
 
-def test_each_platform_gets_its_own_form():
-    x, k, groups = operands("depthwise", 8, 8, 3, dtype=np.float32)
+@pytest.mark.parametrize("kind, dilation", [("depthwise", 1), ("dense", 7)])
+def test_each_platform_gets_its_own_form(kind, dilation):
+    x, k, groups = operands(kind, 8, 8, 3, dtype=np.float32)
+    options = dict(feature_group_count=groups, rhs_dilation=(dilation, dilation))
 
     def gradients(x, k):
-        f = lambda x, k: conv_general_dilated(x, k, (1, 1), "SAME", feature_group_count=groups)  # noqa: E731
-        y, pull = jax.vjp(f, x, k)
+        y, pull = jax.vjp(lambda x, k: conv_general_dilated(x, k, (1, 1), "SAME", **options), x, k)
         return pull(y)
 
     texts = {

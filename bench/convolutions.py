@@ -1,0 +1,204 @@
+"""Where a model's train step goes on a CPU: each of its convolutions beside PyTorch's.
+
+    taskset -c 0 python bench/convolutions.py --json bench/results/convolutions-resnet50-cpu.json
+
+Every distinct convolution of DeepLabV3+ runs alone, forward and then with both gradients, as
+`models/lowering.py` computes it here and as PyTorch does in the faster of its two layouts. They
+take turns and the fastest of a few rounds counts, in seconds that the cores worked, times how often
+the model has such a convolution. Needs the extra `parity`.
+"""
+
+import argparse
+import collections
+import functools
+import json
+import math
+import os
+import pathlib
+import platform
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from models import CLASSES
+from train_step import LAYOUTS
+
+from ipixmatch_jax.engine.host_memory import keep_freed_memory
+from ipixmatch_jax.models import create_model
+from ipixmatch_jax.models.lowering import conv_general_dilated
+
+RECORDED = "ipixmatch_jax.models.layers.conv_general_dilated"
+SIDES = ("this", "torch")
+
+
+class Convolution(NamedTuple):
+    """What one takes, apart from numbers."""
+
+    image: tuple[int, int]
+    kernel: tuple[int, ...]  # height, width, channels in (of a group) and out
+    strides: tuple[int, int]
+    pads: tuple[tuple[int, int], tuple[int, int]]
+    dilation: tuple[int, int]
+    groups: int
+
+    def __call__(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return conv_general_dilated(
+            x, kernel, self.strides, self.pads, rhs_dilation=self.dilation,
+            feature_group_count=self.groups,
+        )  # fmt: skip
+
+    @property
+    def kind(self) -> str:
+        name = ("depthwise " if self.groups > 1 else "") + "{}x{}".format(*self.kernel)
+        for what, factor in (("stride", self.strides[0]), ("dilation", self.dilation[0])):
+            name += f", {what} {factor}" if factor > 1 else ""
+        return name
+
+
+def convolutions(model, side: int) -> collections.Counter[Convolution]:
+    """How often the model has each, without computing anything."""
+    found: collections.Counter[Convolution] = collections.Counter()
+
+    def record(x, kernel, strides, padding, rhs_dilation, feature_group_count, **options):
+        if isinstance(padding, str):
+            reach = [(k - 1) * d + 1 for k, d in zip(kernel.shape, rhs_dilation, strict=False)]
+            padding = jax.lax.padtype_to_pads(x.shape[1:3], reach, strides, padding)
+        pads = tuple(map(tuple, padding))
+        found[
+            Convolution(
+                x.shape[1:3], kernel.shape, tuple(strides), pads, tuple(rhs_dilation),
+                feature_group_count,
+            )
+        ] += 1  # fmt: skip
+        options |= {"rhs_dilation": rhs_dilation, "feature_group_count": feature_group_count}
+        return conv_general_dilated(x, kernel, strides, padding, **options)
+
+    image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+    with mock.patch(RECORDED, record):
+        jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), image)
+    return found
+
+
+def ours(one: Convolution, x: np.ndarray, kernel: np.ndarray) -> dict[str, Callable[[], object]]:
+    forward = jax.jit(lambda x, kernel: one(x, kernel))
+    dy = jax.device_put(np.ones(jax.eval_shape(forward, x, kernel).shape, np.float32))
+    backward = jax.jit(lambda x, kernel, dy: jax.vjp(one, x, kernel)[1](dy))
+    x, kernel = jax.device_put((x, kernel))
+    return {
+        "forward": lambda: jax.block_until_ready(forward(x, kernel)),
+        "backward": lambda: jax.block_until_ready(backward(x, kernel, dy)),
+    }
+
+
+def theirs(
+    one: Convolution, x: np.ndarray, kernel: np.ndarray, layout: torch.memory_format
+) -> dict[str, Callable[[], object]]:
+    (top, bottom), (left, right) = one.pads
+    x = torch.from_numpy(x).permute(0, 3, 1, 2)
+    if (top, left) != (bottom, right):  # as their models do: padded by themselves beforehand
+        x = torch.nn.functional.pad(x, (left, right, top, bottom))
+        top = left = 0
+    x = x.contiguous(memory_format=layout).requires_grad_()
+    kernel = torch.from_numpy(kernel).permute(3, 2, 0, 1)
+    kernel = kernel.contiguous(memory_format=layout).requires_grad_()
+
+    def apply():
+        options = (None, one.strides, (top, left), one.dilation, one.groups)
+        return torch.nn.functional.conv2d(x, kernel, *options)
+
+    def forward():
+        with torch.no_grad():
+            apply()
+
+    y = apply()
+    dy = torch.ones_like(y)
+    backward = functools.partial(torch.autograd.grad, y, (x, kernel), dy, retain_graph=True)
+    return {"forward": forward, "backward": backward}
+
+
+def fastest(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """CPU seconds of each, in turns; the first round is not counted."""
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(rounds + 1):
+        for name, function in sides.items():
+            begin = time.process_time()
+            function()
+            times[name].append(time.process_time() - begin)
+    return {name: min(found[1:]) for name, found in times.items()}
+
+
+def measure(one: Convolution, count: int, batch: int, rounds: int) -> dict:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((batch, *one.image, one.kernel[2] * one.groups), np.float32)
+    kernel = rng.standard_normal(one.kernel, np.float32)
+    sides = {"this": ours(one, x, kernel)}
+    sides |= {layout: theirs(one, x, kernel, getattr(torch, layout)) for layout in LAYOUTS}
+    row = {"kind": one.kind, "count": count, **one._asdict()}
+    for which in ("forward", "backward"):
+        took = fastest({side: runs[which] for side, runs in sides.items()}, rounds)
+        took["torch"] = min(took.pop(layout) for layout in LAYOUTS)
+        row |= {f"{which}_{side}_s": count * seconds for side, seconds in took.items()}
+    return row
+
+
+def table(rows: list[dict]) -> str:
+    """Sums of the kinds, the one in which this loses most to PyTorch first."""
+    columns = [f"{which}_{side}_s" for which in ("forward", "backward") for side in SIDES]
+    kinds: dict[str, list[float]] = {}
+    for row in rows:
+        cells = kinds.setdefault(row["kind"], [0.0] * 5)
+        for i, value in enumerate([row["count"], *(row[c] for c in columns)]):
+            cells[i] += value
+    kinds["all"] = [math.fsum(cells) for cells in zip(*kinds.values(), strict=True)]
+    lines = [
+        "| convolutions | number | forward, s | PyTorch | both gradients, s | PyTorch | lost, s |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lost = {k: c[1] - c[2] + c[3] - c[4] for k, c in kinds.items()}
+    for kind in sorted(kinds, key=lambda k: (k == "all", -lost[k])):
+        count, *seconds = kinds[kind]
+        cells = [f"{count:.0f}", *(f"{s:.3f}" for s in seconds), f"{lost[kind]:+.3f}"]
+        lines.append(f"| {kind} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--backbone", default="resnet50")
+    parser.add_argument("--side", type=int, default=321, help="of the crop")
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=pathlib.Path, help="write the numbers to this file too")
+    options = parser.parse_args()
+    keep_freed_memory()
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    stem = {"stem": "deep"} if options.backbone in ("resnet50", "resnet101") else {}
+    model = create_model(
+        "deeplabv3plus", num_classes=CLASSES, backbone=options.backbone, output_stride=16, **stem
+    )
+    rows = []
+    for one, count in convolutions(model, options.side).items():
+        rows.append(measure(one, count, options.batch, options.rounds))
+        print(rows[-1], flush=True)
+    of = f"DeepLabV3+ {options.backbone}, {options.batch} images of {options.side} x {options.side}"
+    print(f"\n{of}, float32, CPU seconds\n\n{table(rows)}")
+    if options.json:
+        record = {
+            "device": f"{platform.machine()} CPU",
+            "threads": torch.get_num_threads(),
+            "jax": jax.__version__,
+            "torch": torch.__version__,
+            "of": of,
+            "rows": rows,
+        }
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
