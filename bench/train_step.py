@@ -38,7 +38,6 @@ from ipixmatch_jax.engine.objective import DATA_AXIS, Objective, Threshold
 from ipixmatch_jax.engine.optimizer import make_optimizer
 from ipixmatch_jax.engine.parallel import PARALLEL
 from ipixmatch_jax.engine.relations import WeightedRelation
-from ipixmatch_jax.engine.state import create_state
 from ipixmatch_jax.engine.step import make_train_step
 from ipixmatch_jax.methods import make_method
 from ipixmatch_jax.models import create_model
@@ -92,8 +91,7 @@ def ours(case: Case, method: str, relation: str, dtype: str, data, weights, step
         total_steps=1000,
     )
     spread = PARALLEL["shard_map"](jax.devices()[:1])
-    create = jax.jit(lambda v: create_state(v, rule), out_shardings=spread.replicated)
-    state = create(spread.replicate(from_torch(weights, abstract(model, case))))
+    state = spread.first_state(from_torch(weights, abstract(model, case)), rule)
     batch = spread.put_batch(data)
     begin = time.perf_counter()
     compiled = spread.spread_train(step).lower(state, batch).compile()

@@ -173,12 +173,8 @@ def train_batches(
     wanted = {"labeled": (dataset.labeled, _share(batch_size, process_count, "batch_size"))}
     if unlabeled_batch_size:
         share = _share(unlabeled_batch_size, process_count, "unlabeled_batch_size")
-        if not len(dataset.unlabeled):
-            raise DataError(
-                f"unlabeled_batch_size={unlabeled_batch_size}, but the data set has no unlabeled "
-                "images; set data.unlabeled, or method.name=supervised"
-            )
-        wanted |= {"unlabeled": (dataset.unlabeled, share), "mix": (dataset.unlabeled, share)}
+        source = _some_unlabeled(dataset, unlabeled_batch_size)
+        wanted |= {"unlabeled": (source, share), "mix": (source, share)}
     skip = config_data.on_error == "skip"
     streams = [
         _stream(
@@ -192,6 +188,15 @@ def train_batches(
     batches = grain.experimental.ZipMapDataset(streams).map(_Named(tuple(wanted)))
     iterator = _iterate(batches, int(config_data.threads), int(config_data.workers))
     return TrainBatches(iterator, {name: source for name, (source, _) in wanted.items()})
+
+
+def _some_unlabeled(dataset: Dataset, wanted: int) -> UnlabeledSource:
+    if not len(dataset.unlabeled):
+        raise DataError(
+            f"unlabeled_batch_size={wanted}, but the data set has no unlabeled images; set "
+            "data.unlabeled, or method.name=supervised"
+        )
+    return dataset.unlabeled
 
 
 def _geometry(config_data: ConfigDict) -> Geometry:

@@ -214,9 +214,7 @@ def build_state(config: ConfigDict, model: nn.Module, optimizer, parallel: Paral
     if config.model.pretrained:
         chosen = config.model.backbone or model_options(config.model.name).get("backbone", "")
         variables = load_pretrained(variables, config.model.pretrained, chosen)
-    make = lambda v: create_state(v, optimizer)  # noqa: E731
-    shardings = parallel.state_shardings(jax.eval_shape(make, variables))
-    return jax.jit(make, out_shardings=shardings)(parallel.replicate(variables))
+    return parallel.first_state(variables, optimizer)
 
 
 def view_defaults() -> dict[str, Any]:

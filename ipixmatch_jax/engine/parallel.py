@@ -13,10 +13,11 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from ipixmatch_jax.engine.objective import DATA_AXIS
-from ipixmatch_jax.engine.state import TrainState
+from ipixmatch_jax.engine.state import TrainState, create_state
 from ipixmatch_jax.engine.step import TrainStep
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.registry import Registry
@@ -68,6 +69,12 @@ class Parallel(abc.ABC):
     def state_shardings(self, state: TrainState) -> TrainState:
         """How every array of a (possibly abstract) state lies on the devices."""
         return jax.tree.map(lambda _: self.replicated, state)
+
+    def first_state(self, variables: Any, optimizer: optax.GradientTransformation) -> TrainState:
+        """`create_state` of host arrays, the same on every process, as it lies on the devices."""
+        make = functools.partial(create_state, optimizer=optimizer)
+        shardings = self.state_shardings(jax.eval_shape(make, variables))
+        return jax.jit(make, out_shardings=shardings)(self.replicate(variables))
 
     def whole(self, tree: Any) -> Any:
         """Arrays of a state as every device holds them whole; called by all processes."""

@@ -12,7 +12,7 @@ from ipixmatch_jax.engine.objective import Objective, Threshold
 from ipixmatch_jax.engine.optimizer import make_optimizer
 from ipixmatch_jax.engine.parallel import PARALLEL, Parallel
 from ipixmatch_jax.engine.relations import WeightedRelation
-from ipixmatch_jax.engine.state import TrainState, create_state
+from ipixmatch_jax.engine.state import TrainState
 from ipixmatch_jax.engine.step import TrainStep, make_train_step
 from ipixmatch_jax.methods import make_method
 from ipixmatch_jax.models import create_model
@@ -95,6 +95,4 @@ def _parts(
         jax.random.key(0, impl="unsafe_rbg")
     )
     variables = jax.device_get(variables)
-    shardings = spread.state_shardings(jax.eval_shape(lambda v: create_state(v, rule), variables))
-    create = jax.jit(lambda v: create_state(v, rule), out_shardings=shardings)
-    return spread, spread.spread_train(step), lambda: create(spread.replicate(variables)), step
+    return spread, spread.spread_train(step), lambda: spread.first_state(variables, rule), step

@@ -14,7 +14,6 @@ from ipixmatch_jax.engine.objective import Objective, Threshold
 from ipixmatch_jax.engine.optimizer import make_optimizer
 from ipixmatch_jax.engine.parallel import PARALLEL
 from ipixmatch_jax.engine.relations import WeightedRelation
-from ipixmatch_jax.engine.state import create_state
 from ipixmatch_jax.engine.step import make_train_step
 from ipixmatch_jax.methods import METHODS, Network, make_method
 from ipixmatch_jax.models import Twins
@@ -134,9 +133,7 @@ def run(name, relations, parallel):
     spread = PARALLEL[parallel](jax.devices())
     variables = model.init(jax.random.key(0), np.zeros((1, SIZE, SIZE, 3), np.float32))
     variables = {key: variables[key] for key in ("params", "batch_stats")}
-    create = jax.jit(lambda v: create_state(v, rule), out_shardings=spread.replicated)
-    state = create(spread.replicate(jax.device_get(variables)))
-    return spread, spread.spread(step), state
+    return spread, spread.spread(step), spread.first_state(jax.device_get(variables), rule)
 
 
 def check(name, relations):
