@@ -11,7 +11,7 @@ import time
 class Browser:
     """One page. `requests` are the addresses it asked for, `complaints` what its console said."""
 
-    def __init__(self, profile, width=1200, height=900):
+    def __init__(self, profile):
         to_browser, self._write = os.pipe()
         self._read, from_browser = os.pipe()
         # The protocol takes descriptors 3 and 4, whatever they are in this process.
@@ -19,7 +19,7 @@ class Browser:
         self._process = subprocess.Popen(
             ["bash", "-c", command, "chromium", "chromium", "--headless", "--no-sandbox",
              "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe",
-             f"--user-data-dir={profile}", f"--window-size={width},{height}", "about:blank"],
+             f"--user-data-dir={profile}", "--window-size=1200,900", "about:blank"],
             pass_fds=(to_browser, from_browser),
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
@@ -93,6 +93,11 @@ class Browser:
     def key(self, name):
         for kind in ("keyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", type=kind, key=name, code=name)
+
+    def resize(self, width, height):
+        """Shows the page as on a screen of so many pixels."""
+        size = dict(width=width, height=height, deviceScaleFactor=1, mobile=False)
+        self.call("Emulation.setDeviceMetricsOverride", **size)
 
     def close(self):
         with contextlib.suppress(AssertionError, OSError):
