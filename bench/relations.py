@@ -1,19 +1,22 @@
 """Time and memory of every relation loss, beside its naive N×N form.
 
     python bench/relations.py --json bench/results/relations-cpu.json
+    python bench/relations.py --growth
     python bench/relations.py --step
 
 The naive form is timed where its N×N matrices fit (64 × 64 pixels). `bound` is the time that moving
 the two maps in and the gradient out takes at this machine's measured copy rate. `temporary` is the
 compiled program's own count of the memory that it needs beside inputs and outputs, as a multiple of
-the two maps. With --step: how much each relation adds to the train step of DeepLabV3+. Times on a
-CPU are those that its cores worked.
+the two maps. With --growth: how time grows with the pixels of an image, in batches that have as
+many pixels in all, so that a cache holds as much of the small images as of the large. With --step:
+how much each relation adds to the train step of DeepLabV3+. Times on a CPU are those that its cores
+worked.
 """
 
 import argparse
 import functools
+import itertools
 import json
-import math
 import pathlib
 import platform
 import time
@@ -108,11 +111,22 @@ def measure(name: str, side: int, classes: int, batch: int, rate: float) -> dict
     return row
 
 
-def exponent(rows: list[dict]) -> float:
-    """Slope of log time over log N, from the three largest maps, beyond overheads and caches."""
-    rows = sorted(rows, key=lambda row: row["side"])[-3:]
-    pixels = [2 * math.log(row["side"]) for row in rows]
-    return float(np.polyfit(pixels, [math.log(row["both_s"]) for row in rows], 1)[0])
+def exponent(pixels: list[int], times: list[float]) -> float:
+    """Slope of log time over log N."""
+    return float(np.polyfit(np.log(pixels), np.log(times), 1)[0])
+
+
+def growth(name: str, classes: int, sides: list[int]) -> dict:
+    """Seconds an image, of batches that all have the pixels of one image of the largest side."""
+    relation, distance = name.split("/")
+    loss = functools.partial(inter_pixel_loss, relation=relation, distance=distance)
+    both = jax.jit(jax.value_and_grad(lambda *arguments: loss(*arguments)))
+    times = []
+    for side in sides:
+        batch = round(max(sides) ** 2 / side**2)
+        times.append(seconds(both, *maps(batch, side, classes)) / batch)
+    fit = exponent([side**2 for side in sides], times)
+    return {"relation": name, "classes": classes, "sides": sides, "seconds": times, "exponent": fit}
 
 
 def table(rows: list[dict]) -> str:
@@ -177,6 +191,7 @@ def main() -> None:
     parser.add_argument("--sides", nargs="+", type=int, default=list(SIDES))
     parser.add_argument("--classes", nargs="+", type=int, default=list(CLASSES))
     parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--growth", action="store_true", help="how time grows, caches apart")
     parser.add_argument("--step", action="store_true", help="the share of a whole train step")
     parser.add_argument("--step-backbone", default="resnet50")
     parser.add_argument("--step-rounds", type=int, default=5)
@@ -190,32 +205,29 @@ def main() -> None:
         "jax": jax.__version__,
     }
     print(f"{record['device']}, jax {record['jax']}", flush=True)
+    # The row-wise divergence grows with N², and its share of a step depends on its stride.
+    linear = [name for name in options.relations if name != "affinity/kl"]
     if options.step:
-        # The last is left out by default: its time depends on the stride that one chooses.
-        chosen = [name for name in options.relations if name != "affinity/kl"]
         sizes = (options.step_side, options.step_batch, options.step_backbone)
-        record["step"] = step_shares(*sizes, options.step_rounds, chosen)
+        record["step"] = step_shares(*sizes, options.step_rounds, linear)
         record["step_of"] = "DeepLabV3+ {2}, crop {0}, {1} + {1} images".format(*sizes)
         for row in record["step"]:
             print(f"{row['relation']:15} {row['step_s']:8.3f} s  {100 * row['added']:+6.2f} %")
+    elif options.growth:
+        record["growth"] = []
+        for name, classes in itertools.product(linear, options.classes):
+            found = growth(name, classes, options.sides)
+            record["growth"].append(found)
+            print(f"time ~ N^{found['exponent']:.2f}  {name}, C={classes}", flush=True)
     else:
         rate = copy_rate()
         rows = []
-        for name in options.relations:
-            for classes in options.classes:
-                for side in options.sides:
-                    rows.append(measure(name, side, classes, options.batch, rate))
-                    print(table(rows[-1:]).split("\n")[-1], flush=True)
+        for name, classes in itertools.product(options.relations, options.classes):
+            for side in options.sides:
+                rows.append(measure(name, side, classes, options.batch, rate))
+                print(table(rows[-1:]).split("\n")[-1], flush=True)
         print(f"\ncopy rate {rate / 1e9:.1f} GB/s\n\n{table(rows)}\n")
-        fits = {}
-        for name in options.relations:
-            for classes in options.classes:
-                same = [r for r in rows if (r["relation"], r["classes"]) == (name, classes)]
-                if len(same) > 2 and name != "affinity/kl":
-                    fits[f"{name}, C={classes}"] = exponent(same)
-        for name, fit in fits.items():
-            print(f"time ~ N^{fit:.2f}  {name}")
-        record |= {"copy_bytes_per_s": rate, "rows": rows, "exponents": fits}
+        record |= {"copy_bytes_per_s": rate, "rows": rows}
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(record, indent=1) + "\n")
