@@ -31,6 +31,7 @@ def test_eight_devices_with_one_record_equal_one_device_with_eight(make_run):
         np.testing.assert_allclose(one_metrics[name], eight_metrics[name], rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_pmap_equals_shard_map_bit_for_bit(make_run):
     pmap, _ = make_run(devices=8, parallel="pmap").take(*BATCHES)
     shard_map, _ = make_run(devices=8, parallel="shard_map").take(*BATCHES)

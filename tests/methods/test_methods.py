@@ -62,6 +62,7 @@ def batch():
     )
 
 
+@pytest.mark.slow
 def test_cutmix_moves_image_soft_map_and_valid_map_by_one_box(batch):
     (term,) = make_method("fixmatch", {})(network(), network(), views(1.0), batch).terms
     box = views(1.0).box(batch["unlabeled"]["key"], H, W)
