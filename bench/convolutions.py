@@ -25,12 +25,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
-from models import CLASSES
+from models import CLASSES, in_turns
 from train_step import LAYOUTS
 
 from ipixmatch_jax.engine.host_memory import keep_freed_memory
 from ipixmatch_jax.models import create_model
-from ipixmatch_jax.models.lowering import conv_general_dilated
+from ipixmatch_jax.models.lowering import conv_general_dilated, explicit_pads
 
 RECORDED = "ipixmatch_jax.models.layers.conv_general_dilated"
 SIDES = ("this", "torch")
@@ -65,10 +65,7 @@ def convolutions(model, side: int) -> collections.Counter[Convolution]:
     found: collections.Counter[Convolution] = collections.Counter()
 
     def record(x, kernel, strides, padding, rhs_dilation, feature_group_count, **options):
-        if isinstance(padding, str):
-            reach = [(k - 1) * d + 1 for k, d in zip(kernel.shape, rhs_dilation, strict=False)]
-            padding = jax.lax.padtype_to_pads(x.shape[1:3], reach, strides, padding)
-        pads = tuple(map(tuple, padding))
+        pads = explicit_pads(x.shape, kernel.shape, strides, rhs_dilation, padding)
         found[
             Convolution(
                 x.shape[1:3], kernel.shape, tuple(strides), pads, tuple(rhs_dilation),
@@ -121,17 +118,6 @@ def theirs(
     return {"forward": forward, "backward": backward}
 
 
-def fastest(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """CPU seconds of each, in turns; the first round is not counted."""
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(rounds + 1):
-        for name, function in sides.items():
-            begin = time.process_time()
-            function()
-            times[name].append(time.process_time() - begin)
-    return {name: min(found[1:]) for name, found in times.items()}
-
-
 def measure(one: Convolution, count: int, batch: int, rounds: int) -> dict:
     rng = np.random.default_rng(0)
     x = rng.standard_normal((batch, *one.image, one.kernel[2] * one.groups), np.float32)
@@ -140,7 +126,8 @@ def measure(one: Convolution, count: int, batch: int, rounds: int) -> dict:
     sides |= {layout: theirs(one, x, kernel, getattr(torch, layout)) for layout in LAYOUTS}
     row = {"kind": one.kind, "count": count, **one._asdict()}
     for which in ("forward", "backward"):
-        took = fastest({side: runs[which] for side, runs in sides.items()}, rounds)
+        functions = {side: runs[which] for side, runs in sides.items()}
+        took = in_turns(functions, rounds, now=time.process_time)
         took["torch"] = min(took.pop(layout) for layout in LAYOUTS)
         row |= {f"{which}_{side}_s": count * seconds for side, seconds in took.items()}
     return row

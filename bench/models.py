@@ -218,15 +218,19 @@ def jax_side(case: Case, state: dict[str, np.ndarray] | None):
     return forward, step
 
 
-def in_turns(functions: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+def in_turns(
+    functions: dict[str, Callable[[], Any]],
+    rounds: int,
+    now: Callable[[], float] = time.perf_counter,
+) -> dict[str, float]:
     """The fastest call of each, in seconds; the first round is not counted."""
     times: dict[str, list[float]] = {name: [] for name in functions}
     for index in range(rounds + 1):
         for name, function in functions.items():
-            begin = time.perf_counter()
+            begin = now()
             function()
             if index:
-                times[name].append(time.perf_counter() - begin)
+                times[name].append(now() - begin)
     return {name: min(values) for name, values in times.items()}
 
 

@@ -120,7 +120,7 @@ def growth(name: str, classes: int, sides: list[int]) -> dict:
     """Seconds an image, of batches that all have the pixels of one image of the largest side."""
     relation, distance = name.split("/")
     loss = functools.partial(inter_pixel_loss, relation=relation, distance=distance)
-    both = jax.jit(jax.value_and_grad(lambda *arguments: loss(*arguments)))
+    both = jax.jit(jax.value_and_grad(loss))
     times = []
     for side in sides:
         batch = round(max(sides) ** 2 / side**2)

@@ -364,7 +364,7 @@ def test_a_browser_tries_a_photo(workdir, tmp_path):
         assert browser.run("document.querySelector('.shares').innerText").count("% sure") >= 1
         check_explorer(browser)
         browser.run("document.getElementById('theme').click()")
-        browser.resize(390, 800)
+        browser.resize(390, 844)
         assert browser.run("document.documentElement.scrollWidth <= innerWidth")
         assert browser.complaints == []
         asked = {url for url in browser.requests if not url.startswith("data:")}

@@ -53,10 +53,7 @@ def conv_general_dilated(
     `dimension_numbers` NHWC, as linen passes them. Gradients are reverse-mode only.
     """
     dilation = tuple(rhs_dilation or (1, 1))
-    if isinstance(padding, str):
-        window = [(k - 1) * d + 1 for k, d in zip(rhs.shape[:2], dilation, strict=True)]
-        padding = jax.lax.padtype_to_pads(lhs.shape[1:3], window, window_strides, padding)
-    pads = tuple(tuple(pair) for pair in padding)
+    pads = explicit_pads(lhs.shape, rhs.shape, window_strides, dilation, padding)
     geometry = _Geometry(tuple(window_strides), pads, dilation, feature_group_count, precision)
     if feature_group_count == lhs.shape[-1] == rhs.shape[-1] > 1:
         return _by_platform(lhs, rhs, geometry, _DEPTHWISE)
@@ -66,9 +63,23 @@ def conv_general_dilated(
         return _by_platform(lhs, rhs, geometry, _POINTWISE)
     if rhs.shape[2] < _WIDE_ENOUGH:
         return _native(lhs, rhs, geometry)
-    if geometry.strides == (1, 1) and _inside(lhs, rhs, geometry) < _MOSTLY_INSIDE:
+    if geometry.strides == (1, 1) and _inside(lhs.shape, rhs.shape, geometry) < _MOSTLY_INSIDE:
         return _by_platform(lhs, rhs, geometry, _ATROUS)
     return _by_platform(lhs, rhs, geometry, _DENSE)
+
+
+def explicit_pads(
+    shape: Sequence[int],
+    kernel_shape: Sequence[int],
+    strides: Sequence[int],
+    dilation: Sequence[int],
+    padding: str | Sequence[tuple[int, int]],
+) -> _Pads:
+    """(low, high) of height and width, of any padding that a convolution takes."""
+    if isinstance(padding, str):
+        window = [(k - 1) * d + 1 for k, d in zip(kernel_shape[:2], dilation, strict=True)]
+        padding = jax.lax.padtype_to_pads(shape[1:3], window, strides, padding)
+    return tuple(tuple(pair) for pair in padding)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -157,16 +168,20 @@ class _Tap(NamedTuple):
     target: tuple[slice, ...]
 
 
+def _results(shape, kernel_shape, geometry) -> tuple[int, int]:
+    """Height and width of what a convolution without strides gives."""
+    sides = zip(shape[1:3], kernel_shape, geometry.pads, geometry.dilation, strict=False)
+    return tuple(size + sum(pads) - (k - 1) * dilation for size, k, pads, dilation in sides)
+
+
 def _overlaps(shape, kernel_shape, geometry, side) -> list[tuple[int, slice, slice]]:
     """Of a convolution without strides: a kernel's rows or columns that touch x, where, and for
     which results.
     """
-    low, high = geometry.pads[side]
-    size, k, dilation = shape[1 + side], kernel_shape[side], geometry.dilation[side]
-    results = size + low + high - (k - 1) * dilation
+    size, results = shape[1 + side], _results(shape, kernel_shape, geometry)[side]
     found = []
-    for i in range(k):
-        shift = i * dilation - low
+    for i in range(kernel_shape[side]):
+        shift = i * geometry.dilation[side] - geometry.pads[side][0]
         first, last = max(0, -shift), min(results, size - shift)
         if first < last:
             found.append((i, slice(first + shift, last + shift), slice(first, last)))
@@ -180,20 +195,19 @@ def _taps(shape, kernel_shape, geometry) -> Iterator[_Tap]:
         yield _Tap((i, j), source, target)
 
 
-def _inside(x, kernel, geometry) -> float:
+def _inside(shape, kernel_shape, geometry) -> float:
     """The share of a convolution's products that are not with padding."""
-    size = jax.eval_shape(partial(_native, geometry=geometry), x, kernel).shape
     used = sum(
         math.prod(cut.stop - cut.start for cut in tap.target[1:])
-        for tap in _taps(x.shape, kernel.shape, geometry)
+        for tap in _taps(shape, kernel_shape, geometry)
     )
-    return used / math.prod((*kernel.shape[:2], *size[1:3]))
+    return used / math.prod((*kernel_shape[:2], *_results(shape, kernel_shape, geometry)))
 
 
 def _atrous(x: jax.Array, kernel: jax.Array, geometry: _Geometry) -> jax.Array:
-    size = jax.eval_shape(partial(_native, geometry=geometry), x, kernel).shape
     wide, weights = _accumulator(x), _accumulator(kernel)
-    y = jnp.zeros(size, wide.dtype)
+    size = _results(x.shape, kernel.shape, geometry)
+    y = jnp.zeros((x.shape[0], *size, kernel.shape[3]), wide.dtype)
     for at, source, target in _taps(x.shape, kernel.shape, geometry):
         y = y.at[target].add(_pointwise(wide[source], weights[at][None, None], geometry))
     return y.astype(x.dtype)
