@@ -1,7 +1,10 @@
-"""What several benchmarks need: random records, and a clock."""
+"""What several benchmarks need: random records, a clock, and a place for what was found."""
 
+import json
+import pathlib
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -12,6 +15,18 @@ def clock(platform: str) -> Callable[[], float]:
     A busy neighbour lengthens them less than the time that goes by.
     """
     return time.process_time if platform == "cpu" else time.perf_counter
+
+
+def timed(take: Callable[[], object], steps: int, warmup: int = 2) -> dict[str, float]:
+    """Medians of the seconds of a step: that went by, and that this process worked."""
+    clocks = {"step_s": time.perf_counter, "cpu_s": time.process_time}
+    times: dict[str, list[float]] = {name: [] for name in clocks}
+    for _ in range(warmup + steps):
+        begin = {name: now() for name, now in clocks.items()}
+        take()
+        for name, now in clocks.items():
+            times[name].append(now() - begin[name])
+    return {name: statistics.median(found[warmup:]) for name, found in times.items()}
 
 
 def random_batch(
@@ -31,3 +46,9 @@ def random_batch(
     batch["mix"] = records(unlabeled)
     batch["labeled"]["mask"] = rng.integers(0, classes, (labeled, side, side), dtype=np.uint8)
     return batch
+
+
+def write_record(path: pathlib.Path, record: Mapping) -> None:
+    """Writes what a benchmark measured, as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record, indent=1) + "\n")

@@ -11,7 +11,6 @@ the model has such a convolution. Needs the extra `parity`.
 import argparse
 import collections
 import functools
-import json
 import math
 import os
 import pathlib
@@ -25,8 +24,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
+from common import write_record
 from models import CLASSES, in_turns
-from train_step import LAYOUTS
+from torch_step import LAYOUTS
 
 from ipixmatch_jax.engine.host_memory import keep_freed_memory
 from ipixmatch_jax.models import create_model
@@ -183,8 +183,7 @@ def main() -> None:
             "of": of,
             "rows": rows,
         }
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(record, indent=1) + "\n")
+        write_record(options.json, record)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ without an accelerator the device's share is processor time too, and is listed o
 """
 
 import argparse
-import json
 import math
 import pathlib
 import platform
@@ -25,6 +24,7 @@ from contextlib import closing
 import jax
 import numpy as np
 import torch
+from common import write_record
 from PIL import Image, ImageEnhance, ImageFilter
 
 from ipixmatch_jax.data import data_defaults, load_dataset, train_batches
@@ -257,8 +257,7 @@ def main() -> None:
             "ratio": round(ratio, 2),
             "ratio_range": [round(min(ratios), 2), round(max(ratios), 2)],
         }
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(record, indent=2) + "\n")
+        write_record(options.json, record)
 
 
 if __name__ == "__main__":

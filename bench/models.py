@@ -13,7 +13,6 @@ that the tests compare with; needs the extra `parity`.
 
 import argparse
 import functools
-import json
 import os
 import pathlib
 import platform
@@ -27,6 +26,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from common import write_record
 from jax.extend.core import jaxprs_in_params
 
 from ipixmatch_jax.models import create_model
@@ -333,8 +333,7 @@ def main() -> None:
             "torch": torch.__version__,
             "rows": rows,
         }
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(record, indent=2) + "\n")
+        write_record(options.json, record)
 
 
 if __name__ == "__main__":

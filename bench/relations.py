@@ -16,7 +16,6 @@ worked.
 import argparse
 import functools
 import itertools
-import json
 import pathlib
 import platform
 import time
@@ -24,7 +23,7 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import clock, random_batch
+from common import clock, random_batch, write_record
 
 from ipixmatch_jax.engine.host_memory import keep_freed_memory
 from ipixmatch_jax.losses import inter_pixel_loss
@@ -83,14 +82,17 @@ def maps(batch: int, side: int, classes: int):
     return tuple(jax.device_put(x) for x in (student, teacher, keep))
 
 
-def measure(name: str, side: int, classes: int, batch: int, rate: float) -> dict:
+def loss_of(name: str, **options):
+    """`inter_pixel_loss` of a relation by its name, of student, teacher and keep."""
     relation, distance = name.split("/")
+    return functools.partial(inter_pixel_loss, relation=relation, distance=distance, **options)
+
+
+def measure(name: str, side: int, classes: int, batch: int, rate: float) -> dict:
     options = {}
     if name == "affinity/kl" and jax.default_backend() == "cpu":
         options = {"stride": STRIDES[side]} if side in STRIDES else {}
-    loss = functools.partial(
-        inter_pixel_loss, relation=relation, distance=distance, temperature=1.0, **options
-    )
+    loss = loss_of(name, **options)
     arguments = maps(batch, side, classes)
     both = jax.jit(jax.value_and_grad(loss)).lower(*arguments).compile()
     size = 2 * arguments[0].nbytes
@@ -105,7 +107,7 @@ def measure(name: str, side: int, classes: int, batch: int, rate: float) -> dict
         "bound_s": 1.5 * size / rate,
         "temporary": both.memory_analysis().temp_size_in_bytes / size,
     }
-    if side == NAIVE_SIDE and relation == "affinity":
+    if side == NAIVE_SIDE and name.startswith("affinity/"):
         gradient = jax.jit(jax.value_and_grad(functools.partial(naive, name=name)))
         row["naive_s"] = seconds(gradient, *arguments)
     return row
@@ -118,10 +120,7 @@ def exponent(pixels: list[int], times: list[float]) -> float:
 
 def growth(name: str, classes: int, sides: list[int]) -> dict:
     """Seconds an image, of batches that all have the pixels of one image of the largest side."""
-    relation, distance = name.split("/")
-    loss = functools.partial(inter_pixel_loss, relation=relation, distance=distance)
-    both = jax.jit(jax.value_and_grad(loss))
-    times = []
+    both, times = jax.jit(jax.value_and_grad(loss_of(name))), []
     for side in sides:
         batch = round(max(sides) ** 2 / side**2)
         times.append(seconds(both, *maps(batch, side, classes)) / batch)
@@ -148,7 +147,11 @@ def table(rows: list[dict]) -> str:
 def step_shares(
     side: int, batch: int, backbone: str, rounds: int, relations: list[str]
 ) -> list[dict]:
-    """CPU (or device) time of the whole train step of DeepLabV3+, without and with each."""
+    """CPU (or device) time of the whole train step of DeepLabV3+, without and with each.
+
+    `added` is the difference over the bare step, `alone` the time of the loss and its gradient on
+    maps of that step's size over it: the difference of two long times is rarely that exact.
+    """
     from ipixmatch_jax.config import default_config
     from ipixmatch_jax.engine import build
     from ipixmatch_jax.engine.parallel import PARALLEL
@@ -177,11 +180,14 @@ def step_shares(
             begin = now()
             jax.block_until_ready(run())
             times.append(now() - begin)
-    bare = min(steps["none"][1])
-    return [
-        {"relation": name, "step_s": min(times), "added": min(times) / bare - 1}
-        for name, (_, times) in steps.items()
-    ]
+    bare, rows = min(steps["none"][1]), []
+    for name, (_, times) in steps.items():
+        row = {"relation": name, "step_s": min(times), "added": min(times) / bare - 1}
+        if name != "none":
+            loss = jax.jit(jax.value_and_grad(loss_of(name)))
+            row["alone"] = seconds(loss, *maps(batch, side, 21)) / bare
+        rows.append(row)
+    return rows
 
 
 def main() -> None:
@@ -212,7 +218,9 @@ def main() -> None:
         record["step"] = step_shares(*sizes, options.step_rounds, linear)
         record["step_of"] = "DeepLabV3+ {2}, crop {0}, {1} + {1} images".format(*sizes)
         for row in record["step"]:
-            print(f"{row['relation']:15} {row['step_s']:8.3f} s  {100 * row['added']:+6.2f} %")
+            alone = f"  alone {100 * row['alone']:.2f} %" if "alone" in row else ""
+            added = f"{100 * row['added']:+6.2f} %"
+            print(f"{row['relation']:15} {row['step_s']:8.3f} s  {added}{alone}", flush=True)
     elif options.growth:
         record["growth"] = []
         for name, classes in itertools.product(linear, options.classes):
@@ -229,8 +237,7 @@ def main() -> None:
         print(f"\ncopy rate {rate / 1e9:.1f} GB/s\n\n{table(rows)}\n")
         record |= {"copy_bytes_per_s": rate, "rows": rows}
     if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(record, indent=1) + "\n")
+        write_record(options.json, record)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ where it was interrupted. `bench/demo.py` and `bench/camvid.py` say what the run
 """
 
 import argparse
-import json
 import pathlib
 import platform
 import statistics
@@ -13,6 +12,8 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from common import write_record
 
 from ipixmatch_jax.data import comparable
 from ipixmatch_jax.engine.checkpoints import NETWORKS
@@ -83,8 +84,7 @@ def compare(
             "machine": f"{platform.system()} {platform.machine()}",
             "results": results,
         }
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(record, indent=2) + "\n")
+        write_record(options.json, record)
     return results
 
 

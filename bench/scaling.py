@@ -11,7 +11,6 @@ one device (`overhead`) is what dealing it out costs here. docs/scaling.md makes
 
 import argparse
 import collections
-import json
 import math
 import os
 import pathlib
@@ -19,6 +18,8 @@ import platform
 import re
 import statistics
 import time
+
+from common import write_record
 
 DEVICES = (1, 2, 4, 8)
 COLLECTIVES = (
@@ -188,7 +189,7 @@ def main() -> None:
         about = {"machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"}
         keys = ("model", "width", "crop", "batch")
         about |= {key: getattr(options, key) for key in keys}
-        options.json.write_text(json.dumps({**about, "rows": rows}, indent=2) + "\n")
+        write_record(options.json, {**about, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -1,37 +1,37 @@
 """The whole train step of a method, with and without a relation, beside the same step in PyTorch.
 
     python bench/train_step.py --json bench/results/train-step-h100.json        # a GPU
-    taskset -c 0,1 python bench/train_step.py --cases resnet50-321 --batch 2 --torch eager
+    taskset -c 0 python bench/train_step.py --cases resnet50-321 --batch 2 --methods fixmatch
 
-Both sides have the same weights, batch and shapes, float32 master weights, SGD with momentum and an
-EMA teacher. Ours makes its weak and strong views and boxes inside the step; PyTorch gets finished
-float views on the device, as its data loaders make them on the host. It runs in its best setting:
+Both sides have the same batch and shapes, float32 master weights, SGD with momentum and an EMA
+teacher. Ours makes its weak and strong views and boxes inside the step; PyTorch gets finished float
+views on the device, as its data loaders make them on the host. It runs in its best setting:
 channels last (on a CPU the faster of both layouts), TF32 for `float32` on a GPU as ours, autocast
-for `bfloat16`, and with `--torch compile` compiled. Times are medians of steps in one go: `step_s`
-of what went by and `cpu_s` of what all cores worked, by which the ratio goes on a CPU. Memory is
-the peak of the device (on a CPU the compiled program's own count). MFU divides the program's
-floating-point operations, as XLA counts them, by time and the device's published peak of dense
-bfloat16 or TF32 operations.
+for `bfloat16`, and with `--torch compile` compiled. Every row is measured by a process of its own,
+which has the whole device; one that fails (there may be too little memory) is listed with its
+error. Times are medians of steps in one go: `step_s` of what went by and `cpu_s` of what all cores
+worked, by which the ratio goes on a CPU. Memory is the peak of the device (on a CPU the compiled
+program's own count). MFU divides the traced program's floating-point operations, as XLA counts
+them, by time and the device's published peak of dense bfloat16 or TF32 operations.
 
 It needs jax, flax, optax and numpy, and torch for the comparison.
 """
 
 import argparse
-import copy
-import functools
 import itertools
 import json
+import os
 import pathlib
-import statistics
+import subprocess
 import sys
 import time
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from common import random_batch
-from models import Case, abstract, torch_model
+from common import random_batch, timed, write_record
+from models import CLASSES, Case
 
 from ipixmatch_jax.engine.host_memory import keep_freed_memory
 from ipixmatch_jax.engine.objective import DATA_AXIS, Objective, Threshold
@@ -40,15 +40,10 @@ from ipixmatch_jax.engine.parallel import PARALLEL
 from ipixmatch_jax.engine.relations import WeightedRelation
 from ipixmatch_jax.engine.step import make_train_step
 from ipixmatch_jax.methods import make_method
-from ipixmatch_jax.models import create_model
-from ipixmatch_jax.models.torch_bridge import from_torch
+from ipixmatch_jax.models import create_model, init_variables
 from ipixmatch_jax.views import Views
 
-TESTS = pathlib.Path(__file__).parents[1] / "tests"
-sys.path += [str(TESTS / "methods"), str(TESTS / "models")]
-
-CLASSES, CONFIDENCE, WARMUP = 21, 0.5, 2
-LAYOUTS = ("channels_last", "contiguous_format")
+CONFIDENCE = 0.5
 _RESNET = {"stem": "deep", "output_stride": 16}
 CASES = {
     "resnet50-321": Case("deeplabv3plus", {"backbone": "resnet50", **_RESNET}, 321),
@@ -75,26 +70,46 @@ OPTIMIZER = dict(
 )
 
 
-def ours(case: Case, method: str, relation: str, dtype: str, data, weights, steps: int) -> dict:
+class Row(NamedTuple):
+    """What one process measures: ours with a relation (or `none`), or PyTorch in one way."""
+
+    case: str
+    method: str
+    dtype: str
+    who: str
+    how: str
+    batch: int
+    steps: int
+    allocator: str
+
+
+def ours(row: Row) -> dict[str, Any]:
+    if row.allocator == "kept":
+        keep_freed_memory()
+    if jax.default_backend() == "gpu":
+        jax.config.update("jax_default_matmul_precision", "tensorfloat32")
+    case = CASES[row.case]
     model = create_model(
-        case.model, num_classes=CLASSES, dtype=dtype, axis_name=DATA_AXIS, **case.options
+        case.model, num_classes=CLASSES, dtype=row.dtype, axis_name=DATA_AXIS, **case.options
     )
     rule, schedule = make_optimizer(OPTIMIZER, 1000)
-    relations = () if relation == "none" else (WeightedRelation(*relation.split("/"), weight=0.1),)
+    named = () if row.how == "none" else (WeightedRelation(*row.how.split("/"), weight=0.1),)
     step = make_train_step(
         model,
-        make_method(method, {"confidence": CONFIDENCE}),
+        make_method(row.method, {"confidence": CONFIDENCE}),
         Views(mean=model.input_mean, std=model.input_std),
-        Objective(threshold=Threshold(CONFIDENCE), relations=relations),
+        Objective(threshold=Threshold(CONFIDENCE), relations=named),
         rule,
         schedule,
         total_steps=1000,
     )
     spread = PARALLEL["shard_map"](jax.devices()[:1])
-    state = spread.first_state(from_torch(weights, abstract(model, case)), rule)
-    batch = spread.put_batch(data)
+    images = jax.ShapeDtypeStruct((1, case.side, case.side, 3), jnp.float32)
+    state = spread.first_state(init_variables(model, jax.random.key(0), images), rule)
+    batch = spread.put_batch(random_batch(case.side, row.batch, row.batch, CLASSES))
     begin = time.perf_counter()
-    compiled = spread.spread_train(step).lower(state, batch).compile()
+    lowered = spread.spread_train(step).lower(state, batch)
+    compiled = lowered.compile()
     compile_s = time.perf_counter() - begin
 
     def take():
@@ -102,95 +117,84 @@ def ours(case: Case, method: str, relation: str, dtype: str, data, weights, step
         state, metrics = compiled(state, batch)
         float(metrics["loss"])  # waits for the step
 
-    took = timed(take, steps)
+    took = timed(take, row.steps)
     device = jax.devices()[0]
     stats = device.memory_stats() or {}
     memory = stats.get("peak_bytes_in_use") or compiled.memory_analysis().temp_size_in_bytes
-    flops = (compiled.cost_analysis() or {}).get("flops", 0.0)
+    # Of the traced program: libraries that a compiled one calls have no count.
+    flops = (lowered.cost_analysis() or {}).get("flops", 0.0)
     peak = next((p for name, p in PEAKS.items() if name in device.device_kind), None)
-    mfu = flops / took["step_s"] / peak[dtype != "bfloat16"] if peak else None
-    return {**took, "compile_s": compile_s, "memory": memory, "mfu": mfu}
+    mfu = flops / took["step_s"] / peak[row.dtype != "bfloat16"] if peak else None
+    about = {"device": device.device_kind, "jax": jax.__version__}
+    return {**about, **took, "compile_s": compile_s, "memory": memory, "mfu": mfu, "flops": flops}
 
 
-def timed(take, steps: int) -> dict[str, float]:
-    """Medians of the seconds of a step: that went by, and that this process worked."""
-    clocks = {"step_s": time.perf_counter, "cpu_s": time.process_time}
-    times: dict[str, list[float]] = {name: [] for name in clocks}
-    for _ in range(WARMUP + steps):
-        begin = {name: now() for name, now in clocks.items()}
-        take()
-        for name, now in clocks.items():
-            times[name].append(now() - begin[name])
-    return {name: statistics.median(found[WARMUP:]) for name, found in times.items()}
-
-
-def theirs(
-    case: Case, network, method: str, dtype: str, data, how: str, layout: str, steps: int
-) -> dict:
+def theirs(row: Row) -> dict[str, Any]:
     import torch
-    import torch_methods
+    from torch_step import DEVICE, LAYOUTS, step_times
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    torch.backends.cudnn.benchmark = True
-    form = {"memory_format": getattr(torch, layout)}
-    student = copy.deepcopy(network).to(device, **form)
-    teacher = copy.deepcopy(student)
-    v = torch_views(data, case, student, device, form)
-    if how == "compile":
-        student, teacher = (torch.compile(model) for model in (student, teacher))
-    optimizer = torch.optim.SGD(student.parameters(), 1e-3, momentum=0.9, weight_decay=1e-4)
-    statement = getattr(torch_methods, method)
-    if method == "fixmatch":
-        statement = functools.partial(statement, joint=False)
-
-    def step():
-        with torch.autocast(device, torch.bfloat16, enabled=dtype == "bfloat16"):
-            *_, loss = statement(student, teacher, v, CONFIDENCE)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        with torch.no_grad():
-            old, new = (list(model.parameters()) for model in (teacher, student))
-            torch._foreach_lerp_(old, new, 0.004)
-        return float(loss)
-
-    took = timed(step, steps)
-    memory = torch.cuda.max_memory_allocated() if device == "cuda" else None
-    return {**took, "memory": memory}
+    case = CASES[row.case]
+    data = random_batch(case.side, row.batch, row.batch, CLASSES)
+    basis = "cpu_s" if DEVICE == "cpu" else "step_s"
+    found = []
+    for layout in LAYOUTS:
+        named = {"how": row.how, "layout": layout, "confidence": CONFIDENCE, "steps": row.steps}
+        found.append({"layout": layout, **step_times(case, row.method, row.dtype, data, **named)})
+    others = {f"{one['layout']}_{basis}": one[basis] for one in found}
+    return {"torch": torch.__version__, **min(found, key=lambda one: one[basis]), **others}
 
 
-def torch_views(data, case: Case, network, device: str, form: dict) -> dict[str, Any]:
-    """Finished views as tensors on the device."""
-    import torch
-
-    views = Views(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-    keys, size = data["unlabeled"]["key"], data["unlabeled"]["image"].shape[1:3]
-
-    def image(x):
-        x = torch.from_numpy(np.array(x)).permute(0, 3, 1, 2)
-        return x.to(device, **form)
-
-    v = {
-        "labeled": image(views.weak(data["labeled"]["image"])),
-        "weak": image(views.weak(data["unlabeled"]["image"])),
-        "weak_mix": image(views.weak(data["mix"]["image"])),
-        "mask": torch.from_numpy(data["labeled"]["mask"].astype(np.int64)).to(device),
-    }
-    for j in (0, 1):
-        v[f"strong_{j}"] = image(views.weak(data["unlabeled"]["image"]))
-        v[f"strong_mix_{j}"] = image(views.weak(data["mix"]["image"]))
-        v[f"box_{j}"] = torch.from_numpy(np.array(views.box(keys, *size, view=j))).to(device)
-    for name, key in (("valid", "unlabeled"), ("valid_mix", "mix")):
-        v[name] = torch.from_numpy(data[key]["valid"]).to(device)
-    if hasattr(network.backbone, "widths"):
-        both = jnp.concatenate([data["labeled"]["key"], keys])
-        kept = [views.channels(both, c, 0.5, view=i) for i, c in enumerate(network.backbone.widths)]
-        v["kept"] = [torch.from_numpy(np.array(x)).to(device) for x in kept]
-    return v
+def in_own_process(row: Row) -> dict[str, Any]:
+    """What a row measures, or its `error`."""
+    command = [sys.executable, __file__, "--row", json.dumps(row._asdict())]
+    # The views of PyTorch's side are made by jax, which would take most of the GPU's memory.
+    place = {"JAX_PLATFORMS": "cpu"} if row.who == "torch" else {}
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **place})
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [""]
+        return {"error": f"exit code {done.returncode}: {said[-1]}"}
+    return json.loads(done.stdout.splitlines()[-1])
 
 
-def main() -> None:
+def rows_of(options: argparse.Namespace) -> Iterator[Row]:
+    ways = [("torch", how) for how in options.torch]
+    ways += [("this", relation) for relation in options.relations]
+    for name, method, dtype in itertools.product(options.cases, options.methods, options.dtypes):
+        # The statement of UniMatch in PyTorch is for feature maps with two levels.
+        if method == "unimatch" and CASES[name].model == "dpt":
+            continue
+        for who, how in ways:
+            yield Row(
+                name, method, dtype, who, how, options.batch, options.steps, options.allocator
+            )
+
+
+def table(rows: list[dict[str, Any]], basis: str) -> str:
+    """The seconds by `basis`, and the fastest PyTorch's of the same step over ours."""
+    lines = [
+        f"| case | method | dtype | | {basis} | steps/s | images/s | GB | MFU | torch / this |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        label = [row[key] for key in ("case", "method", "dtype")] + [f"{row['who']} {row['how']}"]
+        if "error" in row:
+            lines.append(f"| {' | '.join(label)} | {row['error']} | | | | | |")
+            continue
+        rate, memory, mfu = 1 / row["step_s"], row["memory"], row.get("mfu")
+        cells = [f"{row[basis]:.4g}", f"{rate:.3g}", f"{2 * row['batch'] * rate:.3g}"]
+        cells += [f"{memory / 1e9:.2f}" if memory else "", f"{mfu:.3f}" if mfu else ""]
+        same = [r[basis] for r in rows if r["who"] == "torch" and _same(r, row) and basis in r]
+        against = same and row["who"] == "this"
+        cells.append(f"{min(same) / row[basis]:.2f}" if against else "")
+        lines.append(f"| {' | '.join(label + cells)} |")
+    return "\n".join(lines)
+
+
+def _same(one: dict, other: dict) -> bool:
+    return all(one[key] == other[key] for key in ("case", "method", "dtype", "batch"))
+
+
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES)[:-2])
     parser.add_argument("--methods", nargs="+", default=["fixmatch", "unimatch"])
@@ -208,53 +212,28 @@ def main() -> None:
         help="on a CPU: freed memory stays with the process, as in training, or goes back",
     )
     parser.add_argument("--json", type=pathlib.Path, help="write the numbers to this file too")
-    options = parser.parse_args()
-    if options.allocator == "kept":
-        keep_freed_memory()
-    if jax.default_backend() == "gpu":
-        jax.config.update("jax_default_matmul_precision", "tensorfloat32")
-    record: dict[str, Any] = {
-        "device": jax.devices()[0].device_kind,
-        "jax": jax.__version__,
-        "batch": options.batch,
-        "rows": [],
-    }
-    if options.torch:
-        import torch
-
-        record["torch"] = torch.__version__
-    print(f"{record['device']}, jax {record['jax']}, torch {record.get('torch')}", flush=True)
-    for name in options.cases:
-        case = CASES[name]
-        data = random_batch(case.side, options.batch, options.batch, CLASSES)
-        network = torch_model(case)
-        weights = {k: value.detach().numpy() for k, value in network.state_dict().items()}
-        for method in options.methods:
-            # The statement of UniMatch in PyTorch is for feature maps with two levels.
-            if method == "unimatch" and case.model == "dpt":
-                continue
-            for dtype in options.dtypes:
-                measure(record["rows"], options, name, case, network, weights, method, dtype, data)
-                if options.json:
-                    options.json.write_text(json.dumps(record, indent=1) + "\n")
+    parser.add_argument("--row", help=argparse.SUPPRESS)
+    return parser.parse_args()
 
 
-def measure(rows, options, name, case, network, weights, method, dtype, data) -> None:
-    label = {"case": name, "method": method, "dtype": dtype}
-    best, basis = None, "cpu_s" if jax.default_backend() == "cpu" else "step_s"
-    layouts = LAYOUTS if jax.default_backend() == "cpu" else LAYOUTS[:1]
-    for how, layout in itertools.product(options.torch, layouts):
-        row = theirs(case, network, method, dtype, data, how, layout, options.steps)
-        best = min(best or row[basis], row[basis])
-        rows.append({**label, "who": f"torch {how} {layout}", **row})
-        print(rows[-1], flush=True)
-    for relation in options.relations:
-        row = ours(case, method, relation, dtype, data, weights, options.steps)
-        images = 2 * options.batch / row["step_s"]
-        ratio = best / row[basis] if best else None
-        rows.append({**label, "who": "this", "relation": relation, **row})
-        rows[-1] |= {"images_per_s": images, "torch_over_this": ratio}
-        print(rows[-1], flush=True)
+def main() -> None:
+    options = parse()
+    if options.row:
+        row = Row(**json.loads(options.row))
+        print(json.dumps(theirs(row) if row.who == "torch" else ours(row)))
+        return
+    record: dict[str, Any] = {"rows": []}
+    for row in rows_of(options):
+        found = {**row._asdict(), **in_own_process(row)}
+        for key in ("device", "jax", "torch"):
+            record |= {key: found.pop(key)} if key in found else {}
+        record["rows"].append(found)
+        print(found, flush=True)
+        if options.json:
+            write_record(options.json, record)
+    device, versions = record.get("device"), f"jax {record.get('jax')}, torch {record.get('torch')}"
+    basis = "cpu_s" if device == "cpu" else "step_s"
+    print(f"\n{device}, {versions}\n\n{table(record['rows'], basis)}")
 
 
 if __name__ == "__main__":
