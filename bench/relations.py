@@ -32,6 +32,7 @@ SIDES = (64, 128, 321, 513, 801)
 CLASSES = (2, 21, 150)
 RELATIONS = ("class_map/kl", "class_map/corr", "affinity/mse", "affinity/corr", "affinity/kl")
 NAIVE_SIDE = 64
+AGAIN = "none, again"
 # Time of the row-wise divergence grows with N²: larger maps are pooled first on a CPU.
 STRIDES = {321: 4, 513: 6, 801: 10}
 
@@ -149,8 +150,9 @@ def step_shares(
 ) -> list[dict]:
     """CPU (or device) time of the whole train step of DeepLabV3+, without and with each.
 
-    `added` is the difference over the bare step, `alone` the time of the loss and its gradient on
-    maps of that step's size over it: the difference of two long times is rarely that exact.
+    `added` is the difference over the bare step. The bare step once more, in buffers of its own and
+    as the last, says how exact such a difference is. `alone` is the time of the loss and its
+    gradient on maps of that step's size over the bare step.
     """
     from ipixmatch_jax.config import default_config
     from ipixmatch_jax.engine import build
@@ -167,8 +169,9 @@ def step_shares(
     model, method = build.build_model(config), build.build_method(config)
 
     steps = {}
-    for name in ("none", *relations):
-        config.relation.name, _, config.relation.distance = name.partition("/")
+    for name in ("none", *relations, AGAIN):
+        relation, _, config.relation.distance = name.partition("/")
+        config.relation.name = "none" if name == AGAIN else relation
         optimizer, step = build.build_train_step(config, model, method)
         state = build.build_state(config, model, optimizer, spread)
         run = functools.partial(spread.spread(step, donate=False), state, spread.put_batch(data))
@@ -183,7 +186,7 @@ def step_shares(
     bare, rows = min(steps["none"][1]), []
     for name, (_, times) in steps.items():
         row = {"relation": name, "step_s": min(times), "added": min(times) / bare - 1}
-        if name != "none":
+        if name in relations:
             loss = jax.jit(jax.value_and_grad(loss_of(name)))
             row["alone"] = seconds(loss, *maps(batch, side, 21)) / bare
         rows.append(row)

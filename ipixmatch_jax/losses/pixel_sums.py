@@ -70,7 +70,7 @@ def _split(pixels: int) -> tuple[int, int]:
         return 1, pixels
     divisors = [n for n in range(BLOCK // 4, 2 * BLOCK + 1) if pixels % n == 0]
     if divisors:
-        block = min(divisors, key=lambda n: abs(n - BLOCK))
+        block = min(divisors, key=lambda n: max(n, BLOCK**2 / n))
         return pixels // block, block
     blocks = -(-pixels // BLOCK)
     return blocks, -(-pixels // blocks)
