@@ -8,6 +8,8 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 _CACHE = tempfile.TemporaryDirectory(prefix="ipixmatch-jit-")  # removed at exit
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+# Compiles take most of the time, and no test needs fast code.
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
@@ -16,8 +18,6 @@ from absl import flags  # noqa: E402
 from PIL import Image  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 8)
-# Compiles take most of the time, and no test needs fast code.
-jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

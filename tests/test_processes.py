@@ -42,7 +42,6 @@ ENVIRONMENT = {
     **os.environ,
     "PYTHON": sys.executable,
     "PYTHONUNBUFFERED": "1",
-    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
 }
 
