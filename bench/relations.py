@@ -32,7 +32,7 @@ SIDES = (64, 128, 321, 513, 801)
 CLASSES = (2, 21, 150)
 RELATIONS = ("class_map/kl", "class_map/corr", "affinity/mse", "affinity/corr", "affinity/kl")
 NAIVE_SIDE = 64
-AGAIN = "none, again"
+AGAIN = ", again"
 # Time of the row-wise divergence grows with N²: larger maps are pooled first on a CPU.
 STRIDES = {321: 4, 513: 6, 801: 10}
 
@@ -169,9 +169,9 @@ def step_shares(
     model, method = build.build_model(config), build.build_method(config)
 
     steps = {}
-    for name in ("none", *relations, AGAIN):
-        relation, _, config.relation.distance = name.partition("/")
-        config.relation.name = "none" if name == AGAIN else relation
+    for name in ("none", *relations, "none" + AGAIN):
+        relation = name.removesuffix(AGAIN)
+        config.relation.name, _, config.relation.distance = relation.partition("/")
         optimizer, step = build.build_train_step(config, model, method)
         state = build.build_state(config, model, optimizer, spread)
         run = functools.partial(spread.spread(step, donate=False), state, spread.put_batch(data))

@@ -151,22 +151,23 @@ def in_own_process(row: Row) -> dict[str, Any]:
     place = {"JAX_PLATFORMS": "cpu"} if row.who == "torch" else {}
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **place})
     if done.returncode:
-        said = done.stderr.strip().splitlines() or [""]
-        return {"error": f"exit code {done.returncode}: {said[-1]}"}
+        said = done.stderr.strip().splitlines()
+        # jax ends with a remark about its traceback.
+        errors = [line for line in said if "Error" in line] or said or [""]
+        return {"error": f"exit code {done.returncode}: {errors[-1]}"}
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def rows_of(options: argparse.Namespace) -> Iterator[Row]:
     ways = [("torch", how) for how in options.torch]
     ways += [("this", relation) for relation in options.relations]
+    sizes = (options.batch, options.steps, options.allocator)
     for name, method, dtype in itertools.product(options.cases, options.methods, options.dtypes):
-        # The statement of UniMatch in PyTorch is for feature maps with two levels.
-        if method == "unimatch" and CASES[name].model == "dpt":
-            continue
         for who, how in ways:
-            yield Row(
-                name, method, dtype, who, how, options.batch, options.steps, options.allocator
-            )
+            # The statement of UniMatch in PyTorch is for feature maps with two levels.
+            if who == "torch" and method == "unimatch" and CASES[name].model == "dpt":
+                continue
+            yield Row(name, method, dtype, who, how, *sizes)
 
 
 def table(rows: list[dict[str, Any]], basis: str) -> str:
