@@ -17,7 +17,8 @@ OWN = {
     "models": set(),
     "data": set(),
     "methods": {"losses", "views", "models"},
-    "engine": {"methods", "losses", "views", "models"},
+    "weights": {"models"},
+    "engine": {"methods", "losses", "views", "models", "weights"},
 }
 
 

@@ -13,7 +13,6 @@ from ipixmatch_jax.engine.inference import Inference, make_inference, size_multi
 from ipixmatch_jax.engine.objective import DATA_AXIS, Objective, Supervised, Threshold
 from ipixmatch_jax.engine.optimizer import make_optimizer
 from ipixmatch_jax.engine.parallel import PARALLEL, Parallel
-from ipixmatch_jax.engine.pretrained import load_pretrained
 from ipixmatch_jax.engine.relations import WeightedRelation
 from ipixmatch_jax.engine.state import TrainState, create_state
 from ipixmatch_jax.engine.step import TrainStep, make_train_step
@@ -31,6 +30,7 @@ from ipixmatch_jax.models import (
 )
 from ipixmatch_jax.registry import nearest
 from ipixmatch_jax.views import Views
+from ipixmatch_jax.weights.pretrained import load_pretrained
 
 
 def build_model(config: ConfigDict) -> nn.Module:

@@ -3,9 +3,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from ipixmatch_jax.engine.torch_files import read_torch_file
-from ipixmatch_jax.engine.torch_writer import write_torch_file
 from ipixmatch_jax.errors import CheckpointError
+from ipixmatch_jax.weights.torch_reader import read_torch_file
+from ipixmatch_jax.weights.torch_writer import write_torch_file
 
 
 def arrays():

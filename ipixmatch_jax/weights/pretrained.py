@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ipixmatch_jax.engine.torch_files import read_torch_file
 from ipixmatch_jax.errors import CheckpointError
 from ipixmatch_jax.models import TWINS
 from ipixmatch_jax.models.torch_bridge import from_torch
+from ipixmatch_jax.weights.torch_reader import read_torch_file
 
 HUB = "hf://"
 _TORCH = (".pth", ".pt", ".bin")  # the last is the hub's

@@ -6,8 +6,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from ipixmatch_jax.engine.torch_files import read_torch_file
 from ipixmatch_jax.errors import CheckpointError
+from ipixmatch_jax.weights.torch_reader import read_torch_file
 
 # The legacy form: magic number, protocol version and system info, then the object itself.
 HEADER = b"".join(

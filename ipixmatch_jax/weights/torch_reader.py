@@ -8,8 +8,8 @@ from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 
-from ipixmatch_jax.engine.pickle_walk import STORAGES, Refused, Tensor, Walk
 from ipixmatch_jax.errors import CheckpointError
+from ipixmatch_jax.weights.pickle_reader import STORAGES, Refused, Tensor, Walk
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001

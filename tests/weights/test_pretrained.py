@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ipixmatch_jax.engine import pretrained
-from ipixmatch_jax.engine.pretrained import load_pretrained
 from ipixmatch_jax.errors import CheckpointError
 from ipixmatch_jax.models import create_model, init_variables
 from ipixmatch_jax.models.torch_bridge import to_torch
+from ipixmatch_jax.weights import pretrained
+from ipixmatch_jax.weights.pretrained import load_pretrained
 
 BACKBONE = "efficientnet_lite0"
 # 48 convolutions and as many batch norms of four arrays; five blocks of three more.
