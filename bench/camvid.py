@@ -1,9 +1,9 @@
 """Supervised, FixMatch and IPixMatch on CamVid with few labels, at equal steps.
 
-python bench/camvid.py --root camvid --labels 23 --steps 600 --workdir runs/bench-camvid
+python -m bench.camvid --root camvid --labels 23 --steps 600 --workdir runs/bench-camvid
 """
 
-import runs
+from bench import runs
 
 METHODS = {
     "supervised": ["--config.method.name=supervised"],

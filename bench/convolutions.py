@@ -1,6 +1,6 @@
 """Where a model's train step goes on a CPU: each of its convolutions beside PyTorch's.
 
-    taskset -c 0 python bench/convolutions.py --json bench/results/convolutions-resnet50-cpu.json
+    taskset -c 0 python -m bench.convolutions --json bench/results/convolutions-resnet50-cpu.json
 
 Every distinct convolution of DeepLabV3+ runs alone, forward and then with both gradients, as
 `models/lowering.py` computes it here and as PyTorch does in the faster of its two layouts. They
@@ -24,11 +24,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
-from common import write_record
-from models import CLASSES, in_turns
-from torch_step import LAYOUTS
 
-from ipixmatch_jax.engine.host_memory import keep_freed_memory
+from bench.common import write_record
+from bench.models import CLASSES, in_turns
+from bench.torch_step import LAYOUTS
+from ipixmatch_jax.devices.cpu_allocator import keep_freed_memory
 from ipixmatch_jax.models import create_model
 from ipixmatch_jax.models.lowering import conv_general_dilated, explicit_pads
 

@@ -1,11 +1,11 @@
 """Supervised, FixMatch and IPixMatch on the digit scenes of configs/demo.py, at equal steps.
 
-    python bench/demo.py --workdir runs/bench-demo
+    python -m bench.demo --workdir runs/bench-demo
 
 `all` is the upper bound: supervised with every scene labeled.
 """
 
-import runs
+from bench import runs
 
 METHODS = ("supervised", "fixmatch", "ipixmatch", "all")
 

@@ -1,6 +1,6 @@
 """Time from the command to the first step of the demo, with a cold and with a warm cache.
 
-python bench/first_step.py
+python -m bench.first_step
 """
 
 import os

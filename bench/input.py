@@ -1,6 +1,6 @@
 """From JPEG files to crops on the device: this package's input beside a PyTorch DataLoader.
 
-    python bench/input.py --json bench/results/input-cpu.json
+    python -m bench.input --json bench/results/input-cpu.json
 
 Both read the same 500 x 375 JPEGs and give, for every image, a 321 x 321 weak view, two strong
 views and two CutMix boxes. The DataLoader does all of it with Pillow on the host, as UniMatch does
@@ -24,9 +24,9 @@ from contextlib import closing
 import jax
 import numpy as np
 import torch
-from common import write_record
 from PIL import Image, ImageEnhance, ImageFilter
 
+from bench.common import write_record
 from ipixmatch_jax.data import data_defaults, load_dataset, train_batches
 from ipixmatch_jax.data.geometry import Geometry, weak_view
 from ipixmatch_jax.data.images import read_image

@@ -1,7 +1,7 @@
 """The estimate of a train step's memory beside what the compiled program asks for.
 
-    python bench/memory.py
-    python bench/memory.py --largest
+    python -m bench.memory
+    python -m bench.memory --largest
 
 FixMatch with a relation, as many unlabeled as labeled images, one device. With --largest nothing is
 compiled: the largest batch whose estimate, times what programs were found to need more, fits.
@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 
 from ipixmatch_jax.config import default_config
+from ipixmatch_jax.devices.memory_estimate import Memory, estimate
+from ipixmatch_jax.devices.parallel import PARALLEL
 from ipixmatch_jax.engine import build
-from ipixmatch_jax.engine.memory import Memory, estimate
-from ipixmatch_jax.engine.parallel import PARALLEL
 
 _RESNET = {"stem": "deep", "output_stride": 16}
 CASES = (

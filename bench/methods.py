@@ -1,13 +1,12 @@
 """Every method on the digit scenes of configs/demo.py, bare and with a relation, at equal steps.
 
-    python bench/methods.py --workdir runs/bench-methods
+    python -m bench.methods --workdir runs/bench-methods
 
 Weights and views are those of the demo, half its steps and a ramp that is as much shorter, the rest
 each method's own defaults. The relation is the demo's, class_map/kl.
 """
 
-import runs
-
+from bench import runs
 from ipixmatch_jax.methods import METHODS
 
 RAMP = ["--config.method.ramp_start=200", "--config.method.ramp_steps=150"]

@@ -1,7 +1,7 @@
 """Time and memory of every kind of model beside the same model in PyTorch, and their sizes.
 
-    taskset -c 0 python bench/models.py --json bench/results/models-cpu.json
-    python bench/models.py --counts
+    taskset -c 0 python -m bench.models --json bench/results/models-cpu.json
+    python -m bench.models --counts
 
 Both sides have the same weights, images, float32 and number of threads; a train step is forward,
 cross-entropy, backward and an SGD update, with the statistics of the batch. The two run in turns,
@@ -26,13 +26,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import write_record
 from jax.extend.core import jaxprs_in_params
 
+from bench.common import write_record
 from ipixmatch_jax.models import create_model
 from ipixmatch_jax.models.torch_bridge import from_torch
 
-sys.path.append(str(pathlib.Path(__file__).parents[1] / "tests" / "models"))
 CLASSES = 21
 RATE = 1e-3
 
@@ -113,7 +112,7 @@ def torch_model(case: Case):
 
     torch.manual_seed(0)
     if case.model == "unet":
-        from torch_unet import TorchUNet
+        from tests.references.torch_unet import TorchUNet
 
         return TorchUNet(CLASSES, **case.options)
     backbone = case.options["backbone"]
@@ -125,15 +124,13 @@ def torch_model(case: Case):
 
         return SegformerForSemanticSegmentation(config(MIT[backbone], CLASSES))
     if case.model == "dpt":
-        from torch_dpt import Network
-
         from ipixmatch_jax.models.dpt import DPT_SHAPES
         from ipixmatch_jax.models.vit import DINOV2
+        from tests.references.torch_dpt import Network
 
         return Network(CLASSES, DINOV2[backbone], DPT_SHAPES[backbone])
-    from torch_deeplab import ResNet, TorchDeepLab
-
     from ipixmatch_jax.models.resnet import VARIANTS
+    from tests.references.torch_deeplab import ResNet, TorchDeepLab
 
     variant = VARIANTS[backbone]
     kind = "basic" if variant.block.__name__ == "BasicBlock" else "bottleneck"
@@ -236,7 +233,7 @@ def in_turns(
 
 def memory(side: str, index: int) -> int:
     """Bytes that two train steps of CASES[index] need in a process of their own."""
-    command = [sys.executable, __file__, "--memory", side, str(index)]
+    command = [sys.executable, "-m", "bench.models", "--memory", side, str(index)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return int(done.stdout.split()[-1])
 

@@ -1,8 +1,8 @@
 """Time and memory of every relation loss, beside its naive N×N form.
 
-    python bench/relations.py --json bench/results/relations-cpu.json
-    python bench/relations.py --growth
-    python bench/relations.py --step
+    python -m bench.relations --json bench/results/relations-cpu.json
+    python -m bench.relations --growth
+    python -m bench.relations --step
 
 The naive form is timed where its N×N matrices fit (64 × 64 pixels). `bound` is the time that moving
 the two maps in and the gradient out takes at this machine's measured copy rate. `temporary` is the
@@ -23,9 +23,9 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import clock, random_batch, write_record
 
-from ipixmatch_jax.engine.host_memory import keep_freed_memory
+from bench.common import clock, random_batch, write_record
+from ipixmatch_jax.devices.cpu_allocator import keep_freed_memory
 from ipixmatch_jax.losses import inter_pixel_loss
 
 SIDES = (64, 128, 321, 513, 801)
@@ -155,8 +155,8 @@ def step_shares(
     gradient on maps of that step's size over the bare step.
     """
     from ipixmatch_jax.config import default_config
+    from ipixmatch_jax.devices.parallel import PARALLEL
     from ipixmatch_jax.engine import build
-    from ipixmatch_jax.engine.parallel import PARALLEL
 
     data = random_batch(side, batch, batch, 21)
     now = clock(jax.default_backend())

@@ -13,8 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from common import write_record
-
+from bench.common import write_record
 from ipixmatch_jax.data import comparable
 from ipixmatch_jax.engine.checkpoints import NETWORKS
 from ipixmatch_jax.outcome import read_evaluations

@@ -1,7 +1,7 @@
 """What devices say to each other in a train step, and what a step takes on 1, 2, 4 and 8 of them.
 
-    python bench/scaling.py --json bench/results/scaling-cpu.json
-    python bench/scaling.py --model deeplabv3plus --crop 321 --no-times
+    python -m bench.scaling --json bench/results/scaling-cpu.json
+    python -m bench.scaling --model deeplabv3plus --crop 321 --no-times
 
 The collectives and their bytes are read from the compiled step. The devices are virtual ones of
 this machine's CPU and share its cores: with the same global batch, the time of a step over that of
@@ -19,7 +19,7 @@ import re
 import statistics
 import time
 
-from common import write_record
+from bench.common import write_record
 
 DEVICES = (1, 2, 4, 8)
 COLLECTIVES = (
@@ -60,10 +60,10 @@ def config_of(options: argparse.Namespace, parallel: str):
 def measure(options: argparse.Namespace, parallel_name: str, count: int) -> dict:
     """Collectives, and the median time of a step, on so many devices with the same global batch."""
     import jax
-    from common import random_batch
 
+    from bench.common import random_batch
+    from ipixmatch_jax.devices.parallel import PARALLEL
     from ipixmatch_jax.engine import build
-    from ipixmatch_jax.engine.parallel import PARALLEL
 
     config = config_of(options, parallel_name)
     parallel = PARALLEL[parallel_name](jax.devices()[:count])

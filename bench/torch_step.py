@@ -2,20 +2,16 @@
 
 import copy
 import functools
-import pathlib
-import sys
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import torch
-from common import timed
-from models import Case, torch_model
 
+from bench.common import timed
+from bench.models import Case, torch_model
 from ipixmatch_jax.views import Views
-
-sys.path.append(str(pathlib.Path(__file__).parents[1] / "tests" / "methods"))
-import torch_methods  # noqa: E402
+from tests.references import torch_methods
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 # On a GPU channels last is the fast one; on a CPU it depends on the model.

@@ -1,7 +1,7 @@
 """The whole train step of a method, with and without a relation, beside the same step in PyTorch.
 
-    python bench/train_step.py --json bench/results/train-step-h100.json        # a GPU
-    taskset -c 0 python bench/train_step.py --cases resnet50-321 --batch 2 --methods fixmatch
+    python -m bench.train_step --json bench/results/train-step-h100.json        # a GPU
+    taskset -c 0 python -m bench.train_step --cases resnet50-321 --batch 2 --methods fixmatch
 
 Both sides have the same batch and shapes, float32 master weights, SGD with momentum and an EMA
 teacher. Ours makes its weak and strong views and boxes inside the step; PyTorch gets finished float
@@ -30,13 +30,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from common import random_batch, timed, write_record
-from models import CLASSES, Case
 
-from ipixmatch_jax.engine.host_memory import keep_freed_memory
+from bench.common import random_batch, timed, write_record
+from bench.models import CLASSES, Case
+from ipixmatch_jax.devices.cpu_allocator import keep_freed_memory
+from ipixmatch_jax.devices.parallel import PARALLEL
 from ipixmatch_jax.engine.objective import DATA_AXIS, Objective, Threshold
 from ipixmatch_jax.engine.optimizer import make_optimizer
-from ipixmatch_jax.engine.parallel import PARALLEL
 from ipixmatch_jax.engine.relations import WeightedRelation
 from ipixmatch_jax.engine.step import make_train_step
 from ipixmatch_jax.methods import make_method
@@ -131,7 +131,8 @@ def ours(row: Row) -> dict[str, Any]:
 
 def theirs(row: Row) -> dict[str, Any]:
     import torch
-    from torch_step import DEVICE, LAYOUTS, step_times
+
+    from bench.torch_step import DEVICE, LAYOUTS, step_times
 
     case = CASES[row.case]
     data = random_batch(case.side, row.batch, row.batch, CLASSES)
@@ -146,7 +147,7 @@ def theirs(row: Row) -> dict[str, Any]:
 
 def in_own_process(row: Row) -> dict[str, Any]:
     """What a row measures, or its `error`."""
-    command = [sys.executable, __file__, "--row", json.dumps(row._asdict())]
+    command = [sys.executable, "-m", "bench.train_step", "--row", json.dumps(row._asdict())]
     # The views of PyTorch's side are made by jax, which would take most of the GPU's memory.
     place = {"JAX_PLATFORMS": "cpu"} if row.who == "torch" else {}
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **place})

@@ -11,10 +11,10 @@ from absl import flags
 from ml_collections import ConfigDict, config_dict, config_flags
 
 from ipixmatch_jax.data import DATASETS, check_statistics, data_defaults
+from ipixmatch_jax.devices.parallel import PARALLEL
 from ipixmatch_jax.engine import build
 from ipixmatch_jax.engine.inference import eval_defaults, make_inference
 from ipixmatch_jax.engine.optimizer import OPTIMIZERS
-from ipixmatch_jax.engine.parallel import PARALLEL
 from ipixmatch_jax.engine.paths import write_whole
 from ipixmatch_jax.engine.profiler import profiled_steps
 from ipixmatch_jax.engine.step import TEACHERS

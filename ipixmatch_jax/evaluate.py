@@ -18,15 +18,15 @@ from ipixmatch_jax.data import (
     size_groups,
     with_statistics,
 )
+from ipixmatch_jax.devices.parallel import Parallel
+from ipixmatch_jax.devices.processes import is_first
 from ipixmatch_jax.engine import build
 from ipixmatch_jax.engine.checkpoints import NETWORKS, Checkpoints, abstract_like
 from ipixmatch_jax.engine.eval_step import make_eval_step
 from ipixmatch_jax.engine.histograms import Histogram
 from ipixmatch_jax.engine.inference import eval_defaults
 from ipixmatch_jax.engine.metrics import CONFIDENCE_BINS, PixelCounts, summary, table
-from ipixmatch_jax.engine.parallel import Parallel
 from ipixmatch_jax.engine.paths import write_whole
-from ipixmatch_jax.engine.processes import is_first
 from ipixmatch_jax.errors import ConfigError, DataError
 from ipixmatch_jax.methods import Method
 from ipixmatch_jax.panels import Panels

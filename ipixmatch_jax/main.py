@@ -216,7 +216,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.config is None and arguments.mode in ("train", "inspect"):
         _parser().error(f"--mode {arguments.mode} needs --config")
     # Late, so that --help and a misspelt flag do not wait for jax.
-    from ipixmatch_jax.engine.processes import ended_together
+    from ipixmatch_jax.devices.processes import ended_together
 
     with ended_together() as end:
         end.code = _run(arguments, overrides)
@@ -226,8 +226,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
     from absl import logging
 
-    from ipixmatch_jax.engine.host_memory import keep_freed_memory
-    from ipixmatch_jax.engine.processes import start_processes, use_compilation_cache
+    from ipixmatch_jax.devices.cpu_allocator import keep_freed_memory
+    from ipixmatch_jax.devices.processes import start_processes, use_compilation_cache
 
     logging.set_verbosity(logging.ERROR)  # orbax warns of every checkpoint between evaluations
     try:

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from ipixmatch_jax.data import Dataset, displayable
-from ipixmatch_jax.engine.processes import is_first
+from ipixmatch_jax.devices.processes import is_first
 from ipixmatch_jax.pictures import colored, in_a_row
 
 _SIDE = 256

@@ -26,22 +26,22 @@ from ipixmatch_jax.data import (
     with_class_weights,
     with_statistics,
 )
+from ipixmatch_jax.devices.memory_estimate import Memory, device_memory, estimate, explained
+from ipixmatch_jax.devices.parallel import Parallel
+from ipixmatch_jax.devices.preemption import StopSignal, StopVote
+from ipixmatch_jax.devices.processes import first_only, is_first
 from ipixmatch_jax.engine import build
 from ipixmatch_jax.engine.bad_steps import BadSteps, describe
 from ipixmatch_jax.engine.checkpoints import Checkpoints, abstract_like
 from ipixmatch_jax.engine.histograms import parameter_histograms
 from ipixmatch_jax.engine.lock import WorkdirLock
-from ipixmatch_jax.engine.memory import Memory, device_memory, estimate, explained
 from ipixmatch_jax.engine.metrics import scores
 from ipixmatch_jax.engine.objective import DATA_AXIS
-from ipixmatch_jax.engine.parallel import Parallel
-from ipixmatch_jax.engine.processes import first_only, is_first
 from ipixmatch_jax.engine.profiler import Profiler
 from ipixmatch_jax.engine.progress import Progress
 from ipixmatch_jax.engine.skips import Skips
 from ipixmatch_jax.engine.state import TrainState, networks
 from ipixmatch_jax.engine.step import TrainStep
-from ipixmatch_jax.engine.stop import StopSignal, StopVote
 from ipixmatch_jax.engine.throughput import Throughput
 from ipixmatch_jax.engine.trackers import check_installed
 from ipixmatch_jax.engine.writers import Writers

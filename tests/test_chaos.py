@@ -21,13 +21,11 @@ from ipixmatch_jax.engine.lock import WorkdirLock
 from ipixmatch_jax.errors import CheckpointError, ConfigError, UserError
 from ipixmatch_jax.train import train
 
-CHAOS = pathlib.Path(__file__).parent / "chaos.py"
-
 
 def test_a_disturbed_run_ends_as_a_straight_one():
     """The short form; the long ones are commands, with several processes too."""
     done = subprocess.run(
-        [sys.executable, CHAOS, "--kills", "2", "--stops", "0"],
+        [sys.executable, "-m", "tests.references.chaos", "--kills", "2", "--stops", "0"],
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -38,7 +36,7 @@ def test_a_disturbed_run_ends_as_a_straight_one():
 @pytest.fixture
 def config(config_file, monkeypatch):
     devices = jax.devices()[:1]
-    monkeypatch.setattr("ipixmatch_jax.engine.parallel.jax.devices", lambda *_: devices)
+    monkeypatch.setattr("ipixmatch_jax.devices.parallel.jax.devices", lambda *_: devices)
     # optax.adamw counts steps in int32 and raises float32 to that power.
     with jax.numpy_dtype_promotion("standard"):
         # Little to compile: these tests are about files.

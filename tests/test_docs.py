@@ -1,13 +1,11 @@
 """What the documents name is there."""
 
-import pathlib
 import re
 
 import pytest
 
 from ipixmatch_jax.config import default_config, flatten
-
-ROOT = pathlib.Path(__file__).parents[1]
+from tests.references import ROOT
 
 
 @pytest.mark.parametrize("name", ["tuning.md", "quickstart.md"])

@@ -4,7 +4,24 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from eval_reference import (
+from PIL import Image
+
+from ipixmatch_jax import recipes
+from ipixmatch_jax.config import default_config, load_config
+from ipixmatch_jax.data import Dataset
+from ipixmatch_jax.devices.parallel import PARALLEL
+from ipixmatch_jax.engine.inference import make_inference
+from ipixmatch_jax.errors import ConfigError, DataError
+from ipixmatch_jax.evaluate import (
+    Evaluator,
+    _evaluates_as_trained,
+    evaluate,
+    with_split,
+    write_result,
+)
+from ipixmatch_jax.predict import Predictor
+from ipixmatch_jax.train import train
+from tests.references.eval_reference import (
     CLASSES,
     Shapes,
     Toy,
@@ -16,23 +33,6 @@ from eval_reference import (
     toy_logits,
     toy_variables,
 )
-from PIL import Image
-
-from ipixmatch_jax import recipes
-from ipixmatch_jax.config import default_config, load_config
-from ipixmatch_jax.data import Dataset
-from ipixmatch_jax.engine.inference import make_inference
-from ipixmatch_jax.engine.parallel import PARALLEL
-from ipixmatch_jax.errors import ConfigError, DataError
-from ipixmatch_jax.evaluate import (
-    Evaluator,
-    _evaluates_as_trained,
-    evaluate,
-    with_split,
-    write_result,
-)
-from ipixmatch_jax.predict import Predictor
-from ipixmatch_jax.train import train
 
 SIZES = ((13, 19), (9, 25), (13, 19))
 NAMES = tuple("abcd")
@@ -226,7 +226,7 @@ def test_results_of_another_kind_have_a_file_of_their_own(tmp_path):
 
 def test_a_run_and_what_is_evaluated_of_it_later(config_file, tmp_path, capsys, monkeypatch):
     devices = jax.devices()[:1]
-    monkeypatch.setattr("ipixmatch_jax.engine.parallel.jax.devices", lambda *_: devices)
+    monkeypatch.setattr("ipixmatch_jax.devices.parallel.jax.devices", lambda *_: devices)
     options = ["--config.total_steps=2", "--config.eval_every=1", "--config.pictures=0"]
     options += ["--config.method.name=supervised", "--config.relation.name=none"]
     run = tmp_path / "run"

@@ -26,7 +26,7 @@ DEEPLAB |= {"decoder_channels": 8, "low_level_channels": 4}
 def run(config_file, tmp_path, monkeypatch):
     """(command line, student and teacher) of a run with a checkpoint, without training."""
     devices = jax.devices()[:1]
-    monkeypatch.setattr("ipixmatch_jax.engine.parallel.jax.devices", lambda *_: devices)
+    monkeypatch.setattr("ipixmatch_jax.devices.parallel.jax.devices", lambda *_: devices)
 
     def make(*overrides, model=None):
         if model:
@@ -57,9 +57,8 @@ def assert_equal(a, b):
 
 
 def test_the_pytorch_model_loads_it_strictly(run, tmp_path, capsys, monkeypatch):
-    monkeypatch.syspath_prepend(pathlib.Path(__file__).parent / "models")
     torch = pytest.importorskip("torch")
-    from torch_deeplab import ResNet, TorchDeepLab
+    from tests.references.torch_deeplab import ResNet, TorchDeepLab
 
     command, _, teacher = run(model=DEEPLAB)
     path = tmp_path / "out" / "teacher.pth"

@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
-PACKAGE = pathlib.Path(__file__).parents[1] / "ipixmatch_jax"
+from tests.references import ROOT
+
+PACKAGE = ROOT / "ipixmatch_jax"
 DEVICE_ROOMS = ("losses", "views", "models", "methods")
 DEVICE_SIDE = {"jax", "flax", "optax", "numpy"}
 # Which rooms a room may import; everything may import errors, registry and paths.
@@ -18,7 +20,8 @@ OWN = {
     "data": set(),
     "methods": {"losses", "views", "models"},
     "weights": {"models"},
-    "engine": {"methods", "losses", "views", "models", "weights"},
+    "devices": {"engine"},
+    "engine": {"methods", "losses", "views", "models", "weights", "devices"},
 }
 
 

@@ -13,7 +13,9 @@ import time
 import pytest
 import yaml
 
-LAUNCH = pathlib.Path(__file__).parents[1] / "launch"
+from tests.references import ROOT
+
+LAUNCH = ROOT / "launch"
 SCRIPTS = sorted([*LAUNCH.glob("*.sh"), LAUNCH / "slurm.sbatch"])
 FAKES = ("gcloud", "srun", "scontrol", "kubectl", "xpk", "tar")
 ARGUMENTS = ["--config", "configs/voc.py:92", "--workdir", "gs://b/a run", "--config.seed=1"]

@@ -25,7 +25,7 @@ def run(*arguments, **options):
 @pytest.fixture
 def one_device(monkeypatch):
     devices = jax.devices()[:1]
-    monkeypatch.setattr("ipixmatch_jax.engine.parallel.jax.devices", lambda *_: devices)
+    monkeypatch.setattr("ipixmatch_jax.devices.parallel.jax.devices", lambda *_: devices)
 
 
 def errors(capsys, *arguments):

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from eval_reference import normalized, toy_logits
-from test_evaluate import NETWORKS, Scenes, config_with, evaluator_of
 
 from ipixmatch_jax.evaluate import labeler_name
 from ipixmatch_jax.methods import make_method
+from tests.references.eval_reference import normalized, toy_logits
+from tests.test_evaluate import NETWORKS, Scenes, config_with, evaluator_of
 
 SIZES = ((13, 19),) * 9 + ((9, 25),)
 

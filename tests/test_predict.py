@@ -9,7 +9,6 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
-from untrained import save_untrained
 
 from ipixmatch_jax import load_predictor
 from ipixmatch_jax.engine import build
@@ -17,12 +16,13 @@ from ipixmatch_jax.errors import CheckpointError, ConfigError, DataError
 from ipixmatch_jax.main import main
 from ipixmatch_jax.photos import named_photos
 from ipixmatch_jax.pictures import colored, error_map, with_legend
+from tests.references.untrained import save_untrained
 
 
 @pytest.fixture
 def one_device(monkeypatch):
     devices = jax.devices()[:1]
-    monkeypatch.setattr("ipixmatch_jax.engine.parallel.jax.devices", lambda *_: devices)
+    monkeypatch.setattr("ipixmatch_jax.devices.parallel.jax.devices", lambda *_: devices)
 
 
 @pytest.fixture

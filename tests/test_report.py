@@ -10,9 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from browser import Browser
 from scipy import stats
-from untrained import save_untrained
 
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.main import main
@@ -22,6 +20,8 @@ from ipixmatch_jax.report.examine import BINS, bin_counts, grid_size, packed
 from ipixmatch_jax.report.runs import check_comparable, grouped, read_run
 from ipixmatch_jax.report.statistics import bootstrap_paired, calibration, paired, spread
 from ipixmatch_jax.snapshot import load_snapshot
+from tests.references.browser import Browser
+from tests.references.untrained import save_untrained
 
 SECTIONS = ["summary", "curves", "classes", "explorer", "confusion", "calibration", "images"]
 # Clicks a pixel, moves by a key, changes the image and the theme; notes what the page then shows.
@@ -58,7 +58,7 @@ return seen;
 @pytest.fixture
 def one_device(monkeypatch):
     devices = jax.devices()[:1]
-    monkeypatch.setattr("ipixmatch_jax.engine.parallel.jax.devices", lambda *_: devices)
+    monkeypatch.setattr("ipixmatch_jax.devices.parallel.jax.devices", lambda *_: devices)
 
 
 def data_of(path):

@@ -15,10 +15,8 @@ import zlib
 import jax
 import numpy as np
 import pytest
-from browser import Browser
 from PIL import Image
 from starlette.testclient import TestClient
-from untrained import save_untrained
 
 from ipixmatch_jax import load_predictor
 from ipixmatch_jax.data import resize_image
@@ -27,6 +25,8 @@ from ipixmatch_jax.main import main
 from ipixmatch_jax.serve.app import make_app
 from ipixmatch_jax.serve.looking import Limits, Looker, checked_size, kind_of, looked_size
 from ipixmatch_jax.snapshot import load_snapshot
+from tests.references.browser import Browser
+from tests.references.untrained import save_untrained
 
 LIMITS = Limits(bytes=200_000, pixels=64_000_000, side=128)
 NAMES = ("localhost", "127.0.0.1", "::1")
@@ -54,7 +54,7 @@ def workdir(tmp_path_factory):
     (folder / "config.py").write_text(CONFIG)
     with pytest.MonkeyPatch.context() as patch:
         devices = jax.devices()[:1]
-        patch.setattr("ipixmatch_jax.engine.parallel.jax.devices", lambda *_: devices)
+        patch.setattr("ipixmatch_jax.devices.parallel.jax.devices", lambda *_: devices)
         save_untrained(folder / "config.py", folder / "run")
         yield folder / "run"
 

@@ -7,10 +7,10 @@ import sys
 import jax
 import numpy as np
 import pytest
-from untrained import save_untrained
 
 from ipixmatch_jax.main import main
 from ipixmatch_jax.predict import load_predictor
+from tests.references.untrained import save_untrained
 
 RUN = """
 import sys, jax, jax.export, numpy as np
@@ -25,7 +25,7 @@ print(sorted(name for name in sys.modules if name.split(".")[0] in ("flax", "ipi
 @pytest.fixture
 def command(config_file, tmp_path, monkeypatch):
     devices = jax.devices()[:1]
-    monkeypatch.setattr("ipixmatch_jax.engine.parallel.jax.devices", lambda *_: devices)
+    monkeypatch.setattr("ipixmatch_jax.devices.parallel.jax.devices", lambda *_: devices)
     save_untrained(config_file, tmp_path / "run", "method.name=cps")
     return ["--workdir", str(tmp_path / "run"), "--mode", "export", "--format", "stablehlo"]
 

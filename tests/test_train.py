@@ -14,7 +14,7 @@ from ipixmatch_jax.evaluate import Evaluator, evaluate
 from ipixmatch_jax.train import train
 
 # Eight devices share two records badly; these tests are about the loop.
-ONE_DEVICE = "ipixmatch_jax.engine.parallel.jax.devices"
+ONE_DEVICE = "ipixmatch_jax.devices.parallel.jax.devices"
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import jax
 import numpy as np
 
-from ipixmatch_jax.engine.processes import gather
+from ipixmatch_jax.devices.processes import gather
 from ipixmatch_jax.errors import UserError
 
 _SHOWN = 8

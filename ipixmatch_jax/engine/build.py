@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
+from ipixmatch_jax.devices.parallel import PARALLEL, Parallel
 from ipixmatch_jax.engine.inference import Inference, make_inference, size_multiple
 from ipixmatch_jax.engine.objective import DATA_AXIS, Objective, Supervised, Threshold
 from ipixmatch_jax.engine.optimizer import make_optimizer
-from ipixmatch_jax.engine.parallel import PARALLEL, Parallel
 from ipixmatch_jax.engine.relations import WeightedRelation
 from ipixmatch_jax.engine.state import TrainState, create_state
 from ipixmatch_jax.engine.step import TrainStep, make_train_step

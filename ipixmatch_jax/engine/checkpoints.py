@@ -11,7 +11,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from ipixmatch_jax.engine.processes import agree, is_first
+from ipixmatch_jax.devices.processes import agree, is_first
 from ipixmatch_jax.engine.state import TrainState, networks
 from ipixmatch_jax.errors import CheckpointError
 from ipixmatch_jax.paths import as_path, is_remote

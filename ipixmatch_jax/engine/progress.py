@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from tqdm import tqdm
 
-from ipixmatch_jax.engine.processes import is_first
+from ipixmatch_jax.devices.processes import is_first
 
 # Of all numbers that are noted, those that are shown, by these names.
 _SHOWN = {

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ipixmatch_jax.engine.processes import gather
+from ipixmatch_jax.devices.processes import gather
 
 
 class Skips:

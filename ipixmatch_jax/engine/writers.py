@@ -11,9 +11,9 @@ from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from ipixmatch_jax.devices.processes import is_first
 from ipixmatch_jax.engine.histograms import Histogram
 from ipixmatch_jax.engine.paths import write_whole, writing
-from ipixmatch_jax.engine.processes import is_first
 from ipixmatch_jax.engine.trackers import TrackedRun, Tracker, open_trackers, tracking_defaults
 from ipixmatch_jax.paths import is_remote
 

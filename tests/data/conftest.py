@@ -4,11 +4,11 @@ import shutil
 
 import numpy as np
 import pytest
-from damages import scene
 from ml_collections import ConfigDict
 from PIL import Image
 
 from ipixmatch_jax.data import data_defaults
+from tests.references.damages import scene
 
 
 def data_config(**changes) -> ConfigDict:

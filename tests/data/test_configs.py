@@ -1,15 +1,14 @@
 """The configs of data sets: they load, and their numbers are the peers'."""
 
-import pathlib
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from ipixmatch_jax.config import load_config
 from ipixmatch_jax.errors import ConfigError
+from tests.references import ROOT
 
-CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
+CONFIGS = ROOT / "configs"
 
 
 # Steps of an epoch are floor(|U| / 8); epochs, crops and confidences as the peers publish them.

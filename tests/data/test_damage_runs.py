@@ -9,11 +9,11 @@ from contextlib import closing
 import jax
 import numpy as np
 import pytest
-from damages import DAMAGES, PALETTE, change, cut, write
 from PIL import Image
 
 from ipixmatch_jax.data import eval_batches, load_dataset, train_batches
 from ipixmatch_jax.main import main
+from tests.references.damages import DAMAGES, PALETTE, change, cut, write
 
 CONFIG = """
 from ipixmatch_jax.config import default_config
@@ -58,7 +58,7 @@ HARMLESS = [name for name, damage in DAMAGES.items() if damage[1] == "warning"]
 def run(root, tmp_path, monkeypatch, capsys):
     """A function that trains: exit code, what it said (`out`, `err`), and the workdir."""
     devices = jax.devices()[:1]
-    monkeypatch.setattr("ipixmatch_jax.engine.parallel.jax.devices", lambda *_: devices)
+    monkeypatch.setattr("ipixmatch_jax.devices.parallel.jax.devices", lambda *_: devices)
     (tmp_path / "config.py").write_text(CONFIG.format(root=str(root), palette=PALETTE))
 
     def train(*options, workdir="run"):

@@ -5,7 +5,14 @@ import shutil
 
 import numpy as np
 import pytest
-from damages import (
+from ml_collections import ConfigDict
+from PIL import Image
+
+from ipixmatch_jax.data import examine, load_dataset
+from ipixmatch_jax.data.doctor_page import page
+from ipixmatch_jax.errors import DataError
+from ipixmatch_jax.inspect_data import inspect_data
+from tests.references.damages import (
     CLASSES,
     DAMAGES,
     MASK,
@@ -15,13 +22,6 @@ from damages import (
     city_label_ids,
     scene,
 )
-from ml_collections import ConfigDict
-from PIL import Image
-
-from ipixmatch_jax.data import examine, load_dataset
-from ipixmatch_jax.data.doctor_page import page
-from ipixmatch_jax.errors import DataError
-from ipixmatch_jax.inspect_data import inspect_data
 
 
 def config_of(root, make_config, **changes):

@@ -13,7 +13,6 @@ import pytest
 from etils.epath.backend import _FileSystemSpecBackend
 from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.registry import _registry
-from untrained import save_untrained
 
 from ipixmatch_jax.data import examine, load_dataset, train_batches
 from ipixmatch_jax.data.describe import describe_folder
@@ -22,6 +21,7 @@ from ipixmatch_jax.data.tfds_builders import prepare
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.main import main
 from ipixmatch_jax.paths import as_path, join, names_in, walk
+from tests.references.untrained import save_untrained
 
 
 class Bucket(MemoryFileSystem):

@@ -2,17 +2,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from eval_reference import (
-    CLASSES,
-    Toy,
-    as_network,
-    resize,
-    sliding_clipped,
-    sliding_shifted,
-    softmax,
-    toy_logits,
-    toy_variables,
-)
 
 from ipixmatch_jax.engine.inference import (
     Inference,
@@ -24,6 +13,17 @@ from ipixmatch_jax.engine.inference import (
 )
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.models import Twins, create_model
+from tests.references.eval_reference import (
+    CLASSES,
+    Toy,
+    as_network,
+    resize,
+    sliding_clipped,
+    sliding_shifted,
+    softmax,
+    toy_logits,
+    toy_variables,
+)
 
 VARIABLES = toy_variables()
 

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from eval_reference import CLASSES, boundary_counts, eroded
 
 from ipixmatch_jax.engine.metrics import (
     CONFIDENCE_BINS,
@@ -19,6 +18,7 @@ from ipixmatch_jax.engine.metrics import (
     table,
 )
 from ipixmatch_jax.engine.writers import Writers
+from tests.references.eval_reference import CLASSES, boundary_counts, eroded
 
 
 def test_counts_equal_a_loop_over_pixels():

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from miniature import CLASSES, random_batch
 
 from ipixmatch_jax.engine.objective import Objective, Threshold
 from ipixmatch_jax.engine.relations import WeightedRelation
@@ -15,12 +14,13 @@ from ipixmatch_jax.engine.state import create_state
 from ipixmatch_jax.engine.step import make_train_step
 from ipixmatch_jax.methods import Network, make_method
 from ipixmatch_jax.views import Views
+from tests.references.miniature import CLASSES, make_run, random_batch
 
 BATCHES = [random_batch(seed) for seed in range(3)]
 LABELED = {"labeled": BATCHES[0]["labeled"]}
 
 
-def test_eight_devices_with_one_record_equal_one_device_with_eight(make_run):
+def test_eight_devices_with_one_record_equal_one_device_with_eight():
     one, one_metrics = make_run(devices=1).take(*BATCHES)
     eight, eight_metrics = make_run(devices=8).take(*BATCHES)
     # Sums over pixels are taken in another order; batch norm divides by small deviations.
@@ -32,7 +32,7 @@ def test_eight_devices_with_one_record_equal_one_device_with_eight(make_run):
 
 
 @pytest.mark.slow
-def test_pmap_equals_shard_map_bit_for_bit(make_run):
+def test_pmap_equals_shard_map_bit_for_bit():
     pmap, _ = make_run(devices=8, parallel="pmap").take(*BATCHES)
     shard_map, _ = make_run(devices=8, parallel="shard_map").take(*BATCHES)
     chex.assert_trees_all_equal(pmap, shard_map)
@@ -41,7 +41,7 @@ def test_pmap_equals_shard_map_bit_for_bit(make_run):
 @pytest.mark.parametrize(
     "normalize", ["global", pytest.param("per_device", marks=pytest.mark.slow)]
 )
-def test_accumulated_parts_are_one_big_batch(make_run, normalize):
+def test_accumulated_parts_are_one_big_batch(normalize):
     # Without batch norm no record sees another. Half of the records are padded: the parts of a
     # device, one padded record and one that is not, divide by different counts.
     common = {"devices": 2, "norm": "group", "normalize": normalize}
@@ -63,7 +63,7 @@ def _dealt_unevenly(leaf: np.ndarray) -> np.ndarray:
     return leaf[[0, 4, 1, 5, 2, 3, 6, 7]]
 
 
-def test_parts_move_running_statistics_and_train_under_batch_norm(make_run):
+def test_parts_move_running_statistics_and_train_under_batch_norm():
     whole, _ = make_run(method="supervised").take(LABELED)
     parts, metrics = make_run(method="supervised", accumulate_steps=2).take(LABELED)
     moved = jax.tree.map(lambda a, b: abs(a - b).max(), whole.batch_stats, parts.batch_stats)
@@ -71,7 +71,7 @@ def test_parts_move_running_statistics_and_train_under_batch_norm(make_run):
     assert np.isfinite(metrics["loss"])
 
 
-def test_zero1_is_shard_map_with_the_optimizer_and_the_teacher_in_pieces(make_run):
+def test_zero1_is_shard_map_with_the_optimizer_and_the_teacher_in_pieces():
     with jax.numpy_dtype_promotion("standard"):  # as optax.adamw needs
         options = {"devices": 4, "optimizer": "adamw", "learning_rate": 0.01}
         whole, metrics = make_run(**options, parallel="shard_map").take(*BATCHES)
@@ -92,7 +92,7 @@ def test_zero1_is_shard_map_with_the_optimizer_and_the_teacher_in_pieces(make_ru
     assert all(leaf.is_fully_replicated for leaf in jax.tree.leaves(network))
 
 
-def test_per_device_normalisation_differs_where_valid_counts_do(make_run):
+def test_per_device_normalisation_differs_where_valid_counts_do():
     # Half of the records are padded, so that per-device means weigh pixels unequally.
     everywhere, _ = make_run(devices=8, normalize="global").take(BATCHES[0])
     per_device, _ = make_run(devices=8, normalize="per_device").take(BATCHES[0])
@@ -101,7 +101,7 @@ def test_per_device_normalisation_differs_where_valid_counts_do(make_run):
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_loss_falls_on_a_fixed_batch(make_run, optimizer):
+def test_loss_falls_on_a_fixed_batch(optimizer):
     # optax.adamw counts steps in int32 and raises float32 to that power.
     with jax.numpy_dtype_promotion("standard"):
         run = make_run(method="supervised", optimizer=optimizer, learning_rate=0.02)
@@ -137,7 +137,7 @@ def test_the_teacher_gets_no_gradient():
     assert optax.tree.norm(student) > 1e-3
 
 
-def test_relations_of_features_and_of_probabilities_in_one_step(make_run):
+def test_relations_of_features_and_of_probabilities_in_one_step():
     relations = (
         WeightedRelation("affinity", "corr", options={"on": "features", "cosine": True}),
         WeightedRelation("affinity", "mse", 5.0),
@@ -150,7 +150,7 @@ def test_relations_of_features_and_of_probabilities_in_one_step(make_run):
     assert metrics["loss"] == pytest.approx(expected, rel=1e-5)
 
 
-def test_teacher_is_the_stated_moving_average(make_run):
+def test_teacher_is_the_stated_moving_average():
     run = make_run(method="supervised")
     students, teachers = [], []
     for batch in BATCHES:
@@ -167,7 +167,7 @@ def test_teacher_is_the_stated_moving_average(make_run):
     assert metrics["teacher_decay"] == pytest.approx(1 - 1 / 3)
 
 
-def test_a_non_finite_step_changes_nothing_but_the_counters(make_run):
+def test_a_non_finite_step_changes_nothing_but_the_counters():
     run = make_run(method="supervised")
     before, _ = run.take(LABELED)
     # An infinite weight makes every loss and gradient non-finite.
@@ -189,14 +189,14 @@ def test_a_non_finite_step_changes_nothing_but_the_counters(make_run):
     assert (after.step, after.bad_steps, metrics["bad_steps"]) == (before.step + 1, 1, 1)
 
 
-def test_bad_steps_count_in_a_row(make_run):
+def test_bad_steps_count_in_a_row():
     run = make_run(method="supervised")
     run.state = run.state.replace(bad_steps=run.state.bad_steps + 3)
     after, _ = run.take(LABELED)
     assert after.bad_steps == 0
 
 
-def test_supervised_needs_no_unlabeled_records(make_run):
+def test_supervised_needs_no_unlabeled_records():
     run = make_run(method="supervised")
     _, metrics = run.take(LABELED)
     assert "loss_pseudo" not in metrics
@@ -204,7 +204,7 @@ def test_supervised_needs_no_unlabeled_records(make_run):
 
 
 @pytest.mark.parametrize("parallel", ["pmap", "shard_map"])
-def test_state_is_donated_stays_replicated_and_compiles_once(make_run, parallel, caplog):
+def test_state_is_donated_stays_replicated_and_compiles_once(parallel, caplog):
     run = make_run(devices=8, parallel=parallel, method="supervised")
     before = run.state.params["head"]["classifier"]["kernel"]
     run.take(LABELED)

@@ -2,7 +2,6 @@ import doctest
 
 import jax
 import jax.numpy as jnp
-import loss_reference as reference
 import numpy as np
 import pytest
 
@@ -12,6 +11,7 @@ from ipixmatch_jax.losses import (
     pseudo_label_loss,
     pseudo_label_statistics,
 )
+from tests.references import loss_reference as reference
 
 THRESHOLD = 0.6
 

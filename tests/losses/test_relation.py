@@ -3,7 +3,6 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import loss_reference as reference
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -21,6 +20,7 @@ from ipixmatch_jax.losses import (
     relation_loss,
     vectors,
 )
+from tests.references import loss_reference as reference
 
 NAMES = ("class_map/kl", "class_map/corr", "affinity/mse", "affinity/corr", "affinity/kl")
 AFFINITIES = NAMES[2:]

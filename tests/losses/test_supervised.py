@@ -2,11 +2,11 @@ import doctest
 
 import jax
 import jax.numpy as jnp
-import loss_reference as reference
 import numpy as np
 import pytest
 
 from ipixmatch_jax.losses import cross_entropy, supervised
+from tests.references import loss_reference as reference
 
 evaluate = jax.jit(jax.value_and_grad(cross_entropy, has_aux=True))
 

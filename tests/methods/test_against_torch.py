@@ -7,17 +7,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from miniature import CLASSES, random_batch
 
+from ipixmatch_jax.devices.parallel import PARALLEL
 from ipixmatch_jax.engine.objective import Objective, Threshold
 from ipixmatch_jax.engine.optimizer import make_optimizer
-from ipixmatch_jax.engine.parallel import PARALLEL
 from ipixmatch_jax.engine.state import create_state
 from ipixmatch_jax.engine.step import make_train_step
 from ipixmatch_jax.methods import MethodOutput, make_method
 from ipixmatch_jax.models import create_model
 from ipixmatch_jax.models.torch_bridge import from_torch
 from ipixmatch_jax.views import Views
+from tests.references.miniature import CLASSES, random_batch
 
 CONFIDENCE, RATE, MULTIPLIER, DECAY, TOTAL = 0.35, 0.01, 10.0, 1e-4, 10
 VIEWS = Views(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), cutmix_probability=1.0)
@@ -88,7 +88,8 @@ def tensors(batch, widths):
 def torch_steps(name, options, network, batches):
     """Losses of each step, and the student after the last one."""
     import torch
-    import torch_methods
+
+    from tests.references import torch_methods
 
     student, teacher = copy.deepcopy(network), copy.deepcopy(network)
     encoder = [p for n, p in student.named_parameters() if n.startswith("encoder.")]

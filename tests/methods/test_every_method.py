@@ -8,16 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from miniature import CLASSES, SIZE, random_batch
 
+from ipixmatch_jax.devices.parallel import PARALLEL
 from ipixmatch_jax.engine.objective import Objective, Threshold
 from ipixmatch_jax.engine.optimizer import make_optimizer
-from ipixmatch_jax.engine.parallel import PARALLEL
 from ipixmatch_jax.engine.relations import WeightedRelation
 from ipixmatch_jax.engine.step import make_train_step
 from ipixmatch_jax.methods import METHODS, Network, make_method
 from ipixmatch_jax.models import Twins
 from ipixmatch_jax.views import Views, augment
+from tests.references.miniature import CLASSES, SIZE, random_batch
 
 COLLECTIVE = r"\b(all-\w+|reduce-scatter|collective-\w+)(?:-start)?\("
 RELATIONS = ("class_map/kl", "class_map/corr", "affinity/mse", "affinity/corr")

@@ -1,6 +1,5 @@
 """The method that docs/methods.md shows works as it stands there; two networks train as one."""
 
-import pathlib
 import re
 
 import jax
@@ -11,14 +10,15 @@ from ipixmatch_jax.config import load_config
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.methods import make_method
 from ipixmatch_jax.train import train
+from tests.references import ROOT
 
-PAGE = pathlib.Path(__file__).parents[2] / "docs" / "methods.md"
+PAGE = ROOT / "docs" / "methods.md"
 
 
 @pytest.fixture(autouse=True)
 def one_device(monkeypatch):
     devices = jax.devices()[:1]
-    monkeypatch.setattr("ipixmatch_jax.engine.parallel.jax.devices", lambda *_: devices)
+    monkeypatch.setattr("ipixmatch_jax.devices.parallel.jax.devices", lambda *_: devices)
     # optax.adamw counts steps in int32 and raises float32 to that power.
     with jax.numpy_dtype_promotion("standard"):
         yield

@@ -38,7 +38,7 @@ def abstract(model, dtype=np.float32, size=(70, 70), channels=3):
 
 def both(dtype=np.float64):
     pytest.importorskip("torch")
-    from torch_dpt import Network, randomised
+    from tests.references.torch_dpt import Network, randomised
 
     network = randomised(Network(CLASSES, VIT, DPT), seed=0)
     state = {name: value.numpy() for name, value in network.state_dict().items()}

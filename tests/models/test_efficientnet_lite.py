@@ -40,7 +40,7 @@ def unboxed(variables):
 def both(stages, seed):
     """The PyTorch encoder of these stages and ours with its weights, both in float64."""
     pytest.importorskip("torch")
-    from torch_efficientnet_lite import randomised
+    from tests.references.torch_efficientnet_lite import randomised
 
     network = randomised(stages, seed)
     encoder = EfficientNetLite(stages, output_stride=32, numerics=NUMERICS)

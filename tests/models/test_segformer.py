@@ -57,7 +57,7 @@ def config(shape, classes=CLASSES):
 
 def transformers_model():
     transformers = pytest.importorskip("transformers")
-    from torch_dpt import randomised
+    from tests.references.torch_dpt import randomised
 
     return randomised(transformers.SegformerForSemanticSegmentation(config(TINY)), seed=3)
 

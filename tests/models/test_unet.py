@@ -19,7 +19,7 @@ def float64():
 @pytest.mark.parametrize("stem_stride", [1, 2])
 def test_equals_pytorch_at_odd_sizes(stem_stride, float64):
     torch = pytest.importorskip("torch")
-    from torch_unet import TorchUNet
+    from tests.references.torch_unet import TorchUNet
 
     rng = np.random.default_rng(0)
     model = create_model(

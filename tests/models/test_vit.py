@@ -39,7 +39,7 @@ def numbers(named):
 
 def transformers_model(shape, registers, seed=0):
     transformers = pytest.importorskip("transformers")
-    from torch_dpt import randomised
+    from tests.references.torch_dpt import randomised
 
     options = dict(
         hidden_size=shape.width,

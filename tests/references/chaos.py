@@ -1,7 +1,8 @@
 """Kills a training run again and again, and checks that it ends as if nothing had happened.
 
-    python tests/chaos.py --kills 30 --stops 10
-    python tests/chaos.py --kills 10 --stops 5 --processes 2 --devices 2 --parallel shard_map
+    python -m tests.references.chaos --kills 30 --stops 10
+    python -m tests.references.chaos --kills 10 --stops 5 --processes 2 --devices 2 \\
+        --parallel shard_map
 
 A straight run and a disturbed one train the same: parameters, optimizer, teacher, metrics.jsonl,
 every eval/STEP.json and the choice of the best checkpoint must be equal bit for bit. Half of the

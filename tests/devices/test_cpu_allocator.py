@@ -4,7 +4,7 @@ import types
 
 import pytest
 
-from ipixmatch_jax.engine import host_memory
+from ipixmatch_jax.devices import cpu_allocator as host_memory
 
 
 @pytest.mark.parametrize(

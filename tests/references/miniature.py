@@ -5,18 +5,37 @@ from typing import Any
 
 import jax
 import numpy as np
-import pytest
-from miniature import CLASSES, SIZE
 
+from ipixmatch_jax.devices.parallel import PARALLEL, Parallel
 from ipixmatch_jax.engine.objective import Objective, Threshold
 from ipixmatch_jax.engine.optimizer import make_optimizer
-from ipixmatch_jax.engine.parallel import PARALLEL, Parallel
 from ipixmatch_jax.engine.relations import WeightedRelation
 from ipixmatch_jax.engine.state import TrainState
 from ipixmatch_jax.engine.step import TrainStep, make_train_step
 from ipixmatch_jax.methods import make_method
 from ipixmatch_jax.models import create_model
 from ipixmatch_jax.views import Views
+
+CLASSES = 4
+SIZE = 16
+
+
+def random_batch(seed: int, batch: int = 8, size: int = SIZE) -> dict[str, dict[str, np.ndarray]]:
+    rng = np.random.default_rng(seed)
+
+    def records() -> dict[str, np.ndarray]:
+        valid = np.ones((batch, size, size), bool)
+        valid[: batch // 2, size - 3 :] = False  # padding below some of the images
+        return {
+            "image": rng.integers(0, 256, (batch, size, size, 3), dtype=np.uint8),
+            "valid": valid,
+            "key": rng.integers(0, 2**32, (batch, 2), dtype=np.uint32),
+        }
+
+    labeled = records()
+    mask = labeled["image"][..., 0] // (256 // CLASSES)  # something that can be learned
+    labeled["mask"] = np.where(labeled["valid"], mask, np.uint8(255))
+    return {"labeled": labeled, "unlabeled": records(), "mix": records()}
 
 
 @dataclasses.dataclass
@@ -33,19 +52,14 @@ class Run:
         return jax.device_get(self.state), jax.device_get(metrics)
 
 
-@pytest.fixture
-def make_run():
+def make_run(**options) -> Run:
     """A run by its options; those of one kind share their compiled programs."""
-
-    def make(**options) -> Run:
-        full = {**_parts.__kwdefaults__, **options}
-        key = repr(sorted(full.items())) + jax.config.jax_numpy_dtype_promotion
-        if key not in MADE:
-            MADE[key] = _parts(**options)
-        spread, step, create, device_step = MADE[key]
-        return Run(spread, step, create(), device_step)
-
-    return make
+    full = {**_parts.__kwdefaults__, **options}
+    key = repr(sorted(full.items())) + jax.config.jax_numpy_dtype_promotion
+    if key not in MADE:
+        MADE[key] = _parts(**options)
+    spread, step, create, device_step = MADE[key]
+    return Run(spread, step, create(), device_step)
 
 
 MADE: dict[str, tuple] = {}

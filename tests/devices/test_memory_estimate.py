@@ -3,10 +3,10 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from miniature import random_batch
 
-from ipixmatch_jax.engine.memory import Memory, estimate, explained, peak_bytes
+from ipixmatch_jax.devices.memory_estimate import Memory, estimate, explained, peak_bytes
 from ipixmatch_jax.errors import ConfigError
+from tests.references.miniature import make_run, random_batch
 
 N = 64
 MATRIX = jax.ShapeDtypeStruct((N, N), jnp.float32)
@@ -42,13 +42,13 @@ def test_the_inside_of_a_loop_and_of_a_call():
     assert peak(scaled, MATRIX) == 2 * ONE
 
 
-def test_a_backward_pass_needs_the_activations(make_run):
+def test_a_backward_pass_needs_the_activations():
     deep = lambda x, depth: jnp.sum(x if depth == 0 else deep(jnp.tanh(x @ x), depth - 1))  # noqa: E731
     small, large = (peak(jax.grad(lambda x, d=d: deep(x, d)), MATRIX) for d in (2, 8))
     assert large - small >= 6 * ONE
 
 
-def test_state_and_step_of_a_device(make_run):
+def test_state_and_step_of_a_device():
     batch = random_batch(0)
     runs = {name: make_run(devices=4, parallel=name) for name in ("shard_map", "zero1")}
     found = {

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 import random
 import signal
 import subprocess
@@ -15,14 +14,16 @@ import numpy as np
 import pytest
 
 from ipixmatch_jax.config import load_config
-from ipixmatch_jax.engine import build, processes
+from ipixmatch_jax.devices import processes
+from ipixmatch_jax.devices.parallel import Pmap, Zero1
+from ipixmatch_jax.devices.processes import slurm_devices, start_processes
+from ipixmatch_jax.engine import build
 from ipixmatch_jax.engine.checkpoints import Checkpoints, abstract_like
-from ipixmatch_jax.engine.parallel import Pmap, Zero1
-from ipixmatch_jax.engine.processes import slurm_devices, start_processes
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.train import train
+from tests.references import ROOT
 
-LOCAL = pathlib.Path(__file__).parents[1] / "launch" / "local_processes.sh"
+LOCAL = ROOT / "launch" / "local_processes.sh"
 STEPS = 12  # a stop is agreed on within six steps
 
 
@@ -77,7 +78,7 @@ def assert_same_run(config, one, other):
 def small(tmp_path_factory):
     """A config file, and the workdir of a run on one process with eight devices by pmap."""
     folder = tmp_path_factory.mktemp("layouts")
-    from chaos import CONFIG
+    from tests.references.chaos import CONFIG
 
     (folder / "small.py").write_text(CONFIG)
     config = load_config(str(folder / "small.py"), overrides("pmap"))
