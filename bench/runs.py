@@ -15,8 +15,9 @@ from typing import Any
 
 from bench.common import write_record
 from ipixmatch_jax.data import comparable
-from ipixmatch_jax.engine.checkpoints import NETWORKS
-from ipixmatch_jax.outcome import read_evaluations
+from ipixmatch_jax.engine.state import NETWORKS
+from ipixmatch_jax.workdir.folder import evaluation_path
+from ipixmatch_jax.workdir.results import read_evaluations
 
 
 def parser(description: str, methods: Sequence[str], *, steps: int, seeds: Sequence[int]):
@@ -33,7 +34,7 @@ def parser(description: str, methods: Sequence[str], *, steps: int, seeds: Seque
 
 def finished(workdir: pathlib.Path, steps: int) -> dict[str, Any] | None:
     """Last and best mIoU of both networks, in percent, and the protocol; None while unfinished."""
-    if not (workdir / "eval" / f"{steps}.json").exists():
+    if not evaluation_path(workdir, steps).exists():
         return None
     evaluations = read_evaluations(workdir)
     curve = {e["step"]: {n: 100 * e[n]["miou"] for n in NETWORKS} for e in evaluations}

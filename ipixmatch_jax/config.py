@@ -15,12 +15,12 @@ from ipixmatch_jax.devices.parallel import PARALLEL
 from ipixmatch_jax.engine import build
 from ipixmatch_jax.engine.inference import eval_defaults, make_inference
 from ipixmatch_jax.engine.optimizer import OPTIMIZERS
-from ipixmatch_jax.engine.paths import write_whole
-from ipixmatch_jax.engine.profiler import profiled_steps
 from ipixmatch_jax.engine.step import TEACHERS
-from ipixmatch_jax.engine.trackers import check_tracking, tracking_defaults
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.registry import nearest
+from ipixmatch_jax.tracking.profiler import profiled_steps
+from ipixmatch_jax.tracking.services import check_tracking, tracking_defaults
+from ipixmatch_jax.workdir.folder import config_path, write_whole
 
 # Keys that may differ when a run is resumed: they change what is written, not what is computed.
 FREE_ON_RESUME = (
@@ -353,25 +353,13 @@ def _bad_parts(config: ConfigDict) -> Iterator[str]:
                 return
 
 
-def make_workdir(workdir: pathlib.Path) -> None:
-    """Makes the folder of a run; ConfigError where nothing can be written."""
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        (workdir / ".writable").touch()
-        (workdir / ".writable").unlink()
-    except OSError as error:
-        raise ConfigError(
-            f"--workdir {workdir} cannot be written ({error.strerror}); choose another folder"
-        ) from error
-
-
 def write_snapshot(config: ConfigDict, workdir: pathlib.Path) -> None:
     """Writes the resolved config to `config.json`, or checks it against the one that is there.
 
     Raises:
         ConfigError: the workdir holds a run with another config, with every key that differs.
     """
-    path = workdir / "config.json"
+    path = config_path(workdir)
     resolved = json.loads(config.to_json_best_effort())
     if path.exists():
         _check_same(path, resolved)

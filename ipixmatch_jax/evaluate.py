@@ -21,17 +21,18 @@ from ipixmatch_jax.data import (
 from ipixmatch_jax.devices.parallel import Parallel
 from ipixmatch_jax.devices.processes import is_first
 from ipixmatch_jax.engine import build
-from ipixmatch_jax.engine.checkpoints import NETWORKS, Checkpoints, abstract_like
 from ipixmatch_jax.engine.eval_step import make_eval_step
-from ipixmatch_jax.engine.histograms import Histogram
 from ipixmatch_jax.engine.inference import eval_defaults
 from ipixmatch_jax.engine.metrics import CONFIDENCE_BINS, PixelCounts, summary, table
-from ipixmatch_jax.engine.paths import write_whole
+from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.errors import ConfigError, DataError
 from ipixmatch_jax.methods import Method
 from ipixmatch_jax.panels import Panels
-from ipixmatch_jax.paths import as_path
 from ipixmatch_jax.snapshot import read_snapshot
+from ipixmatch_jax.tracking.histograms import Histogram
+from ipixmatch_jax.workdir.checkpoints import Checkpoints, abstract_like
+from ipixmatch_jax.workdir.folder import config_path
+from ipixmatch_jax.workdir.results import write_evaluation
 
 # Device counts are 32 bit; they are moved to 64 bit on the host before they can overflow.
 _FLUSH_PIXELS = 2**30
@@ -185,36 +186,8 @@ class ForegroundWatch:
         )
 
 
-def write_result(
-    workdir: pathlib.Path,
-    step: int,
-    split: str,
-    results: Mapping[str, Any],
-    protocol: str = "",
-    about: Mapping[str, str] | None = None,
-    *,
-    apart: bool = False,
-) -> pathlib.Path:
-    """Writes `eval/STEP.json`, keeping what the file says of networks that are not in `results`.
-
-    Args:
-        protocol: the name of the labeled images' choice, where it is a published one.
-        about: `Evaluator.about()`.
-        apart: for results that are none of the run's own evaluations: they go to
-            `eval/STEP-SPLIT-MODE-ABSENT.json`.
-    """
-    about = dict(about or {})
-    parts = [str(step)] + [pathlib.PurePath(split).stem, *about.values()] * apart
-    path = as_path(workdir) / "eval" / ("-".join(parts) + ".json")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    before = json.loads(path.read_text()) if path.exists() else {}
-    facts = {"step": step, "split": split, "protocol": protocol, "eval": about}
-    write_whole(path, json.dumps({**before, **facts, **results}, indent=2) + "\n")
-    return path
-
-
 def _evaluates_as_trained(config: ConfigDict, workdir: pathlib.Path) -> bool:
-    if not (as_path(workdir) / "config.json").exists():
+    if not config_path(workdir).exists():
         return True
     now, known = (
         json.loads(options.to_json_best_effort())
@@ -259,7 +232,7 @@ def evaluate(
     results = evaluator(networks)
     if not is_first():
         return results
-    path = write_result(
+    path = write_evaluation(
         workdir, step, split, results, dataset.protocol, evaluator.about(),
         apart=split != "val" or not _evaluates_as_trained(config, workdir),
     )  # fmt: skip

@@ -7,9 +7,9 @@ from ml_collections import ConfigDict
 
 from ipixmatch_jax.data.catalog import assemble
 from ipixmatch_jax.data.records import spread_palette
-from ipixmatch_jax.engine.checkpoints import NETWORKS
+from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.errors import UserError
-from ipixmatch_jax.outcome import read_evaluations
+from ipixmatch_jax.workdir.results import read_evaluations
 
 
 def read_legend(config: ConfigDict, workdir: Any = None) -> tuple[tuple[str, ...], np.ndarray]:

@@ -9,8 +9,7 @@ import flax
 import jax
 
 import ipixmatch_jax
-from ipixmatch_jax.engine.paths import write_whole
-from ipixmatch_jax.paths import as_path
+from ipixmatch_jax.workdir.folder import config_path, evaluation_path, write_whole
 
 
 def write_card(
@@ -25,8 +24,8 @@ def write_card(
         step: of the checkpoint.
         usage: how the file is used, Markdown.
     """
-    config = _json(as_path(workdir) / "config.json")
-    result = _json(as_path(workdir) / "eval" / f"{step}.json")
+    config = _json(config_path(workdir))
+    result = _json(evaluation_path(workdir, step))
     text = "\n".join(
         [
             f"# {output.name}",

@@ -42,6 +42,7 @@ from ipixmatch_jax.pictures import (
     with_legend,
 )
 from ipixmatch_jax.snapshot import load_snapshot, with_run_statistics
+from ipixmatch_jax.workdir.folder import predictions_folder
 
 # Photos whose longer side has more pixels are looked at in windows: a whole one would need more
 # memory than training did.
@@ -230,7 +231,7 @@ def draw_validation(
     Returns:
         The folder.
     """
-    folder = as_path(workdir) / "predictions"
+    folder = predictions_folder(workdir)
     folder.mkdir(parents=True, exist_ok=True)
     predict = Predictor(config, model, jax.device_get(network), tile_above=0)
     count = min(config.pictures, len(dataset.val))
@@ -281,7 +282,7 @@ def predict_files(
         ConfigError: an output that would overwrite a photo.
         DataError: no photo; or, at the end, photos that could not be read: all others are written.
     """
-    output = as_path(output or as_path(workdir) / "predictions")
+    output = as_path(output or predictions_folder(workdir))
     photos = named_photos(inputs) if inputs else {}
     _check_output(output, photos)
     predict = restore_predictor(config, workdir, checkpoint, network, tile_above)

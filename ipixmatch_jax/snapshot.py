@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from ipixmatch_jax.config import default_config, flatten, validate, with_overrides
 from ipixmatch_jax.errors import ConfigError
-from ipixmatch_jax.paths import as_path
+from ipixmatch_jax.workdir.folder import config_path
 
 # Measured before training; nobody needs the training images to use the network.
 _MEASURED = ("mean", "std", "value_range")
@@ -22,7 +22,7 @@ def read_snapshot(workdir: Any) -> dict[str, Any]:
     Raises:
         ConfigError: there is none, or it cannot be read.
     """
-    path = as_path(workdir) / "config.json"
+    path = config_path(workdir)
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
@@ -55,7 +55,7 @@ def load_snapshot(workdir: Any, overrides: Sequence[str] = ()) -> ConfigDict:
 
 def with_run_statistics(config: ConfigDict, workdir: Any) -> ConfigDict:
     """The config with the statistics of the images as the run in `workdir` measured them."""
-    if not (as_path(workdir) / "config.json").exists():
+    if not config_path(workdir).exists():
         return config
     saved = read_snapshot(workdir).get("data", {})
     config = config.copy_and_resolve_references()
@@ -73,7 +73,7 @@ def overview(config: ConfigDict, workdir: Any) -> str:
     for name, value in sorted(changed, key=lambda pair: "." in pair[0]):
         group, _, key = name.rpartition(".")
         groups.setdefault(group or "run", []).append(f"{key}={_short(value)}")
-    where = as_path(workdir) / "config.json"
+    where = config_path(workdir)
     lines = [f"config, where it differs from the defaults (all of it: {where})"]
     width = max(map(len, groups), default=0)
     for group, keys in groups.items():

@@ -14,7 +14,7 @@ from clu import parameter_overview
 from ml_collections import ConfigDict
 
 from ipixmatch_jax import evaluate, predict
-from ipixmatch_jax.config import make_workdir, write_snapshot
+from ipixmatch_jax.config import write_snapshot
 from ipixmatch_jax.data import (
     Dataset,
     DeviceFeed,
@@ -31,24 +31,23 @@ from ipixmatch_jax.devices.parallel import Parallel
 from ipixmatch_jax.devices.preemption import StopSignal, StopVote
 from ipixmatch_jax.devices.processes import first_only, is_first
 from ipixmatch_jax.engine import build
-from ipixmatch_jax.engine.bad_steps import BadSteps, describe
-from ipixmatch_jax.engine.checkpoints import Checkpoints, abstract_like
-from ipixmatch_jax.engine.histograms import parameter_histograms
-from ipixmatch_jax.engine.lock import WorkdirLock
 from ipixmatch_jax.engine.metrics import scores
-from ipixmatch_jax.engine.objective import DATA_AXIS
-from ipixmatch_jax.engine.profiler import Profiler
-from ipixmatch_jax.engine.progress import Progress
-from ipixmatch_jax.engine.skips import Skips
-from ipixmatch_jax.engine.state import TrainState, networks
+from ipixmatch_jax.engine.state import DATA_AXIS, TrainState, networks
 from ipixmatch_jax.engine.step import TrainStep
-from ipixmatch_jax.engine.throughput import Throughput
-from ipixmatch_jax.engine.trackers import check_installed
-from ipixmatch_jax.engine.writers import Writers
 from ipixmatch_jax.methods import Method
-from ipixmatch_jax.outcome import outcome_table, write_outcome
 from ipixmatch_jax.paths import as_path
 from ipixmatch_jax.snapshot import overview
+from ipixmatch_jax.tracking.histograms import parameter_histograms
+from ipixmatch_jax.tracking.nonfinite_steps import BadSteps, describe
+from ipixmatch_jax.tracking.profiler import Profiler
+from ipixmatch_jax.tracking.progress import Progress
+from ipixmatch_jax.tracking.services import check_installed
+from ipixmatch_jax.tracking.skipped_records import Skips
+from ipixmatch_jax.tracking.throughput import Throughput
+from ipixmatch_jax.tracking.writers import Writers
+from ipixmatch_jax.workdir.checkpoints import Checkpoints, abstract_like
+from ipixmatch_jax.workdir.folder import WorkdirLock, make_workdir, metrics_path, summary_path
+from ipixmatch_jax.workdir.results import run_summary_table, write_run_summary
 
 
 def train(config: ConfigDict, workdir: os.PathLike | str) -> TrainState:
@@ -199,7 +198,7 @@ def _evaluate(
     best = results[run.config.best_network]["miou"]
     if is_first():
         protocol, about = run.dataset.protocol, run.evaluator.about()
-        evaluate.write_result(run.workdir, step, "val", results, protocol, about)
+        evaluate.write_evaluation(run.workdir, step, "val", results, protocol, about)
     writers.write(step, scores(results))
     if writers.shows:
         writers.write_images(step, run.evaluator.panels.pictures())
@@ -239,7 +238,7 @@ def _first_state(run: _Run, checkpoints: Checkpoints) -> TrainState:
     state = checkpoints.restore_latest(abstract, _say)
     if state is not None:
         return state
-    if (run.workdir / "metrics.jsonl").exists():
+    if metrics_path(run.workdir).exists():
         _say(f"{run.workdir} holds a run without a complete checkpoint: it begins at step 0")
     return build.build_state(run.config, run.model, run.optimizer, run.parallel)
 
@@ -297,9 +296,9 @@ def _introduce(run: _Run, state: TrainState, memory: Memory | None) -> None:
 def _finish(run: _Run, network: Any) -> None:
     """What the run reached, and pictures by the network that counts."""
     name = run.config.best_network
-    reached = write_outcome(run.workdir, name)
+    reached = write_run_summary(run.workdir, name)
     if reached:
-        print(f"{outcome_table(reached)}\nwritten to {run.workdir / 'eval' / 'summary.json'}")
+        print(f"{run_summary_table(reached)}\nwritten to {summary_path(run.workdir)}")
     if not run.config.pictures:
         return
     folder = predict.draw_validation(run.config, run.workdir, run.model, network, run.dataset)

@@ -16,10 +16,10 @@ import pytest
 
 from ipixmatch_jax.config import load_config
 from ipixmatch_jax.engine import build
-from ipixmatch_jax.engine.checkpoints import Checkpoints, abstract_like, checksum
-from ipixmatch_jax.engine.lock import WorkdirLock
 from ipixmatch_jax.errors import CheckpointError, ConfigError, UserError
 from ipixmatch_jax.train import train
+from ipixmatch_jax.workdir.checkpoints import Checkpoints, abstract_like, checksum
+from ipixmatch_jax.workdir.folder import WorkdirLock
 
 
 def test_a_disturbed_run_ends_as_a_straight_one():

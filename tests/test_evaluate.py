@@ -12,15 +12,10 @@ from ipixmatch_jax.data import Dataset
 from ipixmatch_jax.devices.parallel import PARALLEL
 from ipixmatch_jax.engine.inference import make_inference
 from ipixmatch_jax.errors import ConfigError, DataError
-from ipixmatch_jax.evaluate import (
-    Evaluator,
-    _evaluates_as_trained,
-    evaluate,
-    with_split,
-    write_result,
-)
+from ipixmatch_jax.evaluate import Evaluator, _evaluates_as_trained, evaluate, with_split
 from ipixmatch_jax.predict import Predictor
 from ipixmatch_jax.train import train
+from ipixmatch_jax.workdir.results import write_evaluation
 from tests.references.eval_reference import (
     CLASSES,
     Shapes,
@@ -213,9 +208,9 @@ def test_masks_without_a_class():
 
 def test_results_of_another_kind_have_a_file_of_their_own(tmp_path):
     one, two = {"mode": "whole", "absent": "skip"}, {"mode": "whole-flip", "absent": "skip"}
-    first = write_result(tmp_path, 7, "val", {"student": 1}, "voc-fine-92", one)
-    write_result(tmp_path, 7, "val", {"teacher": 2}, "voc-fine-92", one)
-    other = write_result(tmp_path, 7, "lists/test.txt", {"student": 3}, "", two, apart=True)
+    first = write_evaluation(tmp_path, 7, "val", {"student": 1}, "voc-fine-92", one)
+    write_evaluation(tmp_path, 7, "val", {"teacher": 2}, "voc-fine-92", one)
+    other = write_evaluation(tmp_path, 7, "lists/test.txt", {"student": 3}, "", two, apart=True)
     assert (first.name, other.name) == ("7.json", "7-test-whole-flip-skip.json")
     assert json.loads(first.read_text()) == {
         "step": 7, "split": "val", "protocol": "voc-fine-92", "eval": one, "student": 1,

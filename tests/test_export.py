@@ -8,14 +8,15 @@ import numpy as np
 import optax
 import pytest
 
-from ipixmatch_jax.config import load_config, make_workdir, write_snapshot
+from ipixmatch_jax.config import load_config, write_snapshot
 from ipixmatch_jax.engine import build
-from ipixmatch_jax.engine.checkpoints import Checkpoints
 from ipixmatch_jax.engine.state import create_state
 from ipixmatch_jax.main import main
 from ipixmatch_jax.models import init_variables
 from ipixmatch_jax.models.torch_bridge import from_torch
 from ipixmatch_jax.weights.pretrained import load_pretrained
+from ipixmatch_jax.workdir.checkpoints import Checkpoints
+from ipixmatch_jax.workdir.folder import make_workdir
 
 UNET = 'model.name = "unet"\n    config.model.width, config.model.depth = 4, 1'
 DEEPLAB = {"name": "deeplabv3plus", "backbone": "resnet18"}

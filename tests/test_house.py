@@ -20,8 +20,10 @@ OWN = {
     "data": set(),
     "methods": {"losses", "views", "models"},
     "weights": {"models"},
-    "devices": {"engine"},
     "engine": {"methods", "losses", "views", "models", "weights", "devices"},
+    "devices": {"engine"},
+    "workdir": {"engine", "devices"},
+    "tracking": {"engine", "devices", "workdir"},
 }
 
 

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from ipixmatch_jax.config import load_config
-from ipixmatch_jax.engine.checkpoints import Checkpoints
 from ipixmatch_jax.errors import CheckpointError, ConfigError, DataError, UserError
 from ipixmatch_jax.evaluate import Evaluator, evaluate
 from ipixmatch_jax.train import train
+from ipixmatch_jax.workdir.checkpoints import Checkpoints
 
 # Eight devices share two records badly; these tests are about the loop.
 ONE_DEVICE = "ipixmatch_jax.devices.parallel.jax.devices"

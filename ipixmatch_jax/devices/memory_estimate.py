@@ -15,8 +15,7 @@ import jax
 from jax.extend.core import Jaxpr, Literal, jaxprs_in_params
 
 from ipixmatch_jax.devices.parallel import Parallel
-from ipixmatch_jax.engine.objective import DATA_AXIS
-from ipixmatch_jax.engine.state import TrainState
+from ipixmatch_jax.engine.state import DATA_AXIS, TrainState
 from ipixmatch_jax.engine.step import TrainStep
 from ipixmatch_jax.errors import ConfigError
 

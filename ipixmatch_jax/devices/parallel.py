@@ -16,8 +16,7 @@ import numpy as np
 import optax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from ipixmatch_jax.engine.objective import DATA_AXIS
-from ipixmatch_jax.engine.state import TrainState, create_state
+from ipixmatch_jax.engine.state import DATA_AXIS, TrainState, create_state
 from ipixmatch_jax.engine.step import TrainStep
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.registry import Registry

@@ -11,10 +11,10 @@ from ml_collections import ConfigDict
 
 from ipixmatch_jax.devices.parallel import PARALLEL, Parallel
 from ipixmatch_jax.engine.inference import Inference, make_inference, size_multiple
-from ipixmatch_jax.engine.objective import DATA_AXIS, Objective, Supervised, Threshold
+from ipixmatch_jax.engine.objective import Objective, Supervised, Threshold
 from ipixmatch_jax.engine.optimizer import make_optimizer
 from ipixmatch_jax.engine.relations import WeightedRelation
-from ipixmatch_jax.engine.state import TrainState, create_state
+from ipixmatch_jax.engine.state import DATA_AXIS, TrainState, create_state
 from ipixmatch_jax.engine.step import TrainStep, make_train_step
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.losses import RELATION_OPTIONS

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from ipixmatch_jax.engine.inference import Inference, predict_logits
 from ipixmatch_jax.engine.metrics import PixelCounts
-from ipixmatch_jax.engine.objective import DATA_AXIS
+from ipixmatch_jax.engine.state import DATA_AXIS
 from ipixmatch_jax.methods import Batch, Network
 from ipixmatch_jax.views import Views
 

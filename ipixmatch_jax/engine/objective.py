@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from ipixmatch_jax.engine.relations import WeightedRelation, ramp_up
+from ipixmatch_jax.engine.state import DATA_AXIS
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.losses import (
     SOFT,
@@ -20,7 +21,6 @@ from ipixmatch_jax.losses import (
 )
 from ipixmatch_jax.methods import ConsistencyTerm, MethodOutput, Ratio
 
-DATA_AXIS = "data"
 THRESHOLDS = ("constant", "ramp", "class_adaptive")
 
 

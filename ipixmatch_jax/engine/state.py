@@ -7,6 +7,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+# The axis of devices, over which collectives run.
+DATA_AXIS = "data"
+NETWORKS = ("student", "teacher")
+
 
 @flax.struct.dataclass
 class TrainState:

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ipixmatch_jax.engine.objective import DATA_AXIS, Objective
-from ipixmatch_jax.engine.state import TrainState
+from ipixmatch_jax.engine.objective import Objective
+from ipixmatch_jax.engine.state import DATA_AXIS, TrainState
 from ipixmatch_jax.methods import Batch, Method, Network
 from ipixmatch_jax.models import stop_frozen
 from ipixmatch_jax.registry import Registry

@@ -11,8 +11,7 @@ from ml_collections import ConfigDict
 
 import ipixmatch_jax
 from ipixmatch_jax.config import flatten
-from ipixmatch_jax.engine.checkpoints import NETWORKS
-from ipixmatch_jax.engine.paths import write_whole
+from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.errors import UserError
 from ipixmatch_jax.legend import read_legend
 from ipixmatch_jax.paths import as_path
@@ -27,6 +26,7 @@ from ipixmatch_jax.report.runs import (
 )
 from ipixmatch_jax.report.statistics import bootstrap_paired, paired, spread
 from ipixmatch_jax.snapshot import load_snapshot
+from ipixmatch_jax.workdir.folder import REPORT, write_whole
 
 _SCRIPTS = ("charts.js", "theme.js", "sections.js", "explorer.js", "page.js")
 
@@ -57,7 +57,7 @@ def write_report(
     # Every other key is the run's own; the data may have moved since.
     runs[0].config.data.root = config.data.root
     check_comparable(runs)
-    path = as_path(output or as_path(workdir) / "report.html")
+    path = as_path(output or as_path(workdir) / REPORT)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, page(contents(runs)))
     print(f"report of {len(runs)} run(s): {path}")

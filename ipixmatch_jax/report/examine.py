@@ -12,9 +12,9 @@ from PIL import Image
 
 from ipixmatch_jax.data import Dataset, displayable, eval_batches, load_dataset
 from ipixmatch_jax.engine import build
-from ipixmatch_jax.engine.checkpoints import NETWORKS
 from ipixmatch_jax.engine.inference import predict_logits
 from ipixmatch_jax.engine.metrics import ConfusionMatrix, class_iou
+from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.evaluate import restore_networks
 from ipixmatch_jax.methods import Network
 from ipixmatch_jax.pictures import colored, data_address, error_map
@@ -22,6 +22,7 @@ from ipixmatch_jax.predict import Prediction, Predictor
 from ipixmatch_jax.report.runs import Run
 from ipixmatch_jax.report.statistics import calibration
 from ipixmatch_jax.snapshot import with_run_statistics
+from ipixmatch_jax.workdir.folder import checkpoints_folder
 
 # Bins of confidence: fine enough for thresholds, and 15 of the reliability diagram.
 BINS = 60
@@ -201,7 +202,7 @@ def _pseudo_labels(run: Run, config, model, look: Predictor, dataset: Dataset) -
         return {"steps": [], "images": []}
     confidence = build.build_method(config).confidence
     parallel = build.build_parallel(config)
-    folder = run.workdir / "checkpoints"
+    folder = checkpoints_folder(run.workdir)
     steps = sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
     records = [dataset.unlabeled[int(i)] for i in _spread(len(dataset.unlabeled), _PSEUDO)]
     images: list[dict[str, Any]] = [

@@ -10,10 +10,11 @@ from ml_collections import ConfigDict
 
 from ipixmatch_jax.config import flatten
 from ipixmatch_jax.data import comparable
-from ipixmatch_jax.engine.trackers import tracking_defaults
 from ipixmatch_jax.errors import DataError
-from ipixmatch_jax.outcome import read_evaluations
 from ipixmatch_jax.paths import as_path
+from ipixmatch_jax.tracking.services import tracking_defaults
+from ipixmatch_jax.workdir.folder import THROUGHPUT, metrics_path
+from ipixmatch_jax.workdir.results import read_evaluations
 
 # A curve on a screen shows no more.
 _MOST_POINTS = 400
@@ -65,12 +66,12 @@ def read_run(workdir: Any, config: ConfigDict) -> Run:
     """
     folder = as_path(workdir)
     name = folder.absolute().name
-    if not (folder / "metrics.jsonl").exists():
+    if not metrics_path(folder).exists():
         raise DataError(
-            f"{folder / 'metrics.jsonl'} does not exist; expected what training writes; train "
+            f"{metrics_path(folder)} does not exist; expected what training writes; train "
             "first, or mend --workdir"
         )
-    curves = _curves(folder / "metrics.jsonl") | _curves(folder / "throughput.jsonl")
+    curves = _curves(metrics_path(folder)) | _curves(folder / THROUGHPUT)
     return Run(name, folder, config, curves, read_evaluations(folder))
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from ipixmatch_jax.data import bands, displayable, pixels_of, read_image, resize_image
 from ipixmatch_jax.data.images import image_size
-from ipixmatch_jax.engine.checkpoints import NETWORKS
+from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import as_path
 from ipixmatch_jax.pictures import data_address, indexed, shades

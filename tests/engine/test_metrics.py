@@ -17,7 +17,7 @@ from ipixmatch_jax.engine.metrics import (
     summary,
     table,
 )
-from ipixmatch_jax.engine.writers import Writers
+from ipixmatch_jax.tracking.writers import Writers
 from tests.references.eval_reference import CLASSES, boundary_counts, eroded
 
 

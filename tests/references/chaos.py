@@ -173,7 +173,7 @@ def outcome(run: Run) -> dict[str, object]:
         for name, value in jax.tree_util.tree_leaves_with_path(values):
             digests[item + jax.tree_util.keystr(name)] = hashlib.sha256(value.tobytes()).hexdigest()
 
-    from ipixmatch_jax.engine.checkpoints import Checkpoints
+    from ipixmatch_jax.workdir.checkpoints import Checkpoints
 
     with Checkpoints(run.workdir) as checkpoints:
         best = checkpoints.best()

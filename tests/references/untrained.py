@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ipixmatch_jax.config import load_config, make_workdir, write_snapshot
+from ipixmatch_jax.config import load_config, write_snapshot
 from ipixmatch_jax.engine import build
-from ipixmatch_jax.engine.checkpoints import Checkpoints
 from ipixmatch_jax.engine.state import create_state
 from ipixmatch_jax.models import init_variables
+from ipixmatch_jax.workdir.checkpoints import Checkpoints
+from ipixmatch_jax.workdir.folder import make_workdir
 
 
 def save_untrained(config_file, workdir, *overrides, step=4, mious=(0.25, 0.5)):

@@ -3,7 +3,7 @@ import contextlib
 import jax.numpy as jnp
 import pytest
 
-from ipixmatch_jax.engine.throughput import Throughput
+from ipixmatch_jax.tracking.throughput import Throughput
 
 
 class Clock:
@@ -58,7 +58,7 @@ def test_what_the_device_has_not_done_yet_is_waited_for_before_a_pause(clock, mo
         waited.append(metrics)
         clock.now += 4
 
-    monkeypatch.setattr("ipixmatch_jax.engine.throughput.jax.block_until_ready", wait)
+    monkeypatch.setattr("ipixmatch_jax.tracking.throughput.jax.block_until_ready", wait)
     throughput = Throughput(1, clock)
     for _ in range(3):
         take(throughput, clock, input_s=0, step_s=0)  # steps are only dispatched

@@ -11,11 +11,11 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from ipixmatch_jax.engine.histograms import Histogram
-from ipixmatch_jax.engine.paths import write_whole
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.paths import is_remote
 from ipixmatch_jax.registry import Registry
+from ipixmatch_jax.tracking.histograms import Histogram
+from ipixmatch_jax.workdir.folder import write_whole
 
 _LONGEST_VALUE = 500
 

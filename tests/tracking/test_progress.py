@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from ipixmatch_jax.engine.progress import Progress
+from ipixmatch_jax.tracking.progress import Progress
 
 NUMBERS = {
     "loss": 2.5, "loss_supervised": 1.25, "loss_pseudo": 1.0, "loss_relation": 0.25,
@@ -12,7 +12,7 @@ NUMBERS = {
 
 
 def go(progress, monkeypatch, clock):
-    monkeypatch.setattr("ipixmatch_jax.engine.progress.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("ipixmatch_jax.tracking.progress.time.monotonic", lambda: clock[0])
     with progress:
         for step in range(11, 14):
             clock[0] += 60 if step == 11 else 2  # the first one compiles
@@ -46,7 +46,7 @@ def test_a_bar_on_a_terminal(monkeypatch, capsys):
 
 @pytest.mark.parametrize("terminal", [False, True])
 def test_other_processes_are_silent(monkeypatch, capsys, terminal):
-    monkeypatch.setattr("ipixmatch_jax.engine.progress.is_first", lambda: False)
+    monkeypatch.setattr("ipixmatch_jax.tracking.progress.is_first", lambda: False)
     monkeypatch.setattr("sys.stderr.isatty", lambda: terminal, raising=False)
     go(Progress(10, 20), monkeypatch, [0.0])
     captured = capsys.readouterr()

@@ -12,12 +12,12 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from ipixmatch_jax.devices.processes import agree, is_first
-from ipixmatch_jax.engine.state import TrainState, networks
+from ipixmatch_jax.engine.state import NETWORKS, TrainState, networks
 from ipixmatch_jax.errors import CheckpointError
 from ipixmatch_jax.paths import as_path, is_remote
+from ipixmatch_jax.workdir.folder import checkpoints_folder, config_path
 
 # Items of a checkpoint. Student and teacher stand alone: evaluation reads only what it runs.
-NETWORKS = ("student", "teacher")
 _ITEMS = (*NETWORKS, "training", "checksums")
 # Orbax hands on what the file system and tensorstore raise, in its own thread or in this one.
 _SAVE_ERRORS = (OSError, ValueError, RuntimeError)
@@ -71,7 +71,7 @@ class Checkpoints:
         self._writable = writable
         if not is_remote(self._workdir):
             self._workdir = self._workdir.absolute()
-        self.directory = self._workdir / "checkpoints"
+        self.directory = checkpoints_folder(self._workdir)
         try:
             self._manager = self._open()
         except (OSError, ValueError, KeyError) as error:
@@ -139,7 +139,7 @@ class Checkpoints:
             CheckpointError: this checkpoint, or the one before that was still being written, cannot
                 be saved.
         """
-        if not (self._workdir / "config.json").exists():
+        if not config_path(self._workdir).exists():
             raise CheckpointError(
                 f"{self._workdir} is gone, or its config.json: step {step} cannot be saved; was it "
                 "deleted or unmounted? Bring it back, and the same command resumes its last save"

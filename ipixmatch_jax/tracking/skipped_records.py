@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ipixmatch_jax.devices.processes import gather
+from ipixmatch_jax.workdir.folder import metrics_path
 
 
 class Skips:
@@ -21,7 +22,7 @@ class Skips:
 
     def __init__(self, workdir: Any, on_error: str):
         self._counts = on_error == "skip"
-        self._before = self._told = _last(workdir / "metrics.jsonl") if self._counts else 0
+        self._before = self._told = _last(metrics_path(workdir)) if self._counts else 0
 
     def numbers(self, since_start: int) -> dict[str, int]:
         """`skipped`; {} where nothing is skipped.

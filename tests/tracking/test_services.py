@@ -11,10 +11,10 @@ import pytest
 from tensorboardX.proto import event_pb2
 
 from ipixmatch_jax.config import default_config, validate
-from ipixmatch_jax.engine.histograms import parameter_histograms
-from ipixmatch_jax.engine.trackers import check_installed
-from ipixmatch_jax.engine.writers import Writers
 from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.tracking.histograms import parameter_histograms
+from ipixmatch_jax.tracking.services import check_installed
+from ipixmatch_jax.tracking.writers import Writers
 
 PICTURE = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
 HISTOGRAM = (np.array([1, 0, 3]), np.array([0.0, 1.0, 2.0, 3.0]))
@@ -118,7 +118,7 @@ def test_a_service_that_fails_does_not_end_the_run(calls, tmp_path, capsys, monk
 @pytest.mark.parametrize("name", ["wandb", "mlflow"])
 def test_a_package_that_is_missing_is_named_with_its_extra(name, monkeypatch):
     monkeypatch.delitem(sys.modules, name, raising=False)
-    monkeypatch.setattr("ipixmatch_jax.engine.trackers.importlib.util.find_spec", lambda _: None)
+    monkeypatch.setattr("ipixmatch_jax.tracking.services.importlib.util.find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=f"tracking.writers has '{name}', .*pip install {name},"):
         check_installed(("tensorboard", name))
     check_installed(("tensorboard",))  # without its package there are no event files

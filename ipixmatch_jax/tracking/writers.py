@@ -12,10 +12,17 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from ipixmatch_jax.devices.processes import is_first
-from ipixmatch_jax.engine.histograms import Histogram
-from ipixmatch_jax.engine.paths import write_whole, writing
-from ipixmatch_jax.engine.trackers import TrackedRun, Tracker, open_trackers, tracking_defaults
 from ipixmatch_jax.paths import is_remote
+from ipixmatch_jax.tracking.histograms import Histogram
+from ipixmatch_jax.tracking.services import TrackedRun, Tracker, open_trackers, tracking_defaults
+from ipixmatch_jax.workdir.folder import (
+    BAD_STEPS,
+    THROUGHPUT,
+    evaluations_folder,
+    metrics_path,
+    write_whole,
+    writing,
+)
 
 
 class Writers:
@@ -39,12 +46,12 @@ class Writers:
         self._stack = contextlib.ExitStack()
         if not self._active:
             return
-        self._metrics = _Lines(workdir / "metrics.jsonl", start_step)
-        self._bad = _Lines(workdir / "bad_steps.jsonl", start_step)
-        self._speed = _Lines(workdir / "throughput.jsonl", start_step)
+        self._metrics = _Lines(metrics_path(workdir), start_step)
+        self._bad = _Lines(workdir / BAD_STEPS, start_step)
+        self._speed = _Lines(workdir / THROUGHPUT, start_step)
         for lines in (self._speed, self._bad, self._metrics):
             self._stack.callback(lines.close)
-        _drop_evaluations(workdir / "eval", start_step)
+        _drop_evaluations(evaluations_folder(workdir), start_step)
         tracking = config.tracking if config else tracking_defaults()
         told = flatten_dict(config.to_dict(), sep=".") if config else {}
         run = TrackedRun(workdir, start_step, tracking["project"], told)

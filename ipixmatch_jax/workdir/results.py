@@ -1,17 +1,22 @@
 """What a run reached: last, mean of the last evaluations and best, of student and teacher."""
 
 import json
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ipixmatch_jax.engine.checkpoints import NETWORKS
-from ipixmatch_jax.engine.paths import write_whole
-from ipixmatch_jax.paths import as_path
+from ipixmatch_jax.engine.state import NETWORKS
+from ipixmatch_jax.workdir.folder import (
+    evaluation_path,
+    evaluations_folder,
+    summary_path,
+    write_whole,
+)
 
 LAST = 5
 
 
-def write_outcome(workdir: Any, chosen_by: str) -> dict[str, Any]:
+def write_run_summary(workdir: Any, chosen_by: str) -> dict[str, Any]:
     """Writes `eval/summary.json` from the files `eval/STEP.json` of a run's evaluations.
 
     Args:
@@ -20,21 +25,21 @@ def write_outcome(workdir: Any, chosen_by: str) -> dict[str, Any]:
     Returns:
         What was written; {} where there is no evaluation.
     """
-    found = outcome(read_evaluations(workdir), chosen_by)
+    found = run_summary(read_evaluations(workdir), chosen_by)
     if found:
-        path = as_path(workdir) / "eval" / "summary.json"
+        path = summary_path(workdir)
         write_whole(path, json.dumps(found, indent=2) + "\n")
     return found
 
 
 def read_evaluations(workdir: Any) -> list[dict[str, Any]]:
     """The contents of a run's `eval/STEP.json`, by step."""
-    folder = as_path(workdir) / "eval"
+    folder = evaluations_folder(workdir)
     paths = [path for path in folder.iterdir() if path.stem.isdigit()] if folder.exists() else []
     return sorted((json.loads(path.read_text()) for path in paths), key=lambda one: one["step"])
 
 
-def outcome(history: Sequence[Mapping[str, Any]], chosen_by: str) -> dict[str, Any]:
+def run_summary(history: Sequence[Mapping[str, Any]], chosen_by: str) -> dict[str, Any]:
     """`last`, `mean_of_last` (five) and `best` mIoU of every network, in [0, 1].
 
     `best_checkpoint` is the step with the highest mIoU of the network `chosen_by`, with both
@@ -86,7 +91,7 @@ def _named(score: tuple[int, float]) -> dict[str, Any]:
     return {"step": score[0], "miou": score[1]}
 
 
-def outcome_table(found: Mapping[str, Any]) -> str:
+def run_summary_table(found: Mapping[str, Any]) -> str:
     """The outcome in percent, a row for each network, and what chose the best."""
     shown = [name for name in NETWORKS if name in found]
     count = len(found[shown[0]]["mean_of_last"]["steps"])
@@ -103,3 +108,31 @@ def outcome_table(found: Mapping[str, Any]) -> str:
         f"checkpoint, by the {checkpoint['chosen_by']}, is step {checkpoint['step']}"
     )
     return "\n".join(lines)
+
+
+def write_evaluation(
+    workdir: pathlib.Path,
+    step: int,
+    split: str,
+    results: Mapping[str, Any],
+    protocol: str = "",
+    about: Mapping[str, str] | None = None,
+    *,
+    apart: bool = False,
+) -> pathlib.Path:
+    """Writes `eval/STEP.json`, keeping what the file says of networks that are not in `results`.
+
+    Args:
+        protocol: the name of the labeled images' choice, where it is a published one.
+        about: `Evaluator.about()`.
+        apart: for results that are none of the run's own evaluations: they go to
+            `eval/STEP-SPLIT-MODE-ABSENT.json`.
+    """
+    about = dict(about or {})
+    parts = [str(step)] + [pathlib.PurePath(split).stem, *about.values()] * apart
+    path = evaluation_path(workdir, "-".join(parts))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    before = json.loads(path.read_text()) if path.exists() else {}
+    facts = {"step": step, "split": split, "protocol": protocol, "eval": about}
+    write_whole(path, json.dumps({**before, **facts, **results}, indent=2) + "\n")
+    return path

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from ipixmatch_jax.outcome import outcome, outcome_table, write_outcome
+from ipixmatch_jax.workdir.results import run_summary, run_summary_table, write_run_summary
 
 
 def history(student, teacher):
@@ -20,7 +20,7 @@ def history(student, teacher):
 
 
 def test_last_mean_of_five_and_best():
-    found = outcome(
+    found = run_summary(
         history([0.1, 0.8, 0.3, 0.4, 0.5, 0.6, 0.5], [0.2, 0.3, 0.7, 0.5, 0.7, 0.6, 0.4]), "teacher"
     )
     assert found["student"]["last"] == {"step": 70, "miou": 0.5}
@@ -34,17 +34,17 @@ def test_last_mean_of_five_and_best():
         "miou": {"student": 0.5, "teacher": 0.7},
     }
     assert found["best_chosen_on"] == "val" and found["protocol"] == "voc-fine-92"
-    text = outcome_table(found)
+    text = run_summary_table(found)
     assert "mean of last 5" in text and "80.00 at step 20" in text and "58.00" in text
 
 
 def test_only_evaluations_of_the_run_itself_count(tmp_path):
-    assert write_outcome(tmp_path, "student") == {}
+    assert write_run_summary(tmp_path, "student") == {}
     (tmp_path / "eval").mkdir()
     for result in history([0.1, 0.2], [0.3, 0.2]):
         (tmp_path / "eval" / f"{result['step']}.json").write_text(json.dumps(result))
     (tmp_path / "eval" / "20-test-whole-zero.json").write_text("{}")
-    found = write_outcome(tmp_path, "student")
+    found = write_run_summary(tmp_path, "student")
     assert found["evaluations"] == 2 and found["best_checkpoint"]["step"] == 20
     assert json.loads((tmp_path / "eval" / "summary.json").read_text()) == found
-    assert write_outcome(tmp_path, "student") == found
+    assert write_run_summary(tmp_path, "student") == found

@@ -1,0 +1,1 @@
+"""Numbers and pictures of a training run: files, services, the terminal."""

@@ -1,0 +1,145 @@
+"""The folder of a run: names of its files, its lock, and whole writes, also to gs://."""
+
+import contextlib
+import os
+import pathlib
+import socket
+from collections.abc import Iterator
+from typing import IO, Any
+
+from ipixmatch_jax.errors import ConfigError, UserError
+from ipixmatch_jax.paths import as_path, is_remote
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None
+
+# The names of all files and folders that a run writes.
+CONFIG = "config.json"
+METRICS = "metrics.jsonl"
+THROUGHPUT = "throughput.jsonl"
+BAD_STEPS = "bad_steps.jsonl"
+CHECKPOINTS = "checkpoints"
+EVALUATIONS = "eval"
+SUMMARY = "summary.json"
+PREDICTIONS = "predictions"
+REPORT = "report.html"
+
+
+def config_path(workdir: Any) -> Any:
+    """`config.json`: the resolved config of the run."""
+    return as_path(workdir) / CONFIG
+
+
+def metrics_path(workdir: Any) -> Any:
+    """`metrics.jsonl`: a line of named numbers for each logged step."""
+    return as_path(workdir) / METRICS
+
+
+def evaluations_folder(workdir: Any) -> Any:
+    """`eval/`: the results of every evaluation, and their summary."""
+    return as_path(workdir) / EVALUATIONS
+
+
+def evaluation_path(workdir: Any, step: int | str) -> Any:
+    """`eval/STEP.json`: the results of one of the run's own evaluations."""
+    return evaluations_folder(workdir) / f"{step}.json"
+
+
+def summary_path(workdir: Any) -> Any:
+    """`eval/summary.json`: what all evaluations of the run come to."""
+    return evaluations_folder(workdir) / SUMMARY
+
+
+def checkpoints_folder(workdir: Any) -> Any:
+    """`checkpoints/`: the latest checkpoints and the best one."""
+    return as_path(workdir) / CHECKPOINTS
+
+
+def predictions_folder(workdir: Any) -> Any:
+    """`predictions/`: pictures of validation images, and by default of `--mode predict`."""
+    return as_path(workdir) / PREDICTIONS
+
+
+@contextlib.contextmanager
+def writing(path: Any) -> Iterator[None]:
+    """Around writing to a run's folder: says what to do where that fails.
+
+    Raises:
+        UserError: the disk is full, or the folder cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or path} cannot be written ({error.strerror}); make room, or make "
+            "the folder writable, and the same command resumes the last complete checkpoint"
+        ) from error
+
+
+def write_whole(path: Any, text: str) -> None:
+    """Writes a file of a run so that nobody, also after kill -9, ever sees a part of it.
+
+    Raises:
+        UserError: as `writing`.
+    """
+    with writing(path):
+        if is_remote(path):
+            path.write_text(text)  # objects appear whole
+            return
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.write_text(text)
+        temporary.replace(path)
+
+
+class WorkdirLock:
+    """A context manager that holds `WORKDIR/.lock`; only the first process of a run takes it.
+
+    The system frees the lock with the process that held it, also after kill -9, so that there is no
+    stale one. Object stores (gs://) know no locks; there it does nothing.
+
+    Raises:
+        ConfigError: another process trains in this workdir.
+    """
+
+    def __init__(self, workdir: pathlib.Path):
+        self._path = workdir / ".lock"
+        self._file: IO[str] | None = None
+
+    def __enter__(self) -> "WorkdirLock":
+        if fcntl is None or is_remote(self._path):
+            return self
+        self._file = self._path.open("a+")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._file.seek(0)
+            holder = self._file.read().strip() or "another process"
+            self._file.close()
+            raise ConfigError(
+                f"--workdir {self._path.parent} is in use by {holder}; wait for it or stop it "
+                "(SIGTERM saves first), or choose another --workdir"
+            ) from error
+        except OSError:
+            return self  # a file system without locks
+        self._file.truncate(0)
+        self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        self._file.flush()
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+def make_workdir(workdir: pathlib.Path) -> None:
+    """Makes the folder of a run; ConfigError where nothing can be written."""
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        (workdir / ".writable").touch()
+        (workdir / ".writable").unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"--workdir {workdir} cannot be written ({error.strerror}); choose another folder"
+        ) from error
