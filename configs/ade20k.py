@@ -10,8 +10,7 @@ The argument is the labeled share of the 20210 training images: `1_64`, `1_32`, 
 
 from ml_collections import ConfigDict
 
-from ipixmatch_jax import recipes
-from ipixmatch_jax.config import default_config
+from ipixmatch_jax.config import default_config, recipes
 from ipixmatch_jax.errors import ConfigError
 
 LABELED = {"1_64": 316, "1_32": 631, "1_16": 1263, "1_8": 2526, "1_4": 5052, "1_2": 10105}

@@ -5,15 +5,14 @@
         --config.data.root cityscapes --workdir runs/city-1_16
 
 The argument is the labeled share of the 2975 training images, or `SHARE/METHOD` such as
-`1_16/unimatch_v2` (`unimatch` by default; ipixmatch_jax/recipes.py has the constants). Shares:
+`1_16/unimatch_v2` (`unimatch` by default; constants: ipixmatch_jax/config/recipes.py). Shares:
 `1_30`, `1_16`, `1_8`, `1_4`, `1_2` (lists of CPS and UniMatch, not those of U2PL). `data.root`
 holds leftImg8bit and gtFine; labelIds masks of the download are converted as they are read.
 """
 
 from ml_collections import ConfigDict
 
-from ipixmatch_jax import recipes
-from ipixmatch_jax.config import default_config
+from ipixmatch_jax.config import default_config, recipes
 from ipixmatch_jax.errors import ConfigError
 
 UNLABELED = {"1_30": 2875, "1_16": 2789, "1_8": 2603, "1_4": 2231, "1_2": 1487}

@@ -11,8 +11,7 @@ the 118287 training images: `1_512`, `1_256`, `1_128`, `1_64`, `1_32`; all other
 
 from ml_collections import ConfigDict
 
-from ipixmatch_jax import recipes
-from ipixmatch_jax.config import default_config
+from ipixmatch_jax.config import default_config, recipes
 from ipixmatch_jax.errors import ConfigError
 
 LABELED = {"1_512": 232, "1_256": 463, "1_128": 925, "1_64": 1849, "1_32": 3697}

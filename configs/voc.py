@@ -5,7 +5,7 @@
         --workdir runs/voc-92
 
 The argument is a protocol, or `PROTOCOL/METHOD`, such as `fine-92/unimatch_v2` (`unimatch` by
-default; ipixmatch_jax/recipes.py has the constants). Protocols: `fine-92`, `-183`, `-366`, `-732`,
+default; constants: ipixmatch_jax/config/recipes.py). Protocols: `fine-92`, `-183`, `-366`, `-732`,
 `-1464`; `blended-1_16`, `-1_8`, `-1_4` (lists of CPS); `priority-1_16`, `-1_8`, `-1_4` (lists of
 U2PL, crops of 513, not comparable with blended). `data.root` holds JPEGImages, SegmentationClass,
 and SegmentationClassAug or, with `data.voc.sbd`, SBD's benchmark_RELEASE/dataset.
@@ -13,8 +13,7 @@ and SegmentationClassAug or, with `data.voc.sbd`, SBD's benchmark_RELEASE/datase
 
 from ml_collections import ConfigDict
 
-from ipixmatch_jax import recipes
-from ipixmatch_jax.config import default_config
+from ipixmatch_jax.config import default_config, recipes
 from ipixmatch_jax.errors import ConfigError
 
 # Unlabeled images of each protocol, which set the length of an epoch.

@@ -11,6 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from ipixmatch_jax.config import read_snapshot
 from ipixmatch_jax.data import (
     Dataset,
     eval_batches,
@@ -28,7 +29,6 @@ from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.errors import ConfigError, DataError
 from ipixmatch_jax.methods import Method
 from ipixmatch_jax.panels import Panels
-from ipixmatch_jax.snapshot import read_snapshot
 from ipixmatch_jax.tracking.histograms import Histogram
 from ipixmatch_jax.workdir.checkpoints import Checkpoints, abstract_like
 from ipixmatch_jax.workdir.folder import config_path

@@ -236,8 +236,7 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
             keep_freed_memory()
         use_compilation_cache(arguments.workdir)
 
-        from ipixmatch_jax.config import load_config
-        from ipixmatch_jax.snapshot import load_snapshot
+        from ipixmatch_jax.config import load_config, load_snapshot
 
         if arguments.config is None:
             config = load_snapshot(arguments.workdir, overrides)

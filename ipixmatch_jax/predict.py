@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 from tqdm import tqdm
 
+from ipixmatch_jax.config import load_snapshot, with_run_statistics
 from ipixmatch_jax.data import (
     Dataset,
     displayable,
@@ -41,7 +42,6 @@ from ipixmatch_jax.pictures import (
     shades,
     with_legend,
 )
-from ipixmatch_jax.snapshot import load_snapshot, with_run_statistics
 from ipixmatch_jax.workdir.folder import predictions_folder
 
 # Photos whose longer side has more pixels are looked at in windows: a whole one would need more

@@ -14,7 +14,7 @@ from clu import parameter_overview
 from ml_collections import ConfigDict
 
 from ipixmatch_jax import evaluate, predict
-from ipixmatch_jax.config import write_snapshot
+from ipixmatch_jax.config import overview, write_snapshot
 from ipixmatch_jax.data import (
     Dataset,
     DeviceFeed,
@@ -36,7 +36,6 @@ from ipixmatch_jax.engine.state import DATA_AXIS, TrainState, networks
 from ipixmatch_jax.engine.step import TrainStep
 from ipixmatch_jax.methods import Method
 from ipixmatch_jax.paths import as_path
-from ipixmatch_jax.snapshot import overview
 from ipixmatch_jax.tracking.histograms import parameter_histograms
 from ipixmatch_jax.tracking.nonfinite_steps import BadSteps, describe
 from ipixmatch_jax.tracking.profiler import Profiler

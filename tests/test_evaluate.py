@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ipixmatch_jax import recipes
-from ipixmatch_jax.config import default_config, load_config
+from ipixmatch_jax.config import default_config, load_config, recipes
 from ipixmatch_jax.data import Dataset
 from ipixmatch_jax.devices.parallel import PARALLEL
 from ipixmatch_jax.engine.inference import make_inference

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from ipixmatch_jax.config import load_snapshot
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.main import main
 from ipixmatch_jax.predict import load_predictor
@@ -19,7 +20,6 @@ from ipixmatch_jax.report import page
 from ipixmatch_jax.report.examine import BINS, bin_counts, grid_size, packed
 from ipixmatch_jax.report.runs import check_comparable, grouped, read_run
 from ipixmatch_jax.report.statistics import bootstrap_paired, calibration, paired, spread
-from ipixmatch_jax.snapshot import load_snapshot
 from tests.references.browser import Browser
 from tests.references.untrained import save_untrained
 

@@ -19,12 +19,12 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from ipixmatch_jax import load_predictor
+from ipixmatch_jax.config import load_snapshot
 from ipixmatch_jax.data import resize_image
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.main import main
 from ipixmatch_jax.serve.app import make_app
 from ipixmatch_jax.serve.looking import Limits, Looker, checked_size, kind_of, looked_size
-from ipixmatch_jax.snapshot import load_snapshot
 from tests.references.browser import Browser
 from tests.references.untrained import save_untrained
 

@@ -10,7 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 import ipixmatch_jax
-from ipixmatch_jax.config import flatten
+from ipixmatch_jax.config import flatten, load_snapshot
 from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.errors import UserError
 from ipixmatch_jax.legend import read_legend
@@ -25,7 +25,6 @@ from ipixmatch_jax.report.runs import (
     read_run,
 )
 from ipixmatch_jax.report.statistics import bootstrap_paired, paired, spread
-from ipixmatch_jax.snapshot import load_snapshot
 from ipixmatch_jax.workdir.folder import REPORT, write_whole
 
 _SCRIPTS = ("charts.js", "theme.js", "sections.js", "explorer.js", "page.js")

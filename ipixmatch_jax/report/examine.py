@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from ipixmatch_jax.config import with_run_statistics
 from ipixmatch_jax.data import Dataset, displayable, eval_batches, load_dataset
 from ipixmatch_jax.engine import build
 from ipixmatch_jax.engine.inference import predict_logits
@@ -21,7 +22,6 @@ from ipixmatch_jax.pictures import colored, data_address, error_map
 from ipixmatch_jax.predict import Prediction, Predictor
 from ipixmatch_jax.report.runs import Run
 from ipixmatch_jax.report.statistics import calibration
-from ipixmatch_jax.snapshot import with_run_statistics
 from ipixmatch_jax.workdir.folder import checkpoints_folder
 
 # Bins of confidence: fine enough for thresholds, and 15 of the reliability diagram.

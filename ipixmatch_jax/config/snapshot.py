@@ -1,15 +1,19 @@
-"""What a run keeps in its `config.json`: read back, and in short."""
+"""The resolved config of a run, `config.json`: written, compared on resume, read back, printed."""
 
 import json
+import pathlib
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from ipixmatch_jax.config import default_config, flatten, validate, with_overrides
+from ipixmatch_jax.config.defaults import default_config, flatten
+from ipixmatch_jax.config.loading import with_overrides
+from ipixmatch_jax.config.validation import validate
 from ipixmatch_jax.errors import ConfigError
-from ipixmatch_jax.workdir.folder import config_path
+from ipixmatch_jax.tracking.services import tracking_defaults
+from ipixmatch_jax.workdir.folder import config_path, write_whole
 
 # Measured before training; nobody needs the training images to use the network.
 _MEASURED = ("mean", "std", "value_range")
@@ -103,3 +107,55 @@ def _fill(config: ConfigDict, saved: Mapping[str, Any]) -> None:
 
 def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
+
+
+# Keys that may differ when a run is resumed: they change what is written, not what is computed.
+FREE_ON_RESUME = (
+    "log_every",
+    "eval_every",
+    "eval_batch_size",
+    "checkpoint_every",
+    "pictures",
+    "profile",
+    "parallel",
+    "data.root",
+    "data.test",
+    "data.folder.test_images",
+    "data.folder.test_masks",
+    "data.threads",
+    "data.workers",
+    *(f"tracking.{key}" for key in tracking_defaults()),
+)
+
+
+def write_snapshot(config: ConfigDict, workdir: pathlib.Path) -> None:
+    """Writes the resolved config to `config.json`, or checks it against the one that is there.
+
+    Raises:
+        ConfigError: the workdir holds a run with another config, with every key that differs.
+    """
+    path = config_path(workdir)
+    resolved = json.loads(config.to_json_best_effort())
+    if path.exists():
+        _check_same(path, resolved)
+    write_whole(path, json.dumps(resolved, indent=2) + "\n")
+
+
+def _check_same(path: pathlib.Path, resolved: dict[str, Any]) -> None:
+    try:
+        # Keys that are newer than the run have their defaults.
+        saved = json.loads(default_config().to_json_best_effort())
+        saved = dict(flatten(saved)) | dict(flatten(json.loads(path.read_text())))
+    except (json.JSONDecodeError, OSError) as error:
+        raise ConfigError(f"{path} cannot be read ({error}); move the workdir away") from error
+    current = dict(flatten(resolved))
+    changed = [
+        f"  - {name}: the run has {saved.get(name)!r}, now {current.get(name)!r}"
+        for name in sorted(saved.keys() | current.keys())
+        if saved.get(name) != current.get(name) and name not in FREE_ON_RESUME
+    ]
+    if changed:
+        raise ConfigError(
+            f"{path.parent} holds a run with another config:\n" + "\n".join(changed) + "\n"
+            "use the same config to resume it, or another --workdir"
+        )

@@ -3,8 +3,8 @@
 import pytest
 
 from ipixmatch_jax.config import load_config
+from ipixmatch_jax.config.recipes import RECIPES
 from ipixmatch_jax.errors import ConfigError
-from ipixmatch_jax.recipes import RECIPES
 
 FILES = {
     "voc": "configs/voc.py:fine-92",

@@ -1,0 +1,25 @@
+"""The config: defaults, loading, validation, the snapshot of a run, and published recipes."""
+
+from ipixmatch_jax.config.defaults import default_config, flatten
+from ipixmatch_jax.config.loading import load_config, with_overrides
+from ipixmatch_jax.config.snapshot import (
+    load_snapshot,
+    overview,
+    read_snapshot,
+    with_run_statistics,
+    write_snapshot,
+)
+from ipixmatch_jax.config.validation import validate
+
+__all__ = [
+    "default_config",
+    "flatten",
+    "load_config",
+    "load_snapshot",
+    "overview",
+    "read_snapshot",
+    "validate",
+    "with_overrides",
+    "with_run_statistics",
+    "write_snapshot",
+]
