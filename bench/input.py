@@ -28,8 +28,8 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 from bench.common import write_record
 from ipixmatch_jax.data import data_defaults, load_dataset, train_batches
+from ipixmatch_jax.data.files.images import read_image
 from ipixmatch_jax.data.geometry import Geometry, weak_view
-from ipixmatch_jax.data.images import read_image
 from ipixmatch_jax.data.records import record_rng
 from ipixmatch_jax.views import Views
 

@@ -17,7 +17,7 @@ Docs: docs/data.md.
 from ml_collections import ConfigDict
 
 from ipixmatch_jax.config import default_config
-from ipixmatch_jax.data.describe import describe_folder
+from ipixmatch_jax.data.datasets.folder_config import describe_folder
 from ipixmatch_jax.errors import ConfigError
 
 

@@ -5,8 +5,8 @@ import pathlib
 
 from ml_collections import ConfigDict
 
-from ipixmatch_jax.data import Report, examine, with_statistics
-from ipixmatch_jax.data.doctor_page import page
+from ipixmatch_jax.data import Report, inspect_dataset, with_statistics
+from ipixmatch_jax.data.inspection.page import page
 from ipixmatch_jax.errors import DataError
 
 
@@ -24,7 +24,7 @@ def inspect_data(config: ConfigDict, folder: pathlib.Path | None) -> Report:
         measured = with_statistics(config)
     except DataError:
         measured = config  # what cannot be measured is among the findings
-    report = examine(measured.data, config.seed)
+    report = inspect_dataset(measured.data, config.seed)
     if len(measured.data.mean):
         print(f"measured mean {measured.data.mean}, std {measured.data.std} of values in [0, 1]")
     print(report.text())

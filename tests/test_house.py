@@ -51,6 +51,31 @@ def test_imports_point_one_way(room):
         assert own <= allowed, f"{path} imports {own - allowed}"
 
 
+def module_of(path: pathlib.Path) -> str:
+    name = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+    return name.removesuffix(".__init__")
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    paths = {module_of(path): path for path in PACKAGE.glob("**/*.py")}
+    # A package that only re-exports is not counted: its own files may import each other by name.
+    edges = {name: (imports(path) & paths.keys()) - {name} for name, path in paths.items()}
+    for name, path in paths.items():
+        if path.name == "__init__.py":
+            edges[name] = {to for to in edges[name] if not to.startswith(f"{name}.")}
+    done: set[str] = set()
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        assert name not in above, " -> ".join((*above[above.index(name) :], name))
+        if name not in done:
+            for to in sorted(edges[name]):
+                visit(to, (*above, name))
+            done.add(name)
+
+    for name in paths:
+        visit(name, ())
+
+
 @pytest.mark.parametrize("room", DEVICE_ROOMS)
 def test_device_side_needs_four_packages_only(room):
     for path in files(room):

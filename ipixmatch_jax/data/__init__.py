@@ -1,16 +1,16 @@
 """Where records come from, who is labeled, and how they become batches: host side, no jax."""
 
 from ipixmatch_jax.data.catalog import DATASETS, SOURCE_OPTIONS, data_defaults, load_dataset
-from ipixmatch_jax.data.doctor import Report, examine, summarize
-from ipixmatch_jax.data.feed import DeviceFeed
-from ipixmatch_jax.data.folder import pixels_of
-from ipixmatch_jax.data.images import (
+from ipixmatch_jax.data.datasets.folder import pixels_of
+from ipixmatch_jax.data.device_prefetch import DeviceFeed
+from ipixmatch_jax.data.files.images import (
     IMAGE_SUFFIXES,
     Pixels,
     displayable,
     read_image,
     resize_image,
 )
+from ipixmatch_jax.data.inspection.report import Report, inspect_dataset, summarize
 from ipixmatch_jax.data.pipeline import TrainBatches, eval_batches, size_groups, train_batches
 from ipixmatch_jax.data.protocols import comparable, identify
 from ipixmatch_jax.data.records import (
@@ -46,7 +46,7 @@ __all__ = [
     "data_defaults",
     "displayable",
     "eval_batches",
-    "examine",
+    "inspect_dataset",
     "identify",
     "load_dataset",
     "pixels_of",

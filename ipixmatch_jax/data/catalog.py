@@ -6,8 +6,8 @@ from collections.abc import Callable
 import numpy as np
 from ml_collections import ConfigDict
 
-from ipixmatch_jax.data import ade20k, cityscapes, coco, digits, folder, pet, tfds, voc
-from ipixmatch_jax.data.files import equal_files, record_files
+from ipixmatch_jax.data.datasets import ade20k, cityscapes, coco, digits, folder, pet, tfds, voc
+from ipixmatch_jax.data.files.file_records import equal_files, record_files
 from ipixmatch_jax.data.protocols import identify
 from ipixmatch_jax.data.records import (
     IGNORE,

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ipixmatch_jax.data.coco import CATEGORY_IDS, PARTS
+from ipixmatch_jax.data.datasets.coco import CATEGORY_IDS, PARTS
 from ipixmatch_jax.errors import DataError, UserError, exit_code
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from ipixmatch_jax.data.images import resample
+from ipixmatch_jax.data.files.images import resample
 from ipixmatch_jax.data.records import IGNORE, UnlabeledRecord
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from ipixmatch_jax.data.files import channels_of, record_files
+from ipixmatch_jax.data.files.file_records import channels_of, record_files
 from ipixmatch_jax.data.geometry import Geometry, draw_window, through, weak_view
 from ipixmatch_jax.data.records import IGNORE, Dataset, Source, UnlabeledSource, record_rng
 from ipixmatch_jax.errors import ConfigError, DataError

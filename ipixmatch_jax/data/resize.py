@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from ipixmatch_jax.data.files import record_files
-from ipixmatch_jax.data.images import resize_image, resize_mask
+from ipixmatch_jax.data.files.file_records import record_files
+from ipixmatch_jax.data.files.images import resize_image, resize_mask
 from ipixmatch_jax.data.records import Dataset, UnlabeledRecord, UnlabeledSource
 
 

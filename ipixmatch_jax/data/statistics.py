@@ -3,9 +3,9 @@
 import numpy as np
 from ml_collections import ConfigDict
 
-from ipixmatch_jax.data.bands import to_eight_bits
 from ipixmatch_jax.data.catalog import assemble, load_dataset
-from ipixmatch_jax.data.files import channels_of
+from ipixmatch_jax.data.files.file_records import channels_of
+from ipixmatch_jax.data.files.multiband import to_eight_bits
 from ipixmatch_jax.errors import DataError
 
 # So many labeled images are measured, spread over the list, and so many pixels of each.

@@ -9,8 +9,9 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from ipixmatch_jax.data import bands, displayable, pixels_of, read_image, resize_image
-from ipixmatch_jax.data.images import image_size
+from ipixmatch_jax.data import displayable, pixels_of, read_image, resize_image
+from ipixmatch_jax.data.files import multiband
+from ipixmatch_jax.data.files.images import image_size
 from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import as_path
@@ -158,9 +159,9 @@ def checked_size(data: bytes, limits: Limits) -> tuple[int, int]:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         size = image_size(data, _NAME)
     stored = size[0] * size[1]
-    if bands.is_raw(data):
+    if multiband.is_raw(data):
         # A small TIFF can hold many pages.
-        stored = max(stored, bands.read(data, _NAME, shape_only=True).nbytes // 8)
+        stored = max(stored, multiband.read(data, _NAME, shape_only=True).nbytes // 8)
     if stored > limits.pixels:
         raise TooLarge(
             f"the photo has {stored / 1e6:.0f} megapixels ({_x(size)}); at most "

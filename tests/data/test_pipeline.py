@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ipixmatch_jax.data import Dataset, eval_batches, load_dataset, train_batches
-from ipixmatch_jax.data.files import FileScenes
+from ipixmatch_jax.data.files.file_records import FileScenes
 from ipixmatch_jax.data.geometry import Geometry
 from ipixmatch_jax.data.pipeline import _Load
 from ipixmatch_jax.data.records import EmptySource, record_rng

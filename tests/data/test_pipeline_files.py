@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from ipixmatch_jax.data import DeviceFeed, load_dataset, train_batches
-from ipixmatch_jax.data.images import read_image
+from ipixmatch_jax.data.files.images import read_image
 from ipixmatch_jax.errors import DataError
 
 

@@ -14,9 +14,9 @@ from etils.epath.backend import _FileSystemSpecBackend
 from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.registry import _registry
 
-from ipixmatch_jax.data import examine, load_dataset, train_batches
-from ipixmatch_jax.data.describe import describe_folder
-from ipixmatch_jax.data.protocols import make
+from ipixmatch_jax.data import inspect_dataset, load_dataset, train_batches
+from ipixmatch_jax.data.datasets.folder_config import describe_folder
+from ipixmatch_jax.data.protocols.draw import make
 from ipixmatch_jax.data.tfds_builders import prepare
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.main import main
@@ -117,7 +117,7 @@ def test_a_described_folder_and_the_doctor(folder_root, make_config, upload):
         make_config(labeled="", unlabeled="", **{**found, "root": str(root)})
         for root in (address, folder_root)
     ]
-    texts = [examine(config, 0).text() for config in configs]
+    texts = [inspect_dataset(config, 0).text() for config in configs]
     assert texts[0].replace(address, str(folder_root)) == texts[1]
     there, here = (load_dataset(config, 0) for config in configs)
     assert_same_sources(here, there)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ipixmatch_jax.data import load_dataset
-from ipixmatch_jax.data.tfds import directory
+from ipixmatch_jax.data.datasets.tfds import directory
 from ipixmatch_jax.data.tfds_builders import BUILDERS
 from ipixmatch_jax.errors import DataError
 

@@ -1,18 +1,14 @@
 """Whose labels count: the field's named protocols, recognised, fetched, and new ones drawn."""
 
 import hashlib
-import os
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ml_collections import ConfigDict
-
-from ipixmatch_jax.data.lists import short_id
+from ipixmatch_jax.data.files.split_lists import short_id
 from ipixmatch_jax.data.protocols.table import PROTOCOLS, PublishedList
 from ipixmatch_jax.errors import ConfigError, DataError
-from ipixmatch_jax.paths import as_path
 from ipixmatch_jax.registry import nearest
 
 # Families whose results must not share a table: the labels of the first are of lower quality.
@@ -113,59 +109,6 @@ def _download(home: str, published: PublishedList) -> bytes:
             f"{published.count} ids with hash {published.sha256[:12]}…; nothing was written"
         )
     return content
-
-
-def make(
-    data: ConfigDict, count: int, seed: int, folder: Path, *, stratify: bool = False
-) -> list[Path]:
-    """Draws `count` labeled images of a data set's labeled ones and writes its lists.
-
-    Args:
-        data: `config.data` of a set whose labeled split is all that may be drawn from.
-        count: how many become labeled; the others, and the set's unlabeled ones, become unlabeled.
-        seed: of the draw.
-        folder: where labeled.txt, unlabeled.txt and val.txt are written.
-        stratify: every class keeps its share of images.
-
-    Raises:
-        DataError: the data set cannot be read, or holds fewer images.
-    """
-    from ipixmatch_jax.data.catalog import load_dataset
-    from ipixmatch_jax.data.stratify import class_presence, draw
-
-    dataset = load_dataset(data, seed)
-    source, problems = dataset.labeled, []
-    presence = class_presence(source, dataset.num_classes, problems) if stratify else None
-    if problems:
-        raise DataError("\n".join(problems[:5]))
-    chosen = set(draw(count, len(source), seed, presence).tolist())
-    root = str(as_path(data.root).expanduser()) if data.root else None
-    labeled = [_line(source, i, root) for i in range(len(source)) if i in chosen]
-    rest = [_line(source, i, root) for i in range(len(source)) if i not in chosen]
-    known = set(source.ids)
-    rest += [
-        _line(dataset.unlabeled, i, root)
-        for i, name in enumerate(dataset.unlabeled.ids)
-        if name not in known
-    ]
-    lists = {
-        "labeled": labeled,
-        "unlabeled": rest,
-        "val": [_line(dataset.val, i, root) for i in range(len(dataset.val))],
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{name}.txt" for name in lists]
-    for path, rows in zip(paths, lists.values(), strict=True):
-        path.write_text("".join(f"{row}\n" for row in rows))
-    return paths
-
-
-def _line(source, index: int, root: str | None) -> str:
-    """`IMAGE MASK` where the record lies in files below the root, else its id."""
-    files = source.files(index) if hasattr(source, "files") else ()
-    if root is None or len(files) != 2:
-        return source.ids[index]
-    return " ".join(os.path.relpath(path, root).replace(os.sep, "/") for path in files)
 
 
 def describe(ids: Sequence[str]) -> str:

@@ -10,9 +10,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ipixmatch_jax.data.lists import read_list
-from ipixmatch_jax.data.options import add_data_options, data_config
-from ipixmatch_jax.data.protocols import describe, fetch, make
+from ipixmatch_jax.data.cli_options import add_data_options, data_config
+from ipixmatch_jax.data.files.split_lists import read_list
+from ipixmatch_jax.data.protocols import describe, fetch
+from ipixmatch_jax.data.protocols.draw import make
 from ipixmatch_jax.errors import DataError, UserError, exit_code
 
 

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from ipixmatch_jax.data.options import add_data_options, data_config
+from ipixmatch_jax.data.cli_options import add_data_options, data_config
 from ipixmatch_jax.data.tfds_builders.builders import BUILDERS, prepare
 from ipixmatch_jax.errors import UserError, exit_code
 

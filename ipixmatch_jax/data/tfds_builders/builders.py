@@ -12,8 +12,8 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from ipixmatch_jax.data.catalog import assemble
+from ipixmatch_jax.data.datasets.tfds import directory
 from ipixmatch_jax.data.records import IGNORE, UnlabeledSource
-from ipixmatch_jax.data.tfds import directory
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import as_path, is_remote
 

@@ -9,10 +9,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ipixmatch_jax.data import bands
-from ipixmatch_jax.data.finder import Finder
-from ipixmatch_jax.data.images import IMAGE_SUFFIXES, fetch, open_picture, pixels_of, read_bands
-from ipixmatch_jax.data.masks import MASK_SUFFIXES, packed, read_class_ids
+from ipixmatch_jax.data.files import multiband
+from ipixmatch_jax.data.files.finder import Finder
+from ipixmatch_jax.data.files.images import (
+    IMAGE_SUFFIXES,
+    fetch,
+    open_picture,
+    pixel_array,
+    read_bands,
+)
+from ipixmatch_jax.data.files.masks import MASK_SUFFIXES, packed, read_class_ids
 from ipixmatch_jax.data.records import IGNORE
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import as_path
@@ -81,8 +87,8 @@ def describe_folder(root: str) -> dict[str, Any]:
 
 def _channels(path: str) -> int:
     file = fetch(path, path)
-    if bands.is_raw(file):
-        return bands.read(file, path, shape_only=True).shape[-1]
+    if multiband.is_raw(file):
+        return multiband.read(file, path, shape_only=True).shape[-1]
     with open_picture(file, path) as picture:
         deep = picture.mode.startswith(("I", "F"))
     if not deep:
@@ -119,7 +125,7 @@ def _mask_facts(path: str) -> _MaskFacts:
         if picture.mode in ("RGB", "RGBA"):
             if picture.format == "JPEG":
                 read_class_ids(file, path)
-            numbers = np.unique(packed(pixels_of(picture.convert("RGB"), path)))
+            numbers = np.unique(packed(pixel_array(picture.convert("RGB"), path)))
             return _MaskFacts(colors=frozenset(numbers.tolist()))
         table = _palette_of(picture)
     return _MaskFacts(frozenset(np.unique(read_class_ids(file, path)).tolist()), palette=table)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from ipixmatch_jax.data import load_dataset, train_batches
-from ipixmatch_jax.data.tfds import shift_classes
+from ipixmatch_jax.data.datasets.tfds import shift_classes
 from ipixmatch_jax.errors import ConfigError, DataError
 
 # TFDS wants a builder's code in a package.
@@ -199,7 +199,7 @@ def test_prepared_in_another_format(tfds_config, prepared, tmp_path):
 
 
 def test_mask_bytes_of_unlabeled_are_never_decoded():
-    from ipixmatch_jax.data.tfds import TfdsImages
+    from ipixmatch_jax.data.datasets.tfds import TfdsImages
 
     stream = io.BytesIO()
     Image.fromarray(np.zeros((3, 4, 3), np.uint8)).save(stream, "PNG")

@@ -10,7 +10,13 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from ipixmatch_jax.data.images import File, fetch, open_picture, pixels_of, unreadable
+from ipixmatch_jax.data.files.images import (
+    File,
+    fetch,
+    open_picture,
+    pixel_array,
+    unreadable,
+)
 from ipixmatch_jax.data.records import IGNORE
 from ipixmatch_jax.errors import DataError
 
@@ -78,14 +84,14 @@ def read_class_ids(file: File, name: str) -> np.ndarray:
                 "make the mask again without JPEG"
             )
         if picture.mode in _DEEP_MODES:
-            return _eight_bit(pixels_of(picture, name), name)
+            return _eight_bit(pixel_array(picture, name), name)
         if picture.mode not in _CLASS_ID_MODES:
             raise DataError(
                 f"{name}: pixel format {picture.mode!r}; expected one 8-bit channel of class ids "
                 "(grey or palette PNG); if its colours are the classes, set "
                 "data.masks='colors' and data.palette, or convert the mask to class ids"
             )
-        return pixels_of(picture, name).astype(np.uint8)
+        return pixel_array(picture, name).astype(np.uint8)
 
 
 def _read_array(file: str | os.PathLike | BinaryIO, suffix: str, name: str) -> np.ndarray:
@@ -129,7 +135,7 @@ def read_colors(file: File, name: str) -> np.ndarray:
             )
         if picture.mode not in ("RGB", "RGBA", "P", "PA", "L", "1"):
             raise DataError(f"{name}: pixel format {picture.mode!r}; expected RGB or palette")
-        return pixels_of(picture.convert("RGB"), name)
+        return pixel_array(picture.convert("RGB"), name)
 
 
 def packed(colors: np.ndarray) -> np.ndarray:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ipixmatch_jax.data.images import image_size, read_image
-from ipixmatch_jax.data.masks import check_mask, check_same_size, read_class_ids
+from ipixmatch_jax.data.files.images import image_size, read_image
+from ipixmatch_jax.data.files.masks import check_mask, check_same_size, read_class_ids
 from ipixmatch_jax.errors import DataError
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)

@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from ipixmatch_jax.data.images import IMAGE_SUFFIXES
-from ipixmatch_jax.data.lists import Entry
+from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
+from ipixmatch_jax.data.files.split_lists import Entry
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import join, names_in, walk
 

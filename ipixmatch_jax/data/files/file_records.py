@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ipixmatch_jax.data import images, masks
+from ipixmatch_jax.data.files import images, masks
 from ipixmatch_jax.data.records import Record, UnlabeledRecord
 from ipixmatch_jax.paths import is_remote
 

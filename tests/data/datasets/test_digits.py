@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ipixmatch_jax.data import load_dataset
-from ipixmatch_jax.data.digits import load_glyphs, split_glyphs
+from ipixmatch_jax.data.datasets.digits import load_glyphs, split_glyphs
 from ipixmatch_jax.errors import ConfigError, DataError
 
 

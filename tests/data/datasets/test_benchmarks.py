@@ -7,9 +7,10 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from ipixmatch_jax.data import ade20k, cityscapes, coco, load_dataset, pet, voc
+from ipixmatch_jax.data import load_dataset
 from ipixmatch_jax.data.coco_masks import main as make_coco_masks
 from ipixmatch_jax.data.coco_masks import rasterize
+from ipixmatch_jax.data.datasets import ade20k, cityscapes, coco, pet, voc
 from ipixmatch_jax.errors import ConfigError, DataError
 
 

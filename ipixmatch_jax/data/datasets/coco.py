@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from ipixmatch_jax.data.benchmarks import Benchmark, build_benchmark, ids_in
-from ipixmatch_jax.data.images import File
-from ipixmatch_jax.data.masks import Masks
+from ipixmatch_jax.data.datasets.benchmarks import Benchmark, build_benchmark, ids_in
+from ipixmatch_jax.data.files.images import File
+from ipixmatch_jax.data.files.masks import Masks
 from ipixmatch_jax.data.records import Splits
 
 OPTIONS: dict = {}

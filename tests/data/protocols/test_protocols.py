@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ipixmatch_jax.data import comparable, identify, load_dataset, protocols
-from ipixmatch_jax.data.lists import parse, short_id
+from ipixmatch_jax.data.files.split_lists import parse, short_id
 from ipixmatch_jax.data.protocols.__main__ import main
 from ipixmatch_jax.data.protocols.table import PROTOCOLS, PublishedList
 from ipixmatch_jax.data.stratify import draw

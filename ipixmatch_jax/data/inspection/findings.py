@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ipixmatch_jax.data.catalog import no_foreground
-from ipixmatch_jax.data.files import record_files
+from ipixmatch_jax.data.files.file_records import record_files
 from ipixmatch_jax.data.records import IGNORE, Dataset
 
 ERROR, WARNING = "error", "warning"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from ipixmatch_jax.data.files import FileImages, FileScenes
-from ipixmatch_jax.data.folder import columns, data_root, pixels_of
-from ipixmatch_jax.data.lists import read_list, short_id
-from ipixmatch_jax.data.masks import Masks
+from ipixmatch_jax.data.datasets.folder import columns, data_root, pixels_of
+from ipixmatch_jax.data.files.file_records import FileImages, FileScenes
+from ipixmatch_jax.data.files.masks import Masks
+from ipixmatch_jax.data.files.split_lists import read_list, short_id
 from ipixmatch_jax.data.records import Splits
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.paths import as_path, join, names_in, walk

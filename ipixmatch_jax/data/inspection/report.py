@@ -1,4 +1,4 @@
-"""The data doctor: a whole data set read once, what it holds, and everything wrong with it."""
+"""The report of --mode inspect: reads a whole data set once and lists everything wrong with it."""
 
 import hashlib
 from collections import Counter
@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from ipixmatch_jax.data import findings
 from ipixmatch_jax.data.catalog import assemble, image_is_mask
-from ipixmatch_jax.data.files import record_files
-from ipixmatch_jax.data.findings import ERROR, Facts, Finding
+from ipixmatch_jax.data.files.file_records import record_files
+from ipixmatch_jax.data.inspection import findings
+from ipixmatch_jax.data.inspection.findings import ERROR, Facts, Finding
 from ipixmatch_jax.data.records import IGNORE, NONE, Dataset, UnlabeledSource, spread_palette
 from ipixmatch_jax.errors import DataError
 
@@ -49,7 +49,7 @@ class SplitReport:
 
 @dataclass
 class Report:
-    """What `examine` found.
+    """What `inspect_dataset` found.
 
     Attributes:
         dataset: what could be used of the data set, at native size.
@@ -143,7 +143,7 @@ def _class_lines(dataset: Dataset, splits: dict[str, SplitReport]) -> list[str]:
     return lines
 
 
-def examine(data_config: ConfigDict, seed: int) -> Report:
+def inspect_dataset(data_config: ConfigDict, seed: int) -> Report:
     """Reads every file of a data set once and reports what it holds and what is wrong.
 
     Args:
@@ -213,7 +213,7 @@ def _read_all(source: UnlabeledSource) -> Iterator[Facts | DataError]:
 
     # In blocks, so that no more than one block of images is held.
     block = 8 * _THREADS
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="doctor") as executor:
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="inspect") as executor:
         for start in range(0, len(source), block):
             yield from executor.map(read, range(start, min(start + block, len(source))))
 

@@ -8,8 +8,8 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
-from ipixmatch_jax.data import examine, load_dataset
-from ipixmatch_jax.data.doctor_page import page
+from ipixmatch_jax.data import inspect_dataset, load_dataset
+from ipixmatch_jax.data.inspection.page import page
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.inspect_data import inspect_data
 from tests.references.damages import (
@@ -29,7 +29,7 @@ def config_of(root, make_config, **changes):
 
 
 def test_no_false_alarm(clean, make_config):
-    report = examine(config_of(clean, make_config), 0)
+    report = inspect_dataset(config_of(clean, make_config), 0)
     assert report.findings == [] and "nothing wrong was found" in report.text()
     labeled = report.splits["labeled"]
     masks = np.stack([scene(seed)[1] for seed in range(6)])
@@ -42,7 +42,7 @@ def test_damage_is_named_with_its_file(root, make_config, name):
     damage, severity, kind, file, message = DAMAGES[name]
     damage(root)
     config = config_of(root, make_config)
-    report = examine(config, 0)
+    report = inspect_dataset(config, 0)
     matching = [f for f in report.findings if f.kind == kind and message in f.message]
     assert matching, report.text()
     finding = matching[0]
@@ -70,16 +70,16 @@ def test_reason_of_cityscapes_label_ids(root, make_config):
     change(MASK, city_label_ids)(root)
     config = config_of(root, make_config)
     config.num_classes, config.palette, config.class_names = 19, (), ()
-    report = examine(config, 0)
+    report = inspect_dataset(config, 0)
     assert any("likely Cityscapes labelIds in place of trainIds" in f.message
                for f in report.errors)  # fmt: skip
 
 
 def test_missing_root_and_lists_are_findings(tmp_path, make_config, clean):
-    report = examine(config_of(tmp_path / "nowhere", make_config), 0)
+    report = inspect_dataset(config_of(tmp_path / "nowhere", make_config), 0)
     assert len(report.errors) == 1 and "data.root" in report.errors[0].message
     assert "<h1>" in page(report)
-    report = examine(
+    report = inspect_dataset(
         config_of(clean, make_config, labeled="a.txt", unlabeled="b.txt", val="c.txt"), 0
     )
     assert [f.file for f in report.errors] == [str(clean / name) for name in
@@ -123,12 +123,12 @@ def add_test_split(root):
 def test_damage_of_the_test_split(root, make_config, name):
     add_test_split(root)
     config = config_of(root, make_config, test="test.txt")
-    clean = examine(config, 0)
+    clean = inspect_dataset(config, 0)
     assert clean.findings == [] and clean.splits["test"].images_with[3] == 5
     assert "test           5 images" in clean.text() and "test pixels, images" in clean.text()
     damage, severity, kind, file, message = TEST_DAMAGES[name]
     damage(root)
-    report = examine(config, 0)
+    report = inspect_dataset(config, 0)
     matching = [f for f in report.findings if f.kind == kind and message in f.message]
     assert matching, report.text()
     assert (matching[0].severity, matching[0].file) == (severity, str(root / file))

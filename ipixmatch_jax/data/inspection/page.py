@@ -7,9 +7,9 @@ import io
 import numpy as np
 from PIL import Image
 
-from ipixmatch_jax.data.doctor import SPLITS, Report
-from ipixmatch_jax.data.findings import Finding
-from ipixmatch_jax.data.images import displayable
+from ipixmatch_jax.data.files.images import displayable
+from ipixmatch_jax.data.inspection.findings import Finding
+from ipixmatch_jax.data.inspection.report import SPLITS, Report
 from ipixmatch_jax.data.records import IGNORE, Dataset
 from ipixmatch_jax.errors import DataError
 

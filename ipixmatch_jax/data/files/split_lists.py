@@ -4,8 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ipixmatch_jax.data.images import IMAGE_SUFFIXES
-from ipixmatch_jax.data.masks import MASK_SUFFIXES
+from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
+from ipixmatch_jax.data.files.masks import MASK_SUFFIXES
 
 # Endings of file names that are no part of a record's name.
 _TAILS = ("_leftImg8bit",)

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from ipixmatch_jax.data.files import FileImages, FileScenes
-from ipixmatch_jax.data.finder import Finder, resolve
-from ipixmatch_jax.data.images import IMAGE_SUFFIXES, Pixels
-from ipixmatch_jax.data.lists import Entry, read_list
-from ipixmatch_jax.data.masks import MASK_SUFFIXES, Masks
+from ipixmatch_jax.data.files.file_records import FileImages, FileScenes
+from ipixmatch_jax.data.files.finder import Finder, resolve
+from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES, Pixels
+from ipixmatch_jax.data.files.masks import MASK_SUFFIXES, Masks
+from ipixmatch_jax.data.files.split_lists import Entry, read_list
 from ipixmatch_jax.data.records import Splits
 from ipixmatch_jax.data.stratify import class_presence, draw
 from ipixmatch_jax.errors import ConfigError, DataError

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, ImageOps
 
-from ipixmatch_jax.data import bands
+from ipixmatch_jax.data.files import multiband
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import fetched
 
@@ -82,7 +82,7 @@ def unreadable(name: str, error: Exception | str) -> DataError:
     )
 
 
-def pixels_of(picture: Image.Image, name: str) -> np.ndarray:
+def pixel_array(picture: Image.Image, name: str) -> np.ndarray:
     """The decoded pixels of an open picture; a DataError if the file is damaged."""
     try:
         return np.array(picture)
@@ -108,8 +108,8 @@ def image_size(file: File, name: str) -> tuple[int, int]:
         DataError: not an image.
     """
     file = fetch(file, name)
-    if bands.is_raw(file):
-        return bands.size(file, name)
+    if multiband.is_raw(file):
+        return multiband.size(file, name)
     with open_picture(file, name) as picture:
         width, height = picture.size
         turned = _orientation(picture) >= 5
@@ -149,7 +149,7 @@ def read_image(
             f"{name}: {array.dtype} pixels; expected 8 bits a channel, or a range to bring them to "
             "8 bits; set data.statistics=measure, or data.value_range to (low, high)"
         )
-    return bands.to_eight_bits(array, pixels.value_range)
+    return multiband.to_eight_bits(array, pixels.value_range)
 
 
 def read_bands(
@@ -161,13 +161,13 @@ def read_bands(
         DataError: unreadable, or another number of channels.
     """
     file = fetch(file, name)
-    if bands.is_raw(file):
-        return bands.with_channels(bands.read(file, name), channels, name)
+    if multiband.is_raw(file):
+        return multiband.with_channels(multiband.read(file, name), channels, name)
     with open_picture(file, name) as picture:
         if picture.mode not in _EIGHT_BIT:
-            return bands.with_channels(pixels_of(picture, name), channels, name)
+            return multiband.with_channels(pixel_array(picture, name), channels, name)
         if channels not in _MODE_OF_CHANNELS:
-            raise bands.wrong_channels(len(picture.getbands()), channels, name)
+            raise multiband.wrong_channels(len(picture.getbands()), channels, name)
         return _eight_bit(picture, name, _MODE_OF_CHANNELS[channels], at_least)
 
 

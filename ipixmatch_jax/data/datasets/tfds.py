@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from ipixmatch_jax.data import images, masks
+from ipixmatch_jax.data.files import images, masks
 from ipixmatch_jax.data.records import IGNORE, NONE, Record, Splits, UnlabeledRecord
 from ipixmatch_jax.errors import ConfigError, DataError
 

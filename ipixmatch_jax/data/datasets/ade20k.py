@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from ipixmatch_jax.data.ade20k_classes import CLASSES
-from ipixmatch_jax.data.benchmarks import Benchmark, build_benchmark, ids_in
-from ipixmatch_jax.data.masks import Masks
+from ipixmatch_jax.data.datasets.ade20k_classes import CLASSES
+from ipixmatch_jax.data.datasets.benchmarks import Benchmark, build_benchmark, ids_in
+from ipixmatch_jax.data.files.masks import Masks
 from ipixmatch_jax.data.records import IGNORE, Splits
 
 OPTIONS: dict = {}

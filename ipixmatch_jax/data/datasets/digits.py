@@ -10,8 +10,8 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
+from ipixmatch_jax.data.datasets.textures import background, bright_colour
 from ipixmatch_jax.data.records import Record, Source, Splits, UnlabeledRecord, record_rng
-from ipixmatch_jax.data.textures import background, bright_colour
 from ipixmatch_jax.errors import ConfigError, DataError
 
 CLASS_NAMES = ("background", *map(str, range(10)))

@@ -6,10 +6,10 @@ import tifffile
 from ml_collections import ConfigDict
 from PIL import Image
 
-from ipixmatch_jax.data import examine, load_dataset, read_image, with_statistics
+from ipixmatch_jax.data import inspect_dataset, load_dataset, read_image, with_statistics
 from ipixmatch_jax.data.catalog import assemble
-from ipixmatch_jax.data.describe import describe_folder
-from ipixmatch_jax.data.images import Pixels, image_size
+from ipixmatch_jax.data.datasets.folder_config import describe_folder
+from ipixmatch_jax.data.files.images import Pixels, image_size
 from ipixmatch_jax.data.statistics import measure
 from ipixmatch_jax.errors import ConfigError, DataError
 
@@ -102,13 +102,13 @@ def test_lists_of_val_and_test_alone(photos, make_config):
     dataset = load_dataset(config, 0)
     assert dataset.labeled.ids == tuple(f"p{n:02d}" for n in (0, 1, 2, 3, 7, 8, 9))
     assert len(dataset.test) == 1 and len(dataset.unlabeled) == 15
-    assert {finding.kind for finding in examine(config, 0).findings} == {"blank"}
+    assert {finding.kind for finding in inspect_dataset(config, 0).findings} == {"blank"}
     # Of two lists that call one image by two names, each is wrong.
     (photos / "labeled.txt").write_text("p00\np06\n")
     config.labeled, config.unlabeled = "labeled.txt", "rest"
     with pytest.raises(DataError, match=r"p06\.webp \(labeled\) and .*p06\.webp \(test\)"):
         load_dataset(config, 0)
-    errors = [finding.message for finding in examine(config, 0).errors]
+    errors = [finding.message for finding in inspect_dataset(config, 0).errors]
     assert len(errors) == 1 and "the same picture as" in errors[0]
 
 

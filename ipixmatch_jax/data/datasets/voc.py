@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from ipixmatch_jax.data.benchmarks import Benchmark, build_benchmark, first_words
-from ipixmatch_jax.data.masks import Masks
+from ipixmatch_jax.data.datasets.benchmarks import Benchmark, build_benchmark, first_words
+from ipixmatch_jax.data.files.masks import Masks
 from ipixmatch_jax.data.records import Splits, spread_palette
 
 OPTIONS = {

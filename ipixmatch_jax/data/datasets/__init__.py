@@ -1,0 +1,1 @@
+"""Where records come from: a file for every kind of data set."""

@@ -1,0 +1,1 @@
+"""Image, mask and list files: found, read, and served as records."""

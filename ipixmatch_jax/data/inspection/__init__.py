@@ -1,0 +1,1 @@
+"""The checks of --mode inspect: findings, the report, and its page."""
