@@ -14,10 +14,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ipixmatch_jax import build
 from ipixmatch_jax.config import default_config
 from ipixmatch_jax.devices.memory_estimate import Memory, estimate
 from ipixmatch_jax.devices.parallel import PARALLEL
-from ipixmatch_jax.engine import build
 
 _RESNET = {"stem": "deep", "output_stride": 16}
 CASES = (

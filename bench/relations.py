@@ -154,9 +154,9 @@ def step_shares(
     as the last, says how exact such a difference is. `alone` is the time of the loss and its
     gradient on maps of that step's size over the bare step.
     """
+    from ipixmatch_jax import build
     from ipixmatch_jax.config import default_config
     from ipixmatch_jax.devices.parallel import PARALLEL
-    from ipixmatch_jax.engine import build
 
     data = random_batch(side, batch, batch, 21)
     now = clock(jax.default_backend())

@@ -62,8 +62,8 @@ def measure(options: argparse.Namespace, parallel_name: str, count: int) -> dict
     import jax
 
     from bench.common import random_batch
+    from ipixmatch_jax import build
     from ipixmatch_jax.devices.parallel import PARALLEL
-    from ipixmatch_jax.engine import build
 
     config = config_of(options, parallel_name)
     parallel = PARALLEL[parallel_name](jax.devices()[:count])

@@ -37,9 +37,9 @@ from ipixmatch_jax.devices.cpu_allocator import keep_freed_memory
 from ipixmatch_jax.devices.parallel import PARALLEL
 from ipixmatch_jax.engine.objective import Objective, Threshold
 from ipixmatch_jax.engine.optimizer import make_optimizer
-from ipixmatch_jax.engine.relations import WeightedRelation
 from ipixmatch_jax.engine.state import DATA_AXIS
 from ipixmatch_jax.engine.step import make_train_step
+from ipixmatch_jax.engine.weighted_relation import WeightedRelation
 from ipixmatch_jax.methods import make_method
 from ipixmatch_jax.models import create_model, init_variables
 from ipixmatch_jax.views import Views

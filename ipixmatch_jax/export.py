@@ -9,10 +9,10 @@ import jax.export
 import numpy as np
 from ml_collections import ConfigDict
 
+from ipixmatch_jax import build
+from ipixmatch_jax.build import restore_networks
 from ipixmatch_jax.config import with_run_statistics
-from ipixmatch_jax.engine import build
 from ipixmatch_jax.errors import ConfigError
-from ipixmatch_jax.evaluate import restore_networks
 from ipixmatch_jax.model_card import write_card
 from ipixmatch_jax.models import TWINS
 from ipixmatch_jax.models.torch_bridge import to_torch

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import export
 from ml_collections import ConfigDict
 
-from ipixmatch_jax.engine import build
+from ipixmatch_jax import build
 from ipixmatch_jax.engine.inference import predict_logits
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.methods import Network

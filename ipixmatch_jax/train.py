@@ -13,7 +13,7 @@ import optax
 from clu import parameter_overview
 from ml_collections import ConfigDict
 
-from ipixmatch_jax import evaluate, predict
+from ipixmatch_jax import build
 from ipixmatch_jax.config import overview, write_snapshot
 from ipixmatch_jax.data import (
     Dataset,
@@ -30,10 +30,10 @@ from ipixmatch_jax.devices.memory_estimate import Memory, device_memory, estimat
 from ipixmatch_jax.devices.parallel import Parallel
 from ipixmatch_jax.devices.preemption import StopSignal, StopVote
 from ipixmatch_jax.devices.processes import first_only, is_first
-from ipixmatch_jax.engine import build
 from ipixmatch_jax.engine.metrics import scores
 from ipixmatch_jax.engine.state import DATA_AXIS, TrainState, networks
 from ipixmatch_jax.engine.step import TrainStep
+from ipixmatch_jax.evaluator import Evaluator, ForegroundWatch
 from ipixmatch_jax.methods import Method
 from ipixmatch_jax.paths import as_path
 from ipixmatch_jax.tracking.histograms import parameter_histograms
@@ -44,9 +44,14 @@ from ipixmatch_jax.tracking.services import check_installed
 from ipixmatch_jax.tracking.skipped_records import Skips
 from ipixmatch_jax.tracking.throughput import Throughput
 from ipixmatch_jax.tracking.writers import Writers
+from ipixmatch_jax.viz.validation_images import draw_validation
 from ipixmatch_jax.workdir.checkpoints import Checkpoints, abstract_like
 from ipixmatch_jax.workdir.folder import WorkdirLock, make_workdir, metrics_path, summary_path
-from ipixmatch_jax.workdir.results import run_summary_table, write_run_summary
+from ipixmatch_jax.workdir.results import (
+    run_summary_table,
+    write_evaluation,
+    write_run_summary,
+)
 
 
 def train(config: ConfigDict, workdir: os.PathLike | str) -> TrainState:
@@ -93,7 +98,7 @@ class _Run:
     optimizer: optax.GradientTransformation
     device_step: TrainStep
     dataset: Dataset
-    evaluator: evaluate.Evaluator
+    evaluator: Evaluator
     unlabeled_batch_size: int
 
 
@@ -108,7 +113,7 @@ def _build(config: ConfigDict, workdir: Any) -> _Run:
     parallel.check_batch_size("batch_size", config.batch_size, parts)
     parallel.check_batch_size("unlabeled_batch_size", unlabeled_batch_size, parts)
     dataset = load_dataset(config.data, config.seed)
-    evaluator = evaluate.Evaluator(config, dataset, model, parallel)
+    evaluator = Evaluator(config, dataset, model, parallel)
     return _Run(
         config, workdir, parallel, model, method, optimizer, device_step, dataset, evaluator,
         unlabeled_batch_size,
@@ -133,7 +138,7 @@ def _loop(
     profiler = stack.enter_context(Profiler(run.workdir, config.profile))
     throughput = Throughput(config.batch_size + run.unlabeled_batch_size)
     bad_steps = BadSteps(config.max_bad_steps, _record_names(dataset))
-    foreground = evaluate.ForegroundWatch()
+    foreground = ForegroundWatch()
 
     stopping = False
     while step < config.total_steps and not stopping:
@@ -189,7 +194,7 @@ def _evaluate(
     state: TrainState,
     writers: Writers,
     progress: Progress,
-    foreground: evaluate.ForegroundWatch,
+    foreground: ForegroundWatch,
 ) -> float:
     """Evaluates and tells everybody: mIoU of the network that chooses the best checkpoint."""
     whole = run.parallel.whole(networks(state))
@@ -197,7 +202,7 @@ def _evaluate(
     best = results[run.config.best_network]["miou"]
     if is_first():
         protocol, about = run.dataset.protocol, run.evaluator.about()
-        evaluate.write_evaluation(run.workdir, step, "val", results, protocol, about)
+        write_evaluation(run.workdir, step, "val", results, protocol, about)
     writers.write(step, scores(results))
     if writers.shows:
         writers.write_images(step, run.evaluator.panels.pictures())
@@ -300,7 +305,7 @@ def _finish(run: _Run, network: Any) -> None:
         print(f"{run_summary_table(reached)}\nwritten to {summary_path(run.workdir)}")
     if not run.config.pictures:
         return
-    folder = predict.draw_validation(run.config, run.workdir, run.model, network, run.dataset)
+    folder = draw_validation(run.config, run.workdir, run.model, network, run.dataset)
     print(f"pictures (photo, truth, {name}'s prediction, errors): {folder}")
 
 

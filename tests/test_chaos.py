@@ -14,8 +14,8 @@ import jax
 import numpy as np
 import pytest
 
+from ipixmatch_jax import build
 from ipixmatch_jax.config import load_config
-from ipixmatch_jax.engine import build
 from ipixmatch_jax.errors import CheckpointError, ConfigError, UserError
 from ipixmatch_jax.train import train
 from ipixmatch_jax.workdir.checkpoints import Checkpoints, abstract_like, checksum

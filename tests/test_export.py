@@ -8,8 +8,8 @@ import numpy as np
 import optax
 import pytest
 
+from ipixmatch_jax import build
 from ipixmatch_jax.config import load_config, write_snapshot
-from ipixmatch_jax.engine import build
 from ipixmatch_jax.engine.state import create_state
 from ipixmatch_jax.main import main
 from ipixmatch_jax.models import init_variables

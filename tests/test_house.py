@@ -19,12 +19,15 @@ OWN = {
     "models": set(),
     "data": set(),
     "methods": {"losses", "views", "models"},
+    "engine": {"methods", "losses", "views", "models"},
     "weights": {"models"},
-    "engine": {"methods", "losses", "views", "models", "weights", "devices"},
     "devices": {"engine"},
     "workdir": {"engine", "devices"},
     "tracking": {"engine", "devices", "workdir"},
+    "config": {"data", "engine", "devices", "workdir", "tracking", "build"},
+    "viz": {"data", "devices", "workdir", "predictor"},
 }
+MODES = ("train", "evaluate", "predict", "export", "report", "inspect_data")
 
 
 def imports(path: pathlib.Path) -> set[str]:
@@ -49,6 +52,14 @@ def test_imports_point_one_way(room):
     for path in files(room):
         own = {name.split(".")[1] for name in imports(path) if name.startswith("ipixmatch_jax.")}
         assert own <= allowed, f"{path} imports {own - allowed}"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_no_mode_imports_another(mode):
+    paths = files(mode) if (PACKAGE / mode).is_dir() else [PACKAGE / f"{mode}.py"]
+    for path in paths:
+        own = {name.split(".")[1] for name in imports(path) if name.startswith("ipixmatch_jax.")}
+        assert not own & set(MODES) - {mode}, f"{path} imports {own & set(MODES) - {mode}}"
 
 
 def module_of(path: pathlib.Path) -> str:

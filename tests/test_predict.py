@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ipixmatch_jax import load_predictor
-from ipixmatch_jax.engine import build
+from ipixmatch_jax import build, load_predictor
 from ipixmatch_jax.errors import CheckpointError, ConfigError, DataError
 from ipixmatch_jax.main import main
-from ipixmatch_jax.photos import named_photos
-from ipixmatch_jax.pictures import colored, error_map, with_legend
+from ipixmatch_jax.predict import named_photos
+from ipixmatch_jax.viz.drawing import colored, error_map, with_legend
 from tests.references.untrained import save_untrained
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ipixmatch_jax.main import main
-from ipixmatch_jax.predict import load_predictor
+from ipixmatch_jax.predictor import load_predictor
 from tests.references.untrained import save_untrained
 
 RUN = """

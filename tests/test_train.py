@@ -9,7 +9,8 @@ from PIL import Image
 
 from ipixmatch_jax.config import load_config
 from ipixmatch_jax.errors import CheckpointError, ConfigError, DataError, UserError
-from ipixmatch_jax.evaluate import Evaluator, evaluate
+from ipixmatch_jax.evaluate import evaluate
+from ipixmatch_jax.evaluator import Evaluator
 from ipixmatch_jax.train import train
 from ipixmatch_jax.workdir.checkpoints import Checkpoints
 
@@ -108,7 +109,7 @@ def test_the_last_two_checkpoints_and_the_best_are_kept(config_file, tmp_path, m
         results["teacher"]["miou"] = scores[3 * len(calls)]
         return results
 
-    monkeypatch.setattr("ipixmatch_jax.evaluate.Evaluator.__call__", scripted)
+    monkeypatch.setattr("ipixmatch_jax.evaluator.Evaluator.__call__", scripted)
     train(load_config(str(config_file)), tmp_path / "run")
     with Checkpoints(tmp_path / "run") as checkpoints:
         assert (checkpoints.latest(), checkpoints.best()) == (6, 3)

@@ -5,8 +5,8 @@ from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
+from ipixmatch_jax import build
 from ipixmatch_jax.data import data_defaults
-from ipixmatch_jax.engine import build
 from ipixmatch_jax.engine.inference import eval_defaults
 from ipixmatch_jax.tracking.services import tracking_defaults
 

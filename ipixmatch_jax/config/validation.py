@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from ml_collections import ConfigDict
 
+from ipixmatch_jax import build
 from ipixmatch_jax.config.defaults import default_config, flatten
 from ipixmatch_jax.data import DATASETS, check_statistics
 from ipixmatch_jax.devices.parallel import PARALLEL
-from ipixmatch_jax.engine import build
 from ipixmatch_jax.engine.inference import make_inference
 from ipixmatch_jax.engine.optimizer import OPTIMIZERS
 from ipixmatch_jax.engine.step import TEACHERS

@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ipixmatch_jax.engine.relations import WeightedRelation, ramp_up
 from ipixmatch_jax.engine.state import DATA_AXIS
+from ipixmatch_jax.engine.weighted_relation import WeightedRelation, ramp_up
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.losses import (
     SOFT,

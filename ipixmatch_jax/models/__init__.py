@@ -10,7 +10,7 @@ from ipixmatch_jax.models import (  # registers each
     unet,
     vit_weights,
 )
-from ipixmatch_jax.models.catalog import (
+from ipixmatch_jax.models.create import (
     ENCODERS,
     MODELS,
     backbone_options,

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ipixmatch_jax.errors import ConfigError
-from ipixmatch_jax.models.catalog import ENCODERS, MODELS, choice, positive
+from ipixmatch_jax.models.create import ENCODERS, MODELS, choice, positive
 from ipixmatch_jax.models.encoder_decoder import EncoderDecoder
 from ipixmatch_jax.models.layers import (
     ConvNorm,

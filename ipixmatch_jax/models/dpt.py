@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from ipixmatch_jax.models.catalog import MODELS, choice
+from ipixmatch_jax.models.create import MODELS, choice
 from ipixmatch_jax.models.encoder_decoder import EncoderDecoder
 from ipixmatch_jax.models.layers import (
     Numerics,

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ipixmatch_jax.models.attention import dense
-from ipixmatch_jax.models.catalog import MODELS, choice
+from ipixmatch_jax.models.create import MODELS, choice
 from ipixmatch_jax.models.encoder_decoder import EncoderDecoder
 from ipixmatch_jax.models.layers import ConvNorm, Numerics, classifier, widen
 from ipixmatch_jax.models.mit import MIT, MixTransformer

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from ipixmatch_jax.models.catalog import MODELS, positive
+from ipixmatch_jax.models.create import MODELS, positive
 from ipixmatch_jax.models.encoder_decoder import EncoderDecoder
 from ipixmatch_jax.models.first_conv import RgbStatistics, check_channels
 from ipixmatch_jax.models.layers import (

@@ -13,9 +13,10 @@ import ipixmatch_jax
 from ipixmatch_jax.config import flatten, load_snapshot
 from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.errors import UserError
-from ipixmatch_jax.legend import read_legend
 from ipixmatch_jax.paths import as_path
-from ipixmatch_jax.report.examine import Examined, examine
+from ipixmatch_jax.predictor import read_legend
+from ipixmatch_jax.report.intervals import bootstrap_paired, paired, spread
+from ipixmatch_jax.report.measure import MeasuredRun, measure_run
 from ipixmatch_jax.report.runs import (
     Run,
     check_comparable,
@@ -24,7 +25,6 @@ from ipixmatch_jax.report.runs import (
     method_name,
     read_run,
 )
-from ipixmatch_jax.report.statistics import bootstrap_paired, paired, spread
 from ipixmatch_jax.workdir.folder import REPORT, write_whole
 
 _SCRIPTS = ("charts.js", "theme.js", "sections.js", "explorer.js", "page.js")
@@ -67,11 +67,11 @@ def contents(runs: Sequence[Run]) -> dict[str, Any]:
     """What the page shows, as JSON."""
     groups = grouped(runs)
     names, palette = read_legend(runs[0].config, runs[0].workdir)
-    looks, examined = [], {}
+    looks, measured = [], {}
     for number, (name, members) in enumerate(groups):
         run = runs[members[0]]
         try:
-            found = examined[number] = examine(run)
+            found = measured[number] = measure_run(run)
             looks.append({"group": number, "run": run.name, "name": name, **found.page})
         except UserError as error:
             looks.append({"group": number, "run": run.name, "name": name, "missing": str(error)})
@@ -87,7 +87,7 @@ def contents(runs: Sequence[Run]) -> dict[str, Any]:
         ],
         "runs": [_run(run, members_of[i]) for i, run in enumerate(runs)],
         "groups": [_group(name, [runs[i] for i in members]) for name, members in groups],
-        "pairs": _pairs(runs, groups, examined),
+        "pairs": _pairs(runs, groups, measured),
         "differing": differing(runs),
         "looks": looks,
     }
@@ -146,7 +146,7 @@ def _group(name: str, runs: Sequence[Run]) -> dict[str, Any]:
 def _pairs(
     runs: Sequence[Run],
     groups: Sequence[tuple[str, list[int]]],
-    examined: dict[int, Examined],
+    measured: dict[int, MeasuredRun],
 ) -> list[dict[str, Any]]:
     """Every method against the first one, over seeds, and over the images of one seed."""
     pairs = []
@@ -155,8 +155,8 @@ def _pairs(
             one, other = (_by_seed(runs, groups[g][1], network) for g in (0, number))
             pair = {"one": 0, "other": number, "network": network, "seeds": paired(one, other)}
             pair["images"] = None
-            if examined.keys() >= {0, number}:
-                counts = [examined[g].counts[network].images for g in (0, number)]
+            if measured.keys() >= {0, number}:
+                counts = [measured[g].counts[network].images for g in (0, number)]
                 if len(counts[0]) == len(counts[1]):
                     pair["images"] = bootstrap_paired(*counts)
             pairs.append(pair)

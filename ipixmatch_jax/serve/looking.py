@@ -15,9 +15,9 @@ from ipixmatch_jax.data.files.images import image_size
 from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import as_path
-from ipixmatch_jax.pictures import data_address, indexed, shades
-from ipixmatch_jax.predict import Prediction, restore_predictors
-from ipixmatch_jax.report.examine import grid_size, packed
+from ipixmatch_jax.predictor import Prediction, restore_predictors
+from ipixmatch_jax.report.measure import grid_size, packed
+from ipixmatch_jax.viz.drawing import data_address, indexed, shades
 
 _NAME = "the photo"
 _BEGINNINGS = {

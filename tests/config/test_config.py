@@ -3,13 +3,8 @@ import json
 import jax.numpy as jnp
 import pytest
 
+from ipixmatch_jax.build import build_method, build_model, build_relations, build_train_step
 from ipixmatch_jax.config import default_config, flatten, load_config, validate, write_snapshot
-from ipixmatch_jax.engine.build import (
-    build_method,
-    build_model,
-    build_relations,
-    build_train_step,
-)
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.methods import ConsistencyTerm
 

@@ -13,11 +13,11 @@ import jax
 import numpy as np
 import pytest
 
+from ipixmatch_jax import build
 from ipixmatch_jax.config import load_config
 from ipixmatch_jax.devices import processes
 from ipixmatch_jax.devices.parallel import Pmap, Zero1
 from ipixmatch_jax.devices.processes import slurm_devices, start_processes
-from ipixmatch_jax.engine import build
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.train import train
 from ipixmatch_jax.workdir.checkpoints import Checkpoints, abstract_like

@@ -5,9 +5,9 @@ import numpy as np
 import optax
 import pytest
 
+from ipixmatch_jax import build
 from ipixmatch_jax.config import default_config, load_config
 from ipixmatch_jax.devices.parallel import PARALLEL
-from ipixmatch_jax.engine import build
 from ipixmatch_jax.engine.optimizer import make_optimizer
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.models import ENCODERS, MODELS, backbone_options, model_options

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ipixmatch_jax.engine.objective import Objective, Threshold
-from ipixmatch_jax.engine.relations import WeightedRelation, ramp_up
+from ipixmatch_jax.engine.weighted_relation import WeightedRelation, ramp_up
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.losses import inter_pixel_loss
 from ipixmatch_jax.methods import ConsistencyTerm, MethodOutput

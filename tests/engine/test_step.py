@@ -9,9 +9,9 @@ import optax
 import pytest
 
 from ipixmatch_jax.engine.objective import Objective, Threshold
-from ipixmatch_jax.engine.relations import WeightedRelation
 from ipixmatch_jax.engine.state import create_state
 from ipixmatch_jax.engine.step import make_train_step
+from ipixmatch_jax.engine.weighted_relation import WeightedRelation
 from ipixmatch_jax.methods import Network, make_method
 from ipixmatch_jax.views import Views
 from tests.references.miniature import CLASSES, make_run, random_batch

@@ -12,8 +12,8 @@ import pytest
 from ipixmatch_jax.devices.parallel import PARALLEL
 from ipixmatch_jax.engine.objective import Objective, Threshold
 from ipixmatch_jax.engine.optimizer import make_optimizer
-from ipixmatch_jax.engine.relations import WeightedRelation
 from ipixmatch_jax.engine.step import make_train_step
+from ipixmatch_jax.engine.weighted_relation import WeightedRelation
 from ipixmatch_jax.methods import METHODS, Network, make_method
 from ipixmatch_jax.models import Twins
 from ipixmatch_jax.views import Views, augment

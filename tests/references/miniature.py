@@ -9,9 +9,9 @@ import numpy as np
 from ipixmatch_jax.devices.parallel import PARALLEL, Parallel
 from ipixmatch_jax.engine.objective import Objective, Threshold
 from ipixmatch_jax.engine.optimizer import make_optimizer
-from ipixmatch_jax.engine.relations import WeightedRelation
 from ipixmatch_jax.engine.state import TrainState
 from ipixmatch_jax.engine.step import TrainStep, make_train_step
+from ipixmatch_jax.engine.weighted_relation import WeightedRelation
 from ipixmatch_jax.methods import make_method
 from ipixmatch_jax.models import create_model
 from ipixmatch_jax.views import Views

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from ipixmatch_jax import build
 from ipixmatch_jax.config import load_config, write_snapshot
-from ipixmatch_jax.engine import build
 from ipixmatch_jax.engine.state import create_state
 from ipixmatch_jax.models import init_variables
 from ipixmatch_jax.workdir.checkpoints import Checkpoints

@@ -1,6 +1,7 @@
 """From the config to the parts of a run."""
 
 import dataclasses
+import pathlib
 from typing import Any
 
 import flax.linen as nn
@@ -9,13 +10,14 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
+from ipixmatch_jax import build
 from ipixmatch_jax.devices.parallel import PARALLEL, Parallel
 from ipixmatch_jax.engine.inference import Inference, make_inference, size_multiple
 from ipixmatch_jax.engine.objective import Objective, Supervised, Threshold
 from ipixmatch_jax.engine.optimizer import make_optimizer
-from ipixmatch_jax.engine.relations import WeightedRelation
 from ipixmatch_jax.engine.state import DATA_AXIS, TrainState, create_state
 from ipixmatch_jax.engine.step import TrainStep, make_train_step
+from ipixmatch_jax.engine.weighted_relation import WeightedRelation
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.losses import RELATION_OPTIONS
 from ipixmatch_jax.methods import Method, make_method
@@ -31,6 +33,7 @@ from ipixmatch_jax.models import (
 from ipixmatch_jax.registry import nearest
 from ipixmatch_jax.views import Views
 from ipixmatch_jax.weights.pretrained import load_pretrained
+from ipixmatch_jax.workdir.checkpoints import Checkpoints, abstract_like
 
 
 def build_model(config: ConfigDict) -> nn.Module:
@@ -221,3 +224,13 @@ def view_defaults() -> dict[str, Any]:
     """The keys of `config.views` with their defaults: the fields of Views but mean and std."""
     fields = dataclasses.fields(Views)
     return {f.name: f.default for f in fields if f.name not in ("mean", "std")}
+
+
+def restore_networks(
+    config: ConfigDict, workdir: pathlib.Path, model, parallel: Parallel, which: str, names
+) -> tuple[int, dict[str, Any]]:
+    """The step and the named networks of a checkpoint (`latest`, `best` or a step)."""
+    abstract = abstract_like(build.abstract_variables(config, model), parallel.replicated)
+    with Checkpoints(workdir) as checkpoints:
+        step = checkpoints.find(which)
+        return step, {n: checkpoints.restore_network(step, n, abstract) for n in names}

@@ -10,18 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from ipixmatch_jax import build
+from ipixmatch_jax.build import restore_networks
 from ipixmatch_jax.config import with_run_statistics
 from ipixmatch_jax.data import Dataset, displayable, eval_batches, load_dataset
-from ipixmatch_jax.engine import build
 from ipixmatch_jax.engine.inference import predict_logits
 from ipixmatch_jax.engine.metrics import ConfusionMatrix, class_iou
 from ipixmatch_jax.engine.state import NETWORKS
-from ipixmatch_jax.evaluate import restore_networks
 from ipixmatch_jax.methods import Network
-from ipixmatch_jax.pictures import colored, data_address, error_map
-from ipixmatch_jax.predict import Prediction, Predictor
+from ipixmatch_jax.predictor import Prediction, Predictor
+from ipixmatch_jax.report.intervals import calibration
 from ipixmatch_jax.report.runs import Run
-from ipixmatch_jax.report.statistics import calibration
+from ipixmatch_jax.viz.drawing import colored, data_address, error_map
 from ipixmatch_jax.workdir.folder import checkpoints_folder
 
 # Bins of confidence: fine enough for thresholds, and 15 of the reliability diagram.
@@ -38,7 +38,7 @@ _SIDE = 320
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
-    """Of one network over the examined images.
+    """Of one network over the measured images.
 
     Attributes:
         confusion: int64 [C, C], by true and predicted class.
@@ -52,14 +52,14 @@ class Counts:
 
 
 @dataclasses.dataclass(frozen=True)
-class Examined:
+class MeasuredRun:
     """A run looked at: `counts` by network, and `page`, what the page shows of it."""
 
     counts: dict[str, Counts]
     page: dict[str, Any]
 
 
-def examine(run: Run, checkpoint: str = "latest") -> Examined:
+def measure_run(run: Run, checkpoint: str = "latest") -> MeasuredRun:
     """Looks at a checkpoint of a run on up to MOST_IMAGES validation images, spread evenly.
 
     Raises:
@@ -95,7 +95,7 @@ def examine(run: Run, checkpoint: str = "latest") -> Examined:
         "pseudo": _pseudo_labels(run, config, model, look, dataset),
         "explorer": _explored(look, networks, step, dataset, chosen),
     }
-    return Examined(counts, page)
+    return MeasuredRun(counts, page)
 
 
 class _Subset:
@@ -293,5 +293,5 @@ def picture(image: np.ndarray, kind: str = "PNG") -> str:
 
 
 def class_scores(counts: Counts) -> list[float | None]:
-    """IoU of every class over the examined images; None for absent ones."""
+    """IoU of every class over the measured images; None for absent ones."""
     return [None if np.isnan(v) else float(v) for v in class_iou(counts.confusion)]

@@ -1,14 +1,26 @@
-"""A few fixed validation images as every evaluation sees them: photo, truth, predictions."""
+"""Validation images as pictures: side by side with truth, predictions and errors."""
 
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
+from ml_collections import ConfigDict
 from PIL import Image
 
-from ipixmatch_jax.data import Dataset, displayable
+from ipixmatch_jax.data import (
+    Dataset,
+    displayable,
+)
 from ipixmatch_jax.devices.processes import is_first
-from ipixmatch_jax.pictures import colored, in_a_row
+from ipixmatch_jax.predictor import Predictor
+from ipixmatch_jax.viz.drawing import (
+    colored,
+    error_map,
+    in_a_row,
+)
+from ipixmatch_jax.workdir.folder import predictions_folder
 
 _SIDE = 256
 
@@ -76,3 +88,37 @@ def _small(picture: np.ndarray, how: int) -> np.ndarray:
     image = Image.fromarray(picture)
     image.thumbnail((_SIDE, _SIDE), how)
     return np.asarray(image)
+
+
+def draw_validation(
+    config: ConfigDict, workdir: pathlib.Path, model, network: Any, dataset: Dataset
+) -> pathlib.Path:
+    """Writes `predictions/ID.png`: photo, truth, prediction and errors side by side.
+
+    Draws `config.pictures` validation images, spread evenly over the list.
+
+    Returns:
+        The folder.
+    """
+    folder = predictions_folder(workdir)
+    folder.mkdir(parents=True, exist_ok=True)
+    predict = Predictor(config, model, jax.device_get(network), tile_above=0)
+    count = min(config.pictures, len(dataset.val))
+    for index in np.linspace(0, len(dataset.val) - 1, count).round().astype(int):
+        record = dataset.val[int(index)]
+        image, mask = record["image"], record["mask"]
+        predicted = predict(image)
+        panels = [
+            displayable(image),
+            colored(mask, dataset.palette),
+            colored(predicted, dataset.palette),
+            error_map(image, predicted, mask),
+        ]
+        picture = Image.fromarray(in_a_row(panels))
+        small = max(1, 160 // image.shape[0])
+        picture = picture.resize((picture.width * small, picture.height * small), 0)
+        path = folder / f"{record['id']}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            picture.save(file, "PNG")
+    return folder

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from ipixmatch_jax.evaluate import labeler_name
+from ipixmatch_jax.evaluator import labeler_name
 from ipixmatch_jax.methods import make_method
 from tests.references.eval_reference import normalized, toy_logits
-from tests.test_evaluate import NETWORKS, Scenes, config_with, evaluator_of
+from tests.references.toy_evaluation import NETWORKS, Scenes, config_with, evaluator_of
 
 SIZES = ((13, 19),) * 9 + ((9, 25),)
 

@@ -1,0 +1,177 @@
+"""Networks to mIoU on whole images: the same code in training and for a restored checkpoint."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from ipixmatch_jax import build
+from ipixmatch_jax.data import (
+    Dataset,
+    eval_batches,
+    size_groups,
+)
+from ipixmatch_jax.devices.parallel import Parallel
+from ipixmatch_jax.devices.processes import is_first
+from ipixmatch_jax.engine.eval_step import make_eval_step
+from ipixmatch_jax.engine.metrics import CONFIDENCE_BINS, PixelCounts, summary, table
+from ipixmatch_jax.errors import DataError
+from ipixmatch_jax.methods import Method
+from ipixmatch_jax.tracking.histograms import Histogram
+from ipixmatch_jax.viz.validation_images import Panels
+
+# Device counts are 32 bit; they are moved to 64 bit on the host before they can overflow.
+_FLUSH_PIXELS = 2**30
+
+
+# So many sizes compile long; padding to sides of so many pixels times n, and 1, makes them few.
+_MANY_SIZES, _PAD_HINT = 16, 64
+
+
+class Evaluator:
+    """Evaluates networks on `dataset.val`, as `config.eval` says; every image counts once.
+
+    A batch holds images of one size, at most `eval_batch_size` of them rounded up to what the
+    devices share evenly. Rows without an image are not counted.
+    """
+
+    def __init__(self, config: ConfigDict, dataset: Dataset, model, parallel: Parallel):
+        self._classes = config.data.num_classes
+        self._dataset = dataset
+        self._parallel = parallel
+        self._absent = config.eval.absent
+        devices = len(parallel.devices)
+        self._batch_size = -(-config.eval_batch_size // devices) * devices
+        self._inference = build.build_inference(config, model)
+        method = build.build_method(config)
+        self._labeler, self._confidence = labeler_name(method), float(method.confidence)
+        self.panels = Panels(dataset, config.tracking.images)
+        views, show = build.build_views(config, model), self.panels.of_each(devices)
+        self._step = parallel.spread(
+            make_eval_step(model, views, self._classes, self._inference, self._confidence, show)
+        )
+        self._groups: dict[tuple[int, int], list[int]] | None = None
+        self._bins: dict[str, np.ndarray] = {}
+
+    def __call__(self, networks: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """Network name → `summary` of what was counted, `pseudo_label` for the one that labels.
+
+        Args:
+            networks: name → `{'params', 'batch_stats'}` as replicated arrays.
+
+        Raises:
+            DataError: a file that cannot be read, or masks without a pixel that counts.
+        """
+        if self._groups is None:
+            self._groups = size_groups(self._dataset.val, self._inference.pad_to)
+            self._announce()
+        totals = {name: self._empty_total() for name in networks}
+        counts, pixels = self._empty(networks), 0
+        batches = eval_batches(
+            self._dataset.val,
+            batch_size=self._batch_size,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            groups=self._groups,
+        )
+        count = sum(-(-len(group) // self._batch_size) for group in self._groups.values())
+        looked_at = self.panels.begin(count, len(self._parallel.devices))
+        for number, batch in enumerate(batches):
+            size = batch["mask"].size * jax.process_count()
+            if pixels + size > _FLUSH_PIXELS:
+                self._flush(totals, counts)
+                counts, pixels = self._empty(networks), 0
+            pixels += size
+            arrays = {key: batch[key] for key in ("image", "mask")}
+            arrays["index"] = batch["index"].astype(np.int32)
+            counts, shown = self._step(networks, counts, self._parallel.put_batch(arrays))
+            if number in looked_at:
+                self.panels.note(shown)
+        self._flush(totals, counts)
+        if not all(total.confusion.counts.any() for total in totals.values()):
+            raise DataError(
+                f"the {len(self._dataset.val)} validation masks hold no pixel that counts; "
+                "expected class ids besides 255 (ignore); see data.val"
+            )
+        self._bins = {name: total.confidence.bins for name, total in totals.items()}
+        return {name: self._summary(name, total) for name, total in totals.items()}
+
+    def confidences(self) -> dict[str, Histogram]:
+        """`confidence/NETWORK` → the last evaluation's pixels by confidence."""
+        edges = np.linspace(0, 1, CONFIDENCE_BINS + 1)
+        return {f"confidence/{name}": (counts, edges) for name, counts in self._bins.items()}
+
+    def about(self) -> dict[str, str]:
+        """How it evaluates, for the files of results."""
+        return {"mode": self._inference.name, "absent": self._absent}
+
+    def table(self, results: Mapping[str, Any]) -> str:
+        """The table of its results."""
+        return table(results, self._absent)
+
+    def _announce(self) -> None:
+        """Before the first evaluation, which compiles for every size: how many there are."""
+        count = len(self._groups)
+        sizes = "one size, compiled once" if count == 1 else f"{count} sizes, each compiled once"
+        fewer = len(size_groups(self._dataset.val, _PAD_HINT))
+        if count > _MANY_SIZES and 2 * fewer < count:
+            sizes += f"; with eval.pad_to={_PAD_HINT} {fewer}, see docs/evaluation.md"
+        if is_first():
+            images = f"{len(self._dataset.val)} images of {sizes}"
+            tqdm.write(f"evaluation ({self._inference.name}): {images}")
+
+    def _summary(self, name: str, total: PixelCounts) -> dict[str, Any]:
+        result = summary(
+            total.confusion.counts,
+            self._dataset.class_names,
+            # Where an image ends, and so its boundaries, is not known of a padded one.
+            boundary_iou=None if self._inference.pad_to else total.boundary.compute(),
+            absent=self._absent,
+        )
+        if name == self._labeler:
+            result["pseudo_label"] = total.confidence.pseudo_labels(self._confidence)
+        return result
+
+    def _empty(self, networks: Mapping[str, Any]) -> dict[str, PixelCounts]:
+        return self._parallel.replicate({n: PixelCounts.empty(self._classes) for n in networks})
+
+    def _empty_total(self) -> PixelCounts:
+        shapes = jax.eval_shape(lambda: PixelCounts.empty(self._classes))
+        return jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.int64), shapes)
+
+    def _flush(self, totals: dict[str, PixelCounts], counts: Mapping[str, Any]) -> None:
+        for name, new in counts.items():
+            totals[name] = jax.tree.map(lambda x, y: x + np.asarray(y), totals[name], new)
+
+
+def labeler_name(method: Method) -> str:
+    """The network whose predictions are the method's pseudo-labels; '' where there are none.
+
+    Of two students that label each other, the first is evaluated, as the student.
+    """
+    if not method.uses_unlabeled:
+        return ""
+    return getattr(method, "labeler", "student" if method.networks == 2 else "teacher")
+
+
+class ForegroundWatch:
+    """Says so when nothing but one class is found, evaluation after evaluation."""
+
+    def __init__(self):
+        self._in_a_row = 0
+
+    def __call__(self, results: Mapping[str, Any]) -> str:
+        """A warning from the second such evaluation in a row on, else ''."""
+        found = [sum(bool(iou) for iou in r["iou"].values()) for r in results.values()]
+        self._in_a_row = self._in_a_row + 1 if max(found) <= 1 else 0
+        if self._in_a_row < 2:
+            return ""
+        return (
+            f"\nwarning: {self._in_a_row} evaluations in a row found at most one class. Try "
+            "supervised.weighting=inverse_frequency or supervised.dice_weight=1 (small objects), a "
+            "lower method.confidence or method.threshold=class_adaptive, a later method.ramp_start,"
+            " or another optimizer.learning_rate; --mode inspect shows what the labels hold"
+        )

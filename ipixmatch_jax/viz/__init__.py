@@ -1,0 +1,1 @@
+"""Pictures for people: colored masks, overlays, and validation images side by side."""
