@@ -17,7 +17,7 @@ OWN = {
     "losses": set(),
     "views": set(),
     "models": set(),
-    "data": set(),
+    "data": {"web"},
     "methods": {"losses", "views", "models"},
     "engine": {"methods", "losses", "views", "models"},
     "weights": {"models"},
@@ -25,9 +25,10 @@ OWN = {
     "workdir": {"engine", "devices"},
     "tracking": {"engine", "devices", "workdir"},
     "config": {"data", "engine", "devices", "workdir", "tracking", "build"},
+    "web": set(),
     "viz": {"data", "devices", "workdir", "predictor"},
 }
-MODES = ("train", "evaluate", "predict", "export", "report", "inspect_data")
+MODES = ("train", "evaluate", "predict", "export", "report", "serve", "inspect_data")
 
 
 def imports(path: pathlib.Path) -> set[str]:

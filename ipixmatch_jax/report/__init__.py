@@ -4,7 +4,6 @@ import datetime
 import html
 import json
 from collections.abc import Sequence
-from importlib import resources
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -25,9 +24,16 @@ from ipixmatch_jax.report.runs import (
     method_name,
     read_run,
 )
+from ipixmatch_jax.web.assets import asset, assets
 from ipixmatch_jax.workdir.folder import REPORT, write_whole
 
-_SCRIPTS = ("charts.js", "theme.js", "sections.js", "explorer.js", "page.js")
+_SCRIPTS = (
+    "web/charts.js",
+    "web/theme.js",
+    "report/sections.js",
+    "web/explorer.js",
+    "report/page.js",
+)
 
 
 def write_report(
@@ -170,16 +176,14 @@ def _by_seed(runs: Sequence[Run], members: Sequence[int], network: str) -> dict[
 
 def page(shown: dict[str, Any]) -> str:
     """The page as HTML that asks nothing of the network: `shown`, styles and scripts are in it."""
-    files = resources.files(__name__)
-    scripts = "\n".join(files.joinpath(name).read_text("utf-8") for name in _SCRIPTS)
     # A browser ends a script at the first '</', whatever it stands in.
     data = json.dumps(shown, separators=(",", ":")).replace("</", "<\\/")
     filled = {
         "TITLE": html.escape(shown["title"]),
-        "STYLE": files.joinpath("page.css").read_text("utf-8"),
+        "STYLE": asset("web/page.css"),
         "DATA": data,
-        "SCRIPT": f"'use strict';\n{scripts}",
+        "SCRIPT": f"'use strict';\n{assets(_SCRIPTS)}",
     }
-    text = files.joinpath("page.html").read_text("utf-8")
+    text = asset("report/page.html")
     parts = text.split("%%")
     return "".join(filled[part] if i % 2 else part for i, part in enumerate(parts))

@@ -1,6 +1,5 @@
 """What the networks of a run see: counts over validation images, pictures, and relations."""
 
-import base64
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
@@ -22,6 +21,7 @@ from ipixmatch_jax.predictor import Prediction, Predictor
 from ipixmatch_jax.report.intervals import calibration
 from ipixmatch_jax.report.runs import Run
 from ipixmatch_jax.viz.drawing import colored, data_address, error_map
+from ipixmatch_jax.web.explorer import GRID, as_base64, centers, grid_size, packed
 from ipixmatch_jax.workdir.folder import checkpoints_folder
 
 # Bins of confidence: fine enough for thresholds, and 15 of the reliability diagram.
@@ -30,7 +30,6 @@ MOST_IMAGES = 500
 _EXTREMES = 4
 _EXPLORED = 5
 _PSEUDO = 4
-_GRID = 48
 # Of the probabilities in the page, before base64; more classes are explored on fewer images.
 _MOST_BYTES = 3_000_000
 _SIDE = 320
@@ -226,13 +225,13 @@ def _explored(
     look: Predictor, networks: Mapping[str, Any], step: int, dataset: Dataset, chosen: np.ndarray
 ) -> list[dict[str, Any]]:
     classes = len(dataset.class_names)
-    count = int(np.clip(_MOST_BYTES // (2 * _GRID * _GRID * classes), 1, _EXPLORED))
+    count = int(np.clip(_MOST_BYTES // (2 * GRID * GRID * classes), 1, _EXPLORED))
     explored = []
     for at in _spread(len(chosen), count):
         record = dataset.val[int(chosen[at])]
         image, mask = record["image"], record["mask"]
         size = grid_size(image.shape[:2])
-        rows, columns = (_centres(*axis) for axis in zip(size, mask.shape, strict=True))
+        rows, columns = (centers(*axis) for axis in zip(size, mask.shape, strict=True))
         probs = {
             name: packed(_look(look.of(networks[name], step, name), image).probs, size)
             for name in NETWORKS
@@ -243,40 +242,11 @@ def _explored(
                 "height": size[0],
                 "width": size[1],
                 "photo": picture(displayable(image), "JPEG"),
-                "truth": _base64(mask[rows][:, columns]),
+                "truth": as_base64(mask[rows][:, columns]),
                 **probs,
             }
         )
     return explored
-
-
-def grid_size(size: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of the explorer's grid: at most 48 cells a side, none finer than a pixel."""
-    shrink = min(1.0, _GRID / max(size))
-    return max(1, round(size[0] * shrink)), max(1, round(size[1] * shrink))
-
-
-def _centres(cells: int, pixels: int) -> np.ndarray:
-    return ((np.arange(cells) + 0.5) * pixels / cells).astype(int)
-
-
-def packed(probs: np.ndarray, size: tuple[int, int]) -> str:
-    """Probabilities [H, W, C] averaged over the cells of a grid, eight bits each, in base64.
-
-    The order is row, column, class.
-    """
-    planes = [
-        Image.fromarray(np.ascontiguousarray(probs[..., c], np.float32)).resize(
-            size[::-1], Image.Resampling.BOX
-        )
-        for c in range(probs.shape[-1])
-    ]
-    cells = np.stack([np.asarray(plane) for plane in planes], -1)
-    return _base64((255 * cells).round().clip(0, 255).astype(np.uint8))
-
-
-def _base64(array: np.ndarray) -> str:
-    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
 
 
 def picture(image: np.ndarray, kind: str = "PNG") -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from ipixmatch_jax.errors import ConfigError
-from ipixmatch_jax.serve.looking import Limits, Looker
+from ipixmatch_jax.serve.photo_predictions import Limits, Looker
 
 _OWN_NAMES = ("localhost", "127.0.0.1", "::1")
 

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import Iterator, Sequence
-from importlib import resources
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
@@ -17,11 +16,12 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ipixmatch_jax.errors import UserError
-from ipixmatch_jax.serve.looking import Limits, Looker, TooLarge
+from ipixmatch_jax.serve.photo_predictions import Limits, Looker, TooLarge
+from ipixmatch_jax.web.assets import asset, assets
 
 # The page is put together from the report's parts and its own.
-_STYLES = ("report/page.css", "serve/serve.css")
-_SCRIPTS = ("report/charts.js", "report/theme.js", "report/explorer.js", "serve/serve.js")
+_STYLES = ("web/page.css", "serve/serve.css")
+_SCRIPTS = ("web/charts.js", "web/theme.js", "web/explorer.js", "serve/serve.js")
 _HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; "
@@ -48,9 +48,9 @@ def make_app(looker: Looker, limits: Limits, names: Sequence[str]) -> Starlette:
     uploads = _Uploads(looker, limits)
     return Starlette(
         routes=[
-            Route("/", _fixed(_text("serve/page.html"), "text/html")),
-            Route("/style.css", _fixed(_joined(_STYLES), "text/css")),
-            Route("/script.js", _fixed(f"'use strict';\n{_joined(_SCRIPTS)}", "text/javascript")),
+            Route("/", _fixed(asset("serve/page.html"), "text/html")),
+            Route("/style.css", _fixed(assets(_STYLES), "text/css")),
+            Route("/script.js", _fixed(f"'use strict';\n{assets(_SCRIPTS)}", "text/javascript")),
             Route("/about", lambda request: JSONResponse(looker.about())),
             Route("/look", uploads.look, methods=["POST"]),
         ],
@@ -65,14 +65,6 @@ def make_app(looker: Looker, limits: Limits, names: Sequence[str]) -> Starlette:
             ),
         },
     )
-
-
-def _text(path: str) -> str:
-    return resources.files("ipixmatch_jax").joinpath(path).read_text("utf-8")
-
-
-def _joined(paths: Sequence[str]) -> str:
-    return "\n".join(map(_text, paths))
 
 
 def _fixed(text: str, kind: str):

@@ -1,4 +1,4 @@
-"""The data doctor's report as a page that needs no other file."""
+"""The report of --mode inspect as a page that needs no other file."""
 
 import base64
 import html
@@ -12,26 +12,21 @@ from ipixmatch_jax.data.inspection.findings import Finding
 from ipixmatch_jax.data.inspection.report import SPLITS, Report
 from ipixmatch_jax.data.records import IGNORE, Dataset
 from ipixmatch_jax.errors import DataError
+from ipixmatch_jax.web.assets import asset
 
 _SIDE = 180
 _SAMPLES = 6
 _PICTURED_FINDINGS = 60
 
+# What this page has besides web/page.css.
 _STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem;
-  color: #1c1c1e; background: #fff; }
-table { border-collapse: collapse; margin: .5rem 0 1.5rem; }
-td, th { padding: .2rem .8rem .2rem 0; text-align: right; font-variant-numeric: tabular-nums; }
-td:first-child, th:first-child, td.name { text-align: left; }
-.swatch { display: inline-block; width: .9em; height: .9em; margin-right: .5em;
-  border: 1px solid #0003; vertical-align: -.1em; }
-.bar { display: inline-block; height: .7em; background: #4a7db5; }
-.finding { border-left: 4px solid #d99a00; padding: .3rem .8rem; margin: .6rem 0;
-  background: #fafafa; overflow-wrap: anywhere; }
-.finding.error { border-color: #c0392b; }
+.share { display: inline-block; height: .7em; background: var(--accent); }
+.finding { border-left: 4px solid var(--s4); padding: .3rem .8rem; margin: .6rem 0;
+  background: var(--card); overflow-wrap: anywhere; }
+.finding.error { border-color: var(--bad); }
 .kind { font-weight: 600; margin-right: .6em; }
-figure { display: inline-block; margin: .3rem .6rem .3rem 0; font-size: 12px; color: #555; }
-figure img { display: block; }
+figure { display: inline-block; margin: .3rem .6rem .3rem 0; font-size: 12px; color: var(--dim); }
+figure img { display: block; max-width: 100%; }
 """
 
 
@@ -42,7 +37,8 @@ def page(report: Report) -> str:
     parts = [
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>",
         "<meta name='viewport' content='width=device-width'>",
-        f"<title>Data: {verdict}</title><style>{_STYLE}</style></head><body>",
+        f"<title>Data: {verdict}</title><style>"
+        f"{asset('web/page.css')}{_STYLE}</style></head><body><main>",
         f"<h1>Data: {verdict}</h1>",
         f"<p>Labeled images of the protocol <b>{html.escape(report.dataset.protocol)}</b>.</p>"
         if report.dataset.protocol
@@ -53,7 +49,7 @@ def page(report: Report) -> str:
         _class_table(report),
     ]
     parts += [_gallery(report.dataset, name) for name in SPLITS]
-    return "\n".join([*parts, "</body></html>\n"])
+    return "\n".join([*parts, "</main></body></html>\n"])
 
 
 def _split_table(report: Report) -> str:
@@ -89,7 +85,7 @@ def _class_table(report: Report) -> str:
         rows.append(
             f"<tr><td><span class='swatch' style='background:{color}'></span>{value} "
             f"{html.escape(name)}</td>{cells}"
-            f"<td class='name'><span class='bar' style='width:{width:.0f}px'></span></td></tr>"
+            f"<td class='name'><span class='share' style='width:{width:.0f}px'></span></td></tr>"
         )
     heads = "".join(f"<th>{kind} pixels</th><th></th><th>images</th>" for kind in masked)
     return f"<table><tr><th>class</th>{heads}<th></th></tr>{''.join(rows)}</table>"

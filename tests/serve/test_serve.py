@@ -24,7 +24,13 @@ from ipixmatch_jax.data import resize_image
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.main import main
 from ipixmatch_jax.serve.app import make_app
-from ipixmatch_jax.serve.looking import Limits, Looker, checked_size, kind_of, looked_size
+from ipixmatch_jax.serve.photo_predictions import (
+    Limits,
+    Looker,
+    checked_size,
+    kind_of,
+    looked_size,
+)
 from tests.references.browser import Browser
 from tests.references.untrained import save_untrained
 
@@ -163,7 +169,7 @@ def test_what_is_refused(client, monkeypatch, what):
 
     data, status, message = REFUSED[what]
     if what not in ("cut short", "only a beginning"):
-        monkeypatch.setattr("ipixmatch_jax.serve.looking.read_image", decoded)
+        monkeypatch.setattr("ipixmatch_jax.serve.photo_predictions.read_image", decoded)
     answer = client.post("/look", content=data, headers=TYPE)
     assert answer.status_code == status
     assert message in answer.json()["error"] and len(answer.json()["error"]) < 300

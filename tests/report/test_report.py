@@ -18,8 +18,9 @@ from ipixmatch_jax.main import main
 from ipixmatch_jax.predictor import load_predictor
 from ipixmatch_jax.report import page
 from ipixmatch_jax.report.intervals import bootstrap_paired, calibration, paired, spread
-from ipixmatch_jax.report.measure import BINS, bin_counts, grid_size, packed
+from ipixmatch_jax.report.measure import BINS, bin_counts
 from ipixmatch_jax.report.runs import check_comparable, grouped, read_run
+from ipixmatch_jax.web.explorer import grid_size, packed
 from tests.references.browser import Browser
 from tests.references.untrained import save_untrained
 

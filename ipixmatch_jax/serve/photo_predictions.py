@@ -16,8 +16,8 @@ from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import as_path
 from ipixmatch_jax.predictor import Prediction, restore_predictors
-from ipixmatch_jax.report.measure import grid_size, packed
 from ipixmatch_jax.viz.drawing import data_address, indexed, shades
+from ipixmatch_jax.web.explorer import grid_size, packed
 
 _NAME = "the photo"
 _BEGINNINGS = {

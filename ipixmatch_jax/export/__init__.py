@@ -13,10 +13,10 @@ from ipixmatch_jax import build
 from ipixmatch_jax.build import restore_networks
 from ipixmatch_jax.config import with_run_statistics
 from ipixmatch_jax.errors import ConfigError
-from ipixmatch_jax.model_card import write_card
+from ipixmatch_jax.export.model_card import write_card
+from ipixmatch_jax.export.stablehlo import to_stablehlo
 from ipixmatch_jax.models import TWINS
 from ipixmatch_jax.models.torch_bridge import to_torch
-from ipixmatch_jax.stablehlo import to_stablehlo
 from ipixmatch_jax.weights.torch_writer import write_torch_file
 
 _MEAN = ".running_mean"
