@@ -3,7 +3,7 @@
     taskset -c 0 python -m bench.convolutions --json bench/results/convolutions-resnet50-cpu.json
 
 Every distinct convolution of DeepLabV3+ runs alone, forward and then with both gradients, as
-`models/lowering.py` computes it here and as PyTorch does in the faster of its two layouts. They
+`models/conv_backends.py` computes it here and as PyTorch does in the faster of its two layouts. They
 take turns and the fastest of a few rounds counts, in seconds that the cores worked, times how often
 the model has such a convolution. Needs the extra `parity`.
 """
@@ -30,7 +30,7 @@ from bench.models import CLASSES, in_turns
 from bench.torch_step import LAYOUTS
 from ipixmatch_jax.devices.cpu_allocator import keep_freed_memory
 from ipixmatch_jax.models import create_model
-from ipixmatch_jax.models.lowering import conv_general_dilated, explicit_pads
+from ipixmatch_jax.models.conv_backends import conv_general_dilated, explicit_pads
 
 RECORDED = "ipixmatch_jax.models.layers.conv_general_dilated"
 SIDES = ("this", "torch")

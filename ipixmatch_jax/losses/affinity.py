@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ipixmatch_jax.losses.affinity_kl import row_divergence
+from ipixmatch_jax.losses.closed_form_gradients import by_slope
 from ipixmatch_jax.losses.pixel_sums import centred, einsum, pixel_products, pixel_sum
-from ipixmatch_jax.losses.slopes import by_slope
-from ipixmatch_jax.losses.vectors import pixel_vectors
+from ipixmatch_jax.losses.pixel_vectors import pixel_vectors
 
 # An affinity varies when its standard deviation over all pairs exceeds this share of its root mean
 # square; the float32 affinity of a constant map can seem to vary by about 1e-7 of it.

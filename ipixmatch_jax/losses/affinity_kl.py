@@ -5,8 +5,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from ipixmatch_jax.losses.closed_form_gradients import by_slope
 from ipixmatch_jax.losses.pixel_sums import einsum
-from ipixmatch_jax.losses.slopes import by_slope
 from ipixmatch_jax.losses.softmax_pair import difference, divergence, log_weights
 
 

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ipixmatch_jax.losses.closed_form_gradients import by_slope
 from ipixmatch_jax.losses.pixel_sums import by_chunks, normalized, once, pixel_sum
-from ipixmatch_jax.losses.slopes import by_slope
 from ipixmatch_jax.losses.softmax_pair import (
     FAR,
     balanced,

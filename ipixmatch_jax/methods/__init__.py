@@ -22,7 +22,7 @@ from ipixmatch_jax.methods.base import (
     Ratio,
     make_method,
 )
-from ipixmatch_jax.methods.passes import Pairs, paste_prediction, train_passes
+from ipixmatch_jax.methods.view_passes import Pairs, paste_prediction, train_passes
 
 __all__ = [
     "METHODS",

@@ -15,7 +15,7 @@ from ipixmatch_jax.methods.base import (
     Network,
     Prediction,
 )
-from ipixmatch_jax.methods.passes import (
+from ipixmatch_jax.methods.view_passes import (
     NORM_GROUPS,
     Pairs,
     check_choices,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from ipixmatch_jax.methods.base import METHODS, Batch, MethodOutput, Network, Prediction
 from ipixmatch_jax.methods.grid import grid_points, unit
-from ipixmatch_jax.methods.passes import check_choices, strong_pass
+from ipixmatch_jax.methods.view_passes import check_choices, strong_pass
 from ipixmatch_jax.models.layers import resize_logits
 from ipixmatch_jax.views import Views
 

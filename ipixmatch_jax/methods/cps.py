@@ -6,7 +6,7 @@ from typing import ClassVar
 import jax.numpy as jnp
 
 from ipixmatch_jax.methods.base import METHODS, Batch, MethodOutput, Network, one_of
-from ipixmatch_jax.methods.passes import NORM_GROUPS, Pairs, check_choices, train_passes
+from ipixmatch_jax.methods.view_passes import NORM_GROUPS, Pairs, check_choices, train_passes
 from ipixmatch_jax.views import Views
 
 

@@ -4,7 +4,7 @@ import dataclasses
 from typing import ClassVar
 
 from ipixmatch_jax.methods.base import METHODS, Batch, MethodOutput, Network
-from ipixmatch_jax.methods.passes import check_choices, strong_pass
+from ipixmatch_jax.methods.view_passes import check_choices, strong_pass
 from ipixmatch_jax.views import Views
 
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 import jax.numpy as jnp
 
 from ipixmatch_jax.methods.base import METHODS, Batch, MethodOutput, Network, Through
-from ipixmatch_jax.methods.passes import Pairs, check_choices, labeler, train_passes
+from ipixmatch_jax.methods.view_passes import Pairs, check_choices, labeler, train_passes
 from ipixmatch_jax.views import Views
 
 NORM_GROUPS = {"source": (("labeled",), ("strong_0", "strong_1"))}

@@ -19,8 +19,8 @@ from ipixmatch_jax.models.create import (
 )
 from ipixmatch_jax.models.features import feature_names, named_features
 from ipixmatch_jax.models.frozen import check_frozen, freeze, is_frozen, stop_frozen
-from ipixmatch_jax.models.initial import init_variables
-from ipixmatch_jax.models.twins import TWINS, Twins
+from ipixmatch_jax.models.init_on_host import init_variables
+from ipixmatch_jax.models.network_pair import TWINS, Twins
 
 __all__ = [
     "ENCODERS",

@@ -19,7 +19,7 @@ import flax.linen as nn
 import jax
 
 from ipixmatch_jax.models.create import ENCODERS
-from ipixmatch_jax.models.first_conv import RgbStatistics, check_channels
+from ipixmatch_jax.models.input_channels import RgbStatistics, check_channels
 from ipixmatch_jax.models.layers import ConvNorm, Numerics, identity, relu6
 
 

@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 
 from ipixmatch_jax.errors import ConfigError
-from ipixmatch_jax.models.twins import TWINS
+from ipixmatch_jax.models.network_pair import TWINS
 
 
 def _within_network(path: Sequence[str]) -> tuple[str, ...]:

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
+from ipixmatch_jax.models.conv_backends import conv_general_dilated
 from ipixmatch_jax.models.frozen import is_frozen
-from ipixmatch_jax.models.lowering import conv_general_dilated
 
 # He initialisation; the fan-in of a depthwise kernel (k,k,1,C) is its own k*k window.
 kernel_init = nn.initializers.variance_scaling(2.0, "fan_in", "normal")

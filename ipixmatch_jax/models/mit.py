@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.models.attention import LayerNorm, attend, dense, merge_heads, split_heads
-from ipixmatch_jax.models.first_conv import RgbStatistics, check_channels
+from ipixmatch_jax.models.input_channels import RgbStatistics, check_channels
 from ipixmatch_jax.models.layers import Numerics, conv
 from ipixmatch_jax.registry import Registry
 

@@ -13,7 +13,7 @@ import jax
 
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.models.create import ENCODERS, choice, positive
-from ipixmatch_jax.models.first_conv import RgbStatistics, check_channels
+from ipixmatch_jax.models.input_channels import RgbStatistics, check_channels
 from ipixmatch_jax.models.layers import ConvNorm, Numerics, identity
 from ipixmatch_jax.models.max_pool import max_pool_3x3
 

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from ipixmatch_jax.errors import CheckpointError
-from ipixmatch_jax.models.first_conv import adapt_first_conv
+from ipixmatch_jax.models.input_channels import adapt_first_conv
 from ipixmatch_jax.registry import Registry
 
 StateDict = Mapping[str, np.ndarray]

@@ -12,7 +12,7 @@ from jax.typing import DTypeLike
 
 from ipixmatch_jax.models.create import MODELS, positive
 from ipixmatch_jax.models.encoder_decoder import EncoderDecoder
-from ipixmatch_jax.models.first_conv import RgbStatistics, check_channels
+from ipixmatch_jax.models.input_channels import RgbStatistics, check_channels
 from ipixmatch_jax.models.layers import (
     ConvNorm,
     Numerics,

@@ -18,7 +18,9 @@ from ipixmatch_jax.losses import (
     inter_pixel_loss,
     relation,
     relation_loss,
-    vectors,
+)
+from ipixmatch_jax.losses import (
+    pixel_vectors as vectors,
 )
 from tests.references import loss_reference as reference
 

@@ -14,7 +14,7 @@ from ipixmatch_jax.models.efficientnet_lite import (
     InvertedResidual,
     Stage,
 )
-from ipixmatch_jax.models.initial import init_variables
+from ipixmatch_jax.models.init_on_host import init_variables
 from ipixmatch_jax.models.layers import Numerics
 from ipixmatch_jax.models.torch_bridge import from_torch
 

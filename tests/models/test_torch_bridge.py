@@ -9,7 +9,7 @@ import pytest
 
 from ipixmatch_jax.errors import CheckpointError, ConfigError
 from ipixmatch_jax.models import create_model, init_variables
-from ipixmatch_jax.models.first_conv import adapt_first_conv
+from ipixmatch_jax.models.input_channels import adapt_first_conv
 from ipixmatch_jax.models.torch_bridge import LAYOUTS, from_torch, to_torch
 
 SIZE = (1, 32, 32, 3)

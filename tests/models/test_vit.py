@@ -11,7 +11,7 @@ import pytest
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.models import attention
 from ipixmatch_jax.models.bicubic import bicubic_matrix
-from ipixmatch_jax.models.initial import init_variables
+from ipixmatch_jax.models.init_on_host import init_variables
 from ipixmatch_jax.models.layers import Numerics
 from ipixmatch_jax.models.torch_bridge import from_torch
 from ipixmatch_jax.models.vit import DINOV2, Dinov2, VitShape, dinov2

@@ -5,7 +5,7 @@ import pytest
 
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.models import create_model
-from ipixmatch_jax.models.first_conv import adapt_first_conv, spread
+from ipixmatch_jax.models.input_channels import adapt_first_conv, spread
 
 
 @pytest.fixture

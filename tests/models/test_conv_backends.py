@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ipixmatch_jax.models.lowering import conv_general_dilated
+from ipixmatch_jax.models.conv_backends import conv_general_dilated
 
 DIMENSIONS = jax.lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
 
