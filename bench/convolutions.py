@@ -3,7 +3,7 @@
     taskset -c 0 python -m bench.convolutions --json bench/results/convolutions-resnet50-cpu.json
 
 Every distinct convolution of DeepLabV3+ runs alone, forward and then with both gradients, as
-`models/conv_backends.py` computes it here and as PyTorch does in the faster of its two layouts. They
+`models/conv_backends.py` computes it and as PyTorch does in the faster of its two layouts. They
 take turns and the fastest of a few rounds counts, in seconds that the cores worked, times how often
 the model has such a convolution. Needs the extra `parity`.
 """

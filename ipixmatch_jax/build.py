@@ -1,7 +1,6 @@
 """From the config to the parts of a run."""
 
 import dataclasses
-import pathlib
 from typing import Any
 
 import flax.linen as nn
@@ -30,6 +29,7 @@ from ipixmatch_jax.models import (
     init_variables,
     model_options,
 )
+from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.registry import nearest
 from ipixmatch_jax.views import Views
 from ipixmatch_jax.weights.pretrained import load_pretrained
@@ -227,7 +227,7 @@ def view_defaults() -> dict[str, Any]:
 
 
 def restore_networks(
-    config: ConfigDict, workdir: pathlib.Path, model, parallel: Parallel, which: str, names
+    config: ConfigDict, workdir: AnyPath, model, parallel: Parallel, which: str, names
 ) -> tuple[int, dict[str, Any]]:
     """The step and the named networks of a checkpoint (`latest`, `best` or a step)."""
     abstract = abstract_like(build.abstract_variables(config, model), parallel.replicated)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import pathlib
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -20,11 +19,12 @@ from ipixmatch_jax.engine.inference import eval_defaults
 from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.errors import ConfigError, DataError
 from ipixmatch_jax.evaluator import Evaluator
+from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.workdir.folder import config_path
 from ipixmatch_jax.workdir.results import write_evaluation
 
 
-def _evaluates_as_trained(config: ConfigDict, workdir: pathlib.Path) -> bool:
+def _evaluates_as_trained(config: ConfigDict, workdir: AnyPath) -> bool:
     if not config_path(workdir).exists():
         return True
     now, known = (
@@ -37,7 +37,7 @@ def _evaluates_as_trained(config: ConfigDict, workdir: pathlib.Path) -> bool:
 
 def evaluate(
     config: ConfigDict,
-    workdir: pathlib.Path,
+    workdir: AnyPath,
     *,
     checkpoint: str = "latest",
     network: str = "both",

@@ -1,16 +1,16 @@
 """`--mode inspect`: the data doctor's report in the terminal, as JSON and as a page."""
 
 import json
-import pathlib
 
 from ml_collections import ConfigDict
 
 from ipixmatch_jax.data import Report, inspect_dataset, with_statistics
 from ipixmatch_jax.data.inspection.page import page
 from ipixmatch_jax.errors import DataError
+from ipixmatch_jax.paths import AnyPath
 
 
-def inspect_data(config: ConfigDict, folder: pathlib.Path | None) -> Report:
+def inspect_data(config: ConfigDict, folder: AnyPath | None) -> Report:
     """Reads the whole data set and writes `data.json` and `data.html` to a folder.
 
     Args:
@@ -40,7 +40,7 @@ def inspect_data(config: ConfigDict, folder: pathlib.Path | None) -> Report:
     return report
 
 
-def _write(report: Report, folder: pathlib.Path) -> None:
+def _write(report: Report, folder: AnyPath) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "data.json").write_text(json.dumps(report.to_json(), indent=2) + "\n")

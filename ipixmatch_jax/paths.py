@@ -3,12 +3,20 @@
 import os
 import pathlib
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ipixmatch_jax.errors import DataError
 
+if TYPE_CHECKING:
+    from etils import epath
 
-def as_path(path: str | os.PathLike) -> Any:
+    AnyPath = pathlib.Path | epath.Path
+else:
+    # etils is imported only for paths that need it.
+    AnyPath = pathlib.Path
+
+
+def as_path(path: str | os.PathLike) -> AnyPath:
     """A `pathlib.Path`, or for `gs://…` and the like an `etils.epath.Path`."""
     if not is_remote(path):
         return pathlib.Path(path)
@@ -22,14 +30,14 @@ def is_remote(path: str | os.PathLike) -> bool:
     return "://" in os.fspath(path)
 
 
-def join(folder: Any, name: str) -> Any:
+def join(folder: AnyPath, name: str) -> AnyPath:
     """`folder / name`; a name that is absolute or in an object store stands for itself."""
     # Not left to `/`: what it makes of an absolute name beside gs:// depends on Python's version.
     alone = is_remote(name) or os.path.isabs(name)
     return as_path(name) if alone else folder / name
 
 
-def names_in(folder: Any) -> list[str]:
+def names_in(folder: AnyPath) -> list[str]:
     """The names of what is in a folder, sorted; none where it is not there.
 
     Raises:
@@ -45,7 +53,7 @@ def names_in(folder: Any) -> list[str]:
         raise DataError(f"{folder}: permission denied; make the folder readable") from None
 
 
-def walk(folder: Any, endings: tuple[str, ...]) -> Iterator[tuple[str, list[str]]]:
+def walk(folder: AnyPath, endings: tuple[str, ...]) -> Iterator[tuple[str, list[str]]]:
     """(folder relative to this one, '' first; names of what is in it), sorted by path.
 
     Args:
@@ -63,14 +71,14 @@ def walk(folder: Any, endings: tuple[str, ...]) -> Iterator[tuple[str, list[str]
         waiting += [f"{below}/{name}" if below else name for name in reversed(inner)]
 
 
-def _is_folder(path: Any, endings: tuple[str, ...]) -> bool:
+def _is_folder(path: AnyPath, endings: tuple[str, ...]) -> bool:
     if path.name.lower().endswith(endings):
         return False
     # Links may lead in circles.
     return path.is_dir() and (is_remote(path) or not path.is_symlink())
 
 
-def fetched(file: Any) -> Any:
+def fetched(file: str | os.PathLike | bytes) -> Any:
     """The bytes of a file in an object store; what is here, or is bytes, stays as it is.
 
     Raises:

@@ -20,7 +20,7 @@ from ipixmatch_jax.data import (
     read_image,
 )
 from ipixmatch_jax.errors import ConfigError, DataError
-from ipixmatch_jax.paths import as_path
+from ipixmatch_jax.paths import AnyPath, as_path
 from ipixmatch_jax.predictor import TILE_ABOVE, Prediction, Predictor, restore_predictor
 from ipixmatch_jax.viz.drawing import (
     colored,
@@ -37,10 +37,10 @@ EXTRAS = ("confidence", "probs")
 
 def predict_files(
     config: ConfigDict,
-    workdir: pathlib.Path,
+    workdir: AnyPath,
     *,
     inputs: Sequence[os.PathLike | str] | None,
-    output: pathlib.Path | None,
+    output: AnyPath | None,
     checkpoint: str = "latest",
     network: str = "teacher",
     extras: Sequence[str] = (),
@@ -84,7 +84,7 @@ def predict_files(
 
 def _predict_photos(
     photos: dict[str, pathlib.Path],
-    output: pathlib.Path,
+    output: AnyPath,
     predict: Predictor,
     extras: Sequence[str],
 ) -> list[str]:
@@ -140,7 +140,7 @@ def _beside(base: pathlib.Path, tail: str) -> pathlib.Path:
     return base.with_name(base.name + tail)
 
 
-def _check_output(output: pathlib.Path, photos: dict[str, pathlib.Path]) -> None:
+def _check_output(output: AnyPath, photos: dict[str, pathlib.Path]) -> None:
     taken = {path.resolve() for path in photos.values()}
     for name in photos:
         written = _beside(output / name, ".png")

@@ -24,6 +24,7 @@ from ipixmatch_jax.engine.inference import predict_logits
 from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.errors import DataError, UserError
 from ipixmatch_jax.methods import Network
+from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.workdir.results import read_evaluations
 
 # Photos whose longer side has more pixels are looked at in windows: a whole one would need more
@@ -68,7 +69,7 @@ class Predictor:
         model: Any,
         variables: Any,
         *,
-        workdir: Any = None,
+        workdir: AnyPath = None,
         tile_above: int = TILE_ABOVE,
         step: int = 0,
         network: str = "",
@@ -174,7 +175,7 @@ def load_predictor(
 
 def restore_predictor(
     config: ConfigDict,
-    workdir: Any,
+    workdir: AnyPath,
     checkpoint: str = "latest",
     network: str = "teacher",
     tile_above: int = TILE_ABOVE,
@@ -185,7 +186,7 @@ def restore_predictor(
 
 def restore_predictors(
     config: ConfigDict,
-    workdir: Any,
+    workdir: AnyPath,
     checkpoint: str,
     networks: Sequence[str],
     tile_above: int = TILE_ABOVE,
@@ -202,7 +203,7 @@ def restore_predictors(
     return {networks[0]: first, **others}
 
 
-def read_legend(config: ConfigDict, workdir: Any = None) -> tuple[tuple[str, ...], np.ndarray]:
+def read_legend(config: ConfigDict, workdir: AnyPath = None) -> tuple[tuple[str, ...], np.ndarray]:
     """The C class names and their colours, uint8 [C, 3].
 
     What the config leaves open is asked of the data set; without it, the names are those of the
@@ -220,7 +221,7 @@ def read_legend(config: ConfigDict, workdir: Any = None) -> tuple[tuple[str, ...
     return names, palette if len(palette) else spread_palette(data.num_classes)
 
 
-def _evaluated(workdir: Any) -> tuple[str, ...]:
+def _evaluated(workdir: AnyPath) -> tuple[str, ...]:
     evaluations = [] if workdir is None else read_evaluations(workdir)
     if not evaluations:
         return ()

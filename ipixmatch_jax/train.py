@@ -35,7 +35,7 @@ from ipixmatch_jax.engine.state import DATA_AXIS, TrainState, networks
 from ipixmatch_jax.engine.step import TrainStep
 from ipixmatch_jax.evaluator import Evaluator, ForegroundWatch
 from ipixmatch_jax.methods import Method
-from ipixmatch_jax.paths import as_path
+from ipixmatch_jax.paths import AnyPath, as_path
 from ipixmatch_jax.tracking.histograms import parameter_histograms
 from ipixmatch_jax.tracking.nonfinite_steps import BadSteps, describe
 from ipixmatch_jax.tracking.profiler import Profiler
@@ -91,7 +91,7 @@ class _Run:
     """The parts of a run that do not change."""
 
     config: ConfigDict
-    workdir: Any
+    workdir: AnyPath
     parallel: Parallel
     model: nn.Module
     method: Method
@@ -102,7 +102,7 @@ class _Run:
     unlabeled_batch_size: int
 
 
-def _build(config: ConfigDict, workdir: Any) -> _Run:
+def _build(config: ConfigDict, workdir: AnyPath) -> _Run:
     check_installed(config.tracking.writers)
     config = with_class_weights(with_statistics(config))
     parallel = build.build_parallel(config)

@@ -1,7 +1,6 @@
 """The resolved config of a run, `config.json`: written, compared on resume, read back, printed."""
 
 import json
-import pathlib
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,6 +11,7 @@ from ipixmatch_jax.config.defaults import default_config, flatten
 from ipixmatch_jax.config.loading import with_overrides
 from ipixmatch_jax.config.validation import validate
 from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.tracking.services import tracking_defaults
 from ipixmatch_jax.workdir.folder import config_path, write_whole
 
@@ -20,7 +20,7 @@ _MEASURED = ("mean", "std", "value_range")
 _LONGEST = 40
 
 
-def read_snapshot(workdir: Any) -> dict[str, Any]:
+def read_snapshot(workdir: AnyPath) -> dict[str, Any]:
     """The contents of a run's `config.json`.
 
     Raises:
@@ -39,7 +39,7 @@ def read_snapshot(workdir: Any) -> dict[str, Any]:
         ) from None
 
 
-def load_snapshot(workdir: Any, overrides: Sequence[str] = ()) -> ConfigDict:
+def load_snapshot(workdir: AnyPath, overrides: Sequence[str] = ()) -> ConfigDict:
     """The config of a run; keys that are newer than the run have their defaults.
 
     Args:
@@ -57,7 +57,7 @@ def load_snapshot(workdir: Any, overrides: Sequence[str] = ()) -> ConfigDict:
     return config
 
 
-def with_run_statistics(config: ConfigDict, workdir: Any) -> ConfigDict:
+def with_run_statistics(config: ConfigDict, workdir: AnyPath) -> ConfigDict:
     """The config with the statistics of the images as the run in `workdir` measured them."""
     if not config_path(workdir).exists():
         return config
@@ -69,7 +69,7 @@ def with_run_statistics(config: ConfigDict, workdir: Any) -> ConfigDict:
     return config
 
 
-def overview(config: ConfigDict, workdir: Any) -> str:
+def overview(config: ConfigDict, workdir: AnyPath) -> str:
     """The keys that differ from the defaults, a line for each group, and where all of them are."""
     defaults = dict(flatten(default_config()))
     changed = [(k, v) for k, v in flatten(config) if k not in defaults or v != defaults[k]]
@@ -128,7 +128,7 @@ FREE_ON_RESUME = (
 )
 
 
-def write_snapshot(config: ConfigDict, workdir: pathlib.Path) -> None:
+def write_snapshot(config: ConfigDict, workdir: AnyPath) -> None:
     """Writes the resolved config to `config.json`, or checks it against the one that is there.
 
     Raises:
@@ -141,7 +141,7 @@ def write_snapshot(config: ConfigDict, workdir: pathlib.Path) -> None:
     write_whole(path, json.dumps(resolved, indent=2) + "\n")
 
 
-def _check_same(path: pathlib.Path, resolved: dict[str, Any]) -> None:
+def _check_same(path: AnyPath, resolved: dict[str, Any]) -> None:
     try:
         # Keys that are newer than the run have their defaults.
         saved = json.loads(default_config().to_json_best_effort())

@@ -13,7 +13,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from ipixmatch_jax.errors import ConfigError, UserError
-from ipixmatch_jax.paths import is_remote
+from ipixmatch_jax.paths import AnyPath, is_remote
 
 # How long processes wait for each other at the start, and at the end after one of them failed.
 _START_S, _END_S = 300, 30
@@ -96,7 +96,7 @@ def slurm_devices(environ: Mapping[str, str]) -> list[int] | None:
     return None
 
 
-def use_compilation_cache(workdir: Any) -> None:
+def use_compilation_cache(workdir: AnyPath) -> None:
     """Keeps compiled programs beside the workdir, for the next start and for sibling runs.
 
     JAX_COMPILATION_CACHE_DIR names another folder, and, empty, none.

@@ -1,1 +1,1 @@
-"""Train state, step, checkpoints and weight files: how the pure parts become a run."""
+"""The pure core: train state, objective, optimizer, train and eval step, inference, metrics."""

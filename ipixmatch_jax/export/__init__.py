@@ -17,6 +17,7 @@ from ipixmatch_jax.export.model_card import write_card
 from ipixmatch_jax.export.stablehlo import to_stablehlo
 from ipixmatch_jax.models import TWINS
 from ipixmatch_jax.models.torch_bridge import to_torch
+from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.weights.torch_writer import write_torch_file
 
 _MEAN = ".running_mean"
@@ -24,9 +25,9 @@ _MEAN = ".running_mean"
 
 def export(
     config: ConfigDict,
-    workdir: pathlib.Path,
+    workdir: AnyPath,
     *,
-    output: pathlib.Path | None,
+    output: AnyPath | None,
     checkpoint: str = "latest",
     network: str = "teacher",
     layout: str | None = None,
@@ -65,7 +66,7 @@ def export(
     print(f"{output}: {network}, step {step}\n{usage}\nmodel card: {card}")
 
 
-def _save_stablehlo(output: pathlib.Path, content: bytes) -> str:
+def _save_stablehlo(output: AnyPath, content: bytes) -> str:
     """Writes the file; returns how it is used."""
     _replace(output, lambda path: path.write_bytes(content))
     return (
@@ -84,7 +85,7 @@ def _save_torch(
     model: Any,
     variables: Any,
     save: Callable,
-    output: pathlib.Path,
+    output: AnyPath,
     layout: str | None,
     checkpoint: str,
 ) -> str:
@@ -122,25 +123,25 @@ def with_counters(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return counted
 
 
-def _safetensors(path: pathlib.Path, state: dict, notes: dict[str, str]) -> None:
+def _safetensors(path: AnyPath, state: dict, notes: dict[str, str]) -> None:
     from safetensors.numpy import save_file
 
     save_file(state, path, metadata=notes)
 
 
-def _npz(path: pathlib.Path, state: dict, notes: dict[str, str]) -> None:
+def _npz(path: AnyPath, state: dict, notes: dict[str, str]) -> None:
     with open(path, "wb") as file:  # np.savez would append a suffix to a path
         np.savez(file, **state)
 
 
-def _pth(path: pathlib.Path, state: dict, notes: dict[str, str]) -> None:
+def _pth(path: AnyPath, state: dict, notes: dict[str, str]) -> None:
     write_torch_file(path, state)
 
 
 _WRITERS = {".safetensors": _safetensors, ".pth": _pth, ".npz": _npz}
 
 
-def _writer(output: pathlib.Path | None, form: str) -> Callable:
+def _writer(output: AnyPath | None, form: str) -> Callable:
     known = {".stablehlo": None} if form == "stablehlo" else _WRITERS
     if output is None or output.suffix not in known:
         raise ConfigError(
@@ -150,7 +151,7 @@ def _writer(output: pathlib.Path | None, form: str) -> Callable:
     return known[output.suffix]
 
 
-def _replace(output: pathlib.Path, save: Callable[[pathlib.Path], None]) -> None:
+def _replace(output: AnyPath, save: Callable[[pathlib.Path], None]) -> None:
     """The file appears whole or not at all."""
     temporary = output.with_name(f".{output.name}.tmp")
     try:

@@ -9,11 +9,12 @@ import flax
 import jax
 
 import ipixmatch_jax
+from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.workdir.folder import config_path, evaluation_path, write_whole
 
 
 def write_card(
-    output: pathlib.Path, workdir: Any, *, network: str, step: int, usage: str
+    output: AnyPath, workdir: AnyPath, *, network: str, step: int, usage: str
 ) -> pathlib.Path:
     """Writes `OUTPUT.md`, and returns its path.
 
@@ -60,7 +61,7 @@ def write_card(
     return path
 
 
-def _json(path: Any) -> dict[str, Any]:
+def _json(path: AnyPath) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.exists() else {}
 
 

@@ -12,7 +12,7 @@ import ipixmatch_jax
 from ipixmatch_jax.config import flatten, load_snapshot
 from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.errors import UserError
-from ipixmatch_jax.paths import as_path
+from ipixmatch_jax.paths import AnyPath, as_path
 from ipixmatch_jax.predictor import read_legend
 from ipixmatch_jax.report.intervals import bootstrap_paired, paired, spread
 from ipixmatch_jax.report.measure import MeasuredRun, measure_run
@@ -38,10 +38,10 @@ _SCRIPTS = (
 
 def write_report(
     config: ConfigDict,
-    workdir: Any,
+    workdir: AnyPath,
     *,
     more: Sequence[Any] = (),
-    output: Any = None,
+    output: AnyPath = None,
 ) -> Any:
     """Writes the page and returns its path.
 

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from ipixmatch_jax.config import flatten
 from ipixmatch_jax.data import comparable
 from ipixmatch_jax.errors import DataError
-from ipixmatch_jax.paths import as_path
+from ipixmatch_jax.paths import AnyPath, as_path
 from ipixmatch_jax.tracking.services import tracking_defaults
 from ipixmatch_jax.workdir.folder import THROUGHPUT, metrics_path
 from ipixmatch_jax.workdir.results import read_evaluations
@@ -37,7 +37,7 @@ class Run:
     """
 
     name: str
-    workdir: Any
+    workdir: AnyPath
     config: ConfigDict
     curves: dict[str, tuple[list[int], list[float]]]
     evaluations: list[dict[str, Any]]
@@ -58,7 +58,7 @@ class Run:
         return statistics.median(self.curves[curve][1]) if curve in self.curves else None
 
 
-def read_run(workdir: Any, config: ConfigDict) -> Run:
+def read_run(workdir: AnyPath, config: ConfigDict) -> Run:
     """A run's curves and evaluations.
 
     Raises:
@@ -75,7 +75,7 @@ def read_run(workdir: Any, config: ConfigDict) -> Run:
     return Run(name, folder, config, curves, read_evaluations(folder))
 
 
-def _curves(path: Any) -> dict[str, tuple[list[int], list[float]]]:
+def _curves(path: AnyPath) -> dict[str, tuple[list[int], list[float]]]:
     """Of a file of JSON lines; none where there is no file, as a run of before it was written."""
     curves: dict[str, tuple[list[int], list[float]]] = {}
     text = path.read_text() if path.exists() else ""

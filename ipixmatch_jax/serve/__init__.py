@@ -5,11 +5,11 @@ import ipaddress
 import signal
 import socket
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from ml_collections import ConfigDict
 
 from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.serve.photo_predictions import Limits, Looker
 
 _OWN_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -17,7 +17,7 @@ _OWN_NAMES = ("localhost", "127.0.0.1", "::1")
 
 def serve(
     config: ConfigDict,
-    workdir: Any,
+    workdir: AnyPath,
     *,
     host: str = "127.0.0.1",
     port: int = 8000,

@@ -14,7 +14,7 @@ from ipixmatch_jax.data.files import multiband
 from ipixmatch_jax.data.files.images import image_size
 from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.errors import DataError
-from ipixmatch_jax.paths import as_path
+from ipixmatch_jax.paths import AnyPath, as_path
 from ipixmatch_jax.predictor import Prediction, restore_predictors
 from ipixmatch_jax.viz.drawing import data_address, indexed, shades
 from ipixmatch_jax.web.explorer import grid_size, packed
@@ -67,7 +67,7 @@ class Looker:
     """
 
     def __init__(
-        self, config: ConfigDict, workdir: Any, *, checkpoint: str, network: str, limits: Limits
+        self, config: ConfigDict, workdir: AnyPath, *, checkpoint: str, network: str, limits: Limits
     ):
         self.predictors = restore_predictors(config, workdir, checkpoint, NETWORKS, tile_above=0)
         self.title, self._first = as_path(workdir).name, self.predictors[network]

@@ -1,11 +1,11 @@
 """A profile of some steps, for TensorBoard or xprof."""
 
 import contextlib
-from typing import Any
 
 import jax
 
 from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.paths import AnyPath
 
 
 def profiled_steps(text: str) -> tuple[int, int]:
@@ -25,7 +25,7 @@ def profiled_steps(text: str) -> tuple[int, int]:
 class Profiler:
     """Records the steps of `config.profile` to `WORKDIR/profile`; a context manager."""
 
-    def __init__(self, workdir: Any, steps: str):
+    def __init__(self, workdir: AnyPath, steps: str):
         self._folder = str(workdir / "profile")
         self._start, self._stop = profiled_steps(steps)
         self._stack = contextlib.ExitStack()

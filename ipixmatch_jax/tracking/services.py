@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from ipixmatch_jax.errors import ConfigError
-from ipixmatch_jax.paths import is_remote
+from ipixmatch_jax.paths import AnyPath, is_remote
 from ipixmatch_jax.registry import Registry
 from ipixmatch_jax.tracking.histograms import Histogram
 from ipixmatch_jax.workdir.folder import write_whole
@@ -41,7 +41,7 @@ class TrackedRun:
         config: key → value.
     """
 
-    workdir: Any
+    workdir: AnyPath
     start_step: int = 0
     project: str = ""
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)

@@ -1,11 +1,11 @@
 """How many records had to be skipped, counted over all starts of a run."""
 
 import json
-from typing import Any
 
 import numpy as np
 
 from ipixmatch_jax.devices.processes import gather
+from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.workdir.folder import metrics_path
 
 
@@ -20,7 +20,7 @@ class Skips:
         on_error: `config.data.on_error`.
     """
 
-    def __init__(self, workdir: Any, on_error: str):
+    def __init__(self, workdir: AnyPath, on_error: str):
         self._counts = on_error == "skip"
         self._before = self._told = _last(metrics_path(workdir)) if self._counts else 0
 
@@ -42,7 +42,7 @@ class Skips:
         return found if self._told != before else {}
 
 
-def _last(path: Any) -> int:
+def _last(path: AnyPath) -> int:
     if not path.exists():
         return 0
     lines = (json.loads(x) for x in path.read_text().splitlines() if '"skipped"' in x)

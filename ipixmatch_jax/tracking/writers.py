@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from ipixmatch_jax.devices.processes import is_first
-from ipixmatch_jax.paths import is_remote
+from ipixmatch_jax.paths import AnyPath, is_remote
 from ipixmatch_jax.tracking.histograms import Histogram
 from ipixmatch_jax.tracking.services import TrackedRun, Tracker, open_trackers, tracking_defaults
 from ipixmatch_jax.workdir.folder import (
@@ -39,7 +39,7 @@ class Writers:
         ConfigError: a service that cannot be opened.
     """
 
-    def __init__(self, workdir: Any, start_step: int, config: ConfigDict | None = None):
+    def __init__(self, workdir: AnyPath, start_step: int, config: ConfigDict | None = None):
         self._active = is_first()
         self._metrics = self._bad = self._speed = None
         self._trackers: list[Tracker] = []
@@ -126,7 +126,7 @@ def _close_quietly(tracker: Tracker) -> None:
 class _Lines:
     """A file of JSON lines that can be cut back to a step."""
 
-    def __init__(self, path: Any, start_step: int):
+    def __init__(self, path: AnyPath, start_step: int):
         self._path = path
         self._text = _lines_until(path, start_step)
         self._file = None
@@ -171,7 +171,7 @@ def _number(value: Any) -> float | int | None:
     return value if value is not None and np.isfinite(value) else None
 
 
-def _lines_until(path: Any, step: int) -> str:
+def _lines_until(path: AnyPath, step: int) -> str:
     if not path.exists():
         return ""
     lines = path.read_text().splitlines(keepends=True)
@@ -179,7 +179,7 @@ def _lines_until(path: Any, step: int) -> str:
     return "".join(x for x in lines if x.endswith("\n") and json.loads(x)["step"] <= step)
 
 
-def _drop_evaluations(folder: Any, start_step: int) -> None:
+def _drop_evaluations(folder: AnyPath, start_step: int) -> None:
     if not folder.exists():
         return
     for path in folder.iterdir():

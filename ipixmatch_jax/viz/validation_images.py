@@ -14,6 +14,7 @@ from ipixmatch_jax.data import (
     displayable,
 )
 from ipixmatch_jax.devices.processes import is_first
+from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.predictor import Predictor
 from ipixmatch_jax.viz.drawing import (
     colored,
@@ -91,7 +92,7 @@ def _small(picture: np.ndarray, how: int) -> np.ndarray:
 
 
 def draw_validation(
-    config: ConfigDict, workdir: pathlib.Path, model, network: Any, dataset: Dataset
+    config: ConfigDict, workdir: AnyPath, model, network: Any, dataset: Dataset
 ) -> pathlib.Path:
     """Writes `predictions/ID.png`: photo, truth, prediction and errors side by side.
 

@@ -14,7 +14,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 from ipixmatch_jax.devices.processes import agree, is_first
 from ipixmatch_jax.engine.state import NETWORKS, TrainState, networks
 from ipixmatch_jax.errors import CheckpointError
-from ipixmatch_jax.paths import as_path, is_remote
+from ipixmatch_jax.paths import AnyPath, as_path, is_remote
 from ipixmatch_jax.workdir.folder import checkpoints_folder, config_path
 
 # Items of a checkpoint. Student and teacher stand alone: evaluation reads only what it runs.
@@ -66,7 +66,7 @@ class Checkpoints:
         CheckpointError: the folder cannot be read.
     """
 
-    def __init__(self, workdir: Any, *, writable: bool = False):
+    def __init__(self, workdir: AnyPath, *, writable: bool = False):
         self._workdir = as_path(workdir)
         self._writable = writable
         if not is_remote(self._workdir):

@@ -2,13 +2,12 @@
 
 import contextlib
 import os
-import pathlib
 import socket
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO
 
 from ipixmatch_jax.errors import ConfigError, UserError
-from ipixmatch_jax.paths import as_path, is_remote
+from ipixmatch_jax.paths import AnyPath, as_path, is_remote
 
 try:
     import fcntl
@@ -27,43 +26,43 @@ PREDICTIONS = "predictions"
 REPORT = "report.html"
 
 
-def config_path(workdir: Any) -> Any:
+def config_path(workdir: AnyPath) -> AnyPath:
     """`config.json`: the resolved config of the run."""
     return as_path(workdir) / CONFIG
 
 
-def metrics_path(workdir: Any) -> Any:
+def metrics_path(workdir: AnyPath) -> AnyPath:
     """`metrics.jsonl`: a line of named numbers for each logged step."""
     return as_path(workdir) / METRICS
 
 
-def evaluations_folder(workdir: Any) -> Any:
+def evaluations_folder(workdir: AnyPath) -> AnyPath:
     """`eval/`: the results of every evaluation, and their summary."""
     return as_path(workdir) / EVALUATIONS
 
 
-def evaluation_path(workdir: Any, step: int | str) -> Any:
+def evaluation_path(workdir: AnyPath, step: int | str) -> AnyPath:
     """`eval/STEP.json`: the results of one of the run's own evaluations."""
     return evaluations_folder(workdir) / f"{step}.json"
 
 
-def summary_path(workdir: Any) -> Any:
+def summary_path(workdir: AnyPath) -> AnyPath:
     """`eval/summary.json`: what all evaluations of the run come to."""
     return evaluations_folder(workdir) / SUMMARY
 
 
-def checkpoints_folder(workdir: Any) -> Any:
+def checkpoints_folder(workdir: AnyPath) -> AnyPath:
     """`checkpoints/`: the latest checkpoints and the best one."""
     return as_path(workdir) / CHECKPOINTS
 
 
-def predictions_folder(workdir: Any) -> Any:
+def predictions_folder(workdir: AnyPath) -> AnyPath:
     """`predictions/`: pictures of validation images, and by default of `--mode predict`."""
     return as_path(workdir) / PREDICTIONS
 
 
 @contextlib.contextmanager
-def writing(path: Any) -> Iterator[None]:
+def writing(path: AnyPath) -> Iterator[None]:
     """Around writing to a run's folder: says what to do where that fails.
 
     Raises:
@@ -78,7 +77,7 @@ def writing(path: Any) -> Iterator[None]:
         ) from error
 
 
-def write_whole(path: Any, text: str) -> None:
+def write_whole(path: AnyPath, text: str) -> None:
     """Writes a file of a run so that nobody, also after kill -9, ever sees a part of it.
 
     Raises:
@@ -103,7 +102,7 @@ class WorkdirLock:
         ConfigError: another process trains in this workdir.
     """
 
-    def __init__(self, workdir: pathlib.Path):
+    def __init__(self, workdir: AnyPath):
         self._path = workdir / ".lock"
         self._file: IO[str] | None = None
 
@@ -133,7 +132,7 @@ class WorkdirLock:
             self._file.close()
 
 
-def make_workdir(workdir: pathlib.Path) -> None:
+def make_workdir(workdir: AnyPath) -> None:
     """Makes the folder of a run; ConfigError where nothing can be written."""
     try:
         workdir.mkdir(parents=True, exist_ok=True)

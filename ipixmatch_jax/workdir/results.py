@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ipixmatch_jax.engine.state import NETWORKS
+from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.workdir.folder import (
     evaluation_path,
     evaluations_folder,
@@ -16,7 +17,7 @@ from ipixmatch_jax.workdir.folder import (
 LAST = 5
 
 
-def write_run_summary(workdir: Any, chosen_by: str) -> dict[str, Any]:
+def write_run_summary(workdir: AnyPath, chosen_by: str) -> dict[str, Any]:
     """Writes `eval/summary.json` from the files `eval/STEP.json` of a run's evaluations.
 
     Args:
@@ -32,7 +33,7 @@ def write_run_summary(workdir: Any, chosen_by: str) -> dict[str, Any]:
     return found
 
 
-def read_evaluations(workdir: Any) -> list[dict[str, Any]]:
+def read_evaluations(workdir: AnyPath) -> list[dict[str, Any]]:
     """The contents of a run's `eval/STEP.json`, by step."""
     folder = evaluations_folder(workdir)
     paths = [path for path in folder.iterdir() if path.stem.isdigit()] if folder.exists() else []
@@ -111,7 +112,7 @@ def run_summary_table(found: Mapping[str, Any]) -> str:
 
 
 def write_evaluation(
-    workdir: pathlib.Path,
+    workdir: AnyPath,
     step: int,
     split: str,
     results: Mapping[str, Any],

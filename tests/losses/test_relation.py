@@ -16,11 +16,9 @@ from ipixmatch_jax.losses import (
     affinity_kl,
     class_map,
     inter_pixel_loss,
+    pixel_vectors,
     relation,
     relation_loss,
-)
-from ipixmatch_jax.losses import (
-    pixel_vectors as vectors,
 )
 from tests.references import loss_reference as reference
 
@@ -298,7 +296,7 @@ def test_hand_written_derivatives(gap):
             jax.jit(f), *rest, order=1, rtol=1e-5, eps=1e-6, **how
         )
         check(lambda y: class_map._divergence(y, z, weight), (y,))
-        check(lambda y: vectors._probabilities(y, z), (y,))
+        check(lambda y: pixel_vectors._probabilities(y, z), (y,))
         check = functools.partial(check, modes=["rev"])
         check(lambda y: class_map._correlation(y, z, weight, classes), (y,))
         check(lambda y: affinity._square_gap(z, y, y - z, weight), (y,))

@@ -15,7 +15,7 @@ from ipixmatch_jax.data.catalog import assemble
 from ipixmatch_jax.data.datasets.tfds import directory
 from ipixmatch_jax.data.records import IGNORE, UnlabeledSource
 from ipixmatch_jax.errors import DataError
-from ipixmatch_jax.paths import as_path, is_remote
+from ipixmatch_jax.paths import AnyPath, as_path, is_remote
 
 # What stands for the mask of an unlabeled image, which has none.
 _NO_MASK = np.full((1, 1), IGNORE, np.uint8)
@@ -99,7 +99,7 @@ def _png(array: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
-def _upload(folder: pathlib.Path, target: Any) -> None:
+def _upload(folder: AnyPath, target: Any) -> None:
     # The description comes last: with it a data set counts as prepared.
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     for path in sorted(paths, key=lambda path: path.name == "dataset_info.json"):
