@@ -173,7 +173,12 @@ def binary_of(stored: StoredMask, reader: Reader, name: str) -> np.ndarray:
     _refuse_alpha(stored, name)
     values = stored.grey
     if values is None:
-        values = _nearly_grey(stored.colors, name)
+        values = nearly_grey(stored.colors)
+    if values is None:
+        raise DataError(
+            f"{name}: colours; expected a grey mask (data.masks=binary); set data.masks='colors' "
+            "and data.palette if its colours are the classes"
+        )
     if values.dtype.kind == "f":
         raise DataError(f"{name}: {values.dtype} values; expected integers; save the mask as PNG")
     # A single colour per class needs no threshold.
@@ -193,13 +198,11 @@ def binary_of(stored: StoredMask, reader: Reader, name: str) -> np.ndarray:
     return (values >= _THRESHOLD * scale).astype(np.uint8)
 
 
-def _nearly_grey(colors: np.ndarray, name: str) -> np.ndarray:
+def nearly_grey(colors: np.ndarray) -> np.ndarray | None:
+    """The brightness uint8 [H,W] of colours that lossy compression made of grey; else None."""
     low, high = colors.min(-1), colors.max(-1)
     if (high - low).max() > _CHROMA_NOISE:
-        raise DataError(
-            f"{name}: colours; expected a grey mask (data.masks=binary); set data.masks='colors' "
-            "and data.palette if its colours are the classes"
-        )
+        return None
     return ((low.astype(np.uint16) + high) // 2).astype(np.uint8)
 
 
