@@ -194,9 +194,9 @@ def _read_png(picture: Image.Image, stream: BinaryIO, name: str) -> StoredMask:
     if png.is_deep_color(stream):
         deep = png.read_deep_color(stream)
         equal = (deep[..., :1] == deep[..., 1:3]).all()
-        if not equal:
-            raise _format(name, "16-bit colours")
-        return StoredMask(deep[..., 0])
+        if equal and deep.shape[-1] == 3:
+            return StoredMask(deep[..., 0])
+        return _of_channels(_first_bytes(deep, name))
     array = upright(np.array(picture), orientation_of(picture))
     if kind == png.PALETTE and array.ndim == 2:
         return StoredMask(array, palette=_palette(picture))
@@ -206,6 +206,16 @@ def _read_png(picture: Image.Image, stream: BinaryIO, name: str) -> StoredMask:
         # Pillow spreads them over 0..255.
         array = array // (255 // (2**bits - 1))
     return StoredMask(array)
+
+
+def _first_bytes(deep: np.ndarray, name: str) -> np.ndarray:
+    """Colours of 16 bits as 8 bits, if no two of them become one."""
+    high, low = (deep >> 8).astype(np.uint8), (deep & 255).astype(np.uint8)
+    table = np.zeros(256, np.uint8)
+    table[high] = low
+    if not np.array_equal(table[high], low):
+        raise _format(name, "16-bit colours that 8 bits cannot tell apart")
+    return high
 
 
 def _of_channels(array: np.ndarray) -> StoredMask:

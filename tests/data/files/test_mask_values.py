@@ -1,5 +1,8 @@
 """Styles of masks that people and tools leave: read right, or refused with the key to set."""
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 import tifffile
@@ -241,19 +244,20 @@ def test_low_bit_grey_png_keeps_its_integers(tmp_path, bits):
 
 def write_grey_png(path, mask, bits):
     """A grey PNG of `bits` per sample, chunk by chunk: Pillow writes none of 2 and 4 bits."""
-    import struct
-    import zlib
-
     rows = b""
     for row in mask:
         together = np.unpackbits(row[:, None], axis=1)[:, -bits:].ravel()
         rows += b"\0" + np.packbits(together).tobytes()
 
-    def chunk(kind, content):
-        check = zlib.crc32(kind + content)
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", check)
+    write_png(path, mask.shape, bits, 0, rows)
 
-    head = struct.pack(">IIBBBBB", mask.shape[1], mask.shape[0], bits, 0, 0, 0, 0)
+
+def write_png(path, size, bits, kind, rows):
+    def chunk(name, content):
+        check = zlib.crc32(name + content)
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", check)
+
+    head = struct.pack(">IIBBBBB", size[1], size[0], bits, kind, 0, 0, 0)
     content = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     with open(path, "wb") as file:
         file.write(b"\x89PNG\r\n\x1a\n" + content)
@@ -355,3 +359,21 @@ def test_many_thin_classes_are_not_smoothing(tmp_path):
             mask[y : y + 6, x : x + 5] = class_id
         masks.append(mask)
     assert describe_masks(save(tmp_path, masks))["num_classes"] == 19
+
+
+def deep_colors(path, colors):
+    """A 16-bit RGB PNG, chunk by chunk."""
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in colors)
+    write_png(path, colors.shape[:2], 16, 2, rows)
+
+
+def test_16_bit_colors(tmp_path):
+    truth = ids(0)
+    colors = np.array(COLORS, np.uint16)[truth] * 257
+    deep_colors(tmp_path / "m.png", colors)
+    check([str(tmp_path / "m.png")], [np.array((0, 2, 1))[truth]])
+    deep_colors(tmp_path / "m.png", np.repeat(truth[..., None], 3, -1).astype(np.uint16))
+    check([str(tmp_path / "m.png")], [truth])
+    colors[0, 0] = 65534
+    deep_colors(tmp_path / "m.png", colors)
+    refused([str(tmp_path / "m.png")], "16-bit colours")
