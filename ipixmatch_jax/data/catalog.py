@@ -133,12 +133,20 @@ def assemble(data_config: ConfigDict, seed: int) -> tuple[Dataset, list[str]]:
         unlabeled_pools=splits.unlabeled_pools,
         protocol=identify(splits.labeled.ids),
         test=splits.test,
+        notes=splits.notes,
+        warnings=splits.warnings,
     )
     # An empty split that is already explained needs no second message.
     if not problems:
         problems += [_empty(name) for name in ("labeled", "val") if not len(getattr(dataset, name))]
     problems += _overlap(dataset, "val") + _overlap(dataset, "test")
     return dataset, problems
+
+
+def split_ids(dataset: Dataset) -> dict[str, tuple[str, ...]]:
+    """The ids of each split, in the order of its source; the key of a record in every file."""
+    names = ("labeled", "unlabeled", "val", "test")
+    return {name: tuple(getattr(dataset, name).ids) for name in names}
 
 
 def _class_names(data: ConfigDict, own: tuple[str, ...]) -> tuple[str, ...]:
