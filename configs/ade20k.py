@@ -1,4 +1,4 @@
-"""ADE20K, 150 classes, in the recipe of UniMatch V2.
+"""ADE20K, 150 classes, with the published constants of UniMatch V2.
 
     python -m ipixmatch_jax.data.protocols fetch ade20k --to ADEChallengeData2016/splits
     python -m ipixmatch_jax.main --config configs/ade20k.py:1_16 \

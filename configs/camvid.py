@@ -4,8 +4,8 @@
         --config.data.root camvid --workdir runs/camvid-23
 
 The argument is the number of labeled images, 23, 46, 92 or 184 of 367 (split lists under
-`splits/N/` in the data root), or `all`. Images and masks are halved to 181 x 241: sides of the
-form 16k + 1 keep the network's stride-16 grid on the image's corners.
+`splits/N/` in the data root), or `all`. Images and masks are resized to 181 x 241, about half:
+with sides of the form 16k + 1 the network's stride-16 grid meets the image's corners.
 """
 
 from ml_collections import ConfigDict

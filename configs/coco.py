@@ -5,8 +5,9 @@
     python -m ipixmatch_jax.main --config configs/coco.py:1_512 --config.data.root coco \
         --workdir runs/coco-1_512
 
-The first line makes the masks from COCO's annotations, once. The argument is the labeled share of
-the 118287 training images: `1_512`, `1_256`, `1_128`, `1_64`, `1_32`; all others are unlabeled.
+Run the first command once: it draws masks from COCO's annotations. The argument is the labeled
+share of the 118287 training images: `1_512`, `1_256`, `1_128`, `1_64`, `1_32`; all others are
+unlabeled.
 """
 
 from ml_collections import ConfigDict

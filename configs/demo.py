@@ -3,7 +3,7 @@
     python -m ipixmatch_jax.main --config configs/demo.py --workdir runs/demo
     python -m ipixmatch_jax.main --config configs/demo.py:supervised --workdir runs/supervised
 
-The argument chooses what is trained: `ipixmatch` (the default), `fixmatch`, `supervised` on the few
+The argument chooses the method: `ipixmatch` (the default), `fixmatch`, `supervised` on the few
 labeled scenes, or `all`: supervised with every scene labeled, the upper bound.
 """
 
@@ -43,7 +43,7 @@ def get_config(arg: str = "ipixmatch") -> ConfigDict:
     config.data.palette = PALETTE
     config.data.crop_size = (64, 64)
     config.data.scale_range = (0.8, 1.25)
-    config.data.flip = 0.0  # mirrored digits are other signs
+    config.data.flip = 0.0  # mirrored digits are other symbols
 
     config.model.name = "unet"
     config.model.width = 16

@@ -1,16 +1,16 @@
-"""Your own images: a folder of images, a folder of masks, nothing else to write.
+"""Your own images: a folder of images, a folder of masks, nothing else to configure.
 
     python -m ipixmatch_jax.main --config configs/folder.py:photos --mode inspect
     python -m ipixmatch_jax.main --config configs/folder.py:photos --workdir runs/photos
 
 The argument is the folder:
 
-    photos/images/ID.jpg   photos/masks/ID.png     an image with a mask is labeled, others are not
-    photos/unlabeled/…                             more images without masks, if there are any
-    photos/classes.txt                             class names, one a line, if they shall have any
+    photos/images/ID.jpg   photos/masks/ID.png     images with a mask are labeled, others are not
+    photos/unlabeled/…                             more images without masks (optional)
+    photos/classes.txt                             class names, one per line (optional)
 
 or `photos/train/images`, `photos/train/masks`, `photos/val/images`, `photos/val/masks`. Without
-validation images a fifth of the labeled ones validates, drawn so that every class keeps its share.
+validation images, 20 % of the labeled images are held out for validation, stratified by class.
 Docs: docs/data.md.
 """
 

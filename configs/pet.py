@@ -1,12 +1,12 @@
-"""Oxford-IIIT Pet: cats and dogs before background, a small benchmark to begin with.
+"""Oxford-IIIT Pet: cats and dogs on background, a small benchmark to begin with.
 
     python -m ipixmatch_jax.data.protocols make --name pet --root pets --num-classes 2 \
         --list trainval --set val=test --labeled 50 --stratify --to pets/splits/50
     python -m ipixmatch_jax.main --config configs/pet.py:50 --config.data.root pets \
         --workdir runs/pets-50
 
-The argument names the folder of lists below `splits/`, or is `all`. `data.root` holds images and
-annotations as they are published. Borders of the trimaps are ignored; `--config.data.num_classes=3`
+The argument is a folder of lists in `splits/`, or `all`. `data.root` holds images and annotations
+as published. Borders of the trimaps are ignored; `--config.data.num_classes=3`
 makes them a class.
 """
 

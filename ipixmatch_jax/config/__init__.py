@@ -1,4 +1,4 @@
-"""The config: defaults, loading, validation, the snapshot of a run, and published recipes."""
+"""The config: keys, defaults, loading, validation, a run's snapshot, and published recipes."""
 
 from ipixmatch_jax.config.defaults import default_config, flatten
 from ipixmatch_jax.config.loading import load_config, with_overrides

@@ -3,16 +3,21 @@
 import importlib.util
 import pathlib
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
-from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from ipixmatch_jax.config.defaults import flatten
-from ipixmatch_jax.config.validation import validate
-from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.config.groups import all_keys
+from ipixmatch_jax.config.options import option_keys, unknown_option
+from ipixmatch_jax.config.validation import problems_of, raise_problems
+from ipixmatch_jax.errors import ConfigError, UserError
+from ipixmatch_jax.keys import Key
 from ipixmatch_jax.registry import nearest
+
+_PREFIX = "--config."
 
 
 def load_config(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
@@ -25,8 +30,9 @@ def load_config(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
     Raises:
         ConfigError: the file, a key or a value cannot be used; with every problem found.
     """
-    config = with_overrides(_run_config_file(spec), overrides)
-    validate(config)
+    config = _run_config_file(spec)
+    problems = set_overrides(config, overrides)
+    raise_problems(problems + problems_of(config))
     config.lock()
     return config
 
@@ -44,34 +50,98 @@ def _run_config_file(spec: str) -> ConfigDict:
     try:
         module_spec.loader.exec_module(module)
         config = module.get_config(arg) if arg else module.get_config()
-    except (AttributeError, KeyError, NameError, TypeError, SyntaxError, ImportError) as error:
-        raise ConfigError(f"config file {path}: {type(error).__name__}: {error}") from error
+    except UserError:
+        raise
+    except Exception as error:  # the file is the user's: anything can be wrong in it
+        where = _line_of(error, path)
+        raise ConfigError(f"config file {where}: {type(error).__name__}: {error}") from error
     if not isinstance(config, ConfigDict):
         raise ConfigError(f"config file {path}: get_config returned no ConfigDict")
     return config
 
 
+def _line_of(error: Exception, path: str) -> str:
+    """`FILE, line N`: the last line of the file that led to the error."""
+    if isinstance(error, SyntaxError) and error.filename == path:
+        return f"{path}, line {error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == path]
+    return f"{path}, line {lines[-1]}" if lines else path
+
+
 def with_overrides(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
-    """The config with the command line's keys set; not validated. ConfigError for unknown ones."""
-    known = dict(flatten(config))
-    for argument in overrides:
-        name = argument.split("=")[0].removeprefix("--config.")
-        if argument.startswith("--config.") and name not in known:
-            if isinstance(_get(config, name), ConfigDict):
-                raise ConfigError(f"--config.{name} is a group of keys; set one of its keys")
-            raise ConfigError(f"no config key {name!r}{nearest(name, known)}")
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_dict(
-        "config", config, flag_values=values, sys_argv=list(overrides), lock_config=False
-    )
-    values.set_gnu_getopt(True)
-    try:
-        rest = values(["", *overrides])[1:]
-    except (flags.Error, TypeError, ValueError) as error:
-        raise ConfigError(str(error).removeprefix("flag ")) from error
-    if rest:
-        raise ConfigError(f"cannot read {' '.join(rest)!r}; expected --config.key=value")
-    return values.config
+    """The config with the command line's keys set; not validated as a whole.
+
+    Raises:
+        ConfigError: unknown keys, or values that are not allowed; with every problem found.
+    """
+    raise_problems(set_overrides(config, overrides))
+    return config
+
+
+def set_overrides(config: ConfigDict, overrides: Sequence[str]) -> list[str]:
+    """Sets the command line's keys in place; a message for each that cannot be set."""
+    given, problems = _pairs(overrides)
+    # Options last: the keys before them choose the method, model or relation that has them.
+    given.sort(key=lambda pair: _option(pair[0]) is not None)
+    for name, text in given:
+        try:
+            key = _key_of(config, name)
+        except ConfigError as error:
+            problems.append(str(error))
+            continue
+        value = key.parse(text)
+        problem = key.problem(name, value)
+        if problem:
+            problems.append(problem)
+        else:
+            _set(config, name, value)
+    return problems
+
+
+def _pairs(overrides: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:
+    """(key, text of its value) of every override, and a message for each unreadable argument."""
+    pairs, problems, rest = [], [], list(overrides)
+    while rest:
+        argument = rest.pop(0)
+        if not argument.startswith(_PREFIX):
+            problems.append(f"cannot read {argument!r}; expected --config.KEY=VALUE")
+            continue
+        name, is_set, text = argument.removeprefix(_PREFIX).partition("=")
+        if not is_set:
+            # `--config.eval.flip` alone means True.
+            text = rest.pop(0) if rest and not rest[0].startswith("--") else "True"
+        pairs.append((name, text))
+    return pairs, problems
+
+
+def _option(name: str) -> tuple[str, str] | None:
+    """(group, option) of `GROUP.options.OPTION`."""
+    group, middle, option = name.partition(".options.")
+    return (group, option) if middle and group in ("method", "model", "relation") else None
+
+
+def _key_of(config: ConfigDict, name: str) -> Key:
+    """The key of a name.
+
+    Raises:
+        ConfigError: there is no such key, or it is a group.
+    """
+    keys = all_keys()
+    if name in keys:
+        return keys[name]
+    present = dict(flatten(config))
+    if name in present:  # a section that the config file brought
+        return Key(present[name], "") if present[name] is not None else Key(None, "", kind="any")
+    option = _option(name)
+    if option:
+        known = option_keys(config, option[0])
+        if option[1] in known:
+            return known[option[1]]
+        raise ConfigError(unknown_option(config, *option, known))
+    if isinstance(_get(config, name), ConfigDict):
+        raise ConfigError(f"{_PREFIX}{name} is a group of keys; set one of its keys")
+    raise ConfigError(f"no config key {name!r}{nearest(name, {**keys, **present})}")
 
 
 def _get(config: ConfigDict, name: str) -> Any:
@@ -80,3 +150,10 @@ def _get(config: ConfigDict, name: str) -> Any:
             return None
         config = config[part]
     return config
+
+
+def _set(config: ConfigDict, name: str, value: Any) -> None:
+    group, _, leaf = name.rpartition(".")
+    target = _get(config, group) if group else config
+    with target.unlocked(), target.ignore_type():
+        target[leaf] = value

@@ -1,4 +1,4 @@
-"""The resolved config of a run, `config.json`: written, compared on resume, read back, printed."""
+"""The resolved config of a run, `config.json`: write, compare on resume, read, print."""
 
 import json
 import textwrap
@@ -8,14 +8,15 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from ipixmatch_jax.config.defaults import default_config, flatten
-from ipixmatch_jax.config.loading import with_overrides
-from ipixmatch_jax.config.validation import validate
+from ipixmatch_jax.config.loading import set_overrides
+from ipixmatch_jax.config.reference import changed
+from ipixmatch_jax.config.validation import problems_of, raise_problems
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.tracking.services import tracking_defaults
 from ipixmatch_jax.workdir.folder import config_path, write_whole
 
-# Measured before training; nobody needs the training images to use the network.
+# Measured before training, so that the network can be used without the training images.
 _MEASURED = ("mean", "std", "value_range")
 _LONGEST = 40
 
@@ -24,7 +25,7 @@ def read_snapshot(workdir: AnyPath) -> dict[str, Any]:
     """The contents of a run's `config.json`.
 
     Raises:
-        ConfigError: there is none, or it cannot be read.
+        ConfigError: the file does not exist or cannot be read.
     """
     path = config_path(workdir)
     try:
@@ -40,25 +41,25 @@ def read_snapshot(workdir: AnyPath) -> dict[str, Any]:
 
 
 def load_snapshot(workdir: AnyPath, overrides: Sequence[str] = ()) -> ConfigDict:
-    """The config of a run; keys that are newer than the run have their defaults.
+    """The config of a run; keys that the run did not have yet get their defaults.
 
     Args:
-        workdir: of the run.
-        overrides: as of `load_config`.
+        workdir: folder of the run.
+        overrides: `--config.key=value`, as `load_config` takes them.
 
     Raises:
-        ConfigError: no snapshot, or one with keys or values that cannot be used.
+        ConfigError: no snapshot, or keys or values that cannot be used; lists all problems.
     """
     config = default_config()
     _fill(config, read_snapshot(workdir))
-    config = with_overrides(config, overrides)
-    validate(config)
+    problems = set_overrides(config, overrides)
+    raise_problems(problems + problems_of(config))
     config.lock()
     return config
 
 
 def with_run_statistics(config: ConfigDict, workdir: AnyPath) -> ConfigDict:
-    """The config with the statistics of the images as the run in `workdir` measured them."""
+    """The config with the image statistics that the run in `workdir` measured."""
     if not config_path(workdir).exists():
         return config
     saved = read_snapshot(workdir).get("data", {})
@@ -70,15 +71,13 @@ def with_run_statistics(config: ConfigDict, workdir: AnyPath) -> ConfigDict:
 
 
 def overview(config: ConfigDict, workdir: AnyPath) -> str:
-    """The keys that differ from the defaults, a line for each group, and where all of them are."""
-    defaults = dict(flatten(default_config()))
-    changed = [(k, v) for k, v in flatten(config) if k not in defaults or v != defaults[k]]
+    """The keys that differ from the defaults, one line per group, and the file with all keys."""
     groups: dict[str, list[str]] = {}
-    for name, value in sorted(changed, key=lambda pair: "." in pair[0]):
+    for name, value in sorted(changed(config).items(), key=lambda pair: "." in pair[0]):
         group, _, key = name.rpartition(".")
         groups.setdefault(group or "run", []).append(f"{key}={_short(value)}")
     where = config_path(workdir)
-    lines = [f"config, where it differs from the defaults (all of it: {where})"]
+    lines = [f"config keys that differ from the defaults (all keys: {where})"]
     width = max(map(len, groups), default=0)
     for group, keys in groups.items():
         # A key stays with its value: lines break at plain spaces only.
@@ -129,7 +128,7 @@ FREE_ON_RESUME = (
 
 
 def write_snapshot(config: ConfigDict, workdir: AnyPath) -> None:
-    """Writes the resolved config to `config.json`, or checks it against the one that is there.
+    """Writes the resolved config to `config.json`; an existing file must agree with it.
 
     Raises:
         ConfigError: the workdir holds a run with another config, with every key that differs.
@@ -143,19 +142,19 @@ def write_snapshot(config: ConfigDict, workdir: AnyPath) -> None:
 
 def _check_same(path: AnyPath, resolved: dict[str, Any]) -> None:
     try:
-        # Keys that are newer than the run have their defaults.
+        # Keys that the run did not have yet get their defaults.
         saved = json.loads(default_config().to_json_best_effort())
         saved = dict(flatten(saved)) | dict(flatten(json.loads(path.read_text())))
     except (json.JSONDecodeError, OSError) as error:
         raise ConfigError(f"{path} cannot be read ({error}); move the workdir away") from error
     current = dict(flatten(resolved))
-    changed = [
+    different = [
         f"  - {name}: the run has {saved.get(name)!r}, now {current.get(name)!r}"
         for name in sorted(saved.keys() | current.keys())
         if saved.get(name) != current.get(name) and name not in FREE_ON_RESUME
     ]
-    if changed:
+    if different:
         raise ConfigError(
-            f"{path.parent} holds a run with another config:\n" + "\n".join(changed) + "\n"
+            f"{path.parent} holds a run with another config:\n" + "\n".join(different) + "\n"
             "use the same config to resume it, or another --workdir"
         )

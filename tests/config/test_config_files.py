@@ -52,7 +52,7 @@ def test_folder_config_describes_the_folder(tmp_path):
     ("data.statistics=all", "data.statistics is 'all'"),
     ("data.masks=rgb", "data.masks is 'rgb'"),
     ("data.mean=(0.5,)", "data.mean has 1 values; expected data.channels=3"),
-    ("data.channels=0", "data.channels is 0; expected at least 1"),
+    ("data.channels=0", "data.channels is 0; expected a whole number from 1"),
 ])  # fmt: skip
 def test_data_keys_are_checked(change, message):
     with pytest.raises(ConfigError, match=message):

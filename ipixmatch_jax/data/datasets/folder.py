@@ -12,26 +12,35 @@ from ipixmatch_jax.data.files.split_lists import Entry, read_list
 from ipixmatch_jax.data.records import Splits
 from ipixmatch_jax.data.stratify import class_presence, draw
 from ipixmatch_jax.errors import ConfigError, DataError
+from ipixmatch_jax.keys import Key, Table
 from ipixmatch_jax.paths import as_path, join
 
-OPTIONS = {
-    "train_images": "train/images",
-    "train_masks": "train/masks",
-    "val_images": "val/images",
-    "val_masks": "val/masks",
-    "test_images": "test/images",
-    "test_masks": "test/masks",
-    # What follows the id in a mask's name: '_mask' for ID_mask.png.
-    "mask_tail": "",
-    # Further folders of images without masks, relative to data.root or absolute.
-    "unlabeled_folders": (),
-    # Shares of the unlabeled stream, one for each pool: the unlabeled images of train_images, if
-    # there are any, then each further folder. Empty: one pool, every image once an epoch.
-    "unlabeled_weights": (),
-    # Share of the labeled images that validate where there is neither a list nor a folder of
-    # validation images; drawn so that every class keeps its share.
-    "holdout": 0.2,
-    "holdout_seed": 0,
+OPTIONS: Table = {
+    "train_images": Key("train/images", "folder of training images"),
+    "train_masks": Key("train/masks", "folder of training masks"),
+    "val_images": Key("val/images", "folder of validation images"),
+    "val_masks": Key("val/masks", "folder of validation masks"),
+    "test_images": Key("test/images", "folder of test images"),
+    "test_masks": Key("test/masks", "folder of test masks"),
+    "mask_tail": Key("", "text after the id in a mask's name: _mask for ID_mask.png"),
+    "unlabeled_folders": Key(
+        (), "more folders of images without masks, relative to data.root or absolute", kind="str"
+    ),
+    # Pools: the unlabeled images of train_images, if there are any, then each further folder.
+    "unlabeled_weights": Key(
+        (),
+        "share of the unlabeled stream per pool of images; empty: every image once per epoch",
+        kind="float",
+        above=0,
+    ),
+    # Drawn so that every class keeps its share.
+    "holdout": Key(
+        0.2,
+        "share of the labeled images held out for validation if there are no validation images",
+        least=0,
+        most=1,
+    ),
+    "holdout_seed": Key(0, "seed of the hold-out", least=0),
 }
 
 Rows = list[tuple[str, ...]]
