@@ -69,7 +69,7 @@ class Key:
         help: one line about it.
         kind: a name in `KINDS`, of the value or of each value of a list; '': that of the default.
         choices: the values that are allowed, or a function that returns them; empty: any.
-        other: further values, in words; they are checked where they are used.
+        other: further values that hold a colon, in words; they are checked where they are used.
         least, most: limits of a number, included; for a list, of each number.
         above: limit of a number, excluded.
         many: whether it is a list of values.
@@ -160,7 +160,8 @@ class Key:
         if not KINDS[self.kind].fits(value):
             return False
         if self.kind == "str":
-            return bool(self.other) or not self.names() or value in self.names()
+            other = bool(self.other) and ":" in value
+            return other or not self.names() or value in self.names()
         if self.kind not in ("int", "float"):
             return True
         most = self.most if self.most is not None else _LARGEST if self.kind == "int" else math.inf

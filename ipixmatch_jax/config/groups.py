@@ -3,6 +3,7 @@
 The tables of `eval`, `data` and `tracking` stand in the rooms that read them.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 
 from ipixmatch_jax import build
@@ -136,6 +137,10 @@ SUPERVISED: Table = {
 }
 
 
+def _relation_distances() -> list[str]:
+    return list(dict.fromkeys(name.partition("/")[2] for name in RELATIONS.names()))
+
+
 def _relation_names() -> list[str]:
     return ["none", *dict.fromkeys(name.partition("/")[0] for name in RELATIONS.names())]
 
@@ -144,7 +149,8 @@ RELATION: Table = {
     "name": Key(
         "class_map", "relation loss; none: the bare method", choices=_relation_names
     ),
-    "distance": Key("kl", "class_map: kl or corr; affinity: mse, corr or kl"),
+    "distance": Key("kl", "distance of the relations; class_map has kl and corr, affinity all",
+                    choices=_relation_distances),
     "weight": Key(0.1, "weight of the relation loss", least=0),
     "temperature": Key(1.0, "temperature of the relation's softmax", above=0),
     "region": Key(
@@ -247,6 +253,7 @@ GROUPS: dict[str, tuple[str, Callable[[], Table]]] = {
 }
 
 
+@functools.cache
 def all_keys() -> dict[str, Key]:
     """Full name, as `data.folder.holdout`, to key, of every key."""
     found: dict[str, Key] = {}

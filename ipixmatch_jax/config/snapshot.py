@@ -29,7 +29,10 @@ def read_snapshot(workdir: AnyPath) -> dict[str, Any]:
     """
     path = config_path(workdir)
     try:
-        return json.loads(path.read_text())
+        saved = json.loads(path.read_text())
+        if not isinstance(saved, dict):
+            raise ValueError("it holds no JSON object")
+        return saved
     except FileNotFoundError:
         raise ConfigError(
             f"{path} does not exist; expected the folder of a run, as training writes it"
@@ -144,9 +147,9 @@ def _check_same(path: AnyPath, resolved: dict[str, Any]) -> None:
     try:
         # Keys that the run did not have yet get their defaults.
         saved = json.loads(default_config().to_json_best_effort())
-        saved = dict(flatten(saved)) | dict(flatten(json.loads(path.read_text())))
-    except (json.JSONDecodeError, OSError) as error:
-        raise ConfigError(f"{path} cannot be read ({error}); move the workdir away") from error
+        saved = dict(flatten(saved)) | dict(flatten(read_snapshot(path.parent)))
+    except ConfigError as error:
+        raise ConfigError(f"{error}; move the workdir away") from error
     current = dict(flatten(resolved))
     different = [
         f"  - {name}: the run has {saved.get(name)!r}, now {current.get(name)!r}"

@@ -88,7 +88,6 @@ def _statistics(config: ConfigDict) -> None:
 
 # What is built or checked as a whole → the groups of keys that it reads, and how.
 _PARTS: dict[str, tuple[set[str], Callable[[ConfigDict], object]]] = {
-    "data.name": ({"data"}, lambda config: DATASETS[config.data.name]),
     "statistics": ({"data"}, _statistics),
     "method": ({"method"}, build.build_method),
     "model": ({"model", "method", "data"}, build.build_model),

@@ -35,7 +35,10 @@ def test_overrides_reach_the_config(config_file):
         (["--config.method.name=fixmach"], "did you mean 'fixmatch'"),
         (["--config.model.name=unnet"], "did you mean 'unet'"),
         (["--config.model.output_stride=8"], "'unet' has no option 'output_stride'"),
-        (["--config.relation.distance=ki"], "did you mean 'class_map/kl'"),
+        (
+            ["--config.relation.distance=ki"],
+            "expected 'corr', 'kl' or 'mse'",
+        ),
         (["--config.parallel=pmp"], "did you mean 'pmap'"),
         (["--config.optimizer.name=adam"], "did you mean 'adamw'"),
         (["--config.teacher.kind=emma"], "did you mean 'ema'"),
@@ -66,7 +69,7 @@ def test_every_problem_is_listed_at_once(config_file):
     text = str(error.value)
     assert "3 problem(s)" in text
     assert all(
-        word in text for word in ("batch_size is 0", "unknown method 'x'", "optimizer.name is 'y'")
+        word in text for word in ("batch_size is 0", "method.name is 'x'", "optimizer.name is 'y'")
     )
 
 
