@@ -115,7 +115,9 @@ class Key:
         """A message that names the key, or None if the value is allowed."""
         if self._allows(value):
             return None
-        hint = nearest(value, self.names()) if isinstance(value, str) else ""
+        words = [v for v in (value if _is_list(value) else (value,)) if isinstance(v, str)]
+        unknown = [word for word in words if word not in self.names()]
+        hint = nearest(unknown[0], self.names()) if unknown else ""
         return f"{name} is {_shown(value)}; expected {self.expected()}{hint}"
 
     def parse(self, text: str) -> Any:

@@ -9,9 +9,10 @@ from ipixmatch_jax.config.snapshot import (
     with_run_statistics,
     write_snapshot,
 )
-from ipixmatch_jax.config.validation import validate
+from ipixmatch_jax.config.validation import checked, validate
 
 __all__ = [
+    "checked",
     "default_config",
     "flatten",
     "load_config",

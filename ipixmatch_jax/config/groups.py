@@ -185,11 +185,9 @@ TEACHER: Table = {
 
 OPTIMIZER: Table = {
     "name": Key("adamw", "the optimizer", choices=OPTIMIZERS.names),
-    "learning_rate": Key(1e-3, "learning rate of the encoder", least=0, most=1000),
-    "head_multiplier": Key(
-        1.0, "learning rate of everything else, relative to it", least=0, most=1e6
-    ),
-    "weight_decay": Key(1e-4, "weight decay", least=0, most=1000),
+    "learning_rate": Key(1e-3, "learning rate of the encoder", least=0),
+    "head_multiplier": Key(1.0, "learning rate of everything else, relative to it", least=0),
+    "weight_decay": Key(1e-4, "weight decay", least=0),
     "decay_norm_and_bias": Key(False, "weight decay for norms and biases too"),
     "momentum": Key(0.9, "sgd: momentum", least=0, most=1),
     "power": Key(0.9, "exponent of the polynomial decay of the learning rate", least=0, most=100),

@@ -24,6 +24,21 @@ def validate(config: ConfigDict) -> None:
     raise_problems(problems_of(config))
 
 
+def checked(config: ConfigDict) -> ConfigDict:
+    """A validated copy of the config, locked against new keys.
+
+    Raises:
+        ConfigError: lists every problem of the config.
+    """
+    if not isinstance(config, ConfigDict):
+        raise ConfigError(
+            f"the config is a {type(config).__name__}; expected what "
+            "ipixmatch_jax.config.default_config() returns, with your changes"
+        )
+    validate(config)
+    return config.copy_and_resolve_references().lock()
+
+
 def raise_problems(problems: Sequence[str]) -> None:
     """Raises ConfigError with all of the problems, if there are any."""
     if len(problems) == 1:

@@ -109,15 +109,6 @@ class Tracker(Protocol):
 TRACKERS: Registry[type[Tracker]] = Registry("writer")
 
 
-def check_tracking(options: Mapping[str, Any]) -> None:
-    """ConfigError for an unknown service or a negative number in `config.tracking`."""
-    for name in options["writers"]:
-        TRACKERS[name]
-    for key in ("images", "histograms"):
-        if options[key] < 0:
-            raise ConfigError(f"tracking.{key} is {options[key]}; expected at least 0")
-
-
 def check_installed(names: Sequence[str]) -> None:
     """ConfigError for a service whose package is missing, but for TensorBoard."""
     for name in names:

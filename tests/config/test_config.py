@@ -4,10 +4,18 @@ import jax.numpy as jnp
 import pytest
 
 from ipixmatch_jax.build import build_method, build_model, build_relations, build_train_step
-from ipixmatch_jax.config import default_config, flatten, load_config, validate, write_snapshot
+from ipixmatch_jax.config import (
+    checked,
+    default_config,
+    flatten,
+    load_config,
+    validate,
+    write_snapshot,
+)
 from ipixmatch_jax.data import DATASETS
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.methods import ConsistencyTerm
+from ipixmatch_jax.train import train
 
 
 def test_overrides_reach_the_config(config_file):
@@ -207,3 +215,26 @@ def test_snapshot_holds_every_key_and_refuses_another_config(config_file, tmp_pa
     with pytest.raises(ConfigError, match="data.flip: the run has 0.5, now 0.25"):
         (tmp_path / "config.json").write_text(json.dumps(saved))
         write_snapshot(load_config(str(config_file), ["--config.data.flip=0.25"]), tmp_path)
+
+
+def test_training_from_python_checks_the_config(config_file, tmp_path):
+    config = load_config(str(config_file))
+    with config.unlocked():
+        config.relation.wieght = 3.0
+        config.data.crop_size = ("a", "b")
+    with pytest.raises(ConfigError, match="2 problem") as error:
+        train(config, tmp_path / "run")
+    assert "did you mean 'relation.weight'" in str(error.value)
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ConfigError, match="the config is a dict; expected"):
+        train({}, tmp_path / "run")
+
+
+def test_a_checked_config_is_a_locked_copy(config_file):
+    config = default_config()
+    config.model.name = "unet"
+    locked = checked(config)
+    with pytest.raises(AttributeError):
+        locked.optimizer.lr = 0.1
+    config.optimizer.learning_rate = 0.25
+    assert locked.optimizer.learning_rate != 0.25
