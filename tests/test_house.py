@@ -26,7 +26,7 @@ OWN = {
     "tracking": {"engine", "devices", "workdir"},
     "config": {
         *("losses", "models", "methods", "data", "engine", "devices"),
-        *("workdir", "tracking", "build"),
+        *("workdir", "tracking", "weights", "build"),
     },
     "web": set(),
     "viz": {"data", "devices", "workdir", "predictor"},

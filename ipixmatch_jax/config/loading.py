@@ -1,18 +1,21 @@
 """Config files and the command line's overrides: from FILE[:ARG] to a validated config."""
 
 import importlib.util
+import inspect
 import pathlib
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from ipixmatch_jax.config.defaults import flatten
 from ipixmatch_jax.config.groups import all_keys
+from ipixmatch_jax.config.model_switch import fit_to_model
 from ipixmatch_jax.config.options import option_keys, unknown_option
 from ipixmatch_jax.config.validation import problems_of, raise_problems
+from ipixmatch_jax.devices.processes import is_first
 from ipixmatch_jax.errors import ConfigError, UserError
 from ipixmatch_jax.keys import Key
 from ipixmatch_jax.registry import nearest
@@ -23,21 +26,31 @@ _PREFIX = "--config."
 def load_config(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
     """The validated config of a file and the command line.
 
+    If the command line chooses another model than the file, keys of the file that this model does
+    not have are dropped, and a line on the screen says so.
+
     Args:
-        spec: `FILE` or `FILE:ARG`; the file defines `get_config(arg=None)`.
+        spec: `FILE` or `FILE:ARG`; the file defines `get_config(arg=None)`. A function with a
+            parameter `overrides` gets the command line's keys in it, full name to value, so that it
+            can derive other keys from them.
         overrides: `--config.key=value` or `--config.key`, `value`.
 
     Raises:
         ConfigError: the file, a key or a value cannot be used; with every problem found.
     """
-    config = _run_config_file(spec)
+    given = _given(overrides)
+    config = _run_config_file(spec, given)
+    file_model = config.get("model", {}).get("name", "")
     problems = set_overrides(config, overrides)
+    changes = fit_to_model(config, file_model, given) if not problems else []
     raise_problems(problems + problems_of(config))
+    if changes and is_first():
+        print("\n".join(changes), flush=True)
     config.lock()
     return config
 
 
-def _run_config_file(spec: str) -> ConfigDict:
+def _run_config_file(spec: str, given: Mapping[str, Any]) -> ConfigDict:
     path, _, arg = spec.partition(":")
     if not pathlib.Path(path).is_file():
         raise ConfigError(f"--config names {path!r}, which is no file; try configs/demo.py")
@@ -49,7 +62,9 @@ def _run_config_file(spec: str) -> ConfigDict:
     sys.modules[module_spec.name] = module
     try:
         module_spec.loader.exec_module(module)
-        config = module.get_config(arg) if arg else module.get_config()
+        parameters = inspect.signature(module.get_config).parameters
+        options = {"overrides": dict(given)} if "overrides" in parameters else {}
+        config = module.get_config(*[arg] * bool(arg), **options)
     except UserError:
         raise
     except Exception as error:  # the file is the user's: anything can be wrong in it
@@ -67,6 +82,12 @@ def _line_of(error: Exception, path: str) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == path]
     return f"{path}, line {lines[-1]}" if lines else path
+
+
+def _given(overrides: Sequence[str]) -> dict[str, Any]:
+    """Full name to value of the overrides that have a key; unreadable ones are left out."""
+    keys, (pairs, _) = all_keys(), _pairs(overrides)
+    return {name: keys[name].parse(text) for name, text in pairs if name in keys}
 
 
 def with_overrides(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:

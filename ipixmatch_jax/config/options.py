@@ -12,7 +12,7 @@ from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.keys import Key
 from ipixmatch_jax.losses import RELATIONS
 from ipixmatch_jax.methods.base import find_method
-from ipixmatch_jax.models import backbone_options, model_options
+from ipixmatch_jax.models import MODELS, backbone_options, model_options
 from ipixmatch_jax.registry import nearest
 
 # What the package itself sets.
@@ -32,9 +32,9 @@ def network_options(config: ConfigDict) -> dict[str, Any]:
         ConfigError: no such model or backbone.
     """
     known = model_options(config.model.name)
-    backbone = config.model.backbone or known.get("backbone")
-    if "backbone" in known and backbone:
-        known |= backbone_options(backbone)
+    parameters = inspect.signature(MODELS[config.model.name]).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):  # it takes its backbone's options too
+        known |= backbone_options(config.model.backbone or known["backbone"])
     return known
 
 
