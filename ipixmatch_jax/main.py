@@ -1,4 +1,4 @@
-"""Command line: python -m ipixmatch_jax.main --config FILE[:ARG] --workdir DIR [--mode MODE] …
+"""Command line: ipixmatch --config FILE[:ARG] --workdir DIR [--mode MODE] …
 
 Set any config key by --config.KEY=VALUE, such as --config.data.root=photos; --mode config [GROUP]
 lists all keys.
@@ -94,6 +94,14 @@ def _print_config(config, arguments) -> None:
     print(printed(arguments.groups, config))
 
 
+def _new_config(config, arguments) -> None:
+    from ipixmatch_jax.config.starting_file import write_starting_file
+
+    write_starting_file(config, arguments.output)
+
+
+# Modes that need neither --workdir nor --config.
+_ALONE = ("config", "new-config")
 MODES: dict[str, Callable] = {
     "train": _train,
     "eval": _evaluate,
@@ -103,6 +111,7 @@ MODES: dict[str, Callable] = {
     "export": _export,
     "serve": _serve,
     "config": _print_config,
+    "new-config": _new_config,
 }
 
 
@@ -112,15 +121,15 @@ _ON_PROCESSES = ("train", "eval")
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m ipixmatch_jax.main",
+        prog="ipixmatch",
         description=__doc__.split("\n\n")[1],
         allow_abbrev=False,
     )
     parser.add_argument(
         "--config",
         metavar="FILE[:ARG]",
-        help="config file, with its argument after a colon; optional for eval, predict, report, "
-        "export and serve, which use the run's own config",
+        help="config file, or packaged config such as demo or folder:photos; optional for eval, "
+        "predict, report, export and serve, which use the run's own config",
     )
     parser.add_argument(
         "--workdir", type=as_path, help="folder of the run; training resumes a run that is there"
@@ -158,7 +167,7 @@ def _add_takeaway(parser: argparse.ArgumentParser) -> None:
         "--input", nargs="+", metavar="PHOTOS", help="predict: photos, folders or 'patterns*.jpg'"
     )
     parser.add_argument(
-        "--output", type=as_path, help="predict: output folder; export, report: output file"
+        "--output", type=as_path, help="predict: output folder; export, report, new-config: file"
     )
     parser.add_argument(
         "--also",
@@ -237,7 +246,7 @@ def _parsed(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     if arguments.mode == "config":
         arguments.groups = tuple(itertools.takewhile(lambda a: not a.startswith("--"), overrides))
         overrides = overrides[len(arguments.groups) :]
-    if arguments.workdir is None and arguments.mode not in ("inspect", "config"):
+    if arguments.workdir is None and arguments.mode not in ("inspect", *_ALONE):
         parser.error(f"--mode {arguments.mode} needs --workdir")
     if arguments.config is None and arguments.mode in ("train", "inspect"):
         parser.error(f"--mode {arguments.mode} needs --config")

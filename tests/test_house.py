@@ -26,7 +26,7 @@ OWN = {
     "tracking": {"engine", "devices", "workdir"},
     "config": {
         *("losses", "models", "methods", "data", "engine", "devices"),
-        *("workdir", "tracking", "weights", "build"),
+        *("workdir", "tracking", "weights", "build", "config_files"),
     },
     "web": set(),
     "viz": {"data", "devices", "workdir", "predictor"},

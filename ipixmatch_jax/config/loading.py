@@ -1,15 +1,19 @@
 """Config files and the command line's overrides: from FILE[:ARG] to a validated config."""
 
+import importlib
 import importlib.util
 import inspect
 import pathlib
+import pkgutil
 import sys
 import traceback
+import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from ipixmatch_jax import config_files
 from ipixmatch_jax.config.defaults import flatten
 from ipixmatch_jax.config.groups import all_keys
 from ipixmatch_jax.config.model_switch import fit_to_model
@@ -30,7 +34,8 @@ def load_config(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
     not have are dropped, and a line on the screen says so.
 
     Args:
-        spec: `FILE` or `FILE:ARG`; the file defines `get_config(arg=None)`. A function with a
+        spec: `FILE` or `FILE:ARG`, or the name of a packaged config in place of the file, such as
+            `demo` or `folder:photos`. The file defines `get_config(arg=None)`; a function with a
             parameter `overrides` gets the command line's keys in it, full name to value, so that it
             can derive other keys from them.
         overrides: `--config.key=value` or `--config.key`, `value`.
@@ -50,21 +55,18 @@ def load_config(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
     return config
 
 
+def packaged_configs() -> list[str]:
+    """The names of the configs that come with the package."""
+    return sorted(m.name for m in pkgutil.iter_modules(config_files.__path__))
+
+
 def _run_config_file(spec: str, given: Mapping[str, Any]) -> ConfigDict:
     path, _, arg = spec.partition(":")
-    if not pathlib.Path(path).is_file():
-        raise ConfigError(f"--config names {path!r}, which is no file; try configs/demo.py")
-    module_spec = importlib.util.spec_from_file_location("ipixmatch_config_file", path)
-    if module_spec is None:
-        raise ConfigError(f"--config names {path!r}, which is no Python file")
-    module = importlib.util.module_from_spec(module_spec)
-    # Worker processes and pickling look functions of the config file up by this name.
-    sys.modules[module_spec.name] = module
     try:
-        module_spec.loader.exec_module(module)
-        parameters = inspect.signature(module.get_config).parameters
-        options = {"overrides": dict(given)} if "overrides" in parameters else {}
-        config = module.get_config(*[arg] * bool(arg), **options)
+        get_config = _module_of(path).get_config
+        known = "overrides" in inspect.signature(get_config).parameters
+        options = {"overrides": dict(given)} if known else {}
+        config = get_config(*[arg] * bool(arg), **options)
     except UserError:
         raise
     except Exception as error:  # the file is the user's: anything can be wrong in it
@@ -73,6 +75,27 @@ def _run_config_file(spec: str, given: Mapping[str, Any]) -> ConfigDict:
     if not isinstance(config, ConfigDict):
         raise ConfigError(f"config file {path}: get_config returned no ConfigDict")
     return config
+
+
+def _module_of(path: str) -> types.ModuleType:
+    """The module of a config file, or of a packaged config."""
+    if not pathlib.Path(path).is_file():
+        if path in packaged_configs():
+            return importlib.import_module(f"{config_files.__name__}.{path}")
+        names = packaged_configs()
+        near = nearest(pathlib.Path(path).stem, names)
+        raise ConfigError(
+            f"--config names {path!r}, which is neither a file nor a packaged config{near}; "
+            f"packaged: {', '.join(names)}; --mode new-config writes a file to start from"
+        )
+    module_spec = importlib.util.spec_from_file_location("ipixmatch_config_file", path)
+    if module_spec is None:
+        raise ConfigError(f"--config names {path!r}, which is no Python file")
+    module = importlib.util.module_from_spec(module_spec)
+    # Worker processes and pickling look functions of the config file up by this name.
+    sys.modules[module_spec.name] = module
+    module_spec.loader.exec_module(module)
+    return module
 
 
 def _line_of(error: Exception, path: str) -> str:
