@@ -70,8 +70,8 @@ def markdown() -> str:
         "terminal, for one group, and with what a config file sets differently:",
         "",
         "```bash",
-        "python -m ipixmatch_jax.main --mode config optimizer",
-        "python -m ipixmatch_jax.main --mode config --config configs/demo.py",
+        "ipixmatch --mode config optimizer",
+        "ipixmatch --mode config --config demo",
         "```",
     ]
     group = None
