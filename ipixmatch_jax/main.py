@@ -7,10 +7,11 @@ lists all keys.
 import argparse
 import itertools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from ipixmatch_jax.errors import ConfigError, UserError, exit_code
 from ipixmatch_jax.paths import as_path
+from ipixmatch_jax.registry import nearest
 
 
 def _train(config, arguments) -> None:
@@ -119,8 +120,22 @@ MODES: dict[str, Callable] = {
 _ON_PROCESSES = ("train", "eval")
 
 
+class _Parser(argparse.ArgumentParser):
+    """Reports usage errors in one line."""
+
+    def error(self, message: str):
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def _mode(name: str) -> str:
+    if name not in MODES:
+        known = ", ".join(MODES)
+        raise argparse.ArgumentTypeError(f"no mode {name!r}{nearest(name, MODES)}; modes: {known}")
+    return name
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="ipixmatch",
         description=__doc__.split("\n\n")[1],
         allow_abbrev=False,
@@ -134,7 +149,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--workdir", type=as_path, help="folder of the run; training resumes a run that is there"
     )
-    parser.add_argument("--mode", choices=MODES, default="train", help="what to do; default: train")
+    parser.add_argument(
+        "--mode",
+        type=_mode,
+        metavar="{" + ",".join(MODES) + "}",
+        default="train",
+        help="what to do; default: train",
+    )
     parser.add_argument(
         "--checkpoint",
         default="latest",
@@ -238,10 +259,25 @@ def _with_hyphens(argv: Sequence[str], parser: argparse.ArgumentParser) -> list[
     return spelled
 
 
+def _misspelt_flag(argument: str, known: Collection[str]) -> str:
+    """A message if the argument is nearly one of the program's flags, or an empty string."""
+    from absl import flags, logging  # noqa: F401  (logging defines flags)
+
+    name = argument.partition("=")[0]
+    of_others = name.startswith(("--config.", "--jax_")) or name.removeprefix("--") in flags.FLAGS
+    near = nearest(name, known) if name.startswith("--") and not of_others else ""
+    return f"no flag {name}{near}" if near else ""
+
+
 def _parsed(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """The flags, and the config overrides; a usage error ends the program."""
     parser = _parser()
     arguments, overrides = parser.parse_known_args(_with_hyphens(argv, parser))
+    arguments.flags = tuple(parser._option_string_actions)
+    for argument in overrides:
+        misspelt = _misspelt_flag(argument, arguments.flags)
+        if misspelt:
+            parser.error(misspelt)
     arguments.groups = ()
     if arguments.mode == "config":
         arguments.groups = tuple(itertools.takewhile(lambda a: not a.startswith("--"), overrides))
@@ -273,9 +309,11 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
 
     from ipixmatch_jax.devices.cpu_allocator import keep_freed_memory
     from ipixmatch_jax.devices.processes import start_processes, use_compilation_cache
+    from ipixmatch_jax.runtime_flags import pass_on
 
     logging.set_verbosity(logging.ERROR)  # orbax warns of every checkpoint between evaluations
     try:
+        overrides = pass_on(overrides, arguments.flags)
         if arguments.mode in _ON_PROCESSES:
             start_processes(arguments.coordinator, arguments.processes, arguments.process)
             keep_freed_memory()

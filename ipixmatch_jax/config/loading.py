@@ -18,6 +18,7 @@ from ipixmatch_jax.config.defaults import flatten
 from ipixmatch_jax.config.groups import all_keys
 from ipixmatch_jax.config.model_switch import fit_to_model
 from ipixmatch_jax.config.options import option_keys, unknown_option
+from ipixmatch_jax.config.suggestions import did_you_mean
 from ipixmatch_jax.config.validation import problems_of, raise_problems
 from ipixmatch_jax.devices.processes import is_first
 from ipixmatch_jax.errors import ConfigError, UserError
@@ -185,7 +186,7 @@ def _key_of(config: ConfigDict, name: str) -> Key:
         raise ConfigError(unknown_option(config, *option, known))
     if isinstance(_get(config, name), ConfigDict):
         raise ConfigError(f"{_PREFIX}{name} is a group of keys; set one of its keys")
-    raise ConfigError(f"no config key {name!r}{nearest(name, {**keys, **present})}")
+    raise ConfigError(f"no config key {name!r}{did_you_mean(name, [*keys, *present])}")
 
 
 def _get(config: ConfigDict, name: str) -> Any:

@@ -9,9 +9,9 @@ from ml_collections import ConfigDict
 
 from ipixmatch_jax.config.defaults import default_config, flatten
 from ipixmatch_jax.config.groups import GROUPS, all_keys
+from ipixmatch_jax.config.suggestions import did_you_mean
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.keys import Key
-from ipixmatch_jax.registry import nearest
 
 _NARROWEST = 60
 
@@ -89,7 +89,7 @@ def _chosen(keys: dict[str, Key], groups: Sequence[str]) -> list[str]:
     known = group_names()
     for group in groups:
         if group not in known and group not in keys:
-            near = nearest(group, [*known, *keys])
+            near = did_you_mean(group, [*known, *keys])
             raise ConfigError(
                 f"--mode config {group}: no group or key of this name{near}; "
                 f"groups: {', '.join(known)}"

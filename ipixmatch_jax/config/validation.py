@@ -9,11 +9,11 @@ from ipixmatch_jax import build
 from ipixmatch_jax.config.defaults import flatten
 from ipixmatch_jax.config.groups import RELATION, all_keys
 from ipixmatch_jax.config.options import option_problems
+from ipixmatch_jax.config.suggestions import did_you_mean
 from ipixmatch_jax.data import DATASETS, check_statistics
 from ipixmatch_jax.engine.inference import make_inference
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.keys import Key
-from ipixmatch_jax.registry import nearest
 from ipixmatch_jax.tracking.profiler import profiled_steps
 
 _WITH_OPTIONS = ("method", "model", "relation")
@@ -70,7 +70,7 @@ def _bad_keys(keys: Mapping[str, Key], found: Mapping[str, Any]) -> dict[str, st
     free = tuple(f"{group}.options." for group in _WITH_OPTIONS)
     free += tuple(f"data.{name}." for name in DATASETS.names())
     wrong = {
-        name: f"unknown key {name!r}{nearest(name, keys)}"
+        name: f"unknown key {name!r}{did_you_mean(name, keys)}"
         for name in found
         if name not in keys and not name.startswith(free)
     }
