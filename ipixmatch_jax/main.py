@@ -50,7 +50,13 @@ def _predict(config, arguments) -> None:
 def _report(config, arguments) -> None:
     from ipixmatch_jax.report import write_report
 
-    write_report(config, arguments.workdir, more=arguments.runs, output=arguments.output)
+    write_report(
+        config,
+        arguments.workdir,
+        more=arguments.runs,
+        output=arguments.output,
+        trust=arguments.trust,
+    )
 
 
 def _inspect(config, arguments) -> None:
@@ -170,6 +176,11 @@ def _parser() -> argparse.ArgumentParser:
         "--split",
         default="val",
         help="eval: val (default), test, labeled, or another list or split name",
+    )
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="import the method of your own that a run's config.json names, as module:Class",
     )
     _add_takeaway(parser)
     _add_serve(parser)
@@ -335,7 +346,7 @@ def _load(arguments: argparse.Namespace, overrides: Sequence[str]):
     if arguments.config is not None:
         return load_config(arguments.config, overrides)
     if arguments.workdir is not None:
-        return load_snapshot(arguments.workdir, overrides)
+        return load_snapshot(arguments.workdir, overrides, trust=arguments.trust)
     return with_overrides(default_config(), overrides)
 
 

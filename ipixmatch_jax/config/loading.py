@@ -44,7 +44,7 @@ def load_config(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
     Raises:
         ConfigError: the file, a key or a value cannot be used; with every problem found.
     """
-    given = _given(overrides)
+    given = given_values(overrides)
     config = _run_config_file(spec, given)
     file_model = config.get("model", {}).get("name", "")
     problems = set_overrides(config, overrides)
@@ -108,7 +108,7 @@ def _line_of(error: Exception, path: str) -> str:
     return f"{path}, line {lines[-1]}" if lines else path
 
 
-def _given(overrides: Sequence[str]) -> dict[str, Any]:
+def given_values(overrides: Sequence[str]) -> dict[str, Any]:
     """Full name to value of the overrides that have a key; unreadable ones are left out."""
     keys, (pairs, _) = all_keys(), _pairs(overrides)
     return {name: keys[name].parse(text) for name, text in pairs if name in keys}

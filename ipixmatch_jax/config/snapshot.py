@@ -1,5 +1,6 @@
 """The resolved config of a run, `config.json`: write, compare on resume, read, print."""
 
+import importlib.util
 import json
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -8,7 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from ipixmatch_jax.config.defaults import default_config, flatten
-from ipixmatch_jax.config.loading import set_overrides
+from ipixmatch_jax.config.loading import given_values, set_overrides
 from ipixmatch_jax.config.reference import changed
 from ipixmatch_jax.config.validation import problems_of, raise_problems
 from ipixmatch_jax.errors import ConfigError
@@ -43,22 +44,53 @@ def read_snapshot(workdir: AnyPath) -> dict[str, Any]:
         ) from None
 
 
-def load_snapshot(workdir: AnyPath, overrides: Sequence[str] = ()) -> ConfigDict:
+def load_snapshot(
+    workdir: AnyPath, overrides: Sequence[str] = (), *, trust: bool = False
+) -> ConfigDict:
     """The config of a run; keys that the run did not have yet get their defaults.
+
+    A `method.name` of the form `module:Class` makes the program import that module, from the
+    current folder if it is there: the caller, not the run, decides whether that may happen.
 
     Args:
         workdir: folder of the run.
         overrides: `--config.key=value`, as `load_config` takes them.
+        trust: whether code that the run names may be imported.
 
     Raises:
-        ConfigError: no snapshot, or keys or values that cannot be used; lists all problems.
+        ConfigError: no snapshot, keys or values that cannot be used (lists all problems), or code
+            of the run's own without `trust`.
     """
     config = default_config()
     _fill(config, read_snapshot(workdir))
+    if not trust and "method.name" not in given_values(overrides):
+        _refuse_code(config, config_path(workdir))
     problems = set_overrides(config, overrides)
     raise_problems(problems + problems_of(config))
     config.lock()
     return config
+
+
+def _refuse_code(config: ConfigDict, path: AnyPath) -> None:
+    """ConfigError if the config of a run names code that is imported when it is used."""
+    name = config.method.name
+    if not isinstance(name, str) or ":" not in name:
+        return
+    raise ConfigError(
+        f"{path} names code of its own, method.name={name!r}, which this command would import and "
+        f"execute ({_origin(name.partition(':')[0])}); read that code, then add --trust (in "
+        "Python: trust=True)"
+    )
+
+
+def _origin(module: str) -> str:
+    """Where a module would be imported from; finding out imports nothing."""
+    first = module.partition(".")[0]
+    try:
+        spec = importlib.util.find_spec(first) if first else None
+    except (ImportError, ValueError):
+        spec = None
+    return f"from {spec.origin}" if spec and spec.origin else f"{first}: not found from here"
 
 
 def with_run_statistics(config: ConfigDict, workdir: AnyPath) -> ConfigDict:
