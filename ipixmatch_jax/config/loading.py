@@ -1,8 +1,8 @@
 """Config files and the command line's overrides: from FILE[:ARG] to a validated config."""
 
+import contextvars
 import importlib
 import importlib.util
-import inspect
 import pathlib
 import pkgutil
 import sys
@@ -26,6 +26,8 @@ from ipixmatch_jax.keys import Key
 from ipixmatch_jax.registry import nearest
 
 _PREFIX = "--config."
+_NOTHING: Mapping[str, Any] = {}
+_command_line = contextvars.ContextVar("command_line", default=_NOTHING)
 
 
 def load_config(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
@@ -36,16 +38,19 @@ def load_config(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
 
     Args:
         spec: `FILE` or `FILE:ARG`, or the name of a packaged config in place of the file, such as
-            `demo` or `folder:photos`. The file defines `get_config(arg=None)`; a function with a
-            parameter `overrides` gets the command line's keys in it, full name to value, so that it
-            can derive other keys from them.
+            `demo` or `folder:photos`. The file defines `get_config(arg=None)`, which can ask for
+            `command_line_keys()` to derive other keys from them.
         overrides: `--config.key=value` or `--config.key`, `value`.
 
     Raises:
         ConfigError: the file, a key or a value cannot be used; with every problem found.
     """
     given = given_values(overrides)
-    config = _run_config_file(spec, given)
+    try:
+        config = _run_config_file(spec, given)
+    except UserError as error:
+        # The reason may be a misspelt key that the file did not get to see.
+        raise type(error)("\n".join([str(error), *_doubtful(overrides)])) from error
     file_model = config.get("model", {}).get("name", "")
     problems = set_overrides(config, overrides)
     changes = fit_to_model(config, file_model, given) if not problems else []
@@ -56,6 +61,14 @@ def load_config(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
     return config
 
 
+def command_line_keys() -> dict[str, Any]:
+    """Full name to value of the keys that the command line sets, while a config file is executed.
+
+    For `get_config` functions that derive keys from others; elsewhere it is empty.
+    """
+    return dict(_command_line.get())
+
+
 def packaged_configs() -> list[str]:
     """The names of the configs that come with the package."""
     return sorted(m.name for m in pkgutil.iter_modules(config_files.__path__))
@@ -63,16 +76,16 @@ def packaged_configs() -> list[str]:
 
 def _run_config_file(spec: str, given: Mapping[str, Any]) -> ConfigDict:
     path, _, arg = spec.partition(":")
+    token = _command_line.set(given)
     try:
-        get_config = _module_of(path).get_config
-        known = "overrides" in inspect.signature(get_config).parameters
-        options = {"overrides": dict(given)} if known else {}
-        config = get_config(*[arg] * bool(arg), **options)
+        config = _module_of(path).get_config(*[arg] * bool(arg))
     except UserError:
         raise
     except Exception as error:  # the file is the user's: anything can be wrong in it
         where = _line_of(error, path)
         raise ConfigError(f"config file {where}: {type(error).__name__}: {error}") from error
+    finally:
+        _command_line.reset(token)
     if not isinstance(config, ConfigDict):
         raise ConfigError(f"config file {path}: get_config returned no ConfigDict")
     return config
@@ -109,9 +122,22 @@ def _line_of(error: Exception, path: str) -> str:
 
 
 def given_values(overrides: Sequence[str]) -> dict[str, Any]:
-    """Full name to value of the overrides that have a key; unreadable ones are left out."""
+    """Full name to value of the overrides that have a key and an allowed value."""
     keys, (pairs, _) = all_keys(), _pairs(overrides)
-    return {name: keys[name].parse(text) for name, text in pairs if name in keys}
+    values = {name: keys[name].parse(text) for name, text in pairs if name in keys}
+    return {name: v for name, v in values.items() if keys[name].problem(name, v) is None}
+
+
+def _doubtful(overrides: Sequence[str]) -> list[str]:
+    """Messages about the overrides that need no config: wrong values, and near misses of keys."""
+    keys, (pairs, problems) = all_keys(), _pairs(overrides)
+    for name, text in pairs:
+        near = "" if name in keys else did_you_mean(name, keys)
+        if near:
+            problems.append(f"no config key {name!r}{near}")
+        elif name in keys:
+            problems += filter(None, [keys[name].problem(name, keys[name].parse(text))])
+    return [f"  - {problem}" for problem in problems]
 
 
 def with_overrides(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:

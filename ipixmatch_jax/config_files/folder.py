@@ -14,26 +14,22 @@ validation images, 20 % of the labeled images are held out for validation, strat
 Docs: docs/data.md.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 from ml_collections import ConfigDict
 
-from ipixmatch_jax.config import default_config
+from ipixmatch_jax.config import command_line_keys, default_config
 from ipixmatch_jax.data.datasets.folder_config import describe_folder
 from ipixmatch_jax.errors import ConfigError
 
-NOTHING: Mapping[str, Any] = {}
 
-
-def get_config(arg: str = "", overrides: Mapping[str, Any] = NOTHING) -> ConfigDict:
+def get_config(arg: str = "") -> ConfigDict:
     if not arg:
         raise ConfigError("--config folder needs a folder: --config folder:photos")
     config = default_config()
     config.total_steps = 5000
     config.eval_batch_size = 8
     config.data.crop_size = (321, 321)
-    given = {k.removeprefix("data."): v for k, v in overrides.items() if k.startswith("data.")}
+    keys = command_line_keys()
+    given = {k.removeprefix("data."): v for k, v in keys.items() if k.startswith("data.")}
     found = describe_folder(given.get("root") or arg, given)
     config.data.folder.update(found.pop("folder"))
     config.data.update(found)

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from ipixmatch_jax.build import abstract_variables, build_model
-from ipixmatch_jax.config import load_config
-from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.config import command_line_keys, load_config
+from ipixmatch_jax.errors import ConfigError, DataError
 from tests.references import ROOT
 
 FOLDER = ROOT / "configs" / "folder.py"
@@ -37,10 +37,20 @@ def load(photos, *keys):
 def test_the_folder_is_described_with_the_users_keys(photos):
     config = load(photos)
     assert config.data.num_classes == 3 and config.data.folder.mask_tail == "_gt"
-    with pytest.raises(Exception, match="images/"):
+    with pytest.raises(DataError, match="images/"):
         load_config(f"{FOLDER}:{photos}")
     config = load(photos, "data.class_names=sky,road,car,tree")
     assert config.data.num_classes == 4 and config.data.class_names[3] == "tree"
+
+
+def test_a_config_that_wraps_another_describes_with_the_users_keys_too(photos):
+    own = photos / "own.py"
+    own.write_text(
+        "from ipixmatch_jax.config_files import folder\n\n\n"
+        "def get_config(arg):\n    return folder.get_config(arg)\n"
+    )
+    config = load_config(f"{own}:{photos}", [f"--config.{key}" for key in KEYS])
+    assert config.data.num_classes == 3 and command_line_keys() == {}
 
 
 @pytest.mark.parametrize("name, backbone, crop", [
@@ -76,3 +86,11 @@ def test_the_files_own_model_is_kept_in_silence(photos, capsys):
 def test_impossible_keys_of_the_user_stay_errors(photos, keys, message):
     with pytest.raises(ConfigError, match=message):
         load(photos, *keys)
+
+
+def test_a_misspelt_key_that_the_folder_needs_is_named_with_the_folders_error(photos):
+    overrides = ["--config.data.folder.train_image=pictures", "--config.data.palette=red"]
+    with pytest.raises(DataError) as error:
+        load_config(f"{FOLDER}:{photos}", overrides)
+    text = str(error.value)
+    assert "did you mean 'data.folder.train_images'" in text and "data.palette is 'red'" in text
