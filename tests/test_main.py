@@ -7,16 +7,12 @@ import time
 import jax
 import numpy as np
 import pytest
-from absl import flags
 from PIL import Image
 
 from ipixmatch_jax.config import load_config
-from ipixmatch_jax.config.groups import all_keys
-from ipixmatch_jax.config.suggestions import _WORDS, did_you_mean
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.evaluate import with_split
 from ipixmatch_jax.main import _parsed, main
-from ipixmatch_jax.runtime_flags import pass_on
 
 
 def run(*arguments, **options):
@@ -162,50 +158,6 @@ def test_both_spellings_of_a_flag():
     assert arguments.groups == ("data",) and overrides == ["--config.batch_size=3"]
 
 
-@pytest.mark.parametrize("key, meant", [
-    ("optimizer.lr", "optimizer.learning_rate"), ("lr", "optimizer.learning_rate"),
-    ("learning_rate", "optimizer.learning_rate"), ("epochs", "total_steps"),
-    ("model.encoder", "model.backbone"), ("data.classes", "data.num_classes"),
-    ("ema_decay", "teacher.decay"), ("optimiser.name", "optimizer.name"),
-    ("data.num_class", "data.num_classes"), ("optimizer.learning_rat", "optimizer.learning_rate"),
-])  # fmt: skip
-def test_near_misses_suggest_what_is_meant(key, meant):
-    assert did_you_mean(key, all_keys()) == f" (did you mean {meant!r}?)"
-
-
-def test_suggested_keys_exist():
-    assert set(_WORDS) <= set(all_keys())
-
-
 def test_a_misspelt_split_is_suggested(config_file):
     with pytest.raises(DataError, match="--split tset .did you mean 'test'"):
         with_split(load_config(str(config_file)), "tset")
-
-
-@pytest.fixture
-def jax_flags():
-    before = jax.config.jax_debug_nans, jax.config.jax_log_compiles
-    yield
-    jax.config.update("jax_debug_nans", before[0])
-    jax.config.update("jax_log_compiles", before[1])
-
-
-def test_flags_of_jax_and_absl_are_passed_on(jax_flags):
-    arguments = ["--jax_debug_nans", "--config.data.threads", "2", "--jax_log_compiles=true",
-                 "--v", "-1", "stray"]  # fmt: skip
-    rest = pass_on(arguments, ("--workdir",))
-    assert rest == ["--config.data.threads", "2", "stray"]
-    assert jax.config.jax_debug_nans and jax.config.jax_log_compiles
-    assert flags.FLAGS.verbosity == -1
-
-
-@pytest.mark.parametrize("argument, message", [
-    ("--jax_debug_nan", "did you mean '--jax_debug_nans'"),
-    ("--jax_debug_nans=3", "expected true or false"),
-    ("--jax_platforms", "needs a value"),
-    ("--verbosity=loud", "verbosity"),
-    ("--qqqqqqqqq", "no flag --qqqqqqqqq; config keys are set by"),
-])  # fmt: skip
-def test_flags_that_nobody_has(capsys, argument, message):
-    text = errors(capsys, "--mode", "config", argument)
-    assert message in text and text.count("\n") == 1

@@ -15,7 +15,7 @@ from ipixmatch_jax.engine.optimizer import OPTIMIZERS
 from ipixmatch_jax.engine.step import TEACHERS
 from ipixmatch_jax.engine.weighted_relation import RAMPS
 from ipixmatch_jax.keys import Key, Table
-from ipixmatch_jax.losses import RELATIONS, SUPERVISED_LOSSES
+from ipixmatch_jax.losses import RELATION_OPTIONS, RELATIONS, SUPERVISED_LOSSES
 from ipixmatch_jax.methods import METHODS
 from ipixmatch_jax.models import MODELS
 from ipixmatch_jax.models.create import NORMS
@@ -159,12 +159,16 @@ RELATION: Table = {
     ),
     "min_pixels": Key(2, "images with fewer such pixels have no relation loss", least=2),
     "classes": Key(
-        "all", "class maps that are compared; present: classes that the teacher predicts",
+        RELATION_OPTIONS["classes"],
+        "class maps that are compared; present: classes that the teacher predicts",
         choices=("all", "present"),
     ),
-    "cosine": Key(False, "affinity: compare unit vectors"),
-    "stride": Key(1, "affinity: compare means over stride x stride pixels", least=1),
-    "on": Key("probs", "affinity: compare probabilities or a feature map",
+    "cosine": Key(RELATION_OPTIONS["cosine"], "affinity: compare unit vectors"),
+    "stride": Key(
+        RELATION_OPTIONS["stride"], "affinity: compare means over stride x stride pixels", least=1
+    ),
+    "on": Key(
+        RELATION_OPTIONS["on"], "affinity: compare probabilities or a feature map",
               choices=("probs", "features")),
     "features": Key("decoder", "on features: the model's feature map"),
     "ramp": Key("none", "growth of the weight, in addition to method.ramp_*", choices=RAMPS),

@@ -2,8 +2,10 @@
 
 import dataclasses
 import inspect
-from collections.abc import Mapping
-from typing import Any
+import typing
+from collections.abc import Callable, Mapping
+from inspect import Parameter
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
@@ -12,39 +14,54 @@ from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.keys import Key
 from ipixmatch_jax.losses import RELATIONS
 from ipixmatch_jax.methods.base import find_method
-from ipixmatch_jax.models import MODELS, backbone_options, model_options
+from ipixmatch_jax.models import ENCODERS, MODELS
 from ipixmatch_jax.registry import nearest
 
 # What the package itself sets.
 _SET_ELSEWHERE = {"num_classes", "axis_name"}
 
 
-def method_options(config: ConfigDict) -> dict[str, Any]:
-    """Name to default of every field of the method; ConfigError if there is no such method."""
+class _Option(NamedTuple):
+    """Default and annotation of a field or parameter."""
+
+    default: Any
+    annotation: Any
+
+
+def method_options(config: ConfigDict) -> dict[str, _Option]:
+    """Every field of the method; ConfigError if there is no such method."""
     fields = dataclasses.fields(find_method(config.method.name))
-    return {field.name: field.default for field in fields}
+    return {field.name: _Option(field.default, field.type) for field in fields}
 
 
-def network_options(config: ConfigDict) -> dict[str, Any]:
-    """Name to default of every option of the model and its backbone.
+def network_options(config: ConfigDict) -> dict[str, _Option]:
+    """Every option of the model and its backbone.
 
     Raises:
         ConfigError: no such model or backbone.
     """
-    known = model_options(config.model.name)
-    parameters = inspect.signature(MODELS[config.model.name]).parameters.values()
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):  # it takes its backbone's options too
-        known |= backbone_options(config.model.backbone or known["backbone"])
+    builder = MODELS[config.model.name]
+    known = _parameters(builder, (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY))
+    if any(p.kind is p.VAR_KEYWORD for p in inspect.signature(builder).parameters.values()):
+        # It takes its backbone's options too; those without a default it sets itself.
+        encoder = ENCODERS[config.model.backbone or known["backbone"].default]
+        own = _parameters(encoder, (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY))
+        known |= {name: o for name, o in own.items() if o.default is not Parameter.empty}
     return known
 
 
-def relation_options(config: ConfigDict) -> dict[str, Any]:
-    """Name to default of every option of the relation; ConfigError if there is no such relation."""
-    relation = config.relation
-    parameters = inspect.signature(RELATIONS[f"{relation.name}/{relation.distance}"]).parameters
-    return {key: p.default for key, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+def relation_options(config: ConfigDict) -> dict[str, _Option]:
+    """Every option of the relation; ConfigError if there is no such relation."""
+    name = f"{config.relation.name}/{config.relation.distance}"
+    return _parameters(RELATIONS[name], (Parameter.KEYWORD_ONLY,))
 
 
+def _parameters(function: Callable, kinds: tuple) -> dict[str, _Option]:
+    parameters = inspect.signature(function).parameters
+    return {n: _Option(p.default, p.annotation) for n, p in parameters.items() if p.kind in kinds}
+
+
+_KINDS = {"bool": bool, "int": int, "float": float, "str": str}
 _OPTIONS = {
     "method": (method_options, METHOD),
     "model": (network_options, MODEL),
@@ -53,7 +70,7 @@ _OPTIONS = {
 
 
 def option_keys(config: ConfigDict, group: str) -> dict[str, Key]:
-    """Name to key of what `GROUP.options` may set: the kind is that of the default.
+    """Name to key of what `GROUP.options` may set: its kind is that of the default or annotation.
 
     Args:
         config: the whole config, which names the method, model and relation.
@@ -64,14 +81,18 @@ def option_keys(config: ConfigDict, group: str) -> dict[str, Key]:
     """
     find, table = _OPTIONS[group]
     own = {k: v for k, v in find(config).items() if k not in table and k not in _SET_ELSEWHERE}
-    return {name: _key_of(default) for name, default in own.items()}
+    return {name: _key_of(option) for name, option in own.items()}
 
 
-def _key_of(default: Any) -> Key:
-    plain = isinstance(default, bool | int | float | str)
-    if plain or (isinstance(default, list | tuple) and default):
+def _key_of(option: _Option) -> Key:
+    default = option.default
+    if isinstance(default, bool | int | float | str):
         return Key(default, "")
-    return Key(None, "", kind="any")
+    if isinstance(default, list | tuple) and default:
+        return Key(default, "", length=len(default))
+    types = typing.get_args(option.annotation) or (option.annotation,)
+    kind = next((kind for kind, type_ in _KINDS.items() if type_ in types), "any")
+    return Key(None, "", kind=kind)
 
 
 def option_problems(config: ConfigDict, group: str, options: Mapping[str, Any]) -> dict[str, str]:

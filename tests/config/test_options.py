@@ -59,6 +59,7 @@ def test_an_option_of_a_relation_is_set_and_its_kind_checked(config_file, monkey
     ("model.options.widht=3", "model 'unet' has no option 'widht'"),
     ("relation.options.flor=1", "relation 'class_map/kl' has no option 'flor'"),
     ("method.options=3", "group of keys"),
+    ("relation.options.block=97x97", "no option 'block'"),
 ])  # fmt: skip
 def test_options_that_do_not_exist(config_file, override, message):
     with pytest.raises(ConfigError, match=message):
@@ -80,3 +81,13 @@ def test_an_option_with_a_key_of_its_own(config_file):
 def test_keys_that_may_be_none_take_none(config_file, key):
     group, leaf = key.split(".")
     assert load(config_file, f"{key}=None")[group][leaf] is None
+
+
+@pytest.mark.parametrize("keys, message", [
+    (("relation.name=affinity", "relation.options.block=97x97"), "block is '97x97'; expected a wh"),
+    (("method.name=augseg", "method.options.labeled_beta=()"), "expected 2 numbers|two numbers"),
+    (("method.name=unimatch", "method.options.drop_rate=inf"), "drop_rate is inf"),
+])  # fmt: skip
+def test_options_of_a_wrong_kind(config_file, keys, message):
+    with pytest.raises(ConfigError, match=message):
+        load(config_file, *keys)
