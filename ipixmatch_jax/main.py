@@ -133,6 +133,13 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
+def _place(text: str):
+    """A path; an empty text, as an unset shell variable leaves it, is a usage error."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty; expected a path")
+    return as_path(text)
+
+
 def _mode(name: str) -> str:
     if name not in MODES:
         known = ", ".join(MODES)
@@ -153,7 +160,7 @@ def _parser() -> argparse.ArgumentParser:
         "predict, report, export and serve, which use the run's own config",
     )
     parser.add_argument(
-        "--workdir", type=as_path, help="folder of the run; training resumes a run that is there"
+        "--workdir", type=_place, help="folder of the run; training resumes a run that is there"
     )
     parser.add_argument(
         "--mode",
@@ -199,7 +206,7 @@ def _add_takeaway(parser: argparse.ArgumentParser) -> None:
         "--input", nargs="+", metavar="PHOTOS", help="predict: photos, folders or 'patterns*.jpg'"
     )
     parser.add_argument(
-        "--output", type=as_path, help="predict: output folder; export, report, new-config: file"
+        "--output", type=_place, help="predict: output folder; export, report, new-config: file"
     )
     parser.add_argument(
         "--also",
@@ -218,7 +225,7 @@ def _add_takeaway(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--runs",
         nargs="+",
-        type=as_path,
+        type=_place,
         default=(),
         metavar="DIR",
         help="report: workdirs of other runs to compare with the one in --workdir",

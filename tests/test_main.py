@@ -140,6 +140,7 @@ def test_flags(capsys):
     (["--wokdir", "x", "--config", "demo"], "no flag --wokdir (did you mean '--workdir'?)"),
     (["--mode", "trian"], "argument --mode: no mode 'trian' (did you mean 'train'?)"),
     (["--mode", "eval", "--workdir", "x", "--network", "best"], "invalid choice: 'best'"),
+    (["--workdir", "", "--config", "demo"], "argument --workdir: is empty; expected a path"),
     (["--mode", "predict"], "--mode predict needs --workdir"),
 ])  # fmt: skip
 def test_usage_errors_are_one_line(capsys, arguments, message):

@@ -41,7 +41,7 @@ def printed(groups: Sequence[str] = (), config: ConfigDict | None = None) -> str
     for name in chosen:
         if _group_of(name) != group:
             group = _group_of(name)
-            lines += ["", _title(group), ""]
+            lines += ["", *textwrap.wrap(_title(group), width), ""]
         lines += _key_lines(name, keys[name], width, set_to)
     others = [name for name in set_to if name not in keys and (not groups or _within(name, groups))]
     if others:
