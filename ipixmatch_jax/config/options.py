@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import re
 import typing
 from collections.abc import Callable, Mapping
 from inspect import Parameter
@@ -22,16 +23,21 @@ _SET_ELSEWHERE = {"num_classes", "axis_name"}
 
 
 class _Option(NamedTuple):
-    """Default and annotation of a field or parameter."""
+    """Default, annotation and description of a field or parameter."""
 
     default: Any
     annotation: Any
+    help: str
 
 
 def method_options(config: ConfigDict) -> dict[str, _Option]:
     """Every field of the method; ConfigError if there is no such method."""
-    fields = dataclasses.fields(find_method(config.method.name))
-    return {field.name: _Option(field.default, field.type) for field in fields}
+    method = find_method(config.method.name)
+    described = _described(*(inspect.getdoc(base) for base in reversed(method.__mro__)))
+    return {
+        field.name: _Option(field.default, field.type, described.get(field.name, ""))
+        for field in dataclasses.fields(method)
+    }
 
 
 def network_options(config: ConfigDict) -> dict[str, _Option]:
@@ -57,8 +63,25 @@ def relation_options(config: ConfigDict) -> dict[str, _Option]:
 
 
 def _parameters(function: Callable, kinds: tuple) -> dict[str, _Option]:
-    parameters = inspect.signature(function).parameters
-    return {n: _Option(p.default, p.annotation) for n, p in parameters.items() if p.kind in kinds}
+    described = _described(inspect.getdoc(function))
+    return {
+        name: _Option(p.default, p.annotation, described.get(name, ""))
+        for name, p in inspect.signature(function).parameters.items()
+        if p.kind in kinds
+    }
+
+
+def _described(*docs: str | None) -> dict[str, str]:
+    """Name to description in the sections `Attributes:` and `Args:` of docstrings."""
+    found: dict[str, str] = {}
+    for doc in docs:
+        section = re.search(r"^(?:Attributes|Args):\n((?:    .*\n?|\n)+)", doc or "", re.MULTILINE)
+        entries = re.findall(
+            r"^    (\w[\w, ]*): ((?:.*)(?:\n {5,}.*)*)", section[1] if section else "", re.MULTILINE
+        )
+        for names, text in entries:
+            found |= dict.fromkeys(names.split(", "), " ".join(text.split()).rstrip("."))
+    return found
 
 
 _KINDS = {"bool": bool, "int": int, "float": float, "str": str}
@@ -87,12 +110,22 @@ def option_keys(config: ConfigDict, group: str) -> dict[str, Key]:
 def _key_of(option: _Option) -> Key:
     default = option.default
     if isinstance(default, bool | int | float | str):
-        return Key(default, "")
+        return Key(default, option.help)
     if isinstance(default, list | tuple) and default:
-        return Key(default, "", length=len(default))
+        return Key(default, option.help, length=len(default))
     types = typing.get_args(option.annotation) or (option.annotation,)
     kind = next((kind for kind, type_ in _KINDS.items() if type_ in types), "any")
-    return Key(None, "", kind=kind)
+    return Key(None, option.help, kind=kind)
+
+
+def chosen_options(config: ConfigDict) -> dict[str, Key]:
+    """Full name, as `method.options.drop_rate`, to key of every option of the chosen parts."""
+    found: dict[str, Key] = {}
+    for group in _OPTIONS:
+        if (group, config[group].name) != ("relation", "none"):
+            keys = option_keys(config, group)
+            found |= {f"{group}.options.{name}": key for name, key in keys.items()}
+    return found
 
 
 def option_problems(config: ConfigDict, group: str, options: Mapping[str, Any]) -> dict[str, str]:

@@ -9,17 +9,14 @@ from ml_collections import ConfigDict
 
 from ipixmatch_jax.config.defaults import default_config, flatten
 from ipixmatch_jax.config.groups import GROUPS, all_keys
+from ipixmatch_jax.config.options import chosen_options, option_keys
 from ipixmatch_jax.config.suggestions import did_you_mean
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.keys import Key
+from ipixmatch_jax.losses import RELATIONS
+from ipixmatch_jax.methods import METHODS
 
 _NARROWEST = 60
-
-
-def group_names() -> list[str]:
-    """The names of the groups: 'run' for keys without a group, and those of data sources."""
-    names = dict.fromkeys(_group_of(name) for name in all_keys())
-    return list(names)
 
 
 def printed(groups: Sequence[str] = (), config: ConfigDict | None = None) -> str:
@@ -27,25 +24,26 @@ def printed(groups: Sequence[str] = (), config: ConfigDict | None = None) -> str
 
     Args:
         groups: names of groups, such as 'model' or 'data.folder', or of keys; none: all.
-        config: also shows what it sets differently from the defaults.
+        config: also shows what it sets differently from the defaults, and the options of its
+            method, model and relation.
 
     Raises:
         ConfigError: a name that is neither a group nor a key.
     """
-    keys = all_keys()
-    chosen = _chosen(keys, groups)
-    set_to = changed(config) if config is not None else {}
+    config = default_config() if config is None else config
+    keys = {**all_keys(), **chosen_options(config)}
+    chosen, set_to = _chosen(keys, groups), changed(config)
     width = max(shutil.get_terminal_size((80, 24)).columns, _NARROWEST)
     lines: list[str] = []
     group = None
     for name in chosen:
         if _group_of(name) != group:
             group = _group_of(name)
-            lines += ["", *textwrap.wrap(_title(group), width), ""]
+            lines += ["", *textwrap.wrap(_title(group, config), width), ""]
         lines += _key_lines(name, keys[name], width, set_to)
     others = [name for name in set_to if name not in keys and (not groups or _within(name, groups))]
     if others:
-        lines += ["", "Options and sections of other parts", ""]
+        lines += ["", "Keys of your own", ""]
         lines += [f"--config.{name}  set to {_text(set_to[name])}" for name in others]
     return "\n".join(lines[1:])
 
@@ -81,12 +79,41 @@ def markdown() -> str:
             lines += ["", f"## {_title(group)}", ""]
             lines += ["| key | default | allowed | meaning |", "|---|---|---|---|"]
         cells = (f"`{name}`", f"`{_text(key.default)}`", key.expected(), key.help)
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
+        lines.append(_row(*cells))
+    return "\n".join([*lines, *_options_table()]) + "\n"
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _options_table() -> Iterator[str]:
+    """The options of every method and relation."""
+    yield from ("", "## Options of methods and relations", "")
+    yield from ("| key | of | default | allowed | meaning |", "|---|---|---|---|---|")
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for group, part, config in _parts():
+        for name, key in option_keys(config, group).items():
+            cells = (f"`{_text(key.default)}`", key.expected(), key.help)
+            rows.setdefault((f"`{group}.options.{name}`", *cells), []).append(f"`{part}`")
+    for (name, *cells), parts in rows.items():
+        yield _row(name, ", ".join(parts), *cells)
+
+
+def _parts() -> Iterator[tuple[str, str, ConfigDict]]:
+    """(group, name, a config that chooses it) of every method and relation."""
+    for name in METHODS.names():
+        config = default_config()
+        config.method.name = name
+        yield "method", name, config
+    for name in RELATIONS.names():
+        config = default_config()
+        config.relation.name, _, config.relation.distance = name.partition("/")
+        yield "relation", name, config
 
 
 def _chosen(keys: dict[str, Key], groups: Sequence[str]) -> list[str]:
-    known = group_names()
+    known = list(dict.fromkeys(_group_of(name) for name in keys))
     for group in groups:
         if group not in known and group not in keys:
             near = did_you_mean(group, [*known, *keys])
@@ -106,9 +133,11 @@ def _group_of(name: str) -> str:
     return name.rpartition(".")[0] or "run"
 
 
-def _title(group: str) -> str:
+def _title(group: str, config: ConfigDict | None = None) -> str:
     first, _, source = group.partition(".")
     title = GROUPS["" if first == "run" else first][0]
+    if source == "options":
+        return f"{group}: options of {first} {config[first].name!r}"
     if source:
         return f"{group}: keys of data.name={source}"
     return title if group == "run" else f"{group}: {title}"

@@ -56,6 +56,16 @@ def test_groups_are_printed_with_what_a_file_changes(config_file, capsys):
     assert "did you mean 'optimizer'" in capsys.readouterr().err
 
 
+def test_options_of_the_chosen_method_are_printed(capsys):
+    assert main(["--mode", "config", "method", "--config.method.name=unimatch"]) == 0
+    text = capsys.readouterr().out
+    assert "--config.method.options.drop_rate=0.5" in text
+    assert "share of the feature channels that are dropped [a number]" in " ".join(text.split())
+    assert main(["--mode", "config", "method.options", "--config.method.options.distance=mse"]) == 0
+    text = capsys.readouterr().out
+    assert "distance=pseudo_label  (set to mse)" in text and "method.name" not in text
+
+
 def test_a_single_key_is_printed():
     assert printed(["teacher.decay"]).count("--config.") == 1
     with pytest.raises(ConfigError, match="did you mean 'teacher.decay'"):
