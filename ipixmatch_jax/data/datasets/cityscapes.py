@@ -14,10 +14,14 @@ from ipixmatch_jax.data.datasets.benchmarks import Benchmark, build_benchmark, i
 from ipixmatch_jax.data.files.images import File
 from ipixmatch_jax.data.files.masks import Masks
 from ipixmatch_jax.data.records import IGNORE, Splits
+from ipixmatch_jax.keys import Key, Table
 
-OPTIONS = {
-    # 'auto' takes labelTrainIds if present, else labelIds; or name one of the two.
-    "masks": "auto",
+OPTIONS: Table = {
+    "masks": Key(
+        "auto",
+        "which masks to read; auto: labelTrainIds if present, else labelIds",
+        choices=("auto", "labelTrainIds", "labelIds"),
+    ),
 }
 
 # Name, label id of the download, colour; in the order of the train ids.

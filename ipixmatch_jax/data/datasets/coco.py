@@ -18,8 +18,9 @@ from ipixmatch_jax.data.datasets.benchmarks import Benchmark, build_benchmark, i
 from ipixmatch_jax.data.files.images import File
 from ipixmatch_jax.data.files.masks import Masks
 from ipixmatch_jax.data.records import Splits
+from ipixmatch_jax.keys import Table
 
-OPTIONS: dict = {}
+OPTIONS: Table = {}
 
 PARTS = ("train2017", "val2017")
 _NAMES = (

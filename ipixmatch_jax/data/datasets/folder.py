@@ -18,39 +18,53 @@ from ipixmatch_jax.data.importers.found import SPLITS
 from ipixmatch_jax.data.records import Splits
 from ipixmatch_jax.data.stratify import class_presence, hold_out
 from ipixmatch_jax.errors import ConfigError, DataError
+from ipixmatch_jax.keys import Key, Table
 from ipixmatch_jax.paths import as_path, join
 
-OPTIONS = {
-    # How the folder is read: a name of data/importers, or '' for the six folders below, with masks
-    # of the same names as their images. configs/folder.py recognises it.
-    "format": "",
-    "train_images": "train/images",
-    "train_masks": "train/masks",
-    "val_images": "val/images",
-    "val_masks": "val/masks",
-    "test_images": "test/images",
-    "test_masks": "test/masks",
-    # Text around the id in a mask's name: tail '_mask' for ID_mask.png, prefix 'gt_' for gt_ID.png.
-    "mask_tail": "",
-    "mask_prefix": "",
-    # Images that an annotation file lists without any annotation: unlabeled, or background for
-    # images that show no object.
-    "unannotated": "unlabeled",
-    # Folder of converted masks; '': $IPIXMATCH_CACHE or the user's cache folder.
-    "cache": "",
-    # Further folders of images without masks, relative to data.root or absolute.
-    "unlabeled_folders": (),
-    # Shares of the unlabeled stream, one per pool: the unlabeled images of train_images, if any,
-    # then each further folder. Empty: one pool, every image once per epoch.
-    "unlabeled_weights": (),
-    # Share of the labeled images held out for validation if there is neither a list nor a folder
-    # of validation images. Every image is held out by a hash of its own id; see stratify.hold_out.
-    "holdout": 0.2,
-    "holdout_seed": 0,
-    # Images that are held out together: 'auto' groups near-duplicates, such as video frames;
-    # 'none'; or a regular expression whose match in the id names the group (its first group if it
-    # has one): '^(.*)_' groups by the part before the last underscore.
-    "group": "auto",
+OPTIONS: Table = {
+    "format": Key(
+        "",
+        "how the folder is read: a format of data/importers, recognised by config folder:FOLDER; "
+        "empty: the six folders below",
+    ),
+    "train_images": Key("train/images", "folder of training images"),
+    "train_masks": Key("train/masks", "folder of training masks"),
+    "val_images": Key("val/images", "folder of validation images"),
+    "val_masks": Key("val/masks", "folder of validation masks"),
+    "test_images": Key("test/images", "folder of test images"),
+    "test_masks": Key("test/masks", "folder of test masks"),
+    "mask_tail": Key("", "text after the id in a mask's name: _mask for ID_mask.png"),
+    "mask_prefix": Key("", "text before the id in a mask's name: gt_ for gt_ID.png"),
+    "unannotated": Key(
+        "unlabeled",
+        "images that an annotation file lists without annotation: unlabeled, or background if they "
+        "show no object",
+        choices=("unlabeled", "background"),
+    ),
+    "cache": Key("", "folder of converted masks; empty: $IPIXMATCH_CACHE or the user's cache"),
+    "unlabeled_folders": Key(
+        (), "more folders of images without masks, relative to data.root or absolute", kind="str"
+    ),
+    # Pools: the unlabeled images of train_images, if there are any, then each further folder.
+    "unlabeled_weights": Key(
+        (),
+        "share of the unlabeled stream per pool of images; empty: every image once per epoch",
+        kind="float",
+        above=0,
+    ),
+    # Each image is held out by a hash of its own id; see stratify.hold_out.
+    "holdout": Key(
+        0.2,
+        "share of the labeled images held out for validation if there are no validation images",
+        least=0,
+        most=1,
+    ),
+    "holdout_seed": Key(0, "seed of the hold-out", least=0),
+    "group": Key(
+        "auto",
+        "images held out together: auto (near-duplicates), none, or a regular expression whose "
+        "match in the id names the group, such as ^(.*)_ for the part before the last underscore",
+    ),
 }
 
 Rows = list[tuple[str, ...]]

@@ -1,6 +1,7 @@
 """What a folder of images and masks holds, so that nothing about it need be written down."""
 
 import json
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +22,11 @@ from ipixmatch_jax.data.files.images import (
 from ipixmatch_jax.data.files.masks import MASK_SUFFIXES, packed, read_class_ids
 from ipixmatch_jax.data.records import IGNORE
 from ipixmatch_jax.errors import DataError
-from ipixmatch_jax.paths import as_path
+from ipixmatch_jax.paths import as_path, join
 
 # (images, masks) of the training set relative to the root; the first that is there.
 _LAYOUTS = (("images", "masks"), ("train/images", "train/masks"))
+_NOTHING: Mapping[str, Any] = {}
 _CLASS_FILES = ("classes.json", "classes.txt")
 _THREADS = 4
 
@@ -38,7 +40,7 @@ class _MaskFacts:
     palette: tuple[tuple[int, int, int], ...] = ()
 
 
-def describe_folder(root: str) -> dict[str, Any]:
+def describe_folder(root: str, given: Mapping[str, Any] = _NOTHING) -> dict[str, Any]:
     """Values for `config.data` that fit a folder of images and masks.
 
     Images are in `images/` and masks in `masks/`, or in `train/images` and `train/masks` with
@@ -49,6 +51,8 @@ def describe_folder(root: str) -> dict[str, Any]:
 
     Args:
         root: the folder.
+        given: keys of `config.data` that the user has set, such as `folder.train_images`: they are
+            taken as given, and the rest of the description follows from them.
 
     Returns:
         Keys of `config.data`; those of `config.data.folder` in a dict under `folder`.
@@ -58,13 +62,16 @@ def describe_folder(root: str) -> dict[str, Any]:
     """
     place = as_path(root).expanduser()
     layout = next((pair for pair in _LAYOUTS if (place / pair[0]).is_dir()), None)
+    own = (given.get("folder.train_images"), given.get("folder.train_masks"))
+    if any(own):
+        layout = tuple(a or b for a, b in zip(own, layout or _LAYOUTS[0], strict=True))
     if layout is None:
         raise DataError(
             f"{place}: no folder images/ or train/images/; expected images there and masks of the "
             "same names in masks/ or train/masks/"
         )
-    images = Finder(place / layout[0], "image", IMAGE_SUFFIXES)
-    masks = Finder(place / layout[1], "mask", MASK_SUFFIXES)
+    images = Finder(join(place, layout[0]), "image", IMAGE_SUFFIXES)
+    masks = Finder(join(place, layout[1]), "mask", MASK_SUFFIXES, given.get("folder.mask_tail", ""))
     image_ids, mask_ids = images.ids(), masks.ids()
     both = [name for name in image_ids if masks.has(name)]
     if not both:
@@ -80,7 +87,7 @@ def describe_folder(root: str) -> dict[str, Any]:
         "name": "folder",
         "root": str(root),
         "channels": _channels(first),
-        **_classes(place, [masks.find(name) for name in both]),
+        **_classes(place, [masks.find(name) for name in both], given),
         "folder": folder,
     }
 
@@ -96,12 +103,14 @@ def _channels(path: str) -> int:
     return read_bands(file, path, 1).shape[-1]
 
 
-def _classes(root: Path, paths: list[str]) -> dict[str, Any]:
+def _classes(root: Path, paths: list[str], given: Mapping[str, Any]) -> dict[str, Any]:
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="describe") as executor:
         facts = list(executor.map(_mask_facts, paths))
     values = frozenset().union(*(fact.values for fact in facts))
     colors = frozenset().union(*(fact.colors for fact in facts))
     names, palette = _named_classes(root)
+    names = tuple(given.get("class_names", names))
+    palette = tuple(tuple(color) for color in given.get("palette", palette))
     if colors:
         return _colored(colors, names, palette, paths[0])
     ids = values - {IGNORE}
