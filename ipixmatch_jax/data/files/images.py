@@ -38,6 +38,7 @@ __all__ = [
     "resample",
     "resize_image",
     "resize_mask",
+    "stored_channels",
     "unreadable",
 ]
 
@@ -154,6 +155,21 @@ def read_valid_image(
             "to 8 bits; set data.statistics=measure, or data.value_range to (low, high)"
         )
     return multiband.to_eight_bits(array, pixels.value_range), valid
+
+
+def stored_channels(path: str) -> int | None:
+    """Bands of an image that is no picture of 8 bits; None if it is one.
+
+    Raises:
+        DataError: unreadable.
+    """
+    with opened(path, path) as (stream, kind):
+        if multiband.raw_kind(stream, kind, path):
+            return multiband.read_stream(
+                stream, kind, path, shape_only=True, max_pixels=_NO_BOUND
+            ).shape[-1]
+        picture = decoding.open_picture(stream, kind, path, _NO_BOUND)
+        return 1 if picture.mode in _DEEP else None
 
 
 def read_bands(
