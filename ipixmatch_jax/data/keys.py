@@ -12,8 +12,11 @@ DATA_KEYS: Table = {
     "class_names": Key((), "one name per class; empty: the source's own names", kind="str"),
     "palette": Key((), "one color per class; empty: generated", kind="color"),
     "masks": Key(
-        "ids", "masks hold class ids, or the colors of data.palette", choices=("ids", "colors")
+        "ids",
+        "masks show classes by id, by color (exact or nearest), or two by brightness or opacity",
+        choices=("ids", "colors", "nearest", "binary", "alpha"),
     ),
+    "mask_values": Key((), "stored value of each class; empty: the class id", kind="int", least=0),
     "ignore_colors": Key((), "mask colors that mean ignore", kind="color"),
     "channels": Key(3, "channels (bands) of an image", least=1, most=4096),
     "statistics": Key(

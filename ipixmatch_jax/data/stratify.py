@@ -85,7 +85,7 @@ def hold_out(
     Every key has a fixed random number u in [0, 1), a hash of the seed and the key. An image is
     held out if u < share. In small sets, where no image is: the one with the smallest u. A class
     that no held-out image shows holds out the image with the smallest u among those that show it,
-    if u < 2 * share.
+    if u < 1.5 * share.
 
     So adding images never moves a training image into validation: an image is held out by its own
     u, or as the smallest of a set that can only grow. (Removing the image that was the smallest
@@ -114,7 +114,7 @@ def hold_out(
         for shown in presence.T:
             if shown.any() and not (shown & held).any():
                 smallest = numbers[shown].min()
-                wanted |= (numbers == smallest) & (smallest < 2 * share)
+                wanted |= (numbers == smallest) & (smallest < 1.5 * share)
         held = wanted
     if held.all():
         held = numbers < numbers.max()

@@ -15,17 +15,17 @@ FOLDER = ROOT / "configs" / "folder.py"
 @pytest.fixture
 def photos(tmp_path):
     """Three photos with masks of their names, in folders with other names than the usual ones."""
-    for kind in ("pictures", "truth"):
+    for kind in ("shots", "drawn"):
         (tmp_path / kind).mkdir()
     for number in range(3):
         pixels = np.full((8, 9, 3), 40 * number, np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "pictures" / f"{number}.png")
+        Image.fromarray(pixels).save(tmp_path / "shots" / f"{number}.png")
         ids = np.full((8, 9), number, np.uint8)
-        Image.fromarray(ids).save(tmp_path / "truth" / f"{number}_gt.png")
+        Image.fromarray(ids).save(tmp_path / "drawn" / f"{number}_gt.png")
     return tmp_path
 
 
-KEYS = ("data.folder.train_images=pictures", "data.folder.train_masks=truth",
+KEYS = ("data.folder.train_images=shots", "data.folder.train_masks=drawn",
         "data.folder.mask_tail=_gt")  # fmt: skip
 
 
@@ -89,7 +89,7 @@ def test_impossible_keys_of_the_user_stay_errors(photos, keys, message):
 
 
 def test_a_misspelt_key_that_the_folder_needs_is_named_with_the_folders_error(photos):
-    overrides = ["--config.data.folder.train_image=pictures", "--config.data.palette=red"]
+    overrides = ["--config.data.folder.train_image=shots", "--config.data.palette=red"]
     with pytest.raises(DataError) as error:
         load_config(f"{FOLDER}:{photos}", overrides)
     text = str(error.value)

@@ -11,7 +11,7 @@ from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES, Pixels
 from ipixmatch_jax.data.files.masks import MASK_SUFFIXES, Masks
 from ipixmatch_jax.data.files.split_lists import Entry, read_list
 from ipixmatch_jax.data.grouping import group_keys
-from ipixmatch_jax.data.importers import CHOICE_KEYS, counts, read_folder
+from ipixmatch_jax.data.importers import choices_of, counts, read_folder
 from ipixmatch_jax.data.importers.cache import materialize
 from ipixmatch_jax.data.importers.finders import ItemFinder
 from ipixmatch_jax.data.importers.found import SPLITS
@@ -24,8 +24,7 @@ from ipixmatch_jax.paths import as_path, join
 OPTIONS: Table = {
     "format": Key(
         "",
-        "how the folder is read: a format of data/importers, recognised by config folder:FOLDER; "
-        "empty: the six folders below",
+        "importer of the folder, set by the config folder:FOLDER; empty: the six folders below",
     ),
     "train_images": Key("train/images", "folder of training images"),
     "train_masks": Key("train/masks", "folder of training masks"),
@@ -37,8 +36,7 @@ OPTIONS: Table = {
     "mask_prefix": Key("", "text before the id in a mask's name: gt_ for gt_ID.png"),
     "unannotated": Key(
         "unlabeled",
-        "images that an annotation file lists without annotation: unlabeled, or background if they "
-        "show no object",
+        "images that an annotation file lists without annotation: unlabeled, or all background",
         choices=("unlabeled", "background"),
     ),
     "cache": Key("", "folder of converted masks; empty: $IPIXMATCH_CACHE or the user's cache"),
@@ -60,10 +58,10 @@ OPTIONS: Table = {
         most=1,
     ),
     "holdout_seed": Key(0, "seed of the hold-out", least=0),
+    # A regular expression: its match in the id, or its first group, names the group.
     "group": Key(
         "auto",
-        "images held out together: auto (near-duplicates), none, or a regular expression whose "
-        "match in the id names the group, such as ^(.*)_ for the part before the last underscore",
+        "images held out together: auto (near-duplicates), none, or a pattern of ids like ^(.*)_",
     ),
 }
 
@@ -80,19 +78,25 @@ def masks_of(data: ConfigDict) -> Masks:
     """How `config.data` says that masks are read.
 
     Raises:
-        ConfigError: coloured masks without a palette.
+        ConfigError: coloured masks without a palette, or mask values that do not fit.
     """
     palette = tuple(tuple(int(c) for c in color) for color in data.palette)
-    if data.masks == "ids":
-        return Masks(int(data.num_classes), palette=palette)
-    if data.masks != "colors" or not palette:
+    classes, values = int(data.num_classes), tuple(int(value) for value in data.mask_values)
+    if values and len(values) != classes:
         raise ConfigError(
-            f"data.masks={data.masks!r} with {len(palette)} colours in data.palette; expected "
-            "'ids', or 'colors' and a palette with the colour of every class"
+            f"data.mask_values has {len(values)} values; expected data.num_classes={classes}, one "
+            "per class"
+        )
+    if data.masks not in ("colors", "nearest"):
+        return Masks(classes, palette=palette, style=data.masks, values=values)
+    if not palette:
+        raise ConfigError(
+            f"data.masks={data.masks!r} and data.palette is empty; expected the colour of every "
+            "class in data.palette"
         )
     table = {color: index for index, color in enumerate(palette)}
     table |= {tuple(int(c) for c in color): 255 for color in data.ignore_colors}
-    return Masks(int(data.num_classes), colors=tuple(table.items()))
+    return Masks(classes, colors=tuple(table.items()), style=data.masks)
 
 
 def data_root(data: ConfigDict, holds: str) -> Path:
@@ -237,8 +241,7 @@ class _Imported(_Layout):
     """The same for a folder that an importer reads; its masks may be drawn into the cache."""
 
     def _read(self) -> None:
-        choices = {key: self.options[key] for key in CHOICE_KEYS if self.options[key]}
-        importer, reason, found = read_folder(self.root, choices)
+        importer, reason, found = read_folder(self.root, choices_of(self.options))
         self.problems += found.problems
         items = materialize(found.items, str(self.options.cache), self.problems)
         self.items = {split: [i for i in items if i.split == split] for split in SPLITS}

@@ -2,18 +2,20 @@
 
 from ipixmatch_jax.data.importers.found import Choices, Found, Importer, counts
 from ipixmatch_jax.data.importers.registry import (
-    CHOICE_KEYS,
     IMPORTERS,
+    PLACES,
+    choices_of,
     read_folder,
     recognize,
 )
 
 __all__ = [
-    "CHOICE_KEYS",
+    "PLACES",
     "IMPORTERS",
     "Choices",
     "Found",
     "Importer",
+    "choices_of",
     "counts",
     "read_folder",
     "recognize",

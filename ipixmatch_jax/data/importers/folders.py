@@ -33,7 +33,9 @@ class Folders:
     def sniff(self, tree: FolderTree) -> str:
         found = places(tree, {})
         if any(place.role == "mask" and _has(tree, place, MASK_ENDINGS) for place in found):
-            tops = sorted({place.top for place in found if place.role == "mask"})
+            tops = sorted(
+                {p.top for p in found if p.role == "mask" and _has(tree, p, MASK_ENDINGS)}
+            )
             return f"folders of masks: {some(tops)}"
         reason = beside.sniff(tree, found)
         return reason
@@ -83,6 +85,8 @@ class _Reader:
             found = named + unlabeled + own
         else:
             found = plain
+        unused = [p for p in withimages if p.role == "unused"]
+        self._left_out(unused, "you named other folders for this split")
         previews = [p for p in withimages if p.role == "preview"]
         self._left_out(previews, "previews or instances, by the name of the folder", note=True)
         if not masks:
@@ -205,11 +209,13 @@ class _Reader:
 
     def _leftovers(self, masks: list[Place], unused: dict[Place, set[Name]]) -> None:
         left = sorted({name for names_left in unused.values() for name in names_left})
-        if left:
-            images = [("", name) for name in {os.path.splitext(os.path.basename(i.image))[0]
-                                              for i in self.found.items if i.mask is None}]  # fmt: skip
-            self.found.warnings += pair(images[:5000], [("x", f"{g}/{s}".strip("/"))
-                                                        for g, s in left]).warnings  # fmt: skip
+        if not left:
+            return
+        # Only to name the nearest image of each mask: the groups differ, so nothing is paired.
+        bare = [item.image for item in self.found.items if item.mask is None][:5000]
+        images = [("images", os.path.splitext(os.path.basename(path))[0]) for path in bare]
+        masks = [("masks", "/".join(part for part in name if part)) for name in left]
+        self.found.warnings += pair(images, masks).warnings
 
     def _pin(self, by_split: dict[str, list[Place]], masks: list[Place]) -> None:
         """Writes down the folder of each split where it is one, so that a run keeps the layout."""
@@ -234,8 +240,8 @@ class _Reader:
             kinds = Counter(os.path.splitext(path)[1].lower() for path in others)
             counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
             self.found.warnings.append(
-                f"{len(others)} files in the image folders are not read ({counts}): {some(others)}; "
-                "convert them to PNG or JPEG"
+                f"{len(others)} files in the image folders are not read ({counts}): "
+                f"{some(others)}; convert them to PNG or JPEG"
             )
 
 

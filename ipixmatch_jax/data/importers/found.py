@@ -44,12 +44,14 @@ class Classes:
         palette: one (red, green, blue) per class; () if unknown.
         masks: `ids`, or `colors` if the classes are the colours of `palette`.
         ignore_colors: mask colours that mean ignore.
+        values: the stored value of each class if it is not the id; ().
     """
 
     names: tuple[str, ...] = ()
     palette: tuple[tuple[int, int, int], ...] = ()
     masks: str = "ids"
     ignore_colors: tuple[tuple[int, int, int], ...] = ()
+    values: tuple[int, ...] = ()
 
 
 @dataclass

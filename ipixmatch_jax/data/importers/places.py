@@ -42,8 +42,9 @@ def place_of(folder: str) -> Place:
         own_role, own_split = names.role(part), names.split(part)
         split = split or own_split
         if own_role:
-            # previews stay previews, whatever lies below them
-            role, last = ("preview" if role == "preview" else own_role), number
+            # Previews and masks stay what they are, whatever lies below them: masks/images/x.png.
+            stays = role == "preview" or (role == "mask" and own_role == "image")
+            role, last = (role if stays else own_role), number
         elif own_split and names.is_only_split(part):
             last = number
         else:
@@ -72,8 +73,10 @@ def places(tree: FolderTree, choices: Choices) -> list[Place]:
     kept = []
     for folder, place in found.items():
         split = place.split or "train"
-        if (split, place.role) in chosen or _claimed(folder, chosen):
+        if _claimed(folder, chosen):
             continue
+        if (split, place.role) in chosen:
+            place = replace(place, role="unused")
         # Without a role: the images of a split that the user chose are these alone.
         if not place.role and (split, "image") in chosen:
             place = replace(place, role="unused")
@@ -94,8 +97,8 @@ def _check_folder(tree: FolderTree, top: str, key: str) -> None:
         return
     tops = sorted({folder for folder in tree.files if folder})
     raise DataError(
-        f"{tree.path(top)}: no such folder, or no file in it{nearest(top, tops)}; {key} is relative "
-        f"to {tree.root}, which holds: {some(tops) or 'no folder'}"
+        f"{tree.path(top)}: no such folder, or no file in it{nearest(top, tops)}; {key} is "
+        f"relative to {tree.root}, which holds: {some(tops) or 'no folder'}"
     )
 
 
