@@ -77,6 +77,11 @@ def from_problem(problem: str) -> Finding:
     return Finding(ERROR, "list", "", file, problem)
 
 
+def left_out(warning: str) -> Finding:
+    """The finding for files that were left out when the folder was read."""
+    return Finding(WARNING, "left-out", "", "", warning)
+
+
 def unusable(split: str, index: int, files: Sequence[str], message: str) -> Finding:
     """The finding for a record that cannot be read or used."""
     kinds = {
