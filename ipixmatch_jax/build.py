@@ -200,7 +200,10 @@ def abstract_batch(config: ConfigDict, unlabeled: int) -> dict[str, dict[str, An
 
 def abstract_variables(config: ConfigDict, model: nn.Module) -> Any:
     """Shapes of `{'params', 'batch_stats'}`, without computing them."""
-    init = lambda key, images: model.init(key, images, train=False)  # noqa: E731
+
+    def init(key, images):
+        return model.init(key, images, train=False)
+
     variables = jax.eval_shape(init, jax.random.key(0), example_images(config))
     return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
 

@@ -144,7 +144,9 @@ def test_a_relation_may_have_a_ramp_of_its_own(output, mask):
 
 
 def test_ramps():
-    at = lambda step, kind: float(ramp_up(jnp.asarray(step), 4, 3, kind))  # noqa: E731
+    def at(step, kind):
+        return float(ramp_up(jnp.asarray(step), 4, 3, kind))
+
     assert [at(step, "none") for step in (0, 99)] == [1.0, 1.0]
     assert [at(step, "linear") for step in (3, 4, 7, 9)] == [0.0, 0.25, 1.0, 1.0]
     assert [at(step, "sigmoid") for step in (3, 7, 9)] == [0.0, 1.0, 1.0]
@@ -166,7 +168,7 @@ def test_relations_of_features_see_the_share_of_kept_pixels(mask):
     total, count = relation(term, jnp.zeros(size[:3]))
     # Rows of features at pixels 0.5, 2.5, 4.5: all, half and none of what they cover is valid.
     keep = jax.image.resize(valid.astype(jnp.float32), (2, 3, 3), "linear", antialias=True)
-    assert keep[0, 0, 0] == 1.0 and 0.3 < keep[0, 1, 0] < 0.7 and keep[0, 2, 0] < 0.2
+    assert keep[0, 0, 0] == pytest.approx(1.0) and 0.3 < keep[0, 1, 0] < 0.7 and keep[0, 2, 0] < 0.2
     expected = inter_pixel_loss(
         here, there, keep, relation="affinity", distance="mse", on="features"
     )
