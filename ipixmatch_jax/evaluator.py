@@ -20,7 +20,7 @@ from ipixmatch_jax.engine.eval_step import make_eval_step
 from ipixmatch_jax.engine.metrics import CONFIDENCE_BINS, PixelCounts, summary, table
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.tracking.histograms import Histogram
-from ipixmatch_jax.viz.validation_images import Panels
+from ipixmatch_jax.viz.validation_images import ValidationImages
 
 # Device counts are 32 bit; they are moved to 64 bit on the host before they can overflow.
 _FLUSH_PIXELS = 2**30
@@ -47,8 +47,8 @@ class Evaluator:
         self._inference = build.build_inference(config, model)
         method = build.build_method(config)
         self._labeler, self._confidence = method.labeling_network, float(method.confidence)
-        self.panels = Panels(dataset, config.tracking.images)
-        views, show = build.build_views(config, model), self.panels.of_each(devices)
+        self.validation_images = ValidationImages(dataset, config.tracking.images)
+        views, show = build.build_views(config, model), self.validation_images.per_device(devices)
         self._step = parallel.spread(
             make_eval_step(model, views, self._classes, self._inference, self._confidence, show)
         )
@@ -77,7 +77,7 @@ class Evaluator:
             groups=self._groups,
         )
         count = sum(-(-len(group) // self._batch_size) for group in self._groups.values())
-        looked_at = self.panels.begin(count, len(self._parallel.devices))
+        looked_at = self.validation_images.begin(count, len(self._parallel.devices))
         for number, batch in enumerate(batches):
             size = batch["mask"].size * jax.process_count()
             if pixels + size > _FLUSH_PIXELS:
@@ -88,7 +88,7 @@ class Evaluator:
             arrays["index"] = batch["index"].astype(np.int32)
             counts, shown = self._step(networks, counts, self._parallel.put_batch(arrays))
             if number in looked_at:
-                self.panels.note(shown)
+                self.validation_images.add(shown)
         self._flush(totals, counts)
         if not all(total.confusion.counts.any() for total in totals.values()):
             raise DataError(

@@ -1,4 +1,4 @@
-"""`--mode predict`: class maps of photos, or pictures of validation images."""
+"""`--mode predict`: predicts photos, or draws predictions of validation images."""
 
 import csv
 import glob
@@ -24,9 +24,9 @@ from ipixmatch_jax.paths import AnyPath, as_path
 from ipixmatch_jax.predictor import TILE_ABOVE, Prediction, Predictor, restore_predictor
 from ipixmatch_jax.viz.drawing import (
     colored,
+    grayscale,
     indexed,
     overlay,
-    shades,
     with_legend,
 )
 from ipixmatch_jax.viz.validation_images import draw_validation
@@ -53,14 +53,14 @@ def predict_files(
 
     Args:
         inputs: photos, folders of photos or patterns such as 'photos/**/*.jpg'.
-        output: folder; `predictions` of the workdir by default.
-        extras: of `confidence` (NAME_confidence.png, 0 to 255 for 0 to 1) and `probs`
-            (NAME_probs.npy, float16 [H, W, C]).
-        tile_above: as of `Predictor`.
+        output: folder; by default `predictions` in the workdir.
+        extras: `confidence` writes NAME_confidence.png (0 to 255 for 0 to 1), `probs` writes
+            NAME_probs.npy (float16 [H, W, C]).
+        tile_above: see `Predictor`.
 
     Raises:
         ConfigError: an output that would overwrite a photo.
-        DataError: no photo; or, at the end, photos that could not be read: all others are written.
+        DataError: no photo; or, at the end, the photos that could not be read. All others are done.
     """
     output = as_path(output or predictions_folder(workdir))
     photos = named_photos(inputs) if inputs else {}
@@ -102,7 +102,7 @@ def _predict_photos(
             except DataError as error:
                 broken.append(str(error))
                 continue
-            found = predict.look(image, probs="probs" in extras)
+            found = predict.predict(image, probs="probs" in extras)
             _write(output / name, image, found, predict, extras)
             counts = np.bincount(found.mask.reshape(-1), minlength=len(predict.class_names))
             mean = f"{found.confidence.mean():.4f}"
@@ -126,7 +126,7 @@ def _write(
         "_overlay": Image.fromarray(with_legend(over, found.mask, predict.class_names, palette)),
     }
     if "confidence" in extras:
-        pictures["_confidence"] = shades(found.confidence)
+        pictures["_confidence"] = grayscale(found.confidence)
     for tail, picture in pictures.items():
         with _beside(base, f"{tail}.png").open("wb") as file:
             picture.save(file, "PNG")

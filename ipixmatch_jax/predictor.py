@@ -27,19 +27,19 @@ from ipixmatch_jax.methods import Network
 from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.workdir.results import read_evaluations
 
-# Photos whose longer side has more pixels are looked at in windows: a whole one would need more
+# Photos whose longer side has more pixels are predicted in windows: a whole one would need more
 # memory than training did.
 TILE_ABOVE = 2048
 
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What a network says of one image.
+    """The prediction for one image.
 
     Attributes:
-        mask: uint8 [H, W], class ids.
-        confidence: float32 [H, W], the probability of that class.
-        probs: float32 [H, W, C]; None where they were not asked for.
+        mask: class ids, uint8 [H, W].
+        confidence: probability of that class, float32 [H, W].
+        probs: probabilities of all classes, float32 [H, W, C]; None unless requested.
     """
 
     mask: np.ndarray
@@ -48,19 +48,19 @@ class Prediction:
 
 
 class Predictor:
-    """A function from an image uint8 [H, W, D] to its class map uint8 [H, W], of any size.
+    """A function from an image uint8 [H, W, D] of any size to its class map uint8 [H, W].
 
-    The network looks at it as `config.eval` says; an image of another size than those before waits
-    for the compiler. With `data.image_size` the image is resized to that first, and the map back.
+    It predicts as `config.eval` says. The first image of every size waits for the compiler. With
+    `data.image_size` the image is resized to that size first, and the class map is resized back.
 
     Args:
-        config: of the run; its `data.mean` and the like are filled in.
-        model: of `build_model`.
+        config: the run's config, with `data.mean` and other measured values filled in.
+        model: the network from `build_model`.
         variables: `{'params', 'batch_stats'}` on the host.
-        workdir: of the run; names of classes that the config does not hold are found there.
-        tile_above: images with a longer side of more pixels are looked at in windows of
-            `eval.window`; 0: none is.
-        step, network: which checkpoint and network the variables are.
+        workdir: folder of the run, where class names are found that the config lacks.
+        tile_above: images whose longer side has more pixels are predicted in windows of
+            `eval.window`; 0: never.
+        step, network: the checkpoint and network that the variables come from.
     """
 
     def __init__(
@@ -81,22 +81,22 @@ class Predictor:
         views, inference = build.build_views(config, model), build.build_inference(config, model)
 
         @functools.partial(jax.jit, static_argnums=(2, 3))
-        def look(variables, image, tiled, with_probs):
-            how = dataclasses.replace(inference, mode="sliding") if tiled else inference
+        def run(variables, image, tiled, with_probs):
+            chosen = dataclasses.replace(inference, mode="sliding") if tiled else inference
             images = views.weak(image[None])
-            logits = predict_logits(Network(model, **variables), images, how)[0]
+            logits = predict_logits(Network(model, **variables), images, chosen)[0]
             probs = jax.nn.softmax(logits)
             mask = logits.argmax(-1).astype("uint8")
             return mask, probs.max(-1), probs if with_probs else None
 
-        self._look = look
+        self._run = run
         self._may_tile = inference.mode == "whole"
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        return self.look(image).mask
+        return self.predict(image).mask
 
-    def look(self, image: np.ndarray, *, probs: bool = False) -> Prediction:
-        """Class map, confidence and, where asked for, probabilities.
+    def predict(self, image: np.ndarray, *, probs: bool = False) -> Prediction:
+        """Class map, confidence and, with `probs`, the probabilities of all classes.
 
         Raises:
             DataError: not an image uint8 [H, W, D] with D = data.channels.
@@ -109,8 +109,8 @@ class Predictor:
             )
         small = resize_image(image, self._size) if self._size != (0, 0) else image
         tiled = self._may_tile and 0 < self._tile_above < max(small.shape[:2])
-        found = self._look(self.variables, small, tiled, probs)
-        mask, confidence, all_probs = (None if x is None else np.asarray(x) for x in found)
+        results = self._run(self.variables, small, tiled, probs)
+        mask, confidence, all_probs = (None if x is None else np.asarray(x) for x in results)
         if small.shape != image.shape:
             size = image.shape[1::-1]
             mask = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
@@ -120,25 +120,28 @@ class Predictor:
                 all_probs = np.stack(planes, -1)
         return Prediction(mask, confidence, all_probs)
 
-    def of(self, variables: Any, step: int, network: str) -> "Predictor":
-        """The same with other weights of the same model; nothing is compiled again."""
+    # The former name of `predict`.
+    look = predict
+
+    def with_variables(self, variables: Any, step: int, network: str) -> "Predictor":
+        """A predictor with other weights of the same model; nothing is compiled again."""
         other = copy.copy(self)
         other.variables, other.step, other.network = jax.device_put(variables), step, network
         return other
 
     @functools.cached_property
-    def _legend(self) -> tuple[tuple[str, ...], np.ndarray]:
-        return read_legend(self.config, self._workdir)
+    def _classes(self) -> tuple[tuple[str, ...], np.ndarray]:
+        return names_and_palette(self.config, self._workdir)
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """C names, in the order of the class ids."""
-        return self._legend[0]
+        """The C class names, in the order of the ids."""
+        return self._classes[0]
 
     @property
     def palette(self) -> np.ndarray:
-        """uint8 [C, 3], the colours of the classes."""
-        return self._legend[1]
+        """The colours of the classes, uint8 [C, 3]."""
+        return self._classes[1]
 
 
 def _resized(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -152,21 +155,21 @@ def load_predictor(
     network: str | None = None,
     tile_above: int = TILE_ABOVE,
 ) -> Predictor:
-    """A trained network as a function from an image to its class map.
+    """Loads a trained network as a function from an image to its class map.
 
         predict = load_predictor("runs/photos")
         mask = predict(image)                 # uint8 [H, W, 3] → uint8 [H, W]
-        predict.look(image).confidence        # float32 [H, W]
+        predict.predict(image).confidence     # float32 [H, W]
 
     Args:
-        workdir: of the run. The data it was trained on is not needed.
+        workdir: folder of the run. The training data is not needed.
         checkpoint: `latest`, `best` or a step.
         network: `student` or `teacher`; by default the run's `best_network`.
-        tile_above: as of `Predictor`.
+        tile_above: see `Predictor`.
 
     Raises:
         ConfigError: the workdir holds no run.
-        CheckpointError: it has no such checkpoint.
+        CheckpointError: the run has no such checkpoint.
     """
     config = load_snapshot(workdir)
     network = network or config.best_network
@@ -180,7 +183,7 @@ def restore_predictor(
     network: str = "teacher",
     tile_above: int = TILE_ABOVE,
 ) -> Predictor:
-    """As `load_predictor`, for a config that is there; the run's own statistics are kept."""
+    """Like `load_predictor`, with a given config; the statistics measured by the run are kept."""
     return restore_predictors(config, workdir, checkpoint, (network,), tile_above)[network]
 
 
@@ -191,22 +194,27 @@ def restore_predictors(
     networks: Sequence[str],
     tile_above: int = TILE_ABOVE,
 ) -> dict[str, Predictor]:
-    """The named networks of one checkpoint; they share their compiled programs."""
+    """Loads several networks of one checkpoint; they share their compiled programs."""
     config = with_run_statistics(config, workdir)
     model, parallel = build.build_model(config), build.build_parallel(config)
-    step, found = restore_networks(config, workdir, model, parallel, checkpoint, networks)
+    step, restored = restore_networks(config, workdir, model, parallel, checkpoint, networks)
     first = Predictor(
-        config, model, jax.device_get(found[networks[0]]),
+        config, model, jax.device_get(restored[networks[0]]),
         workdir=workdir, tile_above=tile_above, step=step, network=networks[0],
     )  # fmt: skip
-    others = {name: first.of(jax.device_get(found[name]), step, name) for name in networks[1:]}
+    others = {
+        name: first.with_variables(jax.device_get(restored[name]), step, name)
+        for name in networks[1:]
+    }
     return {networks[0]: first, **others}
 
 
-def read_legend(config: ConfigDict, workdir: AnyPath = None) -> tuple[tuple[str, ...], np.ndarray]:
+def names_and_palette(
+    config: ConfigDict, workdir: AnyPath = None
+) -> tuple[tuple[str, ...], np.ndarray]:
     """The C class names and their colours, uint8 [C, 3].
 
-    What the config leaves open is asked of the data set; without it, the names are those of the
+    What the config lacks comes from the data set. If that is not available, the names come from the
     run's evaluations, and the colours are generated.
     """
     data = config.data

@@ -205,7 +205,7 @@ def _evaluate(
         write_evaluation(run.workdir, step, "val", results, protocol, about)
     writers.write(step, scores(results))
     if writers.shows:
-        writers.write_images(step, run.evaluator.panels.pictures())
+        writers.write_images(step, run.evaluator.validation_images.images())
         params, most = whole["student"]["params"], run.config.tracking.histograms
         histograms = run.evaluator.confidences() | parameter_histograms(params, most)
         writers.write_histograms(step, histograms)

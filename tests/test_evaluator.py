@@ -121,7 +121,7 @@ def test_padding_makes_sizes_few_and_is_not_counted(capsys):
         found = [actual[network]["iou"][name] for name in NAMES]
         np.testing.assert_allclose(np.array(found, float), values["iou"], rtol=1e-12)
         assert "boundary_iou" not in actual[network] and "boundary mIoU" in evaluator.table(actual)
-    picture = evaluator.panels.pictures()["validation/s0"]
+    picture = evaluator.validation_images.images()["validation/s0"]
     assert picture.shape == (13, 4 * 19 + 3 * 4, 3)
 
 

@@ -1,4 +1,4 @@
-"""Trained networks for other software: `--mode export`."""
+"""`--mode export`: writes trained networks for other software."""
 
 import pathlib
 from collections.abc import Callable, Mapping
@@ -34,21 +34,22 @@ def export(
     form: str = "torch",
     size: tuple[int, int] | None = None,
 ) -> None:
-    """Writes a network of a checkpoint for other software, and `OUTPUT.md`, its model card.
+    """Writes a network of a checkpoint for other software, and its model card, `OUTPUT.md`.
 
-    Where a method trains two networks, the first one, which is also the one that is evaluated.
+    If the method trains two networks, the first is exported, which is also the one evaluated.
 
     Args:
-        output: the file; .safetensors, .pth or .npz, or of `stablehlo`: .stablehlo.
+        output: the file: .safetensors, .pth or .npz; with `stablehlo`, .stablehlo.
         checkpoint: `latest`, `best` or a step.
-        layout: of `torch`: whose names; None: those of the model's PyTorch origin (see `to_torch`).
-        form: `torch`, a state dict that its PyTorch model loads strictly, or `stablehlo`, a
+        layout: naming scheme of the weights in `torch` files; None: that of the model's PyTorch
+            origin (see `to_torch`).
+        form: `torch`, a state dict that the PyTorch model loads strictly, or `stablehlo`, a
             function from images to class maps (see `to_stablehlo`).
-        size: of `stablehlo`: (H, W) of the images.
+        size: (H, W) of the images for `stablehlo`.
 
     Raises:
-        ConfigError: the output or the layout cannot be used.
-        CheckpointError: there is no such checkpoint, or the layout is of another model.
+        ConfigError: an output or layout that cannot be used.
+        CheckpointError: the run has no such checkpoint, or the layout belongs to another model.
     """
     save = _writer(output, form)
     config = with_run_statistics(config, workdir)
@@ -67,7 +68,7 @@ def export(
 
 
 def _save_stablehlo(output: AnyPath, content: bytes) -> str:
-    """Writes the file; returns how it is used."""
+    """Writes the file; returns instructions for its use."""
     _replace(output, lambda path: path.write_bytes(content))
     return (
         f"    exported = jax.export.deserialize(bytearray(open({output.name!r}, 'rb').read()))\n"
@@ -89,14 +90,14 @@ def _save_torch(
     layout: str | None,
     checkpoint: str,
 ) -> str:
-    """Writes the file; returns how it is used."""
+    """Writes the file; returns instructions for its use."""
     if set(variables["params"]) == set(TWINS):
         variables = {kind: tree.get(TWINS[0], {}) for kind, tree in variables.items()}
     state = with_counters(to_torch(variables, layout))
     mean = tuple(config.data.mean) or model.input_mean
     std = tuple(config.data.std) or model.input_std
     notes = {
-        "format": "pt",  # what transformers asks of a .safetensors file
+        "format": "pt",  # transformers requires it in a .safetensors file
         "model": f"{config.model.name} {config.model.backbone or ''}".strip(),
         "num_classes": str(config.data.num_classes),
         "checkpoint": checkpoint,
@@ -111,9 +112,9 @@ def _save_torch(
 
 
 def with_counters(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """A state dict with the counter that PyTorch's batch norms keep beside their statistics.
+    """Adds the counter that PyTorch's batch norms keep next to their statistics.
 
-    They use it only to average without a momentum; it is 0 here.
+    PyTorch uses it only to average without a momentum; it is 0 here.
     """
     counted = {}
     for name, value in state.items():
@@ -152,7 +153,7 @@ def _writer(output: AnyPath | None, form: str) -> Callable:
 
 
 def _replace(output: AnyPath, save: Callable[[pathlib.Path], None]) -> None:
-    """The file appears whole or not at all."""
+    """Writes the whole file or nothing."""
     temporary = output.with_name(f".{output.name}.tmp")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)

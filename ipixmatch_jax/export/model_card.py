@@ -1,4 +1,4 @@
-"""What an exported network is, in a file beside it: data, protocol, metrics, config, versions."""
+"""The model card of an exported network: data, protocol, metrics, config and versions."""
 
 import hashlib
 import json
@@ -20,10 +20,10 @@ def write_card(
 
     Args:
         output: the exported file; it is hashed.
-        workdir: of the run; its `config.json` and the evaluation of the step are quoted.
+        workdir: folder of the run; its `config.json` and the evaluation of the step are quoted.
         network: `student` or `teacher`.
-        step: of the checkpoint.
-        usage: how the file is used, Markdown.
+        step: step of the checkpoint.
+        usage: instructions for the file, Markdown.
     """
     config = _json(config_path(workdir))
     result = _json(evaluation_path(workdir, step))
@@ -69,11 +69,14 @@ def _metrics(result: dict[str, Any], network: str, step: int) -> list[str]:
     found = result.get(network)
     if not found:
         return [f"There is no evaluation of the {network} at step {step}."]
-    how = ", ".join(f"{key} {value}" for key, value in result.get("eval", {}).items())
+    settings = ", ".join(f"{key} {value}" for key, value in result.get("eval", {}).items())
     means = {"mIoU": "miou", "boundary mIoU": "boundary_miou", "pixel accuracy": "accuracy"}
     rows = [(name, found.get(key)) for name, key in means.items()]
     rows += list(found["iou"].items())
-    lines = [f"On the split `{result['split']}`{f' ({how})' if how else ''}, in percent:", ""]
+    lines = [
+        f"On the split `{result['split']}`{f' ({settings})' if settings else ''}, in percent:",
+        "",
+    ]
     lines += ["| | |", "|---|---|"]
     return lines + [f"| {name} | {100 * v:.2f} |" for name, v in rows if v is not None]
 

@@ -1,4 +1,4 @@
-"""A network as StableHLO: one file with weights and all, that jax alone can run."""
+"""A network as StableHLO: one file with its weights, which jax alone can run."""
 
 from typing import Any
 
@@ -20,21 +20,21 @@ def to_stablehlo(
 ) -> bytes:
     """The function images uint8 [B, H, W, D] → {'mask' uint8 [B, H, W], 'probs' [B, H, W, C]}.
 
-    It normalises the images itself and looks at them as `config.eval` says, what `Predictor` does
-    but for resizing photos to `data.image_size`. B is free. H and W are fixed, for the weights of
-    its resizes are computed for them.
+    It normalizes the images and predicts as `config.eval` says. Unlike `Predictor` it does not
+    resize images to `data.image_size`. B is free; H and W are fixed, because the weights of the
+    resizes inside are computed for them.
 
     Args:
-        config: of the run; its `data.mean` and the like are filled in.
-        model: of `build_model`.
+        config: the run's config, with `data.mean` and other measured values filled in.
+        model: the network from `build_model`.
         variables: `{'params', 'batch_stats'}`; they become constants of the file.
-        size: H and W; by default `data.image_size`, or `data.crop_size`.
+        size: H and W of the images; by default `data.image_size`, or `data.crop_size`.
 
     Returns:
-        For `jax.export.deserialize(…).call(images)`, on CPU, GPU and TPU.
+        Bytes for `jax.export.deserialize(…).call(images)`, on CPU, GPU and TPU.
 
     Raises:
-        ConfigError: a size that cannot be.
+        ConfigError: a size below 1.
     """
     image_size = tuple(config.data.image_size)
     size = tuple(size or (image_size if image_size != (0, 0) else config.data.crop_size))

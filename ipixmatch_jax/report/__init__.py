@@ -1,4 +1,4 @@
-"""A page of one file about one run, or about several side by side: `--mode report`."""
+"""`--mode report`: a page of one file about one run, or comparing several runs."""
 
 import datetime
 import html
@@ -13,8 +13,8 @@ from ipixmatch_jax.config import flatten, load_snapshot
 from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.errors import UserError
 from ipixmatch_jax.paths import AnyPath, as_path
-from ipixmatch_jax.predictor import read_legend
-from ipixmatch_jax.report.intervals import bootstrap_paired, paired, spread
+from ipixmatch_jax.predictor import names_and_palette
+from ipixmatch_jax.report.intervals import bootstrap_difference, mean_and_sd, paired_difference
 from ipixmatch_jax.report.measure import MeasuredRun, measure_run
 from ipixmatch_jax.report.runs import (
     Run,
@@ -45,21 +45,21 @@ def write_report(
 ) -> Any:
     """Writes the page and returns its path.
 
-    Of runs that differ in the seed alone, the first is looked at on validation images. Where its
-    images or checkpoints are not at hand, the page says so and shows what the files say.
+    Among runs that differ only in the seed, the first is evaluated on validation images. If its
+    images or checkpoints are not available, the page says so and shows what the run's files hold.
 
     Args:
-        config: its `data.root` says where the data of the first run is now.
-        workdir: of the first run.
-        more: workdirs of further runs; they must have been measured alike.
+        config: its `data.root` is the present place of the first run's data.
+        workdir: folder of the first run.
+        more: folders of further runs; they must have been measured in the same way.
         output: the file; by default `report.html` in the first workdir.
 
     Raises:
         ConfigError: a folder that holds no run.
-        DataError: a run without metrics, or runs that must not stand side by side.
+        DataError: a run without metrics, or runs whose numbers must not be compared.
     """
     runs = [read_run(folder, load_snapshot(folder)) for folder in (workdir, *more)]
-    # Every other key is the run's own; the data may have moved since.
+    # All other keys are the run's own; only the data may have moved.
     runs[0].config.data.root = config.data.root
     check_comparable(runs)
     path = as_path(output or as_path(workdir) / REPORT)
@@ -70,18 +70,18 @@ def write_report(
 
 
 def contents(runs: Sequence[Run]) -> dict[str, Any]:
-    """What the page shows, as JSON."""
+    """The content of the page, as JSON."""
     groups = grouped(runs)
-    names, palette = read_legend(runs[0].config, runs[0].workdir)
-    looks, measured = [], {}
+    names, palette = names_and_palette(runs[0].config, runs[0].workdir)
+    results, measured = [], {}
     for number, (name, members) in enumerate(groups):
         run = runs[members[0]]
         try:
             found = measured[number] = measure_run(run)
-            looks.append({"group": number, "run": run.name, "name": name, **found.page})
+            results.append({"group": number, "run": run.name, "name": name, **found.page})
         except UserError as error:
-            looks.append({"group": number, "run": run.name, "name": name, "missing": str(error)})
-            print(f"{run.name}: without looking at images: {error}")
+            results.append({"group": number, "run": run.name, "name": name, "missing": str(error)})
+            print(f"{run.name}: no images, confusion or relations in the report: {error}")
     members_of = {i: number for number, (_, members) in enumerate(groups) for i in members}
     return {
         "title": runs[0].name if len(runs) == 1 else f"{len(runs)} runs",
@@ -95,7 +95,7 @@ def contents(runs: Sequence[Run]) -> dict[str, Any]:
         "groups": [_group(name, [runs[i] for i in members]) for name, members in groups],
         "pairs": _pairs(runs, groups, measured),
         "differing": differing(runs),
-        "looks": looks,
+        "results": results,
     }
 
 
@@ -133,8 +133,8 @@ def _facts(run: Run) -> list[tuple[str, str]]:
 
 
 def _speed(run: Run) -> str:
-    """Medians over the lines of the log."""
-    images, waiting = run.typical("images_per_second"), run.typical("input_wait")
+    """Medians over the logged steps."""
+    images, waiting = run.median("images_per_second"), run.median("input_wait")
     if images is None or waiting is None:
         return ""
     return f"{images:.3g} images/s, {100 * waiting:.0f} % of the time waiting for input"
@@ -145,7 +145,7 @@ def _group(name: str, runs: Sequence[Run]) -> dict[str, Any]:
     for network in NETWORKS:
         values = [run.last(network) for run in runs]
         known = [value for value in values if value is not None]
-        result[network] = spread(known) if known else None
+        result[network] = mean_and_sd(known) if known else None
     return result
 
 
@@ -154,17 +154,17 @@ def _pairs(
     groups: Sequence[tuple[str, list[int]]],
     measured: dict[int, MeasuredRun],
 ) -> list[dict[str, Any]]:
-    """Every method against the first one, over seeds, and over the images of one seed."""
+    """Differences between each method and the first, over seeds and over the images of one seed."""
     pairs = []
     for number in range(1, len(groups)):
         for network in NETWORKS:
             one, other = (_by_seed(runs, groups[g][1], network) for g in (0, number))
-            pair = {"one": 0, "other": number, "network": network, "seeds": paired(one, other)}
-            pair["images"] = None
+            pair = {"one": 0, "other": number, "network": network, "images": None}
+            pair["seeds"] = paired_difference(one, other)
             if measured.keys() >= {0, number}:
                 counts = [measured[g].counts[network].images for g in (0, number)]
                 if len(counts[0]) == len(counts[1]):
-                    pair["images"] = bootstrap_paired(*counts)
+                    pair["images"] = bootstrap_difference(*counts)
             pairs.append(pair)
     return pairs
 
@@ -175,7 +175,7 @@ def _by_seed(runs: Sequence[Run], members: Sequence[int], network: str) -> dict[
 
 
 def page(shown: dict[str, Any]) -> str:
-    """The page as HTML that asks nothing of the network: `shown`, styles and scripts are in it."""
+    """The page as HTML that makes no external requests: it holds `shown`, styles and scripts."""
     # A browser ends a script at the first '</', whatever it stands in.
     data = json.dumps(shown, separators=(",", ":")).replace("</", "<\\/")
     filled = {

@@ -11,21 +11,23 @@ _CONFIDENCE = 0.95
 _RESAMPLES = 2000
 
 
-def spread(values: Sequence[float]) -> dict[str, float | int | None]:
-    """`n`, `mean` and the sample's standard deviation `sd`, None for a single value."""
+def mean_and_sd(values: Sequence[float]) -> dict[str, float | int | None]:
+    """`n`, `mean` and the sample standard deviation `sd`, which is None for a single value."""
     array = np.asarray(values, np.float64)
     sd = float(array.std(ddof=1)) if len(array) > 1 else None
     return {"n": len(array), "mean": float(array.mean()), "sd": sd}
 
 
-def paired(one: Mapping[int, float], other: Mapping[int, float]) -> dict[str, Any] | None:
-    """The mean of `other` − `one` over common seeds, with Student's 95 % interval.
+def paired_difference(
+    one: Mapping[int, float], other: Mapping[int, float]
+) -> dict[str, Any] | None:
+    """Mean of `other` − `one` over common seeds, with Student's 95 % confidence interval.
 
     Args:
         one, other: seed → value.
 
     Returns:
-        `{'seeds', 'mean', 'low', 'high'}`; None with less than two common seeds.
+        `{'seeds', 'mean', 'low', 'high'}`; None with fewer than two common seeds.
     """
     seeds = sorted(one.keys() & other.keys())
     if len(seeds) < 2:
@@ -33,16 +35,16 @@ def paired(one: Mapping[int, float], other: Mapping[int, float]) -> dict[str, An
     differences = np.array([other[seed] - one[seed] for seed in seeds], np.float64)
     mean = float(differences.mean())
     error = float(differences.std(ddof=1)) / math.sqrt(len(seeds))
-    reach = float(stats.t.ppf((1 + _CONFIDENCE) / 2, len(seeds) - 1)) * error
-    return {"seeds": seeds, "mean": mean, "low": mean - reach, "high": mean + reach}
+    half_width = float(stats.t.ppf((1 + _CONFIDENCE) / 2, len(seeds) - 1)) * error
+    return {"seeds": seeds, "mean": mean, "low": mean - half_width, "high": mean + half_width}
 
 
-def bootstrap_paired(one: np.ndarray, other: np.ndarray) -> dict[str, Any]:
-    """mIoU of `other` − `one` on the same images, with the bootstrap's 95 % interval over them.
+def bootstrap_difference(one: np.ndarray, other: np.ndarray) -> dict[str, Any]:
+    """mIoU of `other` − `one` on the same images, with a bootstrap 95 % interval over the images.
 
     Args:
-        one, other: int64 [n, 3, C], of each image the pixels of every class that are right, true
-            and predicted.
+        one, other: int64 [n, 3, C]: for each image and class, the correct, true and predicted
+            pixels.
 
     Returns:
         `{'images', 'mean', 'low', 'high'}`, the percentiles of 2000 resamples.
@@ -59,7 +61,7 @@ def bootstrap_paired(one: np.ndarray, other: np.ndarray) -> dict[str, Any]:
 
 
 def _miou(weights: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """mIoU [k] of weighted images, weights [k, n]; a class that does not occur is left out."""
+    """mIoU [k] of images with weights [k, n]; classes that do not occur are left out."""
     right, true, predicted = np.moveaxis(np.einsum("kn,nac->kac", weights, counts), 1, 0)
     union = true + predicted - right
     iou = np.divide(right, union, out=np.full(right.shape, np.nan), where=union > 0)
@@ -73,8 +75,8 @@ def calibration(bins: np.ndarray, shown: int = 15) -> dict[str, Any]:
     al., arXiv 1706.04599).
 
     Args:
-        bins: float64 [k, 3] of k bins of confidence: pixels, right ones, sum of confidences.
-        shown: bins of the diagram; divides k.
+        bins: float64 [k, 3] for k bins of confidence: pixels, correct pixels, sum of confidences.
+        shown: number of bins in the diagram; divides k.
 
     Returns:
         `{'bins': [[pixels, accuracy, confidence], …], 'ece', 'coverage': [[threshold, share of

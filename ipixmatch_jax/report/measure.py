@@ -1,4 +1,4 @@
-"""What the networks of a run see: counts over validation images, pictures, and relations."""
+"""Evaluates a run for the report: pixel counts, example images, pseudo-labels and relations."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -7,42 +7,42 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image
 
 from ipixmatch_jax import build
 from ipixmatch_jax.build import restore_networks
 from ipixmatch_jax.config import with_run_statistics
 from ipixmatch_jax.data import Dataset, displayable, eval_batches, load_dataset
 from ipixmatch_jax.engine.inference import predict_logits
-from ipixmatch_jax.engine.metrics import ConfusionMatrix, class_iou
+from ipixmatch_jax.engine.metrics import ConfusionMatrix
 from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.methods import Network
 from ipixmatch_jax.predictor import Prediction, Predictor
 from ipixmatch_jax.report.intervals import calibration
 from ipixmatch_jax.report.runs import Run
-from ipixmatch_jax.viz.drawing import colored, data_address, error_map
+from ipixmatch_jax.viz.drawing import colored, error_map
 from ipixmatch_jax.web.explorer import GRID, as_base64, centers, grid_size, packed
+from ipixmatch_jax.web.images import thumbnail
 from ipixmatch_jax.workdir.folder import checkpoints_folder
 
-# Bins of confidence: fine enough for thresholds, and 15 of the reliability diagram.
+# Bins of confidence: fine enough for thresholds, and a multiple of the 15 in the diagram.
 BINS = 60
 MOST_IMAGES = 500
 _EXTREMES = 4
 _EXPLORED = 5
 _PSEUDO = 4
-# Of the probabilities in the page, before base64; more classes are explored on fewer images.
+# Limit for the probabilities in the page before base64: more classes, fewer images.
 _MOST_BYTES = 3_000_000
 _SIDE = 320
 
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
-    """Of one network over the measured images.
+    """Pixel counts of one network over the measured images.
 
     Attributes:
-        confusion: int64 [C, C], by true and predicted class.
-        bins: float64 [BINS, 3], pixels, right ones and sum of confidences by confidence.
-        images: int64 [n, 3, C], of each image the right, true and predicted pixels of a class.
+        confusion: pixels by true and predicted class, int64 [C, C].
+        bins: pixels, correct pixels and sum of confidences by confidence, float64 [BINS, 3].
+        images: correct, true and predicted pixels of each class in each image, int64 [n, 3, C].
     """
 
     confusion: np.ndarray
@@ -52,32 +52,32 @@ class Counts:
 
 @dataclasses.dataclass(frozen=True)
 class MeasuredRun:
-    """A run looked at: `counts` by network, and `page`, what the page shows of it."""
+    """Measurements of a run: `counts` by network, and `page`, its part of the page as JSON."""
 
     counts: dict[str, Counts]
     page: dict[str, Any]
 
 
 def measure_run(run: Run, checkpoint: str = "latest") -> MeasuredRun:
-    """Looks at a checkpoint of a run on up to MOST_IMAGES validation images, spread evenly.
+    """Evaluates a checkpoint on up to MOST_IMAGES validation images, spread evenly over the list.
 
     Raises:
-        DataError: the images are not at hand.
-        CheckpointError: there is no such checkpoint.
+        DataError: the images are not available.
+        CheckpointError: the run has no such checkpoint.
     """
     config = with_run_statistics(run.config, run.workdir)
     dataset = load_dataset(config.data, config.seed)
     model, parallel = build.build_model(config), build.build_parallel(config)
     step, networks = restore_networks(config, run.workdir, model, parallel, checkpoint, NETWORKS)
     networks = {name: jax.device_get(variables) for name, variables in networks.items()}
-    chosen = _spread(len(dataset.val), MOST_IMAGES)
+    chosen = _evenly_spaced(len(dataset.val), MOST_IMAGES)
     counts = _count(config, model, networks, _Subset(dataset.val, chosen))
 
-    look = Predictor(config, model, networks["teacher"], workdir=run.workdir, tile_above=0)
+    teacher = Predictor(config, model, networks["teacher"], workdir=run.workdir, tile_above=0)
     best_network = config.best_network
     ranked = _ranked(counts[best_network].images)
     few = min(_EXTREMES, len(ranked) // 2) or 1
-    judge = look.of(networks[best_network], step, best_network)
+    judge = teacher.with_variables(networks[best_network], step, best_network)
     pick = {"worst": ranked[:few], "best": ranked[::-1][:few]}
     page = {
         "step": step,
@@ -91,14 +91,14 @@ def measure_run(run: Run, checkpoint: str = "latest") -> MeasuredRun:
             kind: [_judged(judge, dataset, int(chosen[at]), miou) for at, miou in found]
             for kind, found in pick.items()
         },
-        "pseudo": _pseudo_labels(run, config, model, look, dataset),
-        "explorer": _explored(look, networks, step, dataset, chosen),
+        "pseudo": _pseudo_labels(run, config, model, teacher, dataset),
+        "explorer": _explored(teacher, networks, step, dataset, chosen),
     }
     return MeasuredRun(counts, page)
 
 
 class _Subset:
-    """Some records of a source."""
+    """A source with only some of the records."""
 
     def __init__(self, source: Any, positions: np.ndarray):
         self._source, self._positions = source, [int(p) for p in positions]
@@ -114,7 +114,7 @@ class _Subset:
         return self._source.size(self._positions[index])
 
 
-def _spread(total: int, most: int) -> np.ndarray:
+def _evenly_spaced(total: int, most: int) -> np.ndarray:
     return np.linspace(0, total - 1, min(total, most)).round().astype(int)
 
 
@@ -123,7 +123,7 @@ def _count(config, model, networks: Mapping[str, Any], source: _Subset) -> dict[
     views, inference = build.build_views(config, model), build.build_inference(config, model)
 
     @jax.jit
-    def look(variables, image, mask):
+    def count(variables, image, mask):
         logits = predict_logits(Network(model, **variables), views.weak(image), inference)
         predicted = logits.argmax(-1).astype(jnp.int32)
         confidence = jax.nn.softmax(logits).max(-1)
@@ -139,9 +139,9 @@ def _count(config, model, networks: Mapping[str, Any], source: _Subset) -> dict[
     for batch in eval_batches(source, batch_size=config.eval_batch_size):
         rows = batch["index"] >= 0
         mask = batch["mask"].astype(np.int32)
-        # Other ids than 255 do not occur; those of padding rows are 255.
+        # Rows of padding hold 255 only.
         for name, variables in networks.items():
-            confusion, bins = jax.device_get(look(variables, batch["image"], mask))
+            confusion, bins = jax.device_get(count(variables, batch["image"], mask))
             confusion = confusion[rows].astype(np.int64)
             totals[name][0][...] += confusion.sum(0)
             totals[name][1][...] += bins
@@ -151,7 +151,7 @@ def _count(config, model, networks: Mapping[str, Any], source: _Subset) -> dict[
 
 
 def bin_counts(predicted: jax.Array, mask: jax.Array, confidence: jax.Array) -> jax.Array:
-    """Pixels, right pixels and sum of confidences by confidence: float32 [BINS, 3].
+    """Pixels, correct pixels and sum of confidences by confidence: float32 [BINS, 3].
 
     Args:
         predicted: int32 [B, H, W] class ids.
@@ -166,7 +166,7 @@ def bin_counts(predicted: jax.Array, mask: jax.Array, confidence: jax.Array) -> 
 
 
 def _ranked(images: np.ndarray) -> list[tuple[int, float]]:
-    """(position, mean IoU over the classes that occur) of each image, the worst first."""
+    """(position, mean IoU over the classes that occur) of each image, worst first."""
     scores = []
     for position, (right, true, predicted) in enumerate(images):
         union = true + predicted - right
@@ -176,92 +176,82 @@ def _ranked(images: np.ndarray) -> list[tuple[int, float]]:
     return sorted(scores, key=lambda pair: pair[1])
 
 
-def _look(predict: Predictor, image: np.ndarray) -> Prediction:
-    # Always with probabilities: one compile for a size, whatever is shown of it.
-    return predict.look(image, probs=True)
+def _predict(predictor: Predictor, image: np.ndarray) -> Prediction:
+    # Always with probabilities, so that every size is compiled once only.
+    return predictor.predict(image, probs=True)
 
 
 def _judged(judge: Predictor, dataset: Dataset, index: int, miou: float) -> dict[str, Any]:
     record = dataset.val[index]
     image, mask = record["image"], record["mask"]
-    predicted = _look(judge, image).mask
+    predicted = _predict(judge, image).mask
     return {
         "id": str(record["id"]),
         "miou": miou,
-        "photo": picture(displayable(image), "JPEG"),
-        "truth": picture(colored(mask, dataset.palette)),
-        "prediction": picture(colored(predicted, dataset.palette)),
-        "errors": picture(error_map(image, predicted, mask), "JPEG"),
+        "photo": _photo(image),
+        "truth": thumbnail(colored(mask, dataset.palette), _SIDE),
+        "prediction": thumbnail(colored(predicted, dataset.palette), _SIDE),
+        "errors": thumbnail(error_map(image, predicted, mask), _SIDE, "JPEG"),
     }
 
 
-def _pseudo_labels(run: Run, config, model, look: Predictor, dataset: Dataset) -> dict[str, Any]:
-    """The teacher's labels of a few unlabeled images at every checkpoint that is kept."""
+def _pseudo_labels(
+    run: Run, config: Any, model: Any, predictor: Predictor, dataset: Dataset
+) -> dict[str, Any]:
+    """The teacher's labels for a few unlabeled images, at every checkpoint that was kept."""
     if not len(dataset.unlabeled) or config.method.name == "supervised":
         return {"steps": [], "images": []}
     confidence = build.build_method(config).confidence
     parallel = build.build_parallel(config)
     folder = checkpoints_folder(run.workdir)
     steps = sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
-    records = [dataset.unlabeled[int(i)] for i in _spread(len(dataset.unlabeled), _PSEUDO)]
+    records = [dataset.unlabeled[int(i)] for i in _evenly_spaced(len(dataset.unlabeled), _PSEUDO)]
     images: list[dict[str, Any]] = [
-        {"id": str(r["id"]), "photo": picture(displayable(r["image"]), "JPEG"), "labels": []}
-        for r in records
+        {"id": str(r["id"]), "photo": _photo(r["image"]), "labels": []} for r in records
     ]
     for step in steps:
         name = ("teacher",)
         _, found = restore_networks(config, run.workdir, model, parallel, str(step), name)
-        teacher = look.of(jax.device_get(found["teacher"]), step, "teacher")
+        teacher = predictor.with_variables(jax.device_get(found["teacher"]), step, "teacher")
         for record, image in zip(records, images, strict=True):
-            seen = _look(teacher, record["image"])
+            seen = _predict(teacher, record["image"])
             sure = seen.confidence >= confidence
             colors = colored(seen.mask, dataset.palette)
             colors = np.where(sure[..., None], colors, np.uint8(colors // 5 + 190))
-            image["labels"].append({"picture": picture(colors), "share": float(sure.mean())})
+            shown = thumbnail(colors, _SIDE)
+            image["labels"].append({"image": shown, "share": float(sure.mean())})
     return {"steps": steps, "images": images}
 
 
+def _photo(image: np.ndarray) -> dict[str, Any]:
+    return thumbnail(displayable(image), _SIDE, "JPEG")
+
+
 def _explored(
-    look: Predictor, networks: Mapping[str, Any], step: int, dataset: Dataset, chosen: np.ndarray
+    predictor: Predictor,
+    networks: Mapping[str, Any],
+    step: int,
+    dataset: Dataset,
+    chosen: np.ndarray,
 ) -> list[dict[str, Any]]:
     classes = len(dataset.class_names)
     count = int(np.clip(_MOST_BYTES // (2 * GRID * GRID * classes), 1, _EXPLORED))
+    both = {name: predictor.with_variables(networks[name], step, name) for name in NETWORKS}
     explored = []
-    for at in _spread(len(chosen), count):
+    for at in _evenly_spaced(len(chosen), count):
         record = dataset.val[int(chosen[at])]
         image, mask = record["image"], record["mask"]
         size = grid_size(image.shape[:2])
         rows, columns = (centers(*axis) for axis in zip(size, mask.shape, strict=True))
-        probs = {
-            name: packed(_look(look.of(networks[name], step, name), image).probs, size)
-            for name in NETWORKS
-        }
+        probs = {name: packed(_predict(each, image).probs, size) for name, each in both.items()}
         explored.append(
             {
                 "id": str(record["id"]),
                 "height": size[0],
                 "width": size[1],
-                "photo": picture(displayable(image), "JPEG"),
+                "photo": _photo(image)["src"],
                 "truth": as_base64(mask[rows][:, columns]),
                 **probs,
             }
         )
     return explored
-
-
-def picture(image: np.ndarray, kind: str = "PNG") -> str:
-    """An image uint8 [H, W, 3] as a data address, its longer side at most 320 pixels.
-
-    Class maps keep their colours exactly (PNG, the nearest pixel); photos are JPEG files.
-    """
-    found = Image.fromarray(np.ascontiguousarray(image))
-    if max(found.size) > _SIDE:
-        how = Image.Resampling.NEAREST if kind == "PNG" else Image.Resampling.LANCZOS
-        found.thumbnail((_SIDE, _SIDE), how)
-    options = {"quality": 88} if kind == "JPEG" else {"optimize": True}
-    return data_address(found, kind, **options)
-
-
-def class_scores(counts: Counts) -> list[float | None]:
-    """IoU of every class over the measured images; None for absent ones."""
-    return [None if np.isnan(v) else float(v) for v in class_iou(counts.confusion)]

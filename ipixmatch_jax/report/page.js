@@ -1,4 +1,4 @@
-// Puts the page together.
+// Assembles the page.
 
 const report = JSON.parse(document.getElementById('data').textContent);
 
@@ -17,7 +17,7 @@ function start() {
     nav.append(el('a', { href: `#${id}` }, name));
   }
   document.getElementById('footer').textContent =
-    `Written ${report.written} by ipixmatch_jax ${report.version}. The page is one file and asks nothing of the network.`;
+    `Written ${report.written} by ipixmatch_jax ${report.version}. The page is one file and makes no external requests.`;
   themeButton(document.getElementById('theme'));
 }
 

@@ -1,4 +1,4 @@
-"""What the files of runs say: curves, evaluations, and which runs are seeds of one method."""
+"""Reads runs from disk: curves, evaluations, and which runs are seeds of one method."""
 
 import dataclasses
 import json
@@ -16,12 +16,12 @@ from ipixmatch_jax.tracking.services import tracking_defaults
 from ipixmatch_jax.workdir.folder import THROUGHPUT, metrics_path
 from ipixmatch_jax.workdir.results import read_evaluations
 
-# A curve on a screen shows no more.
+# A chart on a screen cannot show more.
 _MOST_POINTS = 400
-# Keys that change what is written or where, not what is learned.
-_ASIDE = ("seed", "pictures", "profile", "log_every", "checkpoint_every", "parallel", "data.root")
-_ASIDE += ("data.threads", "data.workers", "eval_batch_size", "best_network")
-_ASIDE += tuple(f"tracking.{key}" for key in tracking_defaults())
+# Keys that change what is written or where, but not what is learned.
+_NEUTRAL = ("seed", "pictures", "profile", "log_every", "checkpoint_every", "parallel", "data.root")
+_NEUTRAL += ("data.threads", "data.workers", "eval_batch_size", "best_network")
+_NEUTRAL += tuple(f"tracking.{key}" for key in tracking_defaults())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Run:
     """A run on disk.
 
     Attributes:
-        name: of its folder.
+        name: name of the folder.
         workdir: the folder.
-        config: with which the network can be built.
+        config: config from which the network can be built.
         curves: metric → (steps, values).
         evaluations: contents of `eval/STEP.json`, by step.
     """
@@ -53,13 +53,13 @@ class Run:
         _, values = self.series(network)
         return values[-1] if values else None
 
-    def typical(self, curve: str) -> float | None:
-        """The median of a curve; None where there is none."""
+    def median(self, curve: str) -> float | None:
+        """The median of a curve; None without that curve."""
         return statistics.median(self.curves[curve][1]) if curve in self.curves else None
 
 
 def read_run(workdir: AnyPath, config: ConfigDict) -> Run:
-    """A run's curves and evaluations.
+    """Reads the curves and evaluations of a run.
 
     Raises:
         DataError: the folder holds no `metrics.jsonl`, or one that cannot be read.
@@ -68,27 +68,27 @@ def read_run(workdir: AnyPath, config: ConfigDict) -> Run:
     name = folder.absolute().name
     if not metrics_path(folder).exists():
         raise DataError(
-            f"{metrics_path(folder)} does not exist; expected what training writes; train "
-            "first, or mend --workdir"
+            f"{metrics_path(folder)} does not exist; expected the metrics that training writes; "
+            "train first, or correct --workdir"
         )
     curves = _curves(metrics_path(folder)) | _curves(folder / THROUGHPUT)
     return Run(name, folder, config, curves, read_evaluations(folder))
 
 
 def _curves(path: AnyPath) -> dict[str, tuple[list[int], list[float]]]:
-    """Of a file of JSON lines; none where there is no file, as a run of before it was written."""
+    """Reads curves from JSON lines. Empty if the file does not exist (older runs)."""
     curves: dict[str, tuple[list[int], list[float]]] = {}
     text = path.read_text() if path.exists() else ""
     for number, line in enumerate(text.splitlines(keepends=True), 1):
         if not line.endswith("\n"):
-            break  # a run that is going on, or was killed, may leave half a line
+            break  # a run that is still going, or was killed, may leave half a line
         try:
             values = json.loads(line)
             step = values.pop("step")
         except (ValueError, KeyError, AttributeError) as error:
             raise DataError(
-                f"{path}, line {number}: {error}; expected a JSON object with a step; take the "
-                "line out"
+                f"{path}, line {number}: {error}; expected a JSON object with a step; remove "
+                "the line"
             ) from None
         for name, value in values.items():
             if isinstance(value, int | float):
@@ -99,7 +99,7 @@ def _curves(path: AnyPath) -> dict[str, tuple[list[int], list[float]]]:
 
 
 def _thinned(steps: list[int], values: list[float]) -> tuple[list[int], list[float]]:
-    """Means of neighbours, so that no more than `_MOST_POINTS` are left."""
+    """Averages neighboring points until at most `_MOST_POINTS` are left."""
     block = -(-len(steps) // _MOST_POINTS)
     if block == 1:
         return steps, values
@@ -109,10 +109,11 @@ def _thinned(steps: list[int], values: list[float]) -> tuple[list[int], list[flo
 
 
 def check_comparable(runs: Sequence[Run]) -> None:
-    """Raises a DataError where numbers of these runs must not stand side by side.
+    """Checks that the numbers of these runs may be compared.
 
-    Their protocols are rivals, or they were measured on other classes, another validation split or
-    in another way.
+    Raises:
+        DataError: rival protocols, other classes, another validation split, or another way of
+            evaluation.
     """
     comparable(run.evaluations[-1].get("protocol", "") for run in runs if run.evaluations)
     first = runs[0]
@@ -121,7 +122,7 @@ def check_comparable(runs: Sequence[Run]) -> None:
             if one != other:
                 raise DataError(
                     f"{first.workdir} and {run.workdir} differ in {what}: {one!r} and {other!r}; "
-                    "expected runs measured alike; make a report of each"
+                    "expected runs measured in the same way; write a separate report for each"
                 )
 
 
@@ -130,13 +131,13 @@ def _measured(first: Run, other: Run) -> list[tuple[str, Any, Any]]:
     one, two = dict(flatten(first.config)), dict(flatten(other.config))
     pairs = [(key, one[key], two[key]) for key in keys]
     ways = [run.evaluations[-1].get("eval") if run.evaluations else None for run in (first, other)]
-    # Runs of before the way of evaluation was written down say nothing of it.
+    # Older runs did not record how they were evaluated.
     return pairs + [("evaluation", *ways)] * all(ways)
 
 
 def grouped(runs: Sequence[Run]) -> list[tuple[str, list[int]]]:
     """Runs whose configs differ in the seed alone: (name, positions), in order of appearance."""
-    flat = [{k: v for k, v in flatten(run.config) if k not in _ASIDE} for run in runs]
+    flat = [{k: v for k, v in flatten(run.config) if k not in _NEUTRAL} for run in runs]
     keys = [repr(sorted(values.items(), key=lambda item: item[0])) for values in flat]
     members: dict[str, list[int]] = {}
     for position, key in enumerate(keys):
@@ -147,9 +148,9 @@ def grouped(runs: Sequence[Run]) -> list[tuple[str, list[int]]]:
 
 
 def differing(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
-    """Config keys in which the runs differ, the seed apart, with the value of each run."""
+    """Config keys in which the runs differ, except the seed, with the value of each run."""
     flat = [dict(flatten(run.config)) for run in runs]
-    keys = dict.fromkeys(key for values in flat for key in values if key not in _ASIDE)
+    keys = dict.fromkeys(key for values in flat for key in values if key not in _NEUTRAL)
     rows = [(key, [str(values.get(key, "–")) for values in flat]) for key in keys]
     return [(key, values) for key, values in rows if len(set(values)) > 1]
 
@@ -163,7 +164,7 @@ def method_name(flat: Mapping[str, Any]) -> str:
 
 
 def _names(flat: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Names of methods; what else they differ in is named where they would be alike."""
+    """Names of methods; equal names are completed by the other keys that differ."""
     names = [method_name(values) for values in flat]
     named = {"method.name", "relation.name", "relation.distance"}
     rest = [k for k in flat[0] if len({repr(values.get(k)) for values in flat}) > 1]

@@ -1,17 +1,18 @@
-// The sections of the page; each gives its elements, or null where there is nothing to show.
+// The sections of the page; each returns its elements, or null if there is nothing to show.
 
 const color = (i) => `var(--s${i % 6})`;
 const NETWORKS = ['student', 'teacher'];
-const looked = (report) => report.looks.filter((look) => !look.missing);
+// The methods of which one run was evaluated on validation images.
+const measured = (report) => report.results.filter((result) => !result.missing);
 const lastOf = (series) => (series[1].length ? series[1][series[1].length - 1] : null);
 const signed = (value) => (value >= 0 ? '+' : '−') + Math.abs(100 * value).toFixed(1);
 
 // A section that can be seen for one method at a time.
-function perLook(report, build) {
-  const looks = looked(report), box = el('div');
-  const show = (i) => box.replaceChildren(...build(looks[i]));
+function perMethod(report, build) {
+  const results = measured(report), box = el('div');
+  const show = (i) => box.replaceChildren(...build(results[i]));
   show(0);
-  return looks.length > 1 ? [choice(looks.map((l) => l.name), show, { name: 'method' }), box] : [box];
+  return results.length > 1 ? [choice(results.map((r) => r.name), show, { name: 'method' }), box] : [box];
 }
 
 function summary(report) {
@@ -27,8 +28,8 @@ function summary(report) {
       tiles.push(tile(percent(lastOf(run.miou[network])), `${network} mIoU, last, in %`));
       tiles.push(tile(percent(values[best]), `${network}, best, at step ${steps[best]}`));
     }
-    for (const look of looked(report)) {
-      tiles.push(tile(percent(look.calibration[look.network].ece), `calibration error of the ${look.network}, in %`));
+    for (const result of measured(report)) {
+      tiles.push(tile(percent(result.calibration[result.network].ece), `calibration error of the ${result.network}, in %`));
     }
     out.push(el('h2', {}, run.name), el('div', { class: 'tiles' }, ...tiles));
     out.push(el('p', { class: 'dim' }, run.facts.map(([name, value]) => `${name}: ${value}`).join(' · ')));
@@ -42,8 +43,8 @@ function summary(report) {
     out.push(el('div', { class: 'card' }, table(
       ['run', 'method', 'seed', 'student mIoU', 'teacher mIoU', 'student, best', 'teacher, best'], rows)));
   }
-  for (const look of report.looks) {
-    if (look.missing) out.push(el('p', { class: 'note' }, `${look.run}: no pictures, confusion or relations: ${look.missing}`));
+  for (const result of report.results) {
+    if (result.missing) out.push(el('p', { class: 'note' }, `${result.run}: no images, confusion or relations: ${result.missing}`));
   }
   return out;
 }
@@ -67,7 +68,7 @@ function comparison(report) {
     el('h3', {}, 'Paired differences, with 95 % intervals'),
     el('div', { class: 'card' }, table(['difference in points of mIoU', 'network', 'over seeds', 'over images, first seed'], rows)),
     el('p', { class: 'dim' }, 'Over seeds: Student’s t over runs of equal seed; it says what another seed would do. Over images: '
-      + 'bootstrap of the examined images for one trained pair; it says nothing of other seeds. An interval that holds 0 shows no difference.'));
+      + 'bootstrap of the measured images for one trained pair; it says nothing of other seeds. An interval that holds 0 shows no difference.'));
   if (report.differing.length) out.push(el('details', {}, el('summary', {}, `${report.differing.length} config key(s) that differ`),
     table(['key', ...report.runs.map((r) => r.name)], report.differing.map(([key, values]) => [key, ...values]))));
   return out;
@@ -186,15 +187,15 @@ function classes(report) {
 }
 
 function confusion(report) {
-  if (!looked(report).length) return null;
-  return [el('h2', {}, 'Confusion'), ...perLook(report, (look) => {
-    const box = el('div'), names = Object.keys(look.confusion);
-    const start = names.indexOf(look.network);
+  if (!measured(report).length) return null;
+  return [el('h2', {}, 'Confusion'), ...perMethod(report, (result) => {
+    const box = el('div'), names = Object.keys(result.confusion);
+    const start = names.indexOf(result.network);
     const order = [names[start], ...names.filter((_, i) => i !== start)];
-    const show = (i) => box.replaceChildren(...matrix(report, look.confusion[order[i]]));
+    const show = (i) => box.replaceChildren(...matrix(report, result.confusion[order[i]]));
     show(0);
     return [el('p', { class: 'lead' }, `Of the pixels of a class (row), the share that was given each class (column), in percent; `
-      + `step ${look.step}, ${look.images} of ${look.of} validation images.`), choice(order, show, { name: 'network' }), box];
+      + `step ${result.step}, ${result.images} of ${result.of} validation images.`), choice(order, show, { name: 'network' }), box];
   })];
 }
 
@@ -227,30 +228,31 @@ function matrix(report, counts) {
 }
 
 function calibrationSection(report) {
-  if (!looked(report).length) return null;
+  if (!measured(report).length) return null;
   return [el('h2', {}, 'Calibration'), el('p', { class: 'lead' },
     'Pseudo-labels are taken where the teacher is confident, so its confidence should say how often it is right. '
     + 'On the dashed line it does; below, it is too sure of itself.'),
-  ...perLook(report, (look) => {
-    const names = Object.keys(look.calibration);
-    const reliability = names.map((n, i) => ({ name: `${n}, ECE ${percent(look.calibration[n].ece)} %`, color: color(i),
-      points: look.calibration[n].bins.filter((b) => b[0]).map((b) => [b[2], b[1]]) }));
-    const teacher = look.calibration.teacher.coverage;
+  ...perMethod(report, (result) => {
+    const names = Object.keys(result.calibration);
+    const reliability = names.map((n, i) => ({ name: `${n}, ECE ${percent(result.calibration[n].ece)} %`, color: color(i),
+      points: result.calibration[n].bins.filter((b) => b[0]).map((b) => [b[2], b[1]]) }));
+    const teacher = result.calibration.teacher.coverage;
     const coverage = [
       { name: 'share of pixels kept', color: color(2), points: teacher.map((r) => [r[0], r[1]]) },
       { name: 'of these, right', color: color(1), points: teacher.map((r) => [r[0], r[2]]) }];
-    const at = teacher.filter((r) => r[0] <= look.confidence + 1e-9).pop();
+    const at = teacher.filter((r) => r[0] <= result.confidence + 1e-9).pop();
     const unit = { x: [0, 1], y: [0, 1] };
     return [el('div', { class: 'grid' },
       lineChart('How often it is right, by confidence', reliability, { ...unit, diagonal: true }),
       lineChart('Pseudo-labels by confidence threshold (teacher)', coverage, unit)),
-    at ? el('p', { class: 'dim' }, `At this run’s threshold of ${look.confidence} the teacher keeps ${percent(at[1])} % of the `
+    at ? el('p', { class: 'dim' }, `At this run’s threshold of ${result.confidence} the teacher keeps ${percent(at[1])} % of the `
       + `validation pixels, of which ${percent(at[2])} % are right; of all pixels, ${percent(teacher[0][2])} % are.`) : null];
   })];
 }
 
-function figure(source, caption) {
-  return el('figure', {}, el('img', { src: source, alt: caption, loading: 'lazy' }), el('figcaption', {}, caption));
+// image: {src, width, height}
+function figure(image, caption) {
+  return el('figure', {}, el('img', { ...image, alt: caption, loading: 'lazy' }), el('figcaption', {}, caption));
 }
 
 function legendOf(report) {
@@ -258,23 +260,23 @@ function legendOf(report) {
 }
 
 function images(report) {
-  if (!looked(report).length) return null;
+  if (!measured(report).length) return null;
   const row = (found) => el('div', {}, el('div', { class: 'dim' }, `${found.id}: mIoU of the image ${percent(found.miou)} %`),
     el('div', { class: 'four' }, figure(found.photo, 'photo'), figure(found.truth, 'truth'),
       figure(found.prediction, 'prediction'), figure(found.errors, 'wrong pixels')));
-  return [el('h2', {}, 'Best and worst images'), ...perLook(report, (look) => [
-    el('p', { class: 'lead' }, `Of ${look.images} validation images, by the ${look.network}, step ${look.step}. White in the truth is ignored.`),
+  return [el('h2', {}, 'Best and worst images'), ...perMethod(report, (result) => [
+    el('p', { class: 'lead' }, `Of ${result.images} validation images, by the ${result.network}, step ${result.step}. White in the truth is ignored.`),
     legendOf(report), el('div', { class: 'grid' },
-      el('div', { class: 'card' }, el('h3', {}, 'Worst'), ...look.worst.map(row)),
-      el('div', { class: 'card' }, el('h3', {}, 'Best'), ...look.best.map(row)))])];
+      el('div', { class: 'card' }, el('h3', {}, 'Worst'), ...result.worst.map(row)),
+      el('div', { class: 'card' }, el('h3', {}, 'Best'), ...result.best.map(row)))])];
 }
 
 function pseudo(report) {
-  const has = looked(report).filter((l) => l.pseudo.images.length);
+  const has = measured(report).filter((l) => l.pseudo.images.length);
   if (!has.length) return null;
-  return [el('h2', {}, 'Pseudo-labels over time'), ...perLook({ looks: has }, (look) => [
+  return [el('h2', {}, 'Pseudo-labels over time'), ...perMethod({ results: has }, (result) => [
     el('p', { class: 'lead' }, `The teacher’s labels of unlabeled images at the checkpoints that were kept; pale pixels are below the `
-      + `threshold of ${look.confidence} and teach nothing.`),
-    el('div', { class: 'grid' }, ...look.pseudo.images.map((image) => el('div', { class: 'card strip' }, figure(image.photo, image.id),
-      ...image.labels.map((l, i) => figure(l.picture, `step ${look.pseudo.steps[i]}, ${percent(l.share, 0)} % sure`)))))])];
+      + `threshold of ${result.confidence} and teach nothing.`),
+    el('div', { class: 'grid' }, ...result.pseudo.images.map((image) => el('div', { class: 'card strip' }, figure(image.photo, image.id),
+      ...image.labels.map((l, i) => figure(l.image, `step ${result.pseudo.steps[i]}, ${percent(l.share, 0)} % sure`)))))])];
 }

@@ -1,4 +1,4 @@
-"""A local page on which a trained network is tried out: `--mode serve`."""
+"""`--mode serve`: a local page to try a trained network on photos."""
 
 import contextlib
 import ipaddress
@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.paths import AnyPath
-from ipixmatch_jax.serve.photo_predictions import Limits, Looker
+from ipixmatch_jax.serve.photo_predictions import Limits, PhotoPredictor
 
 _OWN_NAMES = ("localhost", "127.0.0.1", "::1")
 
@@ -26,22 +26,21 @@ def serve(
     network: str = "teacher",
     limits: Limits | None = None,
 ) -> None:
-    """Serves the page until Ctrl-C or SIGTERM; a photo that is at hand then is answered.
+    """Serves the page until Ctrl-C or SIGTERM; a photo in progress is finished first.
 
     Args:
-        config: of the run.
-        workdir: of the run. The data it was trained on is not needed.
-        host: address to listen at; by default only this machine reaches it.
-        port: 0 takes a free one.
-        names: by which a browser may also call the server, besides `host` and localhost.
+        config: config of the run.
+        workdir: folder of the run. The training data is not needed.
+        host: address to listen on; by default only this machine can reach it.
+        port: port to listen on; 0: any free one.
+        names: further host names by which a browser may call the server.
         checkpoint: `latest`, `best` or a step.
-        network: whose map is shown first.
-        limits: of what may be uploaded.
+        network: the network that the page shows first.
+        limits: limits for an upload.
 
     Raises:
-        ConfigError: the extra `serve` is not installed, a limit that cannot be, or an address that
-            cannot be listened at.
-        CheckpointError: there is no such checkpoint.
+        ConfigError: the extra `serve` is not installed, or the server cannot listen on the address.
+        CheckpointError: the run has no such checkpoint.
     """
     limits = limits or Limits()
     try:
@@ -54,8 +53,10 @@ def serve(
             "run: pip install 'ipixmatch-jax[serve]'"
         ) from None
     with _listening(host, port) as listening:
-        looker = Looker(config, workdir, checkpoint=checkpoint, network=network, limits=limits)
-        app = make_app(looker, limits, (*_OWN_NAMES, host, *names))
+        predictor = PhotoPredictor(
+            config, workdir, checkpoint=checkpoint, network=network, limits=limits
+        )
+        app = make_app(predictor, limits, (*_OWN_NAMES, host, *names))
         settings = uvicorn.Config(
             app,
             log_level="warning",
@@ -66,10 +67,10 @@ def serve(
             server_header=False,
             limit_concurrency=64,
         )
-        _introduce(looker, listening, host)
-        with _signals_end_it():
+        _introduce(predictor, listening, host)
+        with _signals_stop_it():
             uvicorn.Server(settings).run(sockets=[listening])
-    print("\nended", flush=True)
+    print("\nstopped", flush=True)
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -79,18 +80,18 @@ def _listening(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(
-            f"cannot listen at {host}, port {port} ({reason}); "
+            f"cannot listen on {host}, port {port} ({reason}); "
             "expected an address of this machine and a free port; set --host and --port"
         ) from None
 
 
-def _introduce(looker: Looker, listening: socket.socket, host: str) -> None:
+def _introduce(predictor: PhotoPredictor, listening: socket.socket, host: str) -> None:
     port = listening.getsockname()[1]
     shown = f"[{host}]" if ":" in host else host
-    print(f"{looker.title}, step {looker.step}: http://{shown}:{port}")
+    print(f"{predictor.title}, step {predictor.step}: http://{shown}:{port}")
     if not _is_loopback(host):
-        print("other machines reach it, and nobody is asked for a password")
-    print("Ctrl-C ends it, after the photo at hand", flush=True)
+        print("other machines can reach it, and there is no password")
+    print("Ctrl-C stops it after the current photo", flush=True)
 
 
 def _is_loopback(host: str) -> bool:
@@ -101,10 +102,10 @@ def _is_loopback(host: str) -> bool:
 
 
 @contextlib.contextmanager
-def _signals_end_it() -> Iterator[None]:
-    # Once it has ended, uvicorn raises the signal that ended it again, for whoever waits for it.
-    ending = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, lambda *_: None) for number in ending}
+def _signals_stop_it() -> Iterator[None]:
+    # After it has stopped, uvicorn raises the signal again, for its caller.
+    stopping = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda *_: None) for number in stopping}
     try:
         yield
     finally:
@@ -113,10 +114,10 @@ def _signals_end_it() -> Iterator[None]:
 
 
 def limits_of(megabytes: float, megapixels: float, side: int) -> Limits:
-    """The limits by their flags.
+    """The limits from their flags.
 
     Raises:
-        ConfigError: one that cannot be, with its flag.
+        ConfigError: an impossible limit, with its flag.
     """
     for flag, value in (("--max_megabytes", megabytes), ("--max_megapixels", megapixels)):
         if not value > 0:

@@ -1,4 +1,4 @@
-"""The web application: one page, and one place that takes photos. No file is ever read by name."""
+"""The web application: one page and one address that takes photos. It reads no file by name."""
 
 import asyncio
 import contextlib
@@ -16,10 +16,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ipixmatch_jax.errors import UserError
-from ipixmatch_jax.serve.photo_predictions import Limits, Looker, TooLarge
+from ipixmatch_jax.serve.photo_predictions import Limits, PhotoPredictor, TooLarge
 from ipixmatch_jax.web.assets import asset, assets
 
-# The page is put together from the report's parts and its own.
+# The page shares parts with the report.
 _STYLES = ("web/page.css", "serve/serve.css")
 _SCRIPTS = ("web/charts.js", "web/theme.js", "web/explorer.js", "serve/serve.js")
 _HEADERS = {
@@ -32,27 +32,27 @@ _HEADERS = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-store",
 }
-# One is looked at, the others wait.
+# One is predicted, the others wait.
 _MOST_PHOTOS = 4
 _UPLOAD_SECONDS = 60
 
 
-def make_app(looker: Looker, limits: Limits, names: Sequence[str]) -> Starlette:
+def make_app(predictor: PhotoPredictor, limits: Limits, names: Sequence[str]) -> Starlette:
     """The application.
 
     Args:
-        looker: its `look` is called in one thread at a time.
-        limits: of what may be uploaded.
-        names: hosts by which a browser may call the server.
+        predictor: its `predict` is called by one thread at a time.
+        limits: limits for an upload.
+        names: host names by which a browser may call the server.
     """
-    uploads = _Uploads(looker, limits)
+    uploads = _Uploads(predictor, limits)
     return Starlette(
         routes=[
             Route("/", _fixed(asset("serve/page.html"), "text/html")),
             Route("/style.css", _fixed(assets(_STYLES), "text/css")),
             Route("/script.js", _fixed(f"'use strict';\n{assets(_SCRIPTS)}", "text/javascript")),
-            Route("/about", lambda request: JSONResponse(looker.about())),
-            Route("/look", uploads.look, methods=["POST"]),
+            Route("/about", lambda request: JSONResponse(predictor.about())),
+            Route("/predict", uploads.predict, methods=["POST"]),
         ],
         middleware=[Middleware(_Guard, names=names)],
         exception_handlers={
@@ -79,30 +79,30 @@ def _refusal(status: int, message: str) -> JSONResponse:
 
 
 class _Uploads:
-    """Photos that were sent, one after the other."""
+    """Takes photos and has them predicted one after the other."""
 
-    def __init__(self, looker: Looker, limits: Limits):
-        self._looker, self._limits = looker, limits
-        self._here, self._turn = 0, asyncio.Lock()
+    def __init__(self, predictor: PhotoPredictor, limits: Limits):
+        self._predictor, self._limits = predictor, limits
+        self._waiting, self._turn = 0, asyncio.Lock()
 
-    async def look(self, request: Request) -> Response:
+    async def predict(self, request: Request) -> Response:
         with self._place():
             data = await self._body(request)
             async with self._turn:
-                return JSONResponse(await run_in_threadpool(self._looker.look, data))
+                return JSONResponse(await run_in_threadpool(self._predictor.predict, data))
 
     @contextlib.contextmanager
     def _place(self) -> Iterator[None]:
-        if self._here >= _MOST_PHOTOS:
-            raise HTTPException(503, f"{self._here} photos are waiting; try again in a while")
-        self._here += 1
+        if self._waiting >= _MOST_PHOTOS:
+            raise HTTPException(503, f"{self._waiting} photos are waiting; try again in a while")
+        self._waiting += 1
         try:
             yield
         finally:
-            self._here -= 1
+            self._waiting -= 1
 
     async def _body(self, request: Request) -> bytes:
-        # Neither of these types can be sent by a page of another origin without asking first.
+        # A page of another origin cannot send these types without asking the server first.
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if not kind.startswith("image/") and kind != "application/octet-stream":
             raise HTTPException(
@@ -130,15 +130,15 @@ class _Uploads:
         return HTTPException(
             413,
             f"the file has {found / 1e6:.1f} MB or more; at most {self._limits.bytes / 1e6:g} are "
-            "taken; shrink it, or use --mode predict",
+            "accepted; shrink it, or use --mode predict",
         )
 
 
 class _Guard:
-    """Refuses requests that pages of other origins had a browser make.
+    """Refuses requests that a browser makes for pages of other origins.
 
-    A page can have its own name resolve to this machine (DNS rebinding): its requests then bear
-    that name as Host. Requests across origins bear the page's Origin, or a Sec-Fetch-Site.
+    A page can let its own name resolve to this machine (DNS rebinding): its requests then carry
+    that name as Host. Requests across origins carry the page's Origin, or a Sec-Fetch-Site.
     """
 
     def __init__(self, app: ASGIApp, names: Sequence[str]):

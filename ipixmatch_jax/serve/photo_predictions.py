@@ -1,4 +1,4 @@
-"""An uploaded photo as both networks of a run see it."""
+"""Predictions of both networks of a run for an uploaded photo."""
 
 import dataclasses
 import time
@@ -16,8 +16,9 @@ from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import AnyPath, as_path
 from ipixmatch_jax.predictor import Prediction, restore_predictors
-from ipixmatch_jax.viz.drawing import data_address, indexed, shades
+from ipixmatch_jax.viz.drawing import grayscale, indexed
 from ipixmatch_jax.web.explorer import grid_size, packed
+from ipixmatch_jax.web.images import data_url
 
 _NAME = "the photo"
 _BEGINNINGS = {
@@ -29,7 +30,7 @@ _BEGINNINGS = {
     b"MM\0+": "TIFF",
 }
 KINDS = ("PNG", "JPEG", "TIFF", "WebP")
-# Sides are rounded to multiples: of every size that it meets the compiler makes a program.
+# Sides are rounded to multiples, because every size is compiled once.
 _FINE, _COARSE, _COARSE_FROM = 32, 64, 256
 
 
@@ -39,12 +40,12 @@ class TooLarge(DataError):
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What may be uploaded.
+    """Limits for an uploaded photo.
 
     Attributes:
-        bytes: of a file.
-        pixels: of a photo.
-        side: larger photos are shrunk until their longer side has so many pixels; a multiple of 64.
+        bytes: size of the file.
+        pixels: number of pixels of the photo.
+        side: larger photos are shrunk to this longer side in pixels; a multiple of 64.
     """
 
     bytes: int = 32_000_000
@@ -52,18 +53,18 @@ class Limits:
     side: int = 1024
 
 
-class Looker:
-    """What the student and the teacher of a run say of a photo, as JSON for the page.
+class PhotoPredictor:
+    """Predicts photos with the student and the teacher of a run, as JSON for the page.
 
     Args:
-        config: of the run.
-        workdir: of the run.
+        config: config of the run.
+        workdir: folder of the run.
         checkpoint: `latest`, `best` or a step.
-        network: which one the page shows first.
-        limits: of a photo.
+        network: the network that the page shows first.
+        limits: limits for a photo.
 
     Raises:
-        CheckpointError: there is no such checkpoint.
+        CheckpointError: the run has no such checkpoint.
     """
 
     def __init__(
@@ -72,11 +73,11 @@ class Looker:
         self.predictors = restore_predictors(config, workdir, checkpoint, NETWORKS, tile_above=0)
         self.title, self._first = as_path(workdir).name, self.predictors[network]
         self.step = self._first.step
-        self._limits, self._seen = limits, set()
+        self._limits, self._compiled = limits, set()
         self._own_size = tuple(config.data.image_size)
 
     def about(self) -> dict[str, Any]:
-        """What the page shows before any photo."""
+        """The facts that the page shows before any photo."""
         predict = self._first
         return {
             "title": self.title,
@@ -91,37 +92,37 @@ class Looker:
             "own_size": self._own_size if any(self._own_size) else None,
         }
 
-    def look(self, data: bytes) -> dict[str, Any]:
-        """The photo, and what each network says of it.
+    def predict(self, data: bytes) -> dict[str, Any]:
+        """The photo and the prediction of each network.
 
         Args:
             data: the bytes of the file.
 
         Raises:
-            DataError: no photo that can be read.
-            TooLarge: a photo of more pixels than `limits.pixels`; it was not decoded.
+            DataError: not a photo, or one that cannot be read.
+            TooLarge: more pixels than `limits.pixels`; the photo was not decoded.
         """
         start = time.monotonic()
         photo_size = checked_size(data, self._limits)
-        # Where the network has a size of its own, the compiler meets that one only.
-        size = looked_size(photo_size, self._limits.side, rounded=not any(self._own_size))
+        # A network with a size of its own is compiled for that size only.
+        size = predicted_size(photo_size, self._limits.side, rounded=not any(self._own_size))
         pixels = pixels_of(self._first.config.data)
         image = resize_image(read_image(data, _NAME, pixels, at_least=size), size)
-        photo = data_address(Image.fromarray(displayable(image)), "JPEG", quality=90)
+        photo = data_url(Image.fromarray(displayable(image)), "JPEG", quality=90)
         grid = grid_size(size)
         networks, explored = {}, {"id": "", "height": grid[0], "width": grid[1], "photo": photo}
         for name, predict in self.predictors.items():
-            found = predict.look(image, probs=True)
-            networks[name] = self._shown(found)
+            found = predict.predict(image, probs=True)
+            networks[name] = self._as_json(found)
             explored[name] = packed(found.probs, grid)
         compiled_for = self._own_size if any(self._own_size) else size
-        first_of_size = compiled_for not in self._seen
-        self._seen.add(compiled_for)
+        first_of_size = compiled_for not in self._compiled
+        self._compiled.add(compiled_for)
         seconds = time.monotonic() - start
-        print(f"a photo of {_x(photo_size)}, looked at as {_x(size)}: {seconds:.1f} s", flush=True)
+        print(f"a photo of {_x(photo_size)}, predicted at {_x(size)}: {seconds:.1f} s", flush=True)
         return {
             "size": photo_size,
-            "looked": size,
+            "predicted_at": size,
             "seconds": seconds,
             "first_of_size": first_of_size,
             "photo": photo,
@@ -129,13 +130,13 @@ class Looker:
             "explorer": explored,
         }
 
-    def _shown(self, found: Prediction) -> dict[str, Any]:
+    def _as_json(self, found: Prediction) -> dict[str, Any]:
         counts = np.bincount(found.mask.reshape(-1), minlength=len(self._first.class_names))
         sums = np.bincount(found.mask.reshape(-1), found.confidence.reshape(-1), len(counts))
         present = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i]]
         return {
-            "mask": data_address(indexed(found.mask, self._first.palette), "PNG"),
-            "confidence": data_address(shades(found.confidence), "PNG"),
+            "mask": data_url(indexed(found.mask, self._first.palette), "PNG"),
+            "confidence": data_url(grayscale(found.confidence), "PNG"),
             "mean_confidence": float(found.confidence.mean()),
             "classes": [
                 {"id": i, "share": counts[i] / counts.sum(), "confidence": sums[i] / counts[i]}
@@ -145,16 +146,16 @@ class Looker:
 
 
 def checked_size(data: bytes, limits: Limits) -> tuple[int, int]:
-    """(H, W) of a photo by its header; its pixels are not decoded.
+    """(H, W) of a photo from its header, without decoding its pixels.
 
     Raises:
-        DataError: empty, of another kind than `KINDS`, or damaged.
+        DataError: an empty or damaged file, or one that is not of `KINDS`.
         TooLarge: more pixels than allowed.
     """
     if not data:
         raise DataError("the file is empty; expected a photo")
     if kind_of(data) is None:
-        raise DataError(f"the file is no photo; expected {', '.join(KINDS[:-1])} or {KINDS[-1]}")
+        raise DataError(f"the file is not a photo; expected {', '.join(KINDS[:-1])} or {KINDS[-1]}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         size = image_size(data, _NAME)
@@ -165,25 +166,25 @@ def checked_size(data: bytes, limits: Limits) -> tuple[int, int]:
     if stored > limits.pixels:
         raise TooLarge(
             f"the photo has {stored / 1e6:.0f} megapixels ({_x(size)}); at most "
-            f"{limits.pixels / 1e6:g} are taken; shrink it, or use --mode predict"
+            f"{limits.pixels / 1e6:g} are accepted; shrink it, or use --mode predict"
         )
     return size
 
 
 def kind_of(data: bytes) -> str | None:
-    """Which of `KINDS` a file is by its first bytes; None for others."""
+    """The kind of a file by its first bytes, one of `KINDS`; None for others."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WebP"
     return next((kind for start, kind in _BEGINNINGS.items() if data.startswith(start)), None)
 
 
-def looked_size(size: tuple[int, int], longest: int, rounded: bool = True) -> tuple[int, int]:
-    """(H, W) at which a photo is looked at.
+def predicted_size(size: tuple[int, int], longest: int, rounded: bool = True) -> tuple[int, int]:
+    """(H, W) at which a photo is predicted.
 
     Args:
-        size: of the photo.
-        longest: more pixels no side will have.
-        rounded: whether to multiples of 32 pixels below 256, and of 64 above.
+        size: size of the photo.
+        longest: maximal side in pixels.
+        rounded: round sides to multiples of 32 pixels below 256, and of 64 above.
     """
     shrink = min(1.0, longest / max(size))
     height, width = (max(1, round(side * shrink)) for side in size)

@@ -1,4 +1,4 @@
-// Sends a photo to the server and shows what the networks say of it.
+// Sends a photo to the server and shows the predictions of the networks.
 
 const byId = (id) => document.getElementById(id);
 const pixels = ([height, width]) => `${width} × ${height}`;
@@ -25,17 +25,17 @@ function tell(text, kind = '') {
 async function send(file) {
   if (!file || sending || !about) return;
   if (file.size > about.limits.bytes) {
-    tell(`The file has ${(file.size / 1e6).toFixed(1)} MB; at most ${about.limits.bytes / 1e6} are taken.`, 'note');
+    tell(`The file has ${(file.size / 1e6).toFixed(1)} MB; at most ${about.limits.bytes / 1e6} are accepted.`, 'note');
     return;
   }
   sending = true;
-  tell('looking at the photo; the first one of a size waits for the compiler', 'busy');
+  tell('predicting; the first photo of a size waits for the compiler', 'busy');
   const start = Date.now();
   const clock = setInterval(() => { byId('clock').textContent = ` – ${Math.round((Date.now() - start) / 1000)} s`; }, 500);
   try {
     // A type that no page of another origin may send without asking.
     const headers = { 'content-type': 'application/octet-stream' };
-    show(await answerOf(fetch('/look', { method: 'POST', body: file, headers })));
+    show(await answerOf(fetch('/predict', { method: 'POST', body: file, headers })));
   } catch (error) {
     tell(error.message, 'note');
   } finally {
@@ -45,8 +45,8 @@ async function send(file) {
 }
 
 function show(found) {
-  const same = String(found.size) === String(found.looked);
-  tell(`${pixels(found.size)} pixels${same ? '' : `, looked at as ${pixels(found.looked)}`}; ${found.seconds.toFixed(1)}\u00a0s`
+  const same = String(found.size) === String(found.predicted_at);
+  tell(`${pixels(found.size)} pixels${same ? '' : `, predicted at ${pixels(found.predicted_at)}`}; ${found.seconds.toFixed(1)}\u00a0s`
     + (found.first_of_size ? ', compilation included' : ''));
   const view = el('div'), names = [about.network, ...Object.keys(found.networks).filter((n) => n !== about.network)];
   const open = (i) => view.replaceChildren(...networkView(found, names[i]));
@@ -109,8 +109,8 @@ function paintLevels(canvas, levels) {
 }
 
 function describe({ limits, classes, own_size: own }) {
-  const sizes = own ? `The network looks at every photo at ${pixels(own)}.`
-    : 'Sides are rounded to multiples of 32 or 64 pixels, because the compiler makes a program for every size that it meets.';
+  const sizes = own ? `The network predicts every photo at ${pixels(own)}.`
+    : 'Sides are rounded to multiples of 32 or 64 pixels, because every size is compiled once.';
   byId('limits').textContent = `PNG, JPEG, TIFF or WebP; at most ${limits.bytes / 1e6} MB and ${limits.pixels / 1e6} megapixels. `
     + `Photos with a side of more than ${limits.side} pixels are shrunk to it. ${sizes}`;
   byId('classes').replaceChildren(...classes.map((c) => el('span', {}, swatch(c.color), c.name)));

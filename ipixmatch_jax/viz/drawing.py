@@ -1,9 +1,6 @@
-"""Class maps as people can look at them: colours, overlays with a legend, maps of errors."""
+"""Draws class maps: in colour, over the photo, with a legend, and as error maps."""
 
-import base64
-import io
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -16,65 +13,60 @@ _GAP = 4
 
 
 def colored(mask: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """Colors uint8 [H, W, 3] of a class map; ignored pixels are white."""
+    """A class map in the colours of its classes, uint8 [H, W, 3]; ignored pixels are white."""
     colors = np.full((256, 3), 255, np.uint8)
     colors[: len(palette)] = palette
     return colors[mask]
 
 
 def indexed(mask: np.ndarray, palette: np.ndarray) -> Image.Image:
-    """A class map as a palette image: its values are class ids, and it shows in colours."""
+    """A class map as a palette image: pixel values are class ids, viewers show the colours."""
     image = Image.fromarray(mask, "P")
     image.putpalette(np.ascontiguousarray(palette, np.uint8).tobytes())
     return image
 
 
-def shades(confidence: np.ndarray) -> Image.Image:
-    """Confidence [H, W] in [0, 1] as grey levels 0 to 255."""
+def grayscale(confidence: np.ndarray) -> Image.Image:
+    """Values [H, W] in [0, 1] as grey levels 0 to 255."""
     return Image.fromarray((255 * confidence).round().astype(np.uint8))
 
 
-def in_a_row(pictures: Sequence[np.ndarray]) -> np.ndarray:
-    """Pictures uint8 [H, ·, 3] of one height side by side, with white gaps between them."""
-    gap = np.full((pictures[0].shape[0], _GAP, 3), 255, np.uint8)
-    return np.concatenate([part for one in pictures for part in (one, gap)][:-1], axis=1)
-
-
-def data_address(picture: Image.Image, kind: str, **options: Any) -> str:
-    """A picture as an address that holds it; `kind` and `options` as of `Image.save`."""
-    stream = io.BytesIO()
-    picture.save(stream, kind, **options)
-    encoded = base64.b64encode(stream.getvalue()).decode()
-    return f"data:image/{kind.lower()};base64,{encoded}"
+def side_by_side(images: Sequence[np.ndarray]) -> np.ndarray:
+    """Images uint8 [H, ·, 3] of equal height next to each other, with white gaps between."""
+    gap = np.full((images[0].shape[0], _GAP, 3), 255, np.uint8)
+    return np.concatenate([part for one in images for part in (one, gap)][:-1], axis=1)
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """The image with the colors of its class map laid over it, uint8 [H, W, 3]."""
+    """The image blended with the colours of its class map, uint8 [H, W, 3]."""
     mixed = 0.45 * displayable(image).astype(np.float32) + 0.55 * colored(mask, palette)
     return mixed.round().astype(np.uint8)
 
 
 def error_map(image: np.ndarray, predicted: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The image, pale, with wrong pixels red, uint8 [H, W, 3]; ignored pixels are never wrong."""
+    """The image in pale colours with wrong pixels in red, uint8 [H, W, 3].
+
+    Ignored pixels never count as wrong.
+    """
     wrong = (predicted != mask) & (mask != IGNORE)
     pale = displayable(image) // 3 + 120
     return np.where(wrong[..., None], np.uint8(_WRONG), pale)
 
 
 def with_legend(
-    picture: np.ndarray, mask: np.ndarray, class_names: Sequence[str], palette: np.ndarray
+    image: np.ndarray, mask: np.ndarray, class_names: Sequence[str], palette: np.ndarray
 ) -> np.ndarray:
-    """A picture uint8 [H, W, 3] with a strip below it: the classes of its map and their shares.
+    """An image uint8 [H, W, 3] with a legend below: the classes of its map and their shares.
 
-    Pictures narrower than the legend get a white margin at the right.
+    An image that is narrower than the legend gets a white margin on the right.
     """
     counts = np.bincount(mask.reshape(-1), minlength=256)[: len(class_names)]
     present = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i]]
-    size = int(np.clip(picture.shape[1] / 45, 12, 48))
+    size = int(np.clip(image.shape[1] / 45, 12, 48))
     font = ImageFont.load_default(size)
     texts = [f"{class_names[i]}  {100 * counts[i] / mask.size:.1f} %" for i in present]
     entries = [round(2 * size + font.getlength(text)) for text in texts]
-    width = max(picture.shape[1], _LEAST_LEGEND_WIDTH, *(e + size for e in entries), 0)
+    width = max(image.shape[1], _LEAST_LEGEND_WIDTH, *(e + size for e in entries), 0)
     places, row, at = [], 0, size // 2
     for entry in entries:
         if at + entry > width and at > size // 2:
@@ -82,11 +74,11 @@ def with_legend(
         places.append((row, at))
         at += entry + size // 2
     line = round(1.6 * size)
-    canvas = Image.new("RGB", (width, picture.shape[0] + (row + 1) * line + size // 2), "white")
-    canvas.paste(Image.fromarray(picture))
+    canvas = Image.new("RGB", (width, image.shape[0] + (row + 1) * line + size // 2), "white")
+    canvas.paste(Image.fromarray(image))
     draw = ImageDraw.Draw(canvas)
     for (row, at), text, index in zip(places, texts, present, strict=True):
-        top = picture.shape[0] + row * line + size // 2
+        top = image.shape[0] + row * line + size // 2
         box = (at, top, at + size, top + size)
         draw.rectangle(box, fill=tuple(map(int, palette[index])), outline=(130, 130, 130))
         draw.text((at + round(1.5 * size), top + size // 2), text, "#222", font, anchor="lm")

@@ -1,1 +1,1 @@
-"""Parts that the report and the served page share: styles, charts, the relation explorer."""
+"""Parts that several pages share: styles, charts, images, the relation explorer."""

@@ -1,4 +1,4 @@
-"""Styles and scripts of the package's pages, by path."""
+"""Reads styles and scripts of the package's pages."""
 
 from collections.abc import Sequence
 from importlib import resources
@@ -10,5 +10,5 @@ def asset(path: str) -> str:
 
 
 def assets(paths: Sequence[str]) -> str:
-    """The texts of several files, one after the other."""
+    """The texts of several files, joined."""
     return "\n".join(map(asset, paths))

@@ -1,4 +1,4 @@
-// Elements, numbers and charts: no data of the report is known here.
+// Elements, numbers and charts, independent of the data that they show.
 
 const SVG = 'http://www.w3.org/2000/svg';
 
@@ -79,20 +79,20 @@ function lineChart(title, series, options = {}) {
       for (const p of s.points) plot.append(svg('circle', { cx: X(p[0]), cy: Y(p[1]), r: 2.5, fill: s.color }));
     }
   }
-  const told = series.filter((s) => s.points.length && !s.mute);
-  const last = told.map((s) => `${s.name} ${format(s.points[s.points.length - 1][1])}`).join(', ');
+  const named = series.filter((s) => s.points.length && !s.mute);
+  const last = named.map((s) => `${s.name} ${format(s.points[s.points.length - 1][1])}`).join(', ');
   plot.setAttribute('aria-label', `${title}. At the end: ${last}. Arrow keys read the values.`);
   const line = svg('line', { class: 'rule', y1: T, y2: H - B, visibility: 'hidden' });
   plot.append(line);
   const now = el('div', { class: 'now', 'aria-live': 'polite' });
-  const stops = [...new Set(told.flatMap((s) => s.points.map((p) => p[0])))].sort((a, b) => a - b);
+  const stops = [...new Set(named.flatMap((s) => s.points.map((p) => p[0])))].sort((a, b) => a - b);
   let at = -1;
   const nearest = (list, x) => list.reduce((a, b) => (Math.abs(b[0] - x) < Math.abs(a[0] - x) ? b : a));
   const show = (index) => {
     at = Math.max(0, Math.min(stops.length - 1, index));
     const x = stops[at];
     line.setAttribute('x1', X(x)); line.setAttribute('x2', X(x)); line.setAttribute('visibility', 'visible');
-    now.textContent = `${xFormat(x)}: ` + told.map((s) => `${s.name} ${format(nearest(s.points, x)[1])}`).join(' · ');
+    now.textContent = `${xFormat(x)}: ` + named.map((s) => `${s.name} ${format(nearest(s.points, x)[1])}`).join(' · ');
   };
   const hide = () => { line.setAttribute('visibility', 'hidden'); now.textContent = ''; };
   plot.addEventListener('pointermove', (event) => {
@@ -108,7 +108,7 @@ function lineChart(title, series, options = {}) {
     event.preventDefault();
     show(at < 0 ? stops.length - 1 : at + move);
   });
-  const legend = el('div', { class: 'legend' }, ...told.map((s) => el('span', {},
+  const legend = el('div', { class: 'legend' }, ...named.map((s) => el('span', {},
     el('i', { style: `border-color:${s.color};border-top-style:${s.dash ? 'dashed' : 'solid'}` }), s.name)));
   return el('div', { class: 'card chart' }, el('h3', {}, title), legend, plot, now);
 }
@@ -123,7 +123,7 @@ function swatch(color) {
   return el('span', { class: 'swatch', style: `background:${color}` });
 }
 
-// Buttons of which one is pressed; `pick` is called with its position.
+// A group of buttons, one of them pressed; `pick` gets its position.
 function choice(labels, pick, { thumbs, name } = {}) {
   const buttons = labels.map((label, i) => el('button', {
     type: 'button', 'aria-pressed': i === 0, class: thumbs ? 'thumb' : '', 'aria-label': thumbs ? label : null,

@@ -75,12 +75,12 @@ function likeliest(probs, classes) {
 }
 
 // report: {classes: [{name, color}]}
-// look: {explorer: [{id, height, width, photo, teacher, student, truth}]}; where no truth is known, the
+// result: {explorer: [{id, height, width, photo, teacher, student, truth}]}; where no truth is known, the
 // classes that the teacher predicts stand in its place.
 class Explorer {
-  constructor(report, look) {
+  constructor(report, result) {
     this.classes = report.classes;
-    this.images = look.explorer;
+    this.images = result.explorer;
     this.cosine = false;
     this.outlines = true;
     this.panels = {};
@@ -238,10 +238,10 @@ class Explorer {
 }
 
 function explorerSection(report) {
-  if (!looked(report).length) return null;
+  if (!measured(report).length) return null;
   return [el('h2', {}, 'Relation explorer'), el('p', { class: 'lead' },
     'Choose a pixel: bright pixels are those that the network relates to it, because it gives them the same classes. The '
     + 'student learns the teacher’s relations; the last panel shows where it does not have them yet. Click or tap; with the '
     + 'keyboard, focus a panel and use the arrow keys.'),
-  ...perLook(report, (look) => [new Explorer(report, look).node])];
+  ...perMethod(report, (result) => [new Explorer(report, result).node])];
 }

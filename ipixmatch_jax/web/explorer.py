@@ -15,6 +15,7 @@ def grid_size(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def centers(cells: int, pixels: int) -> np.ndarray:
+    """The pixel in the middle of each cell along one axis, int64 [cells]."""
     return ((np.arange(cells) + 0.5) * pixels / cells).astype(int)
 
 
@@ -34,4 +35,5 @@ def packed(probs: np.ndarray, size: tuple[int, int]) -> str:
 
 
 def as_base64(array: np.ndarray) -> str:
+    """The bytes of an array in base64."""
     return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()

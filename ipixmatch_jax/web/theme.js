@@ -1,4 +1,4 @@
-// Light and dark: as the system has it, until the button is pressed.
+// Light or dark, as the system says until the button is pressed.
 
 function themeButton(button) {
   const root = document.documentElement;

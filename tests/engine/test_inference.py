@@ -133,7 +133,7 @@ def test_names():
     ({"scales": (0.5, 0)}, "eval.scales"),
     ({"window": (5,)}, r"eval.window is \(5,\)"),
     ({"size": (5, 0)}, r"eval.size is \(5, 0\); expected two positive"),
-    ({"mode": "resize", "size": (5, 5), "scales": (0.5,)}, "would look alike"),
+    ({"mode": "resize", "size": (5, 5), "scales": (0.5,)}, "would be the same"),
 ])  # fmt: skip
 def test_bad_options(changes, message):
     with pytest.raises(ConfigError, match=message):

@@ -44,7 +44,7 @@ def test_jax_alone_predicts_what_predict_does(command, tmp_path):
     found = np.load(tmp_path / "found.npz")
     predict = load_predictor(tmp_path / "run")
     for image, mask, probs in zip(images, found["mask"], found["probs"], strict=True):
-        want = predict.look(image, probs=True)
+        want = predict.predict(image, probs=True)
         np.testing.assert_allclose(probs, want.probs, rtol=0, atol=1e-5)
         sure = np.abs(want.probs[..., 0] - 0.5) > 1e-5
         np.testing.assert_array_equal(mask[sure], want.mask[sure])

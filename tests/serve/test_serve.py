@@ -26,10 +26,10 @@ from ipixmatch_jax.main import main
 from ipixmatch_jax.serve.app import make_app
 from ipixmatch_jax.serve.photo_predictions import (
     Limits,
-    Looker,
+    PhotoPredictor,
     checked_size,
     kind_of,
-    looked_size,
+    predicted_size,
 )
 from tests.references.browser import Browser
 from tests.references.untrained import save_untrained
@@ -66,9 +66,9 @@ def workdir(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def looker(workdir):
+def predictor(workdir):
     config = load_snapshot(workdir)
-    return Looker(config, workdir, checkpoint="latest", network="teacher", limits=LIMITS)
+    return PhotoPredictor(config, workdir, checkpoint="latest", network="teacher", limits=LIMITS)
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +77,8 @@ def predictors(workdir):
 
 
 @pytest.fixture(scope="module")
-def client(looker):
-    app = make_app(looker, LIMITS, NAMES)
+def client(predictor):
+    app = make_app(predictor, LIMITS, NAMES)
     return TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False)
 
 
@@ -110,12 +110,12 @@ def header_only_png(width, height):
 def test_the_answer_is_what_the_predictor_says(client, predictors, kind):
     image = image_of(64, 96)
     data = file_of(image, kind, **({"lossless": True} if kind == "WEBP" else {}))
-    answer = client.post("/look", content=data, headers=TYPE)
+    answer = client.post("/predict", content=data, headers=TYPE)
     assert answer.status_code == 200, answer.text
     found = answer.json()
-    assert found["size"] == found["looked"] == [64, 96]
+    assert found["size"] == found["predicted_at"] == [64, 96]
     for name, predict in predictors.items():
-        want = predict.look(image, probs=True)
+        want = predict.predict(image, probs=True)
         got = found["networks"][name]
         mask = picture_in(got["mask"])
         assert mask.mode == "P"
@@ -129,36 +129,36 @@ def test_the_answer_is_what_the_predictor_says(client, predictors, kind):
         np.testing.assert_allclose(cells.reshape(32, 48, 3), 255 * means, atol=0.51)
 
 
-def test_other_sizes_are_looked_at_at_sizes_near_them(client, predictors):
+def test_other_sizes_are_predicted_at_sizes_near_them(client, predictors):
     image = image_of(70, 250)
-    found = client.post("/look", content=file_of(image), headers=TYPE).json()
-    assert (found["size"], found["looked"]) == ([70, 250], [32, 128])
+    found = client.post("/predict", content=file_of(image), headers=TYPE).json()
+    assert (found["size"], found["predicted_at"]) == ([70, 250], [32, 128])
     mask = np.asarray(picture_in(found["networks"]["teacher"]["mask"]))
     np.testing.assert_array_equal(mask, predictors["teacher"](resize_image(image, (32, 128))))
 
 
 def test_photos_of_any_size_meet_the_compiler_at_few():
     rng = np.random.default_rng(0)
-    sizes = {looked_size(tuple(map(int, rng.integers(1, 9000, 2))), 1024) for _ in range(4_000)}
-    sizes |= {looked_size(tuple(map(int, rng.integers(1, 1025, 2))), 1024) for _ in range(4_000)}
+    sizes = {predicted_size(tuple(map(int, rng.integers(1, 9000, 2))), 1024) for _ in range(4_000)}
+    sizes |= {predicted_size(tuple(map(int, rng.integers(1, 1025, 2))), 1024) for _ in range(4_000)}
     assert len(sizes) <= 400 and max(map(max, sizes)) == 1024 and min(map(min, sizes)) == 32
-    assert looked_size((181, 241), 1024) == (192, 256)
-    assert looked_size((3024, 4032), 1024) == (768, 1024)
-    assert looked_size((181, 241), 1024, rounded=False) == (181, 241)
-    assert looked_size((1, 9000), 1024, rounded=False) == (1, 1024)
+    assert predicted_size((181, 241), 1024) == (192, 256)
+    assert predicted_size((3024, 4032), 1024) == (768, 1024)
+    assert predicted_size((181, 241), 1024, rounded=False) == (181, 241)
+    assert predicted_size((1, 9000), 1024, rounded=False) == (1, 1024)
 
 
 REFUSED = {
     "empty": (b"", 400, "the file is empty"),
-    "text": (b"../../etc/passwd", 400, "is no photo; expected PNG, JPEG, TIFF or WebP"),
-    "gif": (file_of(image_of(8, 8), "GIF"), 400, "is no photo"),
-    "bmp": (file_of(image_of(8, 8), "BMP"), 400, "is no photo"),
-    "npy": (b"\x93NUMPY\x01\x00", 400, "is no photo"),
+    "text": (b"../../etc/passwd", 400, "is not a photo; expected PNG, JPEG, TIFF or WebP"),
+    "gif": (file_of(image_of(8, 8), "GIF"), 400, "is not a photo"),
+    "bmp": (file_of(image_of(8, 8), "BMP"), 400, "is not a photo"),
+    "npy": (b"\x93NUMPY\x01\x00", 400, "is not a photo"),
     "cut short": (file_of(image_of(64, 64))[:4000], 400, "the photo: cannot be read as an image"),
     "only a beginning": (b"\xff\xd8\xff\xe0", 400, "the photo: cannot be read as an image"),
     "100 megapixels": (header_only_png(10_000, 10_000), 413, "the photo has 100 megapixels"),
     "400 megapixels": (header_only_png(20_000, 20_000), 400, "the photo: cannot be read"),
-    "many bytes": (b"\x89PNG\r\n\x1a\n" + bytes(200_000), 413, "at most 0.2 are taken"),
+    "many bytes": (b"\x89PNG\r\n\x1a\n" + bytes(200_000), 413, "at most 0.2 are accepted"),
 }  # fmt: skip
 
 
@@ -170,7 +170,7 @@ def test_what_is_refused(client, monkeypatch, what):
     data, status, message = REFUSED[what]
     if what not in ("cut short", "only a beginning"):
         monkeypatch.setattr("ipixmatch_jax.serve.photo_predictions.read_image", decoded)
-    answer = client.post("/look", content=data, headers=TYPE)
+    answer = client.post("/predict", content=data, headers=TYPE)
     assert answer.status_code == status
     assert message in answer.json()["error"] and len(answer.json()["error"]) < 300
     assert client.get("/about").status_code == 200
@@ -184,8 +184,8 @@ def test_bytes_are_counted_where_no_length_is_declared(client):
             sent.append(1)
             yield bytes(10_000)
 
-    answer = client.post("/look", content=chunks(), headers=TYPE)
-    assert answer.status_code == 413 and "at most 0.2 are taken" in answer.json()["error"]
+    answer = client.post("/predict", content=chunks(), headers=TYPE)
+    assert answer.status_code == 413 and "at most 0.2 are accepted" in answer.json()["error"]
 
 
 def test_pages_of_a_tiff_count_as_pixels():
@@ -196,7 +196,7 @@ def test_pages_of_a_tiff_count_as_pixels():
     data = stream.getvalue()
     assert len(data) < 200_000
     assert checked_size(data, LIMITS) == (500, 500)
-    with pytest.raises(DataError, match="at most 2 are taken"):
+    with pytest.raises(DataError, match="at most 2 are accepted"):
         checked_size(data, Limits(pixels=2_000_000))
 
 
@@ -209,7 +209,7 @@ def test_files_are_known_by_what_they_hold():
 @pytest.mark.parametrize(
     "path",
     ["/../../etc/passwd", "/..%2f..%2fetc%2fpasswd", "/serve/app.py", "/style.css/../app.py",
-     "/look/../config.json", "//etc/passwd", "/config.json", "/%00", "/script.js%00.html"],
+     "/predict/../config.json", "//etc/passwd", "/config.json", "/%00", "/script.js%00.html"],
 )  # fmt: skip
 def test_no_address_reads_a_file(client, path):
     # As raw bytes: clients resolve '..' by themselves.
@@ -223,15 +223,15 @@ def raw(client, method, path, **options):
     return client.send(request)
 
 
-def test_names_of_files_are_not_looked_at(client, tmp_path, monkeypatch):
+def test_names_of_files_are_ignored(client, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     evil = "../../evil.png"
     photo = file_of(image_of(32, 32))
-    multipart = client.post("/look", files={"file": (evil, photo, "image/png")})
+    multipart = client.post("/predict", files={"file": (evil, photo, "image/png")})
     assert multipart.status_code == 415
     assert "expected the photo itself as the body" in multipart.json()["error"]
     named = {**TYPE, "content-disposition": f'attachment; filename="{evil}"'}
-    assert client.post("/look", content=photo, headers=named).status_code == 200
+    assert client.post("/predict", content=photo, headers=named).status_code == 200
     assert list(tmp_path.iterdir()) == [] and not (tmp_path.parent.parent / "evil.png").exists()
 
 
@@ -256,18 +256,18 @@ def test_names_of_files_are_not_looked_at(client, tmp_path, monkeypatch):
 )
 def test_requests_that_other_pages_make_are_refused(client, headers, status):
     photo = file_of(image_of(32, 32))
-    answer = client.post("/look", content=photo, headers={**TYPE, **headers})
+    answer = client.post("/predict", content=photo, headers={**TYPE, **headers})
     assert answer.status_code == status, answer.text
     assert status == 200 or answer.json()["error"]
 
 
 def test_forms_of_other_pages_have_types_that_are_refused(client):
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""):
-        answer = client.post("/look", content=b"x", headers={"content-type": kind})
+        answer = client.post("/predict", content=b"x", headers={"content-type": kind})
         assert answer.status_code == 415 and "content type" in answer.json()["error"]
-    assert client.get("/look").status_code == 405
+    assert client.get("/predict").status_code == 405
     asked = {"origin": "http://evil.example", "access-control-request-method": "POST"}
-    assert "access-control-allow-origin" not in client.options("/look", headers=asked).headers
+    assert "access-control-allow-origin" not in client.options("/predict", headers=asked).headers
 
 
 def test_the_page_may_ask_nobody_else(client):
@@ -281,12 +281,12 @@ def test_the_page_may_ask_nobody_else(client):
 
 
 class _Slow:
-    """Stands for a looker: counts how many look at once, and waits until it may answer."""
+    """Stands for a predictor: counts concurrent calls, and waits until it may answer."""
 
     def __init__(self):
         self.may, self.inside, self.most = threading.Event(), 0, 0
 
-    def look(self, data):
+    def predict(self, data):
         if data == b"fault":
             raise RuntimeError("a fault of the program")
         self.inside += 1
@@ -303,7 +303,7 @@ def test_one_photo_at_a_time_and_a_bounded_queue(capsys):
     with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client:
 
         def send():
-            answer = client.post("/look", content=b"x", headers=TYPE)
+            answer = client.post("/predict", content=b"x", headers=TYPE)
             statuses.append(answer.status_code)
             if answer.status_code == 503:
                 assert "4 photos are waiting" in answer.json()["error"]
@@ -315,9 +315,9 @@ def test_one_photo_at_a_time_and_a_bounded_queue(capsys):
         for sender in senders:
             sender.join(30)
         assert sorted(statuses) == [200] * 4 + [503] and slow.most == 1
-        fault = client.post("/look", content=b"fault", headers=TYPE)
+        fault = client.post("/predict", content=b"fault", headers=TYPE)
         assert fault.status_code == 500 and "something went wrong" in fault.json()["error"]
-        assert client.post("/look", content=b"x", headers=TYPE).status_code == 200
+        assert client.post("/predict", content=b"x", headers=TYPE).status_code == 200
 
 
 def test_what_cannot_be_served(workdir, capsys, monkeypatch):
@@ -325,7 +325,7 @@ def test_what_cannot_be_served(workdir, capsys, monkeypatch):
     assert main([*command, "--max_side", "1000"]) == 2
     assert "--max_side is 1000; expected a multiple of 64" in capsys.readouterr().err
     assert main([*command, "--host", "192.0.2.1"]) == 2
-    assert "cannot listen at 192.0.2.1" in capsys.readouterr().err
+    assert "cannot listen on 192.0.2.1" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert main(command) == 2
     assert "pip install 'ipixmatch-jax[serve]'" in capsys.readouterr().err
@@ -349,7 +349,7 @@ def served(workdir):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
-    assert "Traceback" not in err and out.endswith("ended\n")
+    assert "Traceback" not in err and out.endswith("stopped\n")
 
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
@@ -361,12 +361,12 @@ def test_a_browser_tries_a_photo(workdir, tmp_path):
         browser.call("Page.navigate", url=address)
         browser.wait("document.getElementById('limits')?.textContent.includes('megapixels')")
         browser.choose_file("#file", tmp_path / "fake.png")
-        browser.wait("said.textContent.includes('is no photo')")
+        browser.wait("said.textContent.includes('is not a photo')")
         assert [c["text"] for c in browser.complaints if "400" not in c.get("text", "")] == []
         browser.complaints.clear()  # the browser notes every answer that is no success
         browser.choose_file("#file", photo)
         browser.wait("!document.getElementById('explorer').hidden")
-        assert "90 × 60 pixels, looked at as 96 × 64" in browser.run("said.textContent")
+        assert "90 × 60 pixels, predicted at 96 × 64" in browser.run("said.textContent")
         assert browser.run("document.querySelector('.shares').innerText").count("% sure") >= 1
         check_explorer(browser)
         browser.run("document.getElementById('theme').click()")
@@ -375,7 +375,7 @@ def test_a_browser_tries_a_photo(workdir, tmp_path):
         assert browser.complaints == []
         asked = {url for url in browser.requests if not url.startswith("data:")}
         assert asked == {
-            f"{address}{path}" for path in ("/", "/style.css", "/script.js", "/about", "/look")
+            f"{address}{path}" for path in ("/", "/style.css", "/script.js", "/about", "/predict")
         }
 
 

@@ -37,7 +37,7 @@ def test_pseudo_labels_and_pictures_on_eight_devices(parallel):
     counts, edges = evaluator.confidences()["confidence/student"]
     assert counts.sum() == sum((mask != 255).sum() for mask in scenes.masks)
     assert (edges[0], edges[-1], len(edges)) == (0, 1, len(counts) + 1)
-    pictures = evaluator.panels.pictures()
+    pictures = evaluator.validation_images.images()
     assert list(pictures) == [f"validation/s{i}" for i in range(3)]
 
 
@@ -48,7 +48,7 @@ def test_pictures_show_photo_truth_and_predictions():
     palette = evaluator._dataset.palette
     palette[:] = np.arange(12).reshape(4, 3) * 20
     evaluator(spread.replicate(NETWORKS))
-    pictures = evaluator.panels.pictures()
+    pictures = evaluator.validation_images.images()
     # Six batches: the first image of the first, of the last, and of two between.
     assert list(pictures) == ["validation/s0", "validation/s4", "validation/s6", "validation/s9"]
     photo, mask = scenes.images[4], scenes.masks[4]
@@ -64,7 +64,7 @@ def test_large_pictures_are_made_small():
     config.tracking.images = 1
     evaluator, spread = evaluator_of(config, scenes)
     evaluator(spread.replicate(NETWORKS))
-    (picture,) = evaluator.panels.pictures().values()
+    (picture,) = evaluator.validation_images.images().values()
     assert picture.shape == (2, 4 * 256 + 3 * 4, 3)
 
 

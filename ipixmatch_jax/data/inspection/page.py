@@ -1,11 +1,8 @@
-"""The report of --mode inspect as a page that needs no other file."""
+"""The report of --mode inspect as a self-contained HTML page."""
 
-import base64
 import html
-import io
 
 import numpy as np
-from PIL import Image
 
 from ipixmatch_jax.data.files.images import displayable
 from ipixmatch_jax.data.inspection.findings import Finding
@@ -13,12 +10,13 @@ from ipixmatch_jax.data.inspection.report import SPLITS, Report
 from ipixmatch_jax.data.records import IGNORE, Dataset
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.web.assets import asset
+from ipixmatch_jax.web.images import thumbnail
 
 _SIDE = 180
 _SAMPLES = 6
 _PICTURED_FINDINGS = 60
 
-# What this page has besides web/page.css.
+# Styles of this page in addition to web/page.css.
 _STYLE = """
 .share { display: inline-block; height: .7em; background: var(--accent); }
 .finding { border-left: 4px solid var(--s4); padding: .3rem .8rem; margin: .6rem 0;
@@ -31,7 +29,7 @@ figure img { display: block; max-width: 100%; }
 
 
 def page(report: Report) -> str:
-    """The report as HTML, with thumbnails of each split and of the files that findings name."""
+    """The report as HTML, with thumbnails of each split and of the files in findings."""
     errors, total = len(report.errors), len(report.findings)
     verdict = f"{errors} error(s) and {total - errors} warning(s)" if total else "nothing wrong"
     parts = [
@@ -117,7 +115,7 @@ def _gallery(dataset: Dataset, split: str) -> str:
 
 
 def _figure(dataset: Dataset, split: str, index: int) -> str:
-    """A thumbnail of the image, and of the mask where it has one; '' if they cannot be read."""
+    """A thumbnail of the image, and of its mask if there is one; '' if unreadable."""
     source = getattr(dataset, split)
     try:
         record = source[index]
@@ -128,15 +126,11 @@ def _figure(dataset: Dataset, split: str, index: int) -> str:
         colors = np.full((256, 3), 255, np.uint8)
         colors[: len(dataset.palette)] = dataset.palette
         images.append(colors[record["mask"]])
-    tags = "".join(f"<figure>{_tag(image)}</figure>" for image in images[1:])
+    tags = "".join(f"<figure>{_tag(image, 'PNG')}</figure>" for image in images[1:])
     name = html.escape(str(record["id"]))
-    return f"<figure>{_tag(images[0])}<figcaption>{name}</figcaption></figure>{tags}"
+    return f"<figure>{_tag(images[0], 'JPEG')}<figcaption>{name}</figcaption></figure>{tags}"
 
 
-def _tag(image: np.ndarray) -> str:
-    thumbnail = Image.fromarray(np.ascontiguousarray(image))
-    thumbnail.thumbnail((_SIDE, _SIDE))
-    stream = io.BytesIO()
-    thumbnail.save(stream, "JPEG", quality=80)
-    encoded = base64.b64encode(stream.getvalue()).decode()
-    return f"<img alt='' src='data:image/jpeg;base64,{encoded}'>"
+def _tag(image: np.ndarray, kind: str) -> str:
+    attributes = " ".join(f"{k}='{v}'" for k, v in thumbnail(image, _SIDE, kind).items())
+    return f"<img alt='' {attributes}>"

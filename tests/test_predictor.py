@@ -1,0 +1,102 @@
+"""Predictions from Python, against the model itself."""
+
+import subprocess
+import sys
+
+import flax.linen as nn
+import jax
+import numpy as np
+import pytest
+
+from ipixmatch_jax import build, load_predictor
+from ipixmatch_jax.errors import CheckpointError, ConfigError, DataError
+from tests.references.untrained import save_untrained
+
+
+@pytest.fixture
+def one_device(monkeypatch):
+    devices = jax.devices()[:1]
+    monkeypatch.setattr("ipixmatch_jax.devices.parallel.jax.devices", lambda *_: devices)
+
+
+@pytest.fixture
+def run(config_file, tmp_path, one_device):
+    config, student, teacher = save_untrained(config_file, tmp_path / "run")
+    return tmp_path / "run", config, {"student": student, "teacher": teacher}
+
+
+def image_of(*size, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+def expected_probs(config, variables, image):
+    """By the model itself, without any code of predictions."""
+    model = build.build_model(config)
+    x = image.astype(np.float32) / 255
+    mean, std = (np.float32(value) for value in (model.input_mean, model.input_std))
+    logits = model.apply(variables, ((x - mean) / std)[None], train=False)
+    return np.asarray(nn.softmax(logits[0]))
+
+
+def test_the_package_imports_without_jax():
+    code = "import sys, ipixmatch_jax; print('jax' in sys.modules, hasattr(ipixmatch_jax, 'none'))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "False False", done.stderr
+
+
+def test_a_predictor_says_what_the_model_says(run, folder_data, config_file):
+    workdir, config, networks = run
+    # Neither the data nor the config file is needed.
+    folder_data.rename(folder_data.with_name("away"))
+    config_file.unlink()
+    image = image_of(20, 24)
+    for network, arguments in (("teacher", {}), ("student", {"network": "student"})):
+        predict = load_predictor(workdir, **arguments)
+        want = expected_probs(config, networks[network], image)
+        found = predict.predict(image, probs=True)
+        np.testing.assert_allclose(found.probs, want, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(found.confidence, want.max(-1), rtol=0, atol=1e-5)
+        mask = predict(image)
+        assert mask.dtype == np.uint8
+        np.testing.assert_array_equal(mask, found.probs.argmax(-1))
+        assert predict.look(image).probs is None
+    assert (predict.class_names, predict.step) == (("ground", "square"), 4)
+
+
+def test_large_images_are_predicted_in_windows(run):
+    workdir, config, networks = run
+    image = image_of(16, 26)
+    whole = load_predictor(workdir, tile_above=26).predict(image, probs=True).probs
+    np.testing.assert_allclose(
+        whole, expected_probs(config, networks["teacher"], image), rtol=0, atol=1e-5
+    )
+    tiled = load_predictor(workdir, tile_above=25).predict(image, probs=True).probs
+    # Windows of the crop's 16 columns, ⌊2/3⌋ apart and the last one moved back: at 0 and 10.
+    total, seen = np.zeros((16, 26, 2)), np.zeros((26, 1))
+    for start in (0, 10):
+        part = image[:, start : start + 16]
+        total[:, start : start + 16] += expected_probs(config, networks["teacher"], part)
+        seen[start : start + 16] += 1
+    np.testing.assert_allclose(tiled, total / seen, rtol=0, atol=1e-5)
+
+
+def test_a_run_of_another_image_size_answers_at_the_size_of_the_photo(
+    config_file, tmp_path, one_device
+):
+    save_untrained(config_file, tmp_path / "run", "data.image_size=(16, 16)")
+    found = load_predictor(tmp_path / "run").predict(image_of(21, 35), probs=True)
+    assert found.mask.shape == found.confidence.shape == (21, 35)
+    assert found.probs.shape == (21, 35, 2)
+
+
+@pytest.mark.parametrize("image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)])
+def test_what_is_no_image(run, image):
+    with pytest.raises(DataError, match=r"expected uint8 \[H, W, 3\]"):
+        load_predictor(run[0])(image)
+
+
+def test_what_is_no_run(run, tmp_path):
+    with pytest.raises(ConfigError, match=r"config.json does not exist; expected the folder of"):
+        load_predictor(tmp_path)
+    with pytest.raises(CheckpointError, match="no checkpoint '9'"):
+        load_predictor(run[0], checkpoint=9)
