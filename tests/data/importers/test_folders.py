@@ -208,3 +208,26 @@ def test_converting_writes_the_plain_layout(tmp_path, make_config, capsys):
     convert(str(tmp_path / "robo"), str(tmp_path / "robo2"))
     dataset = loaded(tmp_path / "robo2", make_config)
     assert [len(part) for part in (dataset.labeled, dataset.val, dataset.test)] == [3, 3, 3]
+
+
+@pytest.mark.parametrize("line, encoding", [
+    ("images/{}.jpg\tmasks/{}.png", "utf-8"),
+    ("images/{}.jpg,masks/{}.png", "utf-8"),
+    ("images/{}.jpg; masks/{}.png", "utf-8-sig"),
+    ("images/{}", "utf-8"),
+    ("{}.jpg", "utf-8"),
+    ("images/{}.jpg images/{}.jpg", "utf-16"),
+])  # fmt: skip
+def test_lists_of_other_tools(line, encoding, tmp_path, make_config):
+    fill(tmp_path)
+    for name, ids in (("lab", "abc"), ("val", "de")):
+        lines = "".join(line.format(i, i) + "\n" for i in ids)
+        (tmp_path / f"{name}.txt").write_bytes(lines.encode(encoding))
+    found = describe_folder(str(tmp_path))
+    config = make_config(**{**found, "labeled": "lab.txt", "val": "val.txt", "unlabeled": ""})
+    dataset = load_dataset(config, 0)
+    assert len(dataset.labeled) == 3 and len(dataset.val) == 2
+    np.testing.assert_array_equal(dataset.val[1]["mask"], exports.truth())
+    (tmp_path / "lab.txt").write_text("a\nb|c\n")
+    with pytest.raises(DataError, match=r"lab\.txt line 2: .*no image for id 'b\|c'"):
+        load_dataset(config, 0)
