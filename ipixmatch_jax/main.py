@@ -65,6 +65,12 @@ def _inspect(config, arguments) -> None:
     inspect_data(config, arguments.workdir or arguments.output)
 
 
+def _convert(config, arguments) -> None:
+    from ipixmatch_jax.data.convert import convert_data
+
+    print("\n".join(convert_data(config.data, arguments.output)))
+
+
 def _export(config, arguments) -> None:
     from ipixmatch_jax.export import export
 
@@ -115,6 +121,7 @@ MODES: dict[str, Callable] = {
     "predict": _predict,
     "report": _report,
     "inspect": _inspect,
+    "convert": _convert,
     "export": _export,
     "serve": _serve,
     "config": _print_config,
@@ -206,7 +213,9 @@ def _add_takeaway(parser: argparse.ArgumentParser) -> None:
         "--input", nargs="+", metavar="PHOTOS", help="predict: photos, folders or 'patterns*.jpg'"
     )
     parser.add_argument(
-        "--output", type=_place, help="predict: output folder; export, report, new-config: file"
+        "--output",
+        type=_place,
+        help="predict, convert: output folder; export, report, new-config: file",
     )
     parser.add_argument(
         "--also",
@@ -300,10 +309,12 @@ def _parsed(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     if arguments.mode == "config":
         arguments.groups = tuple(itertools.takewhile(lambda a: not a.startswith("--"), overrides))
         overrides = overrides[len(arguments.groups) :]
-    if arguments.workdir is None and arguments.mode not in ("inspect", *_ALONE):
+    if arguments.workdir is None and arguments.mode not in ("inspect", "convert", *_ALONE):
         parser.error(f"--mode {arguments.mode} needs --workdir")
-    if arguments.config is None and arguments.mode in ("train", "inspect"):
+    if arguments.config is None and arguments.mode in ("train", "inspect", "convert"):
         parser.error(f"--mode {arguments.mode} needs --config")
+    if arguments.mode == "convert" and not arguments.output:
+        parser.error("--mode convert needs --output, the new folder")
     return arguments, overrides
 
 

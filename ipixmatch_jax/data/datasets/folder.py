@@ -15,6 +15,7 @@ from ipixmatch_jax.data.importers import choices_of, counts, read_folder
 from ipixmatch_jax.data.importers.cache import materialize
 from ipixmatch_jax.data.importers.finders import ItemFinder
 from ipixmatch_jax.data.importers.found import SPLITS
+from ipixmatch_jax.data.importers.tree import collecting_later
 from ipixmatch_jax.data.records import Splits
 from ipixmatch_jax.data.stratify import class_presence, hold_out
 from ipixmatch_jax.errors import ConfigError, DataError
@@ -302,7 +303,11 @@ def build(data: ConfigDict, seed: int, problems: list[str]) -> Splits:
         ConfigError: mask colours or pool weights that do not fit.
         DataError: the root is missing.
     """
-    layout = (_Imported if data.folder.format else _Layout)(data, problems)
+    with collecting_later():
+        return _splits((_Imported if data.folder.format else _Layout)(data, problems), data)
+
+
+def _splits(layout: _Layout, data: ConfigDict) -> Splits:
     everything, test = layout.labeled(), layout.test()
     listed = bool(data.labeled)
     labeled, val = layout.val(everything if listed else without(everything, test))

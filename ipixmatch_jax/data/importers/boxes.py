@@ -26,7 +26,7 @@ class Boxes:
             content = _head(tree.path("", path))
             if b"<bndbox>" in content and b"<polygon>" not in content:
                 return f"{path}: Pascal VOC XML holds boxes"
-        if tree.with_ending("/labeltxt") or any(f.endswith("labelTxt") for f in tree.files):
+        if any(f.endswith("labelTxt") for f in tree.files):
             return "labelTxt: oriented boxes"
         for path in tree.with_ending(*_FILES):
             return f"{path}: " + next(t for e, t in _FILES.items() if path.lower().endswith(e))

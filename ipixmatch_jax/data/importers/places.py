@@ -111,11 +111,11 @@ class Files:
 
     def add(self, tree: FolderTree, place: Place, endings: Iterable[str]) -> None:
         """Adds the files of a place with these endings; others are listed in `others`."""
-        known = frozenset(endings)
+        known, group = frozenset(endings), place.group
+        prefix = f"{place.folder}/" if place.folder else ""
         for name in tree.files.get(place.folder, ()):
-            stem, ending = os.path.splitext(name)
-            relative = f"{place.folder}/{name}" if place.folder else name
-            if ending.lower() in known:
-                self.paths.setdefault((place.group, stem), []).append(relative)
+            stem, dot, ending = name.rpartition(".")
+            if dot and f".{ending.lower()}" in known:
+                self.paths.setdefault((group, stem), []).append(prefix + name)
             else:
-                self.others.append(relative)
+                self.others.append(prefix + name)

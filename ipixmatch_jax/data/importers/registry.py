@@ -83,10 +83,15 @@ def recognize(tree: FolderTree, choices: Choices) -> tuple[Importer, str]:
 
 
 def read_folder(root: AnyPath, choices: Choices) -> tuple[Importer, str, Found]:
-    """Recognises and reads a folder.
+    """Lists and reads a folder; see `read_tree`."""
+    return read_tree(scan(root), choices)
+
+
+def read_tree(tree: FolderTree, choices: Choices) -> tuple[Importer, str, Found]:
+    """Recognises and reads a folder that has been listed.
 
     Args:
-        root: the folder.
+        tree: the folder.
         choices: keys of `config.data.folder` that the user has set.
 
     Returns:
@@ -97,10 +102,9 @@ def read_folder(root: AnyPath, choices: Choices) -> tuple[Importer, str, Found]:
         DataError: the folder is not recognised or cannot be read.
         ConfigError: `choices['format']` is unknown.
     """
-    tree = scan(root)
     importer, reason = recognize(tree, choices)
     found = importer.read(tree, choices)
-    _unique_ids(found, str(root))
+    _unique_ids(found, str(tree.root))
     if tree.skipped:
         shown = ", ".join(tree.skipped[:3]) + (", …" if len(tree.skipped) > 3 else "")
         found.notes.append(
