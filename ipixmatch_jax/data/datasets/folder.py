@@ -158,7 +158,18 @@ class _Layout:
                 "of the same name for every labeled image; set data.folder.train_images and "
                 "data.folder.train_masks, or data.labeled to a list"
             )
+        self._report_orphans()
         return self.rows([Entry(name) for name in ids], finders)
+
+    def _report_orphans(self) -> None:
+        """Warns about masks without an image; nothing is left out in silence."""
+        orphans = [name for name in self.masks.ids() if not self.images.has(name)]
+        if orphans:
+            shown = ", ".join(orphans[:3]) + (", …" if len(orphans) > 3 else "")
+            self.warnings.append(
+                f"{len(orphans)} masks in {self.options.train_masks} have no image of the same "
+                f"name in {self.options.train_images} and are left out: {shown}"
+            )
 
     def _scan(self, finder: Finder) -> list[str]:
         if not self._has_folder(finder):

@@ -1,5 +1,6 @@
 """Masks that lie in the folder of their images: X_mask.png, mask_X.png or X.png next to X.jpg."""
 
+import io
 import os
 import re
 
@@ -7,11 +8,13 @@ import numpy as np
 from PIL import Image
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
+from ipixmatch_jax.data.importers.contents import content
 from ipixmatch_jax.data.importers.found import Found, some
 from ipixmatch_jax.data.importers.names import MASK_AFFIXES
 from ipixmatch_jax.data.importers.pairing import Name
 from ipixmatch_jax.data.importers.places import Files, Place
 from ipixmatch_jax.data.importers.tree import FolderTree
+from ipixmatch_jax.errors import DataError
 
 _LOSSY = (".jpg", ".jpeg")
 # A file with more distinct values than this is taken for a photo.
@@ -110,9 +113,9 @@ def _looks_like_mask(path: str) -> bool:
     if os.path.splitext(path)[1].lower() == ".npy":
         return True
     try:
-        with Image.open(path) as picture:
+        with Image.open(io.BytesIO(content(path))) as picture:
             array = np.asarray(picture.convert("RGB") if len(picture.getbands()) > 1 else picture)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, DataError):
         return False
     flat = array.reshape(-1, array.shape[-1]) if array.ndim == 3 else array.reshape(-1, 1)
     return len(np.unique(flat[:: max(1, len(flat) // 20000)], axis=0)) <= _MOST_VALUES
