@@ -12,6 +12,7 @@ from ipixmatch_jax.data.files.masks import MASK_SUFFIXES, Masks
 from ipixmatch_jax.data.files.split_lists import Entry, read_list
 from ipixmatch_jax.data.grouping import group_keys
 from ipixmatch_jax.data.importers import choices_of, counts, read_folder
+from ipixmatch_jax.data.importers.beside import masks_among
 from ipixmatch_jax.data.importers.cache import materialize
 from ipixmatch_jax.data.importers.finders import ItemFinder
 from ipixmatch_jax.data.importers.found import SPLITS
@@ -280,7 +281,15 @@ class _Imported(_Layout):
     def unlabeled_pools(self, taken: Rows) -> list[Rows]:
         pools = super().unlabeled_pools(taken)
         own = [(item.id, item.image) for item in self.items["unlabeled"]]
-        return [*pools, without(own, taken)] if own else pools
+        pools = [*pools, without(own, taken)] if own else pools
+        for pool in pools:
+            masks = masks_among([path for _, path in pool])
+            if masks:
+                self.warnings.append(
+                    f"{len(masks)} of a few unlabeled images look like masks (few colours): "
+                    f"{', '.join(masks[:3])}; take them out of the folder"
+                )
+        return pools
 
 
 def without(rows: Rows, others: Rows) -> Rows:

@@ -19,7 +19,7 @@ class ItemFinder:
     """
 
     def __init__(self, items: Sequence[Item], kind: str, split: str, place: str):
-        self.kind, self.place = kind, place
+        self.kind, self.folder = kind, place
         prefix = "" if split in ("train", "unlabeled") else f"{split}/"
         self._files: dict[str, str] = {}
         self._by_path: dict[str, str] = {}
@@ -59,7 +59,7 @@ class ItemFinder:
         shown = "".join(f"{separator!r} " for separator in "\t,; " if separator in record_id)
         hint = f"; {shown}separates no image and mask here" if shown else ""
         raise DataError(
-            f"{self.place}: no {self.kind} for id {record_id!r}; expected the path relative to the "
+            f"{self.folder}: no {self.kind} for id {record_id!r}; expected the path below the "
             f"folder of images, without ending, such as {next(iter(self._files), 'ID')!r}, or "
             f"IMAGE and MASK{hint}; correct the list, or add the {self.kind}"
         )

@@ -12,6 +12,7 @@ from ipixmatch_jax.data.importers.coco import Coco
 from ipixmatch_jax.data.importers.cvat_xml import CvatXml
 from ipixmatch_jax.data.importers.folders import Folders, layout_words
 from ipixmatch_jax.data.importers.found import Choices, Found, Importer, some
+from ipixmatch_jax.data.importers.image_folders import ImageFolders
 from ipixmatch_jax.data.importers.label_studio import LabelStudio
 from ipixmatch_jax.data.importers.labelme import LabelMe
 from ipixmatch_jax.data.importers.labelme_xml import LabelMeXml
@@ -34,7 +35,7 @@ IMPORTERS: Registry[Importer] = Registry("data.folder.format")
 _SPECIFIC: tuple[Importer, ...] = (
     Coco(), LabelMe(), Voc(), Yolo(), PerObject(), MagneticTile(), Matlab(), OxfordPet(),
     Cityscapes(), Kitti(), Supervisely(), Via(), LabelStudio(), CvatXml(), Mapillary(),
-    Ade20kFull(), LabelMeXml(),
+    Ade20kFull(), LabelMeXml(), ImageFolders(),
 )  # fmt: skip
 for _importer in (*_SPECIFIC, Folders()):
     IMPORTERS.register(_importer.name)(_importer)
