@@ -1,34 +1,5 @@
-"""COCO 2017, 81 classes, with the published constants of a method.
+"""The packaged config `coco`, as a file: see ipixmatch_jax/config_files/coco.py."""
 
-    python -m ipixmatch_jax.data.coco_masks coco
-    python -m ipixmatch_jax.data.protocols fetch coco --to coco/splits
-    python -m ipixmatch_jax.main --config configs/coco.py:1_512 --config.data.root coco \
-        --workdir runs/coco-1_512
+from ipixmatch_jax.config_files.coco import get_config
 
-The first line makes the masks from COCO's annotations, once. The argument is the labeled share of
-the 118287 training images: `1_512`, `1_256`, `1_128`, `1_64`, `1_32`; all others are unlabeled.
-"""
-
-from ml_collections import ConfigDict
-
-from ipixmatch_jax.config import default_config, recipes
-from ipixmatch_jax.errors import ConfigError
-
-LABELED = {"1_512": 232, "1_256": 463, "1_128": 925, "1_64": 1849, "1_32": 3697}
-IMAGES = 118287
-
-
-def get_config(arg: str = "1_512") -> ConfigDict:
-    share, _, method = arg.partition("/")
-    if share not in LABELED:
-        raise ConfigError(f"configs/coco.py:{arg}: expected one of {', '.join(LABELED)}")
-    config = recipes.apply(default_config(), method or "unimatch", "coco", IMAGES - LABELED[share])
-
-    data = config.data
-    data.name, data.root = "coco", "coco"
-    data.labeled = f"splits/coco-{share}/labeled.txt"
-    data.unlabeled = "rest"
-    data.val = "val"
-    data.num_classes = 81
-    data.workers = 8
-    return config
+__all__ = ["get_config"]

@@ -1,44 +1,5 @@
-"""Your own images: a folder of images, a folder of masks, nothing else to write.
+"""The packaged config `folder`, as a file: see ipixmatch_jax/config_files/folder.py."""
 
-    python -m ipixmatch_jax.main --config configs/folder.py:photos --mode inspect
-    python -m ipixmatch_jax.main --config configs/folder.py:photos --workdir runs/photos
+from ipixmatch_jax.config_files.folder import get_config
 
-The argument is the folder:
-
-    photos/images/ID.jpg   photos/masks/ID.png     an image with a mask is labeled, others are not
-    photos/unlabeled/…                             more images without masks, if there are any
-    photos/classes.txt                             class names, one a line, if they shall have any
-
-or `photos/train/images`, `photos/train/masks`, `photos/val/images`, `photos/val/masks`. Without
-validation images a fifth of the labeled ones validates, drawn so that every class keeps its share.
-Docs: docs/data.md.
-"""
-
-from ml_collections import ConfigDict
-
-from ipixmatch_jax.config import default_config
-from ipixmatch_jax.data.datasets.folder_config import describe_folder
-from ipixmatch_jax.errors import ConfigError
-
-
-def get_config(arg: str = "") -> ConfigDict:
-    if not arg:
-        raise ConfigError("configs/folder.py needs the folder: --config configs/folder.py:photos")
-    config = default_config()
-    config.total_steps = 5000
-    config.eval_batch_size = 8
-    config.data.crop_size = (321, 321)
-    found = describe_folder(arg)
-    config.data.folder.update(found.pop("folder"))
-    config.data.update(found)
-
-    config.model.name = "deeplabv3plus"
-    config.model.backbone = "efficientnet_lite0"
-    config.model.pretrained = "imagenet"
-    config.model.output_stride = 16
-    config.method.confidence = 0.95
-    config.method.ramp_start = 200
-    config.method.ramp_steps = 500
-    config.optimizer.learning_rate = 1e-3
-    config.optimizer.head_multiplier = 3.0
-    return config
+__all__ = ["get_config"]

@@ -37,9 +37,9 @@ from ipixmatch_jax.workdir.checkpoints import Checkpoints, abstract_like
 
 
 def build_model(config: ConfigDict) -> nn.Module:
-    """The model of `config.model`, twice where the method trains two networks.
+    """The model of `config.model`; a pair of models if the method trains two networks.
 
-    Options that are None are left to the model.
+    An option that is None takes the model's own default.
     """
     options = {key: value for key, value in config.model.items() if value is not None}
     name, frozen, _ = (options.pop(key) for key in ("name", "frozen", "pretrained"))
@@ -64,7 +64,7 @@ def build_views(config: ConfigDict, model: nn.Module) -> Views:
 
 
 def build_inference(config: ConfigDict, model: nn.Module) -> Inference:
-    """How the model looks at whole images, `config.eval`."""
+    """The inference on whole images, by `config.eval`."""
     return make_inference(config.eval, config.data.crop_size, size_multiple(model))
 
 
@@ -82,7 +82,7 @@ def build_objective(config: ConfigDict) -> Objective:
 
 
 def build_threshold(config: ConfigDict) -> Threshold:
-    """Which pseudo-labels count, by `config.method`."""
+    """The confidence threshold of pseudo-labels, by `config.method`."""
     method = config.method
     confidence = build_method(config).confidence
     return Threshold(confidence, method.threshold, method.threshold_start, method.threshold_steps)
@@ -92,7 +92,7 @@ def build_supervised(config: ConfigDict) -> Supervised:
     """The loss of labeled images, `config.supervised`.
 
     Raises:
-        ConfigError: an unknown loss, or class weights that do not fit.
+        ConfigError: an unknown loss, or class weights that do not match the classes.
     """
     options = config.supervised.to_dict()
     name, dice_weight = options.pop("name"), options.pop("dice_weight")
@@ -113,10 +113,10 @@ def build_supervised(config: ConfigDict) -> Supervised:
 
 
 def build_relations(relation: ConfigDict) -> tuple[WeightedRelation, ...]:
-    """The relation of `config.relation`, and those of its key `more`, which begin from the first.
+    """The relation of `config.relation`, and those in its key `more`, which override its keys.
 
     Raises:
-        ConfigError: unknown relation, option or key, or a value that it cannot have.
+        ConfigError: an unknown relation, option or key, or a value that is not allowed.
     """
     if relation.name == "none":
         return ()
@@ -172,7 +172,7 @@ def build_train_step(
 
 
 def build_parallel(config: ConfigDict) -> Parallel:
-    """How steps are spread, over all devices."""
+    """The distribution of steps over all devices, by `config.parallel`."""
     return PARALLEL[config.parallel]()
 
 
@@ -182,7 +182,7 @@ def example_images(config: ConfigDict) -> jax.ShapeDtypeStruct:
 
 
 def abstract_batch(config: ConfigDict, unlabeled: int) -> dict[str, dict[str, Any]]:
-    """Shapes of a batch of all devices, with so many unlabeled images."""
+    """Shapes of a batch over all devices, with `unlabeled` unlabeled images."""
     size, shape = tuple(config.data.crop_size), jax.ShapeDtypeStruct
 
     def records(count: int) -> dict[str, jax.ShapeDtypeStruct]:
@@ -215,7 +215,7 @@ def abstract_state(config: ConfigDict, model: nn.Module, optimizer) -> TrainStat
 
 
 def build_state(config: ConfigDict, model: nn.Module, optimizer, parallel: Parallel) -> TrainState:
-    """The first state: random weights from `config.seed`, with the pretrained encoder in place."""
+    """The first state: random weights by `config.seed`, and pretrained weights if configured."""
     variables = init_variables(model, jax.random.key(config.seed), example_images(config))
     if config.model.pretrained:
         chosen = config.model.backbone or model_options(config.model.name).get("backbone", "")
@@ -224,7 +224,7 @@ def build_state(config: ConfigDict, model: nn.Module, optimizer, parallel: Paral
 
 
 def view_defaults() -> dict[str, Any]:
-    """The keys of `config.views` with their defaults: the fields of Views but mean and std."""
+    """The keys of `config.views` with their defaults: the fields of Views except mean and std."""
     fields = dataclasses.fields(Views)
     return {f.name: f.default for f in fields if f.name not in ("mean", "std")}
 
@@ -232,7 +232,15 @@ def view_defaults() -> dict[str, Any]:
 def restore_networks(
     config: ConfigDict, workdir: AnyPath, model, parallel: Parallel, which: str, names
 ) -> tuple[int, dict[str, Any]]:
-    """The step and the named networks of a checkpoint (`latest`, `best` or a step)."""
+    """Restores networks of a checkpoint.
+
+    Args:
+        which: `latest`, `best` or a step.
+        names: names of the networks, 'student' or 'teacher'.
+
+    Returns:
+        The checkpoint's step, and name to network.
+    """
     abstract = abstract_like(build.abstract_variables(config, model), parallel.replicated)
     with Checkpoints(workdir) as checkpoints:
         step = checkpoints.find(which)

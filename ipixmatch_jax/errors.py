@@ -1,4 +1,4 @@
-"""Errors that a user can mend: one message with what, where, what was expected and the fix."""
+"""Errors that a user can fix: one message says what, where, what was expected, and the fix."""
 
 import sys
 
@@ -16,10 +16,10 @@ class DataError(UserError):
 
 
 class CheckpointError(UserError):
-    """A checkpoint or weight file that cannot be read or does not fit."""
+    """A checkpoint or weight file that cannot be read or does not match the model."""
 
 
 def exit_code(error: UserError) -> int:
-    """Tells the person at the command line; what the command ends with."""
+    """Prints the error for the command line, and returns the exit code."""
     print(f"{type(error).__name__}: {error}", file=sys.stderr)
     return 2

@@ -20,6 +20,7 @@ from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.errors import ConfigError, DataError
 from ipixmatch_jax.evaluator import Evaluator
 from ipixmatch_jax.paths import AnyPath
+from ipixmatch_jax.registry import nearest
 from ipixmatch_jax.workdir.folder import config_path
 from ipixmatch_jax.workdir.results import write_evaluation
 
@@ -33,6 +34,9 @@ def _evaluates_as_trained(config: ConfigDict, workdir: AnyPath) -> bool:
     )
     # Keys that are newer than the run had their defaults.
     return known | read_snapshot(workdir).get("eval", now) == now
+
+
+_SPLITS = ("val", "labeled", "test")
 
 
 def evaluate(
@@ -75,7 +79,7 @@ def with_split(config: ConfigDict, split: str) -> Dataset:
     Raises:
         ConfigError, DataError: a name that is no split, or a split without records.
     """
-    if split in ("val", "labeled", "test"):
+    if split in _SPLITS:
         dataset = load_dataset(config.data, config.seed)
         records = getattr(dataset, split)
         if len(records):
@@ -85,7 +89,8 @@ def with_split(config: ConfigDict, split: str) -> Dataset:
     try:
         return load_dataset(data, config.seed)
     except (ConfigError, DataError) as error:
+        near = "" if split in _SPLITS else nearest(split, _SPLITS)
         raise type(error)(
-            f"--split {split}: expected val, labeled, test where data.test or its folder names "
-            f"one, or what data.val can be; {error}"
+            f"--split {split}{near}: expected val, labeled, test where data.test or its folder "
+            f"names one, or what data.val can be; {error}"
         ) from None

@@ -1,4 +1,4 @@
-"""`--mode inspect`: the data doctor's report in the terminal, as JSON and as a page."""
+"""`--mode inspect`: check a data set; the report goes to the terminal, JSON and a page."""
 
 import json
 
@@ -15,21 +15,21 @@ def inspect_data(config: ConfigDict, folder: AnyPath | None) -> Report:
 
     Args:
         config: the whole config.
-        folder: where the two files go; None prints the report alone.
+        folder: output folder of the two files; None: only print the report.
 
     Raises:
-        DataError: after everything is written, where training would be wrong.
+        DataError: training would be wrong; raised after everything is written.
     """
     try:
         measured = with_statistics(config)
     except DataError:
-        measured = config  # what cannot be measured is among the findings
+        measured = config  # the report lists what cannot be measured
     report = inspect_dataset(measured.data, config.seed)
     if len(measured.data.mean):
         print(f"measured mean {measured.data.mean}, std {measured.data.std} of values in [0, 1]")
     print(report.text())
     if folder is None:
-        print("with --workdir DIR it is written as JSON too, and as a page with thumbnails")
+        print("--workdir DIR also writes the report as JSON and as a page with thumbnails")
     else:
         _write(report, folder)
     if report.errors:
@@ -47,6 +47,6 @@ def _write(report: Report, folder: AnyPath) -> None:
         (folder / "data.html").write_text(page(report), encoding="utf-8")
     except OSError as error:
         raise DataError(
-            f"{folder} cannot be written ({error.strerror}); name another one by --workdir"
+            f"{folder} cannot be written ({error.strerror}); choose another folder by --workdir"
         ) from None
     print(f"written to {folder / 'data.json'} and {folder / 'data.html'}")

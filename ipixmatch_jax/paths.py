@@ -1,4 +1,4 @@
-"""Files here and in object stores (gs://), with one interface; no jax."""
+"""Local files and object stores (gs://) with one interface; no jax."""
 
 import os
 import pathlib
@@ -26,22 +26,22 @@ def as_path(path: str | os.PathLike) -> AnyPath:
 
 
 def is_remote(path: str | os.PathLike) -> bool:
-    """Whether it names an object store, in which files are written whole and not locked."""
+    """Whether the path is in an object store; files there are written whole and not locked."""
     return "://" in os.fspath(path)
 
 
 def join(folder: AnyPath, name: str) -> AnyPath:
     """`folder / name`; a name that is absolute or in an object store stands for itself."""
-    # Not left to `/`: what it makes of an absolute name beside gs:// depends on Python's version.
+    # Not left to `/`: its result for gs:// and an absolute name depends on Python's version.
     alone = is_remote(name) or os.path.isabs(name)
     return as_path(name) if alone else folder / name
 
 
 def names_in(folder: AnyPath) -> list[str]:
-    """The names of what is in a folder, sorted; none where it is not there.
+    """The names of a folder's entries, sorted; empty if the folder does not exist.
 
     Raises:
-        DataError: it must not be read.
+        DataError: no permission to read the folder.
     """
     try:
         if is_remote(folder):
@@ -54,12 +54,12 @@ def names_in(folder: AnyPath) -> list[str]:
 
 
 def walk(folder: AnyPath, endings: tuple[str, ...]) -> Iterator[tuple[str, list[str]]]:
-    """(folder relative to this one, '' first; names of what is in it), sorted by path.
+    """(folder relative to this one, '' first; names of its entries), sorted by path.
 
     Args:
-        folder: where to begin.
-        endings: of files, lower case: a name with one of them is not asked whether it is a folder,
-            which would take a request each in an object store.
+        folder: the folder to begin with.
+        endings: lower-case file endings; a name with one of them is taken for a file without a
+            check, which would cost a request per name in an object store.
     """
     waiting = [""]
     while waiting:
@@ -74,15 +74,15 @@ def walk(folder: AnyPath, endings: tuple[str, ...]) -> Iterator[tuple[str, list[
 def _is_folder(path: AnyPath, endings: tuple[str, ...]) -> bool:
     if path.name.lower().endswith(endings):
         return False
-    # Links may lead in circles.
+    # Links may form circles.
     return path.is_dir() and (is_remote(path) or not path.is_symlink())
 
 
 def fetched(file: str | os.PathLike | bytes) -> Any:
-    """The bytes of a file in an object store; what is here, or is bytes, stays as it is.
+    """The bytes of a file in an object store; local paths and bytes are returned as they are.
 
     Raises:
-        OSError: it is not there, or cannot be read.
+        OSError: the file does not exist or cannot be read.
     """
     if isinstance(file, bytes) or not is_remote(file):
         return file

@@ -154,6 +154,7 @@ def load_predictor(
     checkpoint: str | int = "latest",
     network: str | None = None,
     tile_above: int = TILE_ABOVE,
+    trust: bool = False,
 ) -> Predictor:
     """Loads a trained network as a function from an image to its class map.
 
@@ -166,12 +167,13 @@ def load_predictor(
         checkpoint: `latest`, `best` or a step.
         network: `student` or `teacher`; by default the run's `best_network`.
         tile_above: see `Predictor`.
+        trust: whether a method of its own that the run names, `module:Class`, may be imported.
 
     Raises:
         ConfigError: the workdir holds no run.
         CheckpointError: the run has no such checkpoint.
     """
-    config = load_snapshot(workdir)
+    config = load_snapshot(workdir, trust=trust)
     network = network or config.best_network
     return restore_predictor(config, workdir, str(checkpoint), network, tile_above)
 

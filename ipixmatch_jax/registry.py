@@ -16,7 +16,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def _origin(builder: object) -> object:
-    """Where a function or class is defined; other objects stand for themselves."""
+    """Module and name of a function or class; the id of any other object."""
     name = getattr(builder, "__qualname__", "<")
     return id(builder) if "<lambda>" in name or name == "<" else (builder.__module__, name)
 
@@ -38,9 +38,9 @@ class Registry(Generic[T]):
         self._entries: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator that enters a builder; a second one under the same name is an error.
+        """Decorator that registers a builder; a second builder of the same name is an error.
 
-        The same function of a module that is executed again, as config files are, takes its place.
+        A function whose module is executed again, as config files are, replaces its former self.
         """
 
         def enter(builder: T) -> T:

@@ -14,7 +14,7 @@ from clu import parameter_overview
 from ml_collections import ConfigDict
 
 from ipixmatch_jax import build
-from ipixmatch_jax.config import overview, write_snapshot
+from ipixmatch_jax.config import checked, overview, write_snapshot
 from ipixmatch_jax.data import (
     Dataset,
     DeviceFeed,
@@ -63,8 +63,11 @@ def train(config: ConfigDict, workdir: os.PathLike | str) -> TrainState:
 
     Returns:
         The last state; also after SIGTERM or Ctrl-C, when it is saved first.
+
+    Raises:
+        ConfigError: the config has unknown keys or wrong values; lists every problem.
     """
-    run = _build(config, as_path(workdir))
+    run = _build(checked(config), as_path(workdir))
     with contextlib.ExitStack() as stack:
         first_only(lambda: make_workdir(run.workdir))
         first_only(lambda: stack.enter_context(WorkdirLock(run.workdir)))

@@ -74,5 +74,5 @@ def test_the_test_split(config_file, folder_data):
 
 
 def test_bad_values_of_eval_are_named(config_file):
-    with pytest.raises(ConfigError, match="eval: eval.mode is 'slide'; expected one of whole"):
+    with pytest.raises(ConfigError, match="eval.mode is 'slide'; expected 'whole', 'sliding'"):
         load_config(str(config_file), ["--config.eval.mode=slide"])

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ipixmatch_jax.main import main
+from ipixmatch_jax.config import load_config
+from ipixmatch_jax.errors import DataError
+from ipixmatch_jax.evaluate import with_split
+from ipixmatch_jax.main import _parsed, main
 
 
 def run(*arguments, **options):
@@ -131,3 +134,31 @@ def test_flags(capsys):
     with pytest.raises(SystemExit) as exit_:
         main(["--help"])
     assert exit_.value.code == 0 and "--config.KEY=VALUE" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--wokdir", "x", "--config", "demo"], "no flag --wokdir (did you mean '--workdir'?)"),
+    (["--mode", "trian"], "argument --mode: no mode 'trian' (did you mean 'train'?)"),
+    (["--mode", "eval", "--workdir", "x", "--network", "best"], "invalid choice: 'best'"),
+    (["--workdir", "", "--config", "demo"], "argument --workdir: is empty; expected a path"),
+    (["--mode", "predict"], "--mode predict needs --workdir"),
+])  # fmt: skip
+def test_usage_errors_are_one_line(capsys, arguments, message):
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    text = capsys.readouterr().err
+    assert exit_.value.code == 2 and message in text
+    assert text.count("\n") == 1 and text.endswith("see ipixmatch --help\n")
+
+
+def test_both_spellings_of_a_flag():
+    for spelling in ("--tile-above", "--tile_above"):
+        arguments, _ = _parsed(["--mode", "config", f"{spelling}=7"])
+        assert arguments.tile_above == 7
+    arguments, overrides = _parsed(["--mode", "config", "data", "--config.batch_size=3"])
+    assert arguments.groups == ("data",) and overrides == ["--config.batch_size=3"]
+
+
+def test_a_misspelt_split_is_suggested(config_file):
+    with pytest.raises(DataError, match="--split tset .did you mean 'test'"):
+        with_split(load_config(str(config_file)), "tset")

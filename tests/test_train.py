@@ -80,7 +80,7 @@ def test_a_run_writes_what_it_promises(config_file, tmp_path, capsys):
     assert list(run.glob("events.out.tfevents.*"))
     assert list((run / "profile").rglob("*.xplane.pb"))
     assert "mIoU" in printed and str(run / "predictions") in printed
-    assert "where it differs from the defaults" in printed and "total_steps=6" in printed
+    assert "config keys that differ from the defaults" in printed and "total_steps=6" in printed
     assert "encoder/level_0" in printed and re.search(r"labeled +6 images", printed)
     assert all(part in printed for part in ("supervised ", "pseudo ", "relation ", "images/s"))
     speeds = [json.loads(line) for line in (run / "throughput.jsonl").read_text().splitlines()]

@@ -1,7 +1,7 @@
-"""The config: defaults, loading, validation, the snapshot of a run, and published recipes."""
+"""The config: keys, defaults, loading, validation, a run's snapshot, and published recipes."""
 
 from ipixmatch_jax.config.defaults import default_config, flatten
-from ipixmatch_jax.config.loading import load_config, with_overrides
+from ipixmatch_jax.config.loading import command_line_keys, load_config, with_overrides
 from ipixmatch_jax.config.snapshot import (
     load_snapshot,
     overview,
@@ -9,9 +9,11 @@ from ipixmatch_jax.config.snapshot import (
     with_run_statistics,
     write_snapshot,
 )
-from ipixmatch_jax.config.validation import validate
+from ipixmatch_jax.config.validation import checked, validate
 
 __all__ = [
+    "checked",
+    "command_line_keys",
     "default_config",
     "flatten",
     "load_config",

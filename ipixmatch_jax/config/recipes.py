@@ -1,8 +1,8 @@
 """Published training constants of each method on each benchmark, for configs/.
 
-Sources: the papers' code, as published. Batches are of labeled images a step over all devices (as
-many unlabeled ones), epochs are of the unlabeled list, learning rates those of the encoder. Where a
-method has no published run on a benchmark, there is no recipe.
+Sources: the papers' published code. `batch` counts labeled images per step over all devices (and as
+many unlabeled ones), `epochs` counts passes over the unlabeled list, `learning_rate` is that of the
+encoder. A method without a published run on a benchmark has no recipe there.
 """
 
 from typing import NamedTuple
@@ -68,23 +68,29 @@ RECIPES = {
 
 
 def apply(config: ConfigDict, method: str, benchmark: str, unlabeled: int) -> ConfigDict:
-    """The config with a method's published constants on a benchmark of so many unlabeled images.
+    """Sets a method's published constants on a benchmark.
+
+    Args:
+        config: the config to change; it is also returned.
+        method: a name in `RECIPES`.
+        benchmark: `voc`, `cityscapes`, `coco` or `ade20k`.
+        unlabeled: number of unlabeled images, which sets the length of an epoch.
 
     Raises:
-        ConfigError: there is no such recipe.
+        ConfigError: no recipe of the method on the benchmark.
     """
     known = [name for name, recipes in RECIPES.items() if benchmark in recipes]
     if method not in known:
         raise ConfigError(
-            f"no published recipe of method {method!r} on {benchmark}; there are "
-            f"{', '.join(known)}. Take one of these and set --config.method.name={method}"
+            f"no published recipe of method {method!r} on {benchmark}; published: "
+            f"{', '.join(known)}. Choose one of them and set --config.method.name={method}"
         )
     recipe = RECIPES[method][benchmark]
     config.batch_size = config.unlabeled_batch_size = recipe.batch
     epoch = max(unlabeled // recipe.batch, 1)
     config.total_steps = recipe.epochs * epoch
     config.eval_every = config.checkpoint_every = epoch * max(recipe.epochs // 40, 1)
-    config.eval_batch_size = 1  # one image of its own size a device
+    config.eval_batch_size = 1  # one image of its own size per device
     config.eval.absent = "zero"
     if benchmark == "cityscapes":
         config.eval.mode = "sliding"

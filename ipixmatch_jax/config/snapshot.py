@@ -1,5 +1,6 @@
-"""The resolved config of a run, `config.json`: written, compared on resume, read back, printed."""
+"""The resolved config of a run, `config.json`: write, compare on resume, read, print."""
 
+import importlib.util
 import json
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -8,14 +9,15 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from ipixmatch_jax.config.defaults import default_config, flatten
-from ipixmatch_jax.config.loading import with_overrides
-from ipixmatch_jax.config.validation import validate
+from ipixmatch_jax.config.loading import given_values, set_overrides
+from ipixmatch_jax.config.reference import changed
+from ipixmatch_jax.config.validation import problems_of, raise_problems
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.tracking.services import tracking_defaults
 from ipixmatch_jax.workdir.folder import config_path, write_whole
 
-# Measured before training; nobody needs the training images to use the network.
+# Measured before training, so that the network can be used without the training images.
 _MEASURED = ("mean", "std", "value_range")
 _LONGEST = 40
 
@@ -24,11 +26,14 @@ def read_snapshot(workdir: AnyPath) -> dict[str, Any]:
     """The contents of a run's `config.json`.
 
     Raises:
-        ConfigError: there is none, or it cannot be read.
+        ConfigError: the file does not exist or cannot be read.
     """
     path = config_path(workdir)
     try:
-        return json.loads(path.read_text())
+        saved = json.loads(path.read_text())
+        if not isinstance(saved, dict):
+            raise ValueError("it holds no JSON object")
+        return saved
     except FileNotFoundError:
         raise ConfigError(
             f"{path} does not exist; expected the folder of a run, as training writes it"
@@ -39,26 +44,57 @@ def read_snapshot(workdir: AnyPath) -> dict[str, Any]:
         ) from None
 
 
-def load_snapshot(workdir: AnyPath, overrides: Sequence[str] = ()) -> ConfigDict:
-    """The config of a run; keys that are newer than the run have their defaults.
+def load_snapshot(
+    workdir: AnyPath, overrides: Sequence[str] = (), *, trust: bool = False
+) -> ConfigDict:
+    """The config of a run; keys that the run did not have yet get their defaults.
+
+    A `method.name` of the form `module:Class` makes the program import that module, from the
+    current folder if it is there: the caller, not the run, decides whether that may happen.
 
     Args:
-        workdir: of the run.
-        overrides: as of `load_config`.
+        workdir: folder of the run.
+        overrides: `--config.key=value`, as `load_config` takes them.
+        trust: whether code that the run names may be imported.
 
     Raises:
-        ConfigError: no snapshot, or one with keys or values that cannot be used.
+        ConfigError: no snapshot, keys or values that cannot be used (lists all problems), or code
+            of the run's own without `trust`.
     """
     config = default_config()
     _fill(config, read_snapshot(workdir))
-    config = with_overrides(config, overrides)
-    validate(config)
+    if not trust and "method.name" not in given_values(overrides):
+        _refuse_code(config, config_path(workdir))
+    problems = set_overrides(config, overrides)
+    raise_problems(problems + problems_of(config))
     config.lock()
     return config
 
 
+def _refuse_code(config: ConfigDict, path: AnyPath) -> None:
+    """ConfigError if the config of a run names code that is imported when it is used."""
+    name = config.method.name
+    if not isinstance(name, str) or ":" not in name:
+        return
+    raise ConfigError(
+        f"{path} names code of its own, method.name={name!r}, which this command would import and "
+        f"execute ({_origin(name.partition(':')[0])}); read that code, then add --trust (in "
+        "Python: trust=True)"
+    )
+
+
+def _origin(module: str) -> str:
+    """Where a module would be imported from; finding out imports nothing."""
+    first = module.partition(".")[0]
+    try:
+        spec = importlib.util.find_spec(first) if first else None
+    except (ImportError, ValueError):
+        spec = None
+    return f"from {spec.origin}" if spec and spec.origin else f"{first}: not found from here"
+
+
 def with_run_statistics(config: ConfigDict, workdir: AnyPath) -> ConfigDict:
-    """The config with the statistics of the images as the run in `workdir` measured them."""
+    """The config with the image statistics that the run in `workdir` measured."""
     if not config_path(workdir).exists():
         return config
     saved = read_snapshot(workdir).get("data", {})
@@ -70,15 +106,13 @@ def with_run_statistics(config: ConfigDict, workdir: AnyPath) -> ConfigDict:
 
 
 def overview(config: ConfigDict, workdir: AnyPath) -> str:
-    """The keys that differ from the defaults, a line for each group, and where all of them are."""
-    defaults = dict(flatten(default_config()))
-    changed = [(k, v) for k, v in flatten(config) if k not in defaults or v != defaults[k]]
+    """The keys that differ from the defaults, one line per group, and the file with all keys."""
     groups: dict[str, list[str]] = {}
-    for name, value in sorted(changed, key=lambda pair: "." in pair[0]):
+    for name, value in sorted(changed(config).items(), key=lambda pair: "." in pair[0]):
         group, _, key = name.rpartition(".")
         groups.setdefault(group or "run", []).append(f"{key}={_short(value)}")
     where = config_path(workdir)
-    lines = [f"config, where it differs from the defaults (all of it: {where})"]
+    lines = [f"config keys that differ from the defaults (all keys: {where})"]
     width = max(map(len, groups), default=0)
     for group, keys in groups.items():
         # A key stays with its value: lines break at plain spaces only.
@@ -129,7 +163,7 @@ FREE_ON_RESUME = (
 
 
 def write_snapshot(config: ConfigDict, workdir: AnyPath) -> None:
-    """Writes the resolved config to `config.json`, or checks it against the one that is there.
+    """Writes the resolved config to `config.json`; an existing file must agree with it.
 
     Raises:
         ConfigError: the workdir holds a run with another config, with every key that differs.
@@ -143,19 +177,19 @@ def write_snapshot(config: ConfigDict, workdir: AnyPath) -> None:
 
 def _check_same(path: AnyPath, resolved: dict[str, Any]) -> None:
     try:
-        # Keys that are newer than the run have their defaults.
+        # Keys that the run did not have yet get their defaults.
         saved = json.loads(default_config().to_json_best_effort())
-        saved = dict(flatten(saved)) | dict(flatten(json.loads(path.read_text())))
-    except (json.JSONDecodeError, OSError) as error:
-        raise ConfigError(f"{path} cannot be read ({error}); move the workdir away") from error
+        saved = dict(flatten(saved)) | dict(flatten(read_snapshot(path.parent)))
+    except ConfigError as error:
+        raise ConfigError(f"{error}; move the workdir away") from error
     current = dict(flatten(resolved))
-    changed = [
+    different = [
         f"  - {name}: the run has {saved.get(name)!r}, now {current.get(name)!r}"
         for name in sorted(saved.keys() | current.keys())
         if saved.get(name) != current.get(name) and name not in FREE_ON_RESUME
     ]
-    if changed:
+    if different:
         raise ConfigError(
-            f"{path.parent} holds a run with another config:\n" + "\n".join(changed) + "\n"
+            f"{path.parent} holds a run with another config:\n" + "\n".join(different) + "\n"
             "use the same config to resume it, or another --workdir"
         )

@@ -1,6 +1,12 @@
 """Where records come from, who is labeled, and how they become batches: host side, no jax."""
 
-from ipixmatch_jax.data.catalog import DATASETS, SOURCE_OPTIONS, data_defaults, load_dataset
+from ipixmatch_jax.data.catalog import (
+    DATASETS,
+    SOURCE_OPTIONS,
+    data_defaults,
+    data_keys,
+    load_dataset,
+)
 from ipixmatch_jax.data.datasets.folder import pixels_of
 from ipixmatch_jax.data.device_prefetch import DeviceFeed
 from ipixmatch_jax.data.files.images import (
@@ -44,6 +50,7 @@ __all__ = [
     "check_statistics",
     "comparable",
     "data_defaults",
+    "data_keys",
     "displayable",
     "eval_batches",
     "inspect_dataset",

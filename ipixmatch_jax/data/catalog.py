@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from ipixmatch_jax.data.datasets import ade20k, cityscapes, coco, digits, folder, pet, tfds, voc
 from ipixmatch_jax.data.files.file_records import equal_files, record_files
+from ipixmatch_jax.data.keys import DATA_KEYS
 from ipixmatch_jax.data.protocols import identify
 from ipixmatch_jax.data.records import (
     IGNORE,
@@ -19,6 +20,7 @@ from ipixmatch_jax.data.records import (
 )
 from ipixmatch_jax.data.resize import resized
 from ipixmatch_jax.errors import ConfigError, DataError
+from ipixmatch_jax.keys import Key, Table, defaults_of
 from ipixmatch_jax.registry import Registry
 
 # (config.data, seed, problems) -> Splits. Records that cannot be used are left out of the splits
@@ -34,7 +36,7 @@ class _Sources(Registry[Builder]):
 
 
 DATASETS: _Sources = _Sources("data.name")
-SOURCE_OPTIONS: dict[str, dict] = {}
+SOURCE_OPTIONS: dict[str, Table] = {}
 
 _MODULES = {
     "folder": folder,
@@ -57,33 +59,18 @@ _PROBED = 24
 
 def data_defaults() -> ConfigDict:
     """Every key of `config.data` with its default."""
-    data = ConfigDict()
-    data.name = "folder"
-    data.root = ""
-    data.labeled = ""
-    data.unlabeled = ""
-    data.val = ""
-    data.test = ""  # evaluated by --mode eval --split test, never during training
-    data.num_classes = 2
-    data.class_names = ()
-    data.palette = ()  # one (red, green, blue) per class; empty: generated
-    data.masks = "ids"  # or colors: the classes are the colours of data.palette
-    data.ignore_colors = ()  # mask colours that mean ignore
-    data.channels = 3  # bands per image
-    data.statistics = "auto"  # model, measure, or auto (8-bit RGB: model; others: measure)
-    data.mean = ()  # one per channel, in [0, 1]; empty: as data.statistics says
-    data.std = ()
-    data.value_range = ()  # (low, high) per channel, mapped to 0 and 255; images over 8 bits
-    data.image_size = (0, 0)  # (H, W) to which images and masks are resized; (0, 0): unchanged
-    data.crop_size = (321, 321)
-    data.scale_range = (0.5, 2.0)
-    data.flip = 0.5
-    data.on_error = "raise"  # or skip: an unreadable record is replaced by another
-    data.threads = 4
-    data.workers = 0  # reader processes; 0: threads only
-    for name, options in SOURCE_OPTIONS.items():
-        data[name] = ConfigDict(copy.deepcopy(options))
-    return data
+    return ConfigDict(copy.deepcopy(defaults_of(data_keys())))
+
+
+def data_keys() -> Table:
+    """The keys of `config.data`, with a group for each source."""
+    name = Key(
+        "folder",
+        "source of the data; each source has a group of keys of its own",
+        choices=DATASETS.names,
+        other="tfds:NAME",
+    )
+    return {"name": name, **DATA_KEYS, **SOURCE_OPTIONS}
 
 
 def load_dataset(data_config: ConfigDict, seed: int) -> Dataset:
@@ -133,12 +120,20 @@ def assemble(data_config: ConfigDict, seed: int) -> tuple[Dataset, list[str]]:
         unlabeled_pools=splits.unlabeled_pools,
         protocol=identify(splits.labeled.ids),
         test=splits.test,
+        notes=splits.notes,
+        warnings=splits.warnings,
     )
     # An empty split that is already explained needs no second message.
     if not problems:
         problems += [_empty(name) for name in ("labeled", "val") if not len(getattr(dataset, name))]
     problems += _overlap(dataset, "val") + _overlap(dataset, "test")
     return dataset, problems
+
+
+def split_ids(dataset: Dataset) -> dict[str, tuple[str, ...]]:
+    """The ids of each split, in the order of its source; the key of a record in every file."""
+    names = ("labeled", "unlabeled", "val", "test")
+    return {name: tuple(getattr(dataset, name).ids) for name in names}
 
 
 def _class_names(data: ConfigDict, own: tuple[str, ...]) -> tuple[str, ...]:

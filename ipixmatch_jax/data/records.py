@@ -73,6 +73,8 @@ class Dataset:
         protocol: name of the published split of labeled images, such as 'voc-fine-92'; '' if
             unknown.
         test: records with masks, evaluated once; often none. Training never reads them.
+        notes: how the data was recognised, paired and split, one line each.
+        warnings: what was left out, one line each.
     """
 
     labeled: Source
@@ -83,6 +85,8 @@ class Dataset:
     unlabeled_pools: tuple[tuple[int, float], ...] = ()
     protocol: str = ""
     test: Source = NONE
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -100,6 +104,8 @@ class Splits:
     palette: tuple[tuple[int, int, int], ...] = ()
     unlabeled_pools: tuple[tuple[int, float], ...] = ()
     test: Source = NONE
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def record_rng(seed: int, stream: int, position: int) -> np.random.Generator:

@@ -128,12 +128,4 @@ def check_statistics(data: ConfigDict) -> list[str]:
             problems.append(
                 f"data.{key} has {len(data[key])} values; expected data.channels={data.channels}"
             )
-    if data.statistics not in ("auto", "model", "measure"):
-        problems.append(
-            f"data.statistics is {data.statistics!r}; expected 'auto', 'model' or 'measure'"
-        )
-    if data.on_error not in ("raise", "skip"):
-        problems.append(f"data.on_error is {data.on_error!r}; expected 'raise' or 'skip'")
-    if data.masks not in ("ids", "colors"):
-        problems.append(f"data.masks is {data.masks!r}; expected 'ids' or 'colors'")
     return problems

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.keys import Key, Table, defaults_of
 from ipixmatch_jax.methods import Network
 from ipixmatch_jax.models.layers import resize_bilinear
 
@@ -20,18 +21,36 @@ ABSENT = ("skip", "zero")
 _CHOICES = {"mode": MODES, "border": BORDERS, "absent": ABSENT}
 
 
+EVAL_KEYS: Table = {
+    "mode": Key("whole", "whole images, sliding windows, or images resized", choices=MODES),
+    "window": Key(
+        (0, 0), "mode sliding: (height, width) of a window; (0, 0): data.crop_size",
+        length=2, least=0, most=65536,
+    ),
+    "border": Key(
+        "shift", "mode sliding: windows at the border are moved back inside, or clipped",
+        choices=BORDERS,
+    ),
+    "size": Key(
+        (0, 0), "mode resize: (height, width); (0, 0): the nearest size that the model takes",
+        length=2, least=0, most=65536,
+    ),
+    "scales": Key((1.0,), "scales to average over", above=0, most=100, shortest=1),
+    "flip": Key(False, "average over the mirrored image too"),
+    "pad_to": Key(
+        0, "k: images are padded to sides k*n + 1, so that fewer sizes are compiled; 0: not padded",
+        least=0, most=65536,
+    ),
+    "absent": Key(
+        "skip", "IoU of a class that is neither true nor predicted: left out of the mean, or 0",
+        choices=ABSENT,
+    ),
+}  # fmt: skip
+
+
 def eval_defaults() -> dict[str, Any]:
     """The keys of `config.eval` with their defaults."""
-    return {
-        "mode": "whole",  # or sliding, resize
-        "window": (0, 0),  # of sliding, (height, width); (0, 0): data.crop_size
-        "border": "shift",  # of sliding: windows move back inside the image, or are clipped by it
-        "size": (0, 0),  # of resize; (0, 0): the nearest that the model can take
-        "scales": (1.0,),
-        "flip": False,  # also mirrored
-        "pad_to": 0,  # k: images are padded to sides of k·n + 1, so that fewer sizes are compiled
-        "absent": "skip",  # classes neither true nor predicted; zero: their IoU counts as 0
-    }
+    return defaults_of(EVAL_KEYS)
 
 
 @dataclasses.dataclass(frozen=True)

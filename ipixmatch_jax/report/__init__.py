@@ -42,6 +42,7 @@ def write_report(
     *,
     more: Sequence[Any] = (),
     output: AnyPath = None,
+    trust: bool = False,
 ) -> Any:
     """Writes the page and returns its path.
 
@@ -53,12 +54,13 @@ def write_report(
         workdir: folder of the first run.
         more: folders of further runs; they must have been measured in the same way.
         output: the file; by default `report.html` in the first workdir.
+        trust: whether code that the runs name may be imported.
 
     Raises:
         ConfigError: a folder that holds no run.
         DataError: a run without metrics, or runs whose numbers must not be compared.
     """
-    runs = [read_run(folder, load_snapshot(folder)) for folder in (workdir, *more)]
+    runs = [read_run(folder, load_snapshot(folder, trust=trust)) for folder in (workdir, *more)]
     # All other keys are the run's own; only the data may have moved.
     runs[0].config.data.root = config.data.root
     check_comparable(runs)

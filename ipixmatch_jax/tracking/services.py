@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.keys import Key, Table, defaults_of
 from ipixmatch_jax.paths import AnyPath, is_remote
 from ipixmatch_jax.registry import Registry
 from ipixmatch_jax.tracking.histograms import Histogram
@@ -20,14 +21,27 @@ from ipixmatch_jax.workdir.folder import write_whole
 _LONGEST_VALUE = 500
 
 
+def _tracker_names() -> list[str]:
+    return TRACKERS.names()
+
+
+TRACKING_KEYS: Table = {
+    "writers": Key(
+        ("tensorboard",),
+        "services that receive metrics and images, besides the run's own files",
+        choices=_tracker_names,
+    ),
+    "project": Key("ipixmatch", "project in Weights & Biases; experiment in MLflow"),
+    "images": Key(4, "validation images logged at every evaluation", least=0, most=1000),
+    "histograms": Key(
+        24, "groups of parameters with a histogram at every evaluation", least=0, most=100_000
+    ),
+}
+
+
 def tracking_defaults() -> dict[str, Any]:
     """The keys of `config.tracking` with their defaults."""
-    return {
-        "writers": ("tensorboard",),  # where else numbers and pictures go: also wandb, mlflow
-        "project": "ipixmatch",  # of wandb; the experiment of mlflow
-        "images": 4,  # validation images shown at every evaluation
-        "histograms": 24,  # groups of parameters whose values are shown at every evaluation
-    }
+    return defaults_of(TRACKING_KEYS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,15 +107,6 @@ class Tracker(Protocol):
 
 
 TRACKERS: Registry[type[Tracker]] = Registry("writer")
-
-
-def check_tracking(options: Mapping[str, Any]) -> None:
-    """ConfigError for an unknown service or a negative number in `config.tracking`."""
-    for name in options["writers"]:
-        TRACKERS[name]
-    for key in ("images", "histograms"):
-        if options[key] < 0:
-            raise ConfigError(f"tracking.{key} is {options[key]}; expected at least 0")
 
 
 def check_installed(names: Sequence[str]) -> None:

@@ -74,6 +74,11 @@ def load_pretrained(variables: Any, pretrained: str, backbone: str) -> Any:
         raise CheckpointError(message) from error
 
 
+def has_weights(pretrained: str, backbone: str) -> bool:
+    """False if `pretrained` is a word for public weights that this backbone does not have."""
+    return pretrained != "imagenet" or backbone in _IMAGENET
+
+
 def _filled(state: Mapping[str, np.ndarray], variables: Any) -> Any:
     if set(variables["params"]) != set(TWINS):
         return from_torch(state, variables)

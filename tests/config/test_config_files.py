@@ -1,11 +1,17 @@
 """The configs of data sets: they load, and their numbers are the peers'."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from ipixmatch_jax.config import load_config
+from ipixmatch_jax.config import flatten, load_config
+from ipixmatch_jax.config.loading import packaged_configs
 from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.main import main
 from tests.references import ROOT
 
 CONFIGS = ROOT / "configs"
@@ -29,8 +35,55 @@ def test_benchmark_configs(spec, steps, crop, confidence, classes):
 @pytest.mark.parametrize("name", ["voc", "cityscapes", "coco", "ade20k", "folder"])
 def test_arguments_that_no_config_knows(name, tmp_path):
     argument = "" if name == "folder" else ":1_3"
-    with pytest.raises(ConfigError, match=f"configs/{name}.py"):
-        load_config(f"{CONFIGS / name}.py{argument}")
+    with pytest.raises(ConfigError, match=f"--config {name}"):
+        load_config(f"{name}{argument}")
+
+
+@pytest.mark.parametrize("spec", ["demo", "demo:all", "voc:fine-92", "camvid:23", "pet"])
+def test_packaged_configs_have_names(spec, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    name, colon, arg = spec.partition(":")
+    by_name, by_file = load_config(spec), load_config(f"{CONFIGS / name}.py{colon}{arg}")
+    assert dict(flatten(by_name)) == dict(flatten(by_file))
+
+
+def test_every_packaged_config_has_a_file():
+    assert packaged_configs() == sorted(path.stem for path in CONFIGS.glob("*.py"))
+
+
+def test_an_unknown_config_names_the_packaged_ones():
+    with pytest.raises(ConfigError, match="neither a file .*did you mean 'demo'.*camvid.*voc"):
+        load_config("configs/dmo.py")
+
+
+@pytest.mark.parametrize("spec, overrides", [
+    ("demo", ["--config.method.options.distance=mse"]),
+    ("camvid:23", []),
+    ("voc:fine-92/u2pl", ["--config.relation.more=({'name': 'affinity', 'distance': 'mse'},)"]),
+])  # fmt: skip
+def test_a_starting_file_gives_the_same_config(spec, overrides, tmp_path, capsys):
+    path = tmp_path / "mine.py"
+    command = ["--mode", "new-config", "--config", spec, "--output", str(path), *overrides]
+    assert main(command) == 0
+    assert dict(flatten(load_config(str(path)))) == dict(flatten(load_config(spec, overrides)))
+    assert max(map(len, path.read_text().splitlines())) <= 100
+    assert main(command) == 2 and "exists; choose another" in capsys.readouterr().err
+
+
+def test_a_starting_file_of_the_defaults_is_printed(capsys, tmp_path):
+    assert main(["--mode", "new-config", "--config.data.root=pics"]) == 0
+    path = tmp_path / "mine.py"
+    path.write_text(capsys.readouterr().out)
+    config = load_config(str(path))
+    assert config.data.root == "pics" and 'config.data.root = "pics"' in path.read_text()
+
+
+def test_the_package_is_a_command(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "ipixmatch_jax", "--mode", "config", "teacher", "--config", "demo"],
+        capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0 and "decay=0.996  (set to 0.99)" in done.stdout, done.stderr
 
 
 def test_folder_config_describes_the_folder(tmp_path):
@@ -52,7 +105,7 @@ def test_folder_config_describes_the_folder(tmp_path):
     ("data.statistics=all", "data.statistics is 'all'"),
     ("data.masks=rgb", "data.masks is 'rgb'"),
     ("data.mean=(0.5,)", "data.mean has 1 values; expected data.channels=3"),
-    ("data.channels=0", "data.channels is 0; expected at least 1"),
+    ("data.channels=0", "data.channels is 0; expected a whole number from 1"),
 ])  # fmt: skip
 def test_data_keys_are_checked(change, message):
     with pytest.raises(ConfigError, match=message):

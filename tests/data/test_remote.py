@@ -99,7 +99,7 @@ def test_folder_and_lists(folder_root, make_config, upload):
         stream.close()
 
 
-def test_a_described_folder_and_the_doctor(folder_root, make_config, upload):
+def test_a_described_folder_and_its_inspection(folder_root, make_config, upload):
     (folder_root / "images").mkdir()
     (folder_root / "masks").mkdir()
     for name in ("l0", "l1", "l2", "l3"):
@@ -110,8 +110,11 @@ def test_a_described_folder_and_the_doctor(folder_root, make_config, upload):
     (folder_root / "masks/l3.png").unlink()
     (folder_root / "classes.txt").write_text("a\nb\nc\nd\n")
     address = upload(folder_root)
-    found = describe_folder(address)
-    assert {**found, "root": ""} == {**describe_folder(str(folder_root)), "root": ""}
+    with pytest.raises(DataError, match="2 images for id 'l0'"):
+        describe_folder(address)
+    given = {"folder.train_images": "images", "folder.train_masks": "masks"}
+    found = describe_folder(address, given)
+    assert {**found, "root": ""} == {**describe_folder(str(folder_root), given), "root": ""}
     assert found["class_names"] == tuple("abcd")
     configs = [
         make_config(labeled="", unlabeled="", **{**found, "root": str(root)})

@@ -26,7 +26,7 @@ def test_nothing_is_measured_unless_it_is_asked_for(config_file):
 @pytest.mark.parametrize(
     "override, message",
     [
-        ("--config.supervised.weighting=some", "expected none, inverse_frequency or given"),
+        ("--config.supervised.weighting=some", "expected .none., .inverse_frequency. or .given."),
         ("--config.supervised.weighting=given", "has 0 numbers; expected one for each of 2"),
         ("--config.supervised.name=dize", "did you mean 'dice'"),
     ],

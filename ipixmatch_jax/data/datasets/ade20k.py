@@ -11,8 +11,9 @@ from ipixmatch_jax.data.datasets.ade20k_classes import CLASSES
 from ipixmatch_jax.data.datasets.benchmarks import Benchmark, build_benchmark, ids_in
 from ipixmatch_jax.data.files.masks import Masks
 from ipixmatch_jax.data.records import IGNORE, Splits
+from ipixmatch_jax.keys import Table
 
-OPTIONS: dict = {}
+OPTIONS: Table = {}
 
 _FOLDERS = {"train": "training", "val": "validation"}
 # 151 and above are no labels: they become 254, which check_mask rejects.

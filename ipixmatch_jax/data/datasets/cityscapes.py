@@ -13,50 +13,24 @@ from ml_collections import ConfigDict
 from ipixmatch_jax.data.datasets.benchmarks import Benchmark, build_benchmark, ids_in
 from ipixmatch_jax.data.files.images import File
 from ipixmatch_jax.data.files.masks import Masks
-from ipixmatch_jax.data.records import IGNORE, Splits
+from ipixmatch_jax.data.importers.cityscapes_classes import (
+    CLASSES,
+    LABEL_IDS,
+    PALETTE,
+    train_id_lookup,
+)
+from ipixmatch_jax.data.records import Splits
+from ipixmatch_jax.keys import Key, Table
 
-OPTIONS = {
-    # 'auto' takes labelTrainIds if present, else labelIds; or name one of the two.
-    "masks": "auto",
+OPTIONS: Table = {
+    "masks": Key(
+        "auto",
+        "which masks to read; auto: labelTrainIds if present, else labelIds",
+        choices=("auto", "labelTrainIds", "labelIds"),
+    ),
 }
 
-# Name, label id of the download, colour; in the order of the train ids.
-_CLASSES = (
-    ("road", 7, (128, 64, 128)),
-    ("sidewalk", 8, (244, 35, 232)),
-    ("building", 11, (70, 70, 70)),
-    ("wall", 12, (102, 102, 156)),
-    ("fence", 13, (190, 153, 153)),
-    ("pole", 17, (153, 153, 153)),
-    ("traffic light", 19, (250, 170, 30)),
-    ("traffic sign", 20, (220, 220, 0)),
-    ("vegetation", 21, (107, 142, 35)),
-    ("terrain", 22, (152, 251, 152)),
-    ("sky", 23, (70, 130, 180)),
-    ("person", 24, (220, 20, 60)),
-    ("rider", 25, (255, 0, 0)),
-    ("car", 26, (0, 0, 142)),
-    ("truck", 27, (0, 0, 70)),
-    ("bus", 28, (0, 60, 100)),
-    ("train", 31, (0, 80, 100)),
-    ("motorcycle", 32, (0, 0, 230)),
-    ("bicycle", 33, (119, 11, 32)),
-)
-CLASSES = tuple(name for name, _, _ in _CLASSES)
-PALETTE = tuple(color for _, _, color in _CLASSES)
-LABEL_IDS = tuple(label_id for _, label_id, _ in _CLASSES)
-# 34 label ids; those outside the benchmark are ignored; 34 and above are faults.
-_KNOWN_LABELS = 34
-
-
-def train_id_lookup() -> tuple[int, ...]:
-    """The train id of each label id; 254, which check_mask rejects, for unknown labels."""
-    table = np.full(256, IGNORE - 1)
-    table[:_KNOWN_LABELS] = IGNORE
-    table[list(LABEL_IDS)] = np.arange(len(LABEL_IDS))
-    # -1, the licence plate, is 255 in eight bits.
-    table[255] = IGNORE
-    return tuple(table.tolist())
+__all__ = ["CLASSES", "LABEL_IDS", "OPTIONS", "PALETTE", "build", "train_id_lookup"]
 
 
 @dataclass(frozen=True)

@@ -17,24 +17,14 @@ from ml_collections import ConfigDict
 from ipixmatch_jax.data.datasets.benchmarks import Benchmark, build_benchmark, ids_in
 from ipixmatch_jax.data.files.images import File
 from ipixmatch_jax.data.files.masks import Masks
+from ipixmatch_jax.data.importers.coco_names import COCO_NAMES
 from ipixmatch_jax.data.records import Splits
+from ipixmatch_jax.keys import Table
 
-OPTIONS: dict = {}
+OPTIONS: Table = {}
 
 PARTS = ("train2017", "val2017")
-_NAMES = (
-    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat",
-    "traffic light", "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog",
-    "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "backpack", "umbrella",
-    "handbag", "tie", "suitcase", "frisbee", "skis", "snowboard", "sports ball", "kite",
-    "baseball bat", "baseball glove", "skateboard", "surfboard", "tennis racket", "bottle",
-    "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich", "orange",
-    "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch", "potted plant",
-    "bed", "dining table", "toilet", "tv", "laptop", "mouse", "remote", "keyboard", "cell phone",
-    "microwave", "oven", "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors",
-    "teddy bear", "hair drier", "toothbrush",
-)  # fmt: skip
-CLASSES = ("background", *_NAMES)
+CLASSES = ("background", *COCO_NAMES)
 # Category ids are 1..90 with these left out.
 _UNUSED = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
 CATEGORY_IDS = tuple(number for number in range(1, 91) if number not in _UNUSED)

@@ -13,35 +13,31 @@ from PIL import Image
 from ipixmatch_jax.data.datasets.textures import background, bright_colour
 from ipixmatch_jax.data.records import Record, Source, Splits, UnlabeledRecord, record_rng
 from ipixmatch_jax.errors import ConfigError, DataError
+from ipixmatch_jax.keys import Key, Table
 
 CLASS_NAMES = ("background", *map(str, range(10)))
 NUM_CLASSES = len(CLASS_NAMES)
 
-OPTIONS = {
-    # How many labeled scenes data.labeled='all' holds beside the unlabeled ones.
-    "labeled_scenes": 60,
-    "unlabeled_scenes": 1000,
-    "val_scenes": 200,
-    "scene_size": (64, 64),
-    "min_digits": 2,
-    "max_digits": 3,
-    # Height of a digit in pixels.
-    "min_height": 26,
-    "max_height": 36,
-    # Shape: degrees, relative shear, and how much the stroke is thinned or fattened.
-    "rotation": 10.0,
-    "shear": 0.1,
-    "thickness": 0.08,
-    # At most this share of a digit may be hidden by a later one, where room allows.
-    "overlap": 0.05,
-    # Difficulty: brightness of the background, strength of its texture, number of stray strokes.
-    "background_level": 0.35,
-    "texture": 0.5,
-    "clutter": 1,
-    # Brightness of the digits in [0, 1] and their colourfulness.
-    "min_brightness": 0.75,
-    "saturation": 0.4,
-    "noise": 0.02,
+OPTIONS: Table = {
+    "labeled_scenes": Key(60, "scenes that data.labeled='all' adds to the unlabeled ones", least=1),
+    "unlabeled_scenes": Key(1000, "unlabeled scenes", least=0),
+    "val_scenes": Key(200, "validation scenes", least=1),
+    "scene_size": Key((64, 64), "(height, width) of a scene", length=2, least=1, most=4096),
+    "min_digits": Key(2, "fewest digits in a scene", least=0, most=1000),
+    "max_digits": Key(3, "most digits in a scene", least=0, most=1000),
+    "min_height": Key(26, "smallest height of a digit, in pixels", least=1, most=4096),
+    "max_height": Key(36, "largest height of a digit, in pixels", least=1, most=4096),
+    "rotation": Key(10.0, "largest rotation of a digit, in degrees", least=0, most=360),
+    "shear": Key(0.1, "largest relative shear of a digit", least=0, most=10),
+    "thickness": Key(0.08, "largest change of the stroke's thickness", least=0, most=10),
+    # Where there is room.
+    "overlap": Key(0.05, "largest share of a digit that a later one may hide", least=0, most=1),
+    "background_level": Key(0.35, "brightness of the background", least=0, most=1),
+    "texture": Key(0.5, "strength of the background's texture", least=0, most=10),
+    "clutter": Key(1, "stray strokes in a scene", least=0, most=1000),
+    "min_brightness": Key(0.75, "lowest brightness of a digit", least=0, most=1),
+    "saturation": Key(0.4, "saturation of the digits' colors", least=0, most=1),
+    "noise": Key(0.02, "standard deviation of the noise", least=0, most=10),
 }
 
 # Shares of the digit images, per class: disjoint, and the same for every seed.

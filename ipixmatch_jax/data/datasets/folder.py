@@ -1,6 +1,7 @@
-"""Images and masks in folders: an image with a mask is labeled, unless lists say otherwise."""
+"""Images and masks in folders: images with a mask are labeled, unless lists say otherwise."""
 
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -9,29 +10,61 @@ from ipixmatch_jax.data.files.finder import Finder, resolve
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES, Pixels
 from ipixmatch_jax.data.files.masks import MASK_SUFFIXES, Masks
 from ipixmatch_jax.data.files.split_lists import Entry, read_list
+from ipixmatch_jax.data.grouping import group_keys
+from ipixmatch_jax.data.importers import choices_of, counts, read_folder
+from ipixmatch_jax.data.importers.beside import masks_among
+from ipixmatch_jax.data.importers.cache import materialize
+from ipixmatch_jax.data.importers.finders import ItemFinder
+from ipixmatch_jax.data.importers.found import SPLITS
+from ipixmatch_jax.data.importers.tree import collecting_later
 from ipixmatch_jax.data.records import Splits
-from ipixmatch_jax.data.stratify import class_presence, draw
+from ipixmatch_jax.data.stratify import class_presence, hold_out
 from ipixmatch_jax.errors import ConfigError, DataError
+from ipixmatch_jax.keys import Key, Table
 from ipixmatch_jax.paths import as_path, join
 
-OPTIONS = {
-    "train_images": "train/images",
-    "train_masks": "train/masks",
-    "val_images": "val/images",
-    "val_masks": "val/masks",
-    "test_images": "test/images",
-    "test_masks": "test/masks",
-    # What follows the id in a mask's name: '_mask' for ID_mask.png.
-    "mask_tail": "",
-    # Further folders of images without masks, relative to data.root or absolute.
-    "unlabeled_folders": (),
-    # Shares of the unlabeled stream, one for each pool: the unlabeled images of train_images, if
-    # there are any, then each further folder. Empty: one pool, every image once an epoch.
-    "unlabeled_weights": (),
-    # Share of the labeled images that validate where there is neither a list nor a folder of
-    # validation images; drawn so that every class keeps its share.
-    "holdout": 0.2,
-    "holdout_seed": 0,
+OPTIONS: Table = {
+    "format": Key(
+        "",
+        "importer of the folder, set by the config folder:FOLDER; empty: the six folders below",
+    ),
+    "train_images": Key("train/images", "folder of training images"),
+    "train_masks": Key("train/masks", "folder of training masks"),
+    "val_images": Key("val/images", "folder of validation images"),
+    "val_masks": Key("val/masks", "folder of validation masks"),
+    "test_images": Key("test/images", "folder of test images"),
+    "test_masks": Key("test/masks", "folder of test masks"),
+    "mask_tail": Key("", "text after the id in a mask's name: _mask for ID_mask.png"),
+    "mask_prefix": Key("", "text before the id in a mask's name: gt_ for gt_ID.png"),
+    "unannotated": Key(
+        "unlabeled",
+        "images that an annotation file lists without annotation: unlabeled, or all background",
+        choices=("unlabeled", "background"),
+    ),
+    "cache": Key("", "folder of converted masks; empty: $IPIXMATCH_CACHE or the user's cache"),
+    "unlabeled_folders": Key(
+        (), "more folders of images without masks, relative to data.root or absolute", kind="str"
+    ),
+    # Pools: the unlabeled images of train_images, if there are any, then each further folder.
+    "unlabeled_weights": Key(
+        (),
+        "share of the unlabeled stream per pool of images; empty: every image once per epoch",
+        kind="float",
+        above=0,
+    ),
+    # Each image is held out by a hash of its own id; see stratify.hold_out.
+    "holdout": Key(
+        0.2,
+        "share of the labeled images held out for validation if there are no validation images",
+        least=0,
+        most=1,
+    ),
+    "holdout_seed": Key(0, "seed of the hold-out", least=0),
+    # A regular expression: its match in the id, or its first group, names the group.
+    "group": Key(
+        "auto",
+        "images held out together: auto (near-duplicates), none, or a pattern of ids like ^(.*)_",
+    ),
 }
 
 Rows = list[tuple[str, ...]]
@@ -47,23 +80,29 @@ def masks_of(data: ConfigDict) -> Masks:
     """How `config.data` says that masks are read.
 
     Raises:
-        ConfigError: coloured masks without a palette.
+        ConfigError: coloured masks without a palette, or mask values that do not fit.
     """
     palette = tuple(tuple(int(c) for c in color) for color in data.palette)
-    if data.masks == "ids":
-        return Masks(int(data.num_classes), palette=palette)
-    if data.masks != "colors" or not palette:
+    classes, values = int(data.num_classes), tuple(int(value) for value in data.mask_values)
+    if values and len(values) != classes:
         raise ConfigError(
-            f"data.masks={data.masks!r} with {len(palette)} colours in data.palette; expected "
-            "'ids', or 'colors' and a palette with the colour of every class"
+            f"data.mask_values has {len(values)} values; expected data.num_classes={classes}, one "
+            "per class"
+        )
+    if data.masks not in ("colors", "nearest"):
+        return Masks(classes, palette=palette, style=data.masks, values=values)
+    if not palette:
+        raise ConfigError(
+            f"data.masks={data.masks!r} and data.palette is empty; expected the colour of every "
+            "class in data.palette"
         )
     table = {color: index for index, color in enumerate(palette)}
     table |= {tuple(int(c) for c in color): 255 for color in data.ignore_colors}
-    return Masks(int(data.num_classes), colors=tuple(table.items()))
+    return Masks(classes, colors=tuple(table.items()), style=data.masks)
 
 
 def data_root(data: ConfigDict, holds: str) -> Path:
-    """`data.root` as a folder that is there; a DataError names what it should hold."""
+    """`data.root` as an existing folder; otherwise a DataError says what it should hold."""
     root = as_path(data.root).expanduser()
     if not data.root or not root.is_dir():
         raise DataError(
@@ -78,9 +117,22 @@ class _Layout:
 
     def __init__(self, data: ConfigDict, problems: list[str]):
         self.data, self.options, self.problems = data, data.folder, problems
+        self.notes: list[str] = []
+        self.warnings: list[str] = []
         self.root = data_root(data, "images, masks and lists")
         self.pixels, self.reader = pixels_of(data), masks_of(data)
+        self._read()
         self.images, self.masks = self._finders("train")
+
+    def _read(self) -> None:
+        """Reads what the finders need."""
+
+    def _has_folder(self, finder: Any) -> bool:
+        """True if the split has a folder of its own."""
+        return finder.folder.is_dir()
+
+    def _same_folder(self, images: Any) -> bool:
+        return images.folder == self.images.folder
 
     def _finders(self, part: str) -> tuple[Finder, Finder]:
         images, masks = self.options[f"{part}_images"], self.options[f"{part}_masks"]
@@ -107,15 +159,26 @@ class _Layout:
                 "of the same name for every labeled image; set data.folder.train_images and "
                 "data.folder.train_masks, or data.labeled to a list"
             )
+        self._report_orphans()
         return self.rows([Entry(name) for name in ids], finders)
 
+    def _report_orphans(self) -> None:
+        """Warns about masks without an image; nothing is left out in silence."""
+        orphans = [name for name in self.masks.ids() if not self.images.has(name)]
+        if orphans:
+            shown = ", ".join(orphans[:3]) + (", …" if len(orphans) > 3 else "")
+            self.warnings.append(
+                f"{len(orphans)} masks in {self.options.train_masks} have no image of the same "
+                f"name in {self.options.train_images} and are left out: {shown}"
+            )
+
     def _scan(self, finder: Finder) -> list[str]:
-        if not finder.folder.is_dir():
+        if not self._has_folder(finder):
             self.problems.append(
                 f"{finder.folder}: not a folder; expected {finder.kind}s; set "
                 f"data.folder.*_{finder.kind}s relative to data.root"
             )
-        # Where images and masks share a folder, masks are told by their tail.
+        # If images and masks share a folder, masks are recognised by their tail.
         tail = self.options.mask_tail
         return [name for name in finder.ids() if not tail or not name.endswith(tail)]
 
@@ -131,64 +194,112 @@ class _Layout:
         for folder in self.options.unlabeled_folders:
             finder = Finder(join(self.root, folder), "image", IMAGE_SUFFIXES)
             found = self.rows([Entry(name) for name in self._scan(finder)], [finder])
-            if finder.folder.is_dir() and not found:
+            if self._has_folder(finder) and not found:
                 self.problems.append(f"{finder.folder}: holds no image; expected some")
             pools.append([(f"{folder}/{name}", *files) for name, *files in found])
         return pools
 
     def val(self, labeled: Rows) -> tuple[Rows, Rows]:
-        """The labeled rows that are left, and the validation rows."""
+        """The remaining labeled rows, and the validation rows."""
         images, masks = self._finders("val")
         if self.data.val:
             return labeled, self._rows_of_list("val", images, masks)
-        if images.folder.is_dir() and images.folder != self.images.folder:
+        if self._has_folder(images) and not self._same_folder(images):
             found = self.rows([Entry(name) for name in self._scan(images)], [images, masks])
             return labeled, [(f"val/{name}", *files) for name, *files in found]
         return self._hold_out(labeled)
 
     def _rows_of_list(self, split: str, images: Finder, masks: Finder) -> Rows:
-        own = images.folder.is_dir()
+        own = self._has_folder(images)
         return self.rows(self.listed(split), [images, masks] if own else [self.images, self.masks])
 
     def test(self) -> Rows:
         images, masks = self._finders("test")
         if self.data.test:
             return self._rows_of_list("test", images, masks)
-        # Photos of a test whose masks are kept by others are no test split.
-        if not images.folder.is_dir() or not masks.folder.is_dir():
+        # Test photos without published masks are no test split.
+        if not self._has_folder(images) or not self._has_folder(masks):
             return []
         found = self.rows([Entry(name) for name in self._scan(images)], [images, masks])
         return [(f"test/{name}", *files) for name, *files in found]
 
     def _hold_out(self, labeled: Rows) -> tuple[Rows, Rows]:
+        source = self.scenes(labeled)
+        keys, notes = group_keys(source, str(self.options.group))
         share = float(self.options.holdout)
-        count = round(share * len(labeled))
-        if not 0 < share < 1 or not 0 < count < len(labeled):
+        if not 0 < share < 1 or len(set(keys)) < 2:
             self.problems.append(
                 f"data.val is empty, and data.folder.holdout={share} of {len(labeled)} labeled "
-                f"images leaves no validation; expected a list file relative to {self.root}, a "
-                "folder data.folder.val_images, or a hold-out of at least one image"
+                f"images in {len(set(keys))} groups leaves no validation; expected a list file "
+                f"relative to {self.root}, a folder data.folder.val_images, or two or more labeled "
+                "images that are not near-duplicates (data.folder.group='none' ignores that)"
             )
             return labeled, []
-        source = self.scenes(labeled)
         presence = class_presence(source, self.reader.num_classes, self.problems)
-        held = draw(count, len(labeled), int(self.options.holdout_seed), presence)
-        chosen = set(held.tolist())
+        held = hold_out(keys, share, int(self.options.holdout_seed), presence).tolist()
+        chosen = set(held)
         kept = [row for index, row in enumerate(labeled) if index not in chosen]
+        self.notes += notes
+        self.notes.append(
+            f"{len(held)} of {len(labeled)} labeled images are held out for validation, each by a "
+            "hash of its id (data.folder.holdout, holdout_seed)"
+        )
         return kept, [labeled[index] for index in held]
 
     def scenes(self, rows: Rows) -> FileScenes:
         return FileScenes(*columns(rows, 3), self.pixels, self.reader, own=True)
 
 
+class _Imported(_Layout):
+    """The same for a folder that an importer reads; its masks may be drawn into the cache."""
+
+    def _read(self) -> None:
+        importer, reason, found = read_folder(self.root, choices_of(self.options))
+        self.problems += found.problems
+        items = materialize(found.items, str(self.options.cache), self.problems)
+        self.items = {split: [i for i in items if i.split == split] for split in SPLITS}
+        self.notes.append(f"read as {importer.source}: {reason}")
+        self.notes += [*counts(items), *found.notes]
+        self.warnings += found.warnings
+
+    def _finders(self, part: str) -> tuple[Any, Any]:
+        items = self.items[part]
+        if part != "train":
+            # Validation and test images without a mask are reported and left out.
+            items = [item for item in items if item.mask]
+        return tuple(ItemFinder(items, kind, part, str(self.root)) for kind in ("image", "mask"))
+
+    def _has_folder(self, finder: Any) -> bool:
+        return finder.exists() if isinstance(finder, ItemFinder) else super()._has_folder(finder)
+
+    def _same_folder(self, images: Any) -> bool:
+        return False
+
+    def _scan(self, finder: Any) -> list[str]:
+        return finder.ids() if isinstance(finder, ItemFinder) else super()._scan(finder)
+
+    def unlabeled_pools(self, taken: Rows) -> list[Rows]:
+        pools = super().unlabeled_pools(taken)
+        own = [(item.id, item.image) for item in self.items["unlabeled"]]
+        pools = [*pools, without(own, taken)] if own else pools
+        for pool in pools:
+            masks = masks_among([path for _, path in pool])
+            if masks:
+                self.warnings.append(
+                    f"{len(masks)} of a few unlabeled images look like masks (few colours): "
+                    f"{', '.join(masks[:3])}; take them out of the folder"
+                )
+        return pools
+
+
 def without(rows: Rows, others: Rows) -> Rows:
-    """The rows whose image is none of the others'; lists may call one image by two ids."""
+    """The rows whose image is not in `others`; lists may give one image two ids."""
     files = {row[1] for row in others}
     return [row for row in rows if row[1] not in files]
 
 
 def columns(rows: Rows, count: int) -> tuple[tuple[str, ...], ...]:
-    """The columns of rows; `count` empty ones where there is no row."""
+    """The columns of rows; `count` empty columns if there is no row."""
     return tuple(zip(*rows, strict=True)) if rows else ((),) * count
 
 
@@ -196,23 +307,27 @@ def build(data: ConfigDict, seed: int, problems: list[str]) -> Splits:
     """The labeled, unlabeled, validation and test images of `data.root`.
 
     `data.labeled`, `data.unlabeled`, `data.val` and `data.test` name lists relative to the root.
-    Without a list of labeled images, those with a mask that no other split holds are labeled, and
-    those without one unlabeled; `data.unlabeled='rest'` takes every training image that is in no
-    other split. Without a list of validation images, those of `data.folder.val_images` validate, or
-    a hold-out; without one of test images, those of `data.folder.test_images` test, where there are
-    masks of them, too. What a list of val or test names is sought among the training images where
-    there is no folder of its own.
+    Without a list of labeled images, images with a mask that are in no other split are labeled,
+    and images without a mask are unlabeled; `data.unlabeled='rest'` takes every training image that
+    is in no other split. Without a list of validation images, the images of
+    `data.folder.val_images` validate, or a hold-out; without a list of test images, the images of
+    `data.folder.test_images` with masks are the test split. Entries of val and test lists refer to
+    the training images if the split has no folder of its own.
 
     Args:
         data: `config.data`.
-        seed: unused; the hold-out has a seed of its own, so that runs stay comparable.
-        problems: every problem with lists and files is appended here, and left out of the sources.
+        seed: unused; the hold-out has its own seed, so that runs stay comparable.
+        problems: every problem with lists and files is appended here; the sources leave it out.
 
     Raises:
         ConfigError: mask colours or pool weights that do not fit.
         DataError: the root is missing.
     """
-    layout = _Layout(data, problems)
+    with collecting_later():
+        return _splits((_Imported if data.folder.format else _Layout)(data, problems), data)
+
+
+def _splits(layout: _Layout, data: ConfigDict) -> Splits:
     everything, test = layout.labeled(), layout.test()
     listed = bool(data.labeled)
     labeled, val = layout.val(everything if listed else without(everything, test))
@@ -226,22 +341,24 @@ def build(data: ConfigDict, seed: int, problems: list[str]) -> Splits:
         val=layout.scenes(val),
         unlabeled_pools=weights,
         test=layout.scenes(test),
+        notes=tuple(layout.notes),
+        warnings=tuple(layout.warnings),
     )
 
 
 def pool_weights(weights: tuple[float, ...], sizes: list[int]) -> tuple[tuple[int, float], ...]:
-    """(images, share of the stream) of each pool of unlabeled images; () for one plain pool.
+    """(images, share of the stream) per pool of unlabeled images; () for a single pool.
 
     Raises:
-        ConfigError: another number of weights than pools, or a weight that is not positive.
+        ConfigError: the number of weights is not the number of pools, or a weight is not positive.
     """
     if not len(weights):
         return ()
     if len(weights) != len(sizes) or min(weights) <= 0:
         raise ConfigError(
             f"data.folder.unlabeled_weights={tuple(weights)}; expected {len(sizes)} positive "
-            "numbers: one for the unlabeled images of train_images, if there are any, and one for "
-            "each of unlabeled_folders"
+            "numbers: one for the unlabeled images of train_images, if any, and one for each of "
+            "unlabeled_folders"
         )
     total = sum(weights)
     return tuple((size, weight / total) for size, weight in zip(sizes, weights, strict=True))

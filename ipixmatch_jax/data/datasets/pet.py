@@ -12,8 +12,9 @@ from ipixmatch_jax.data.datasets.benchmarks import Benchmark, build_benchmark, f
 from ipixmatch_jax.data.files.masks import Masks
 from ipixmatch_jax.data.records import IGNORE, Splits
 from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.keys import Table
 
-OPTIONS: dict = {}
+OPTIONS: Table = {}
 
 CLASSES = ("background", "pet", "border")
 PALETTE = ((0, 0, 0), (230, 120, 60), (250, 250, 180))

@@ -10,16 +10,17 @@ from ml_collections import ConfigDict
 from ipixmatch_jax.data.files import images, masks
 from ipixmatch_jax.data.records import IGNORE, NONE, Record, Splits, UnlabeledRecord
 from ipixmatch_jax.errors import ConfigError, DataError
+from ipixmatch_jax.keys import Key, Table
 
-OPTIONS = {
-    # Its TFDS name, with config and version if there are several: 'name/config:1.0.0'.
-    "dataset": "",
-    "image_key": "image",
-    "mask_key": "segmentation_mask",
-    # Feature with the record's id; '': its position. With a key all records are read at start.
-    "id_key": "",
-    # Added to every mask value except 255; results below 0 become 255 (ignore).
-    "mask_offset": 0,
+OPTIONS: Table = {
+    "dataset": Key("", "name in TFDS, with config and version if there are several"),
+    "image_key": Key("image", "feature that holds the image"),
+    "mask_key": Key("segmentation_mask", "feature that holds the mask"),
+    # With a key all records are read at the start.
+    "id_key": Key("", "feature that names a record; empty: its position"),
+    "mask_offset": Key(
+        0, "added to every mask value except 255; results below 0 become 255", least=-255, most=255
+    ),
 }
 
 

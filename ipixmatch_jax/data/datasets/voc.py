@@ -10,11 +10,14 @@ from ml_collections import ConfigDict
 from ipixmatch_jax.data.datasets.benchmarks import Benchmark, build_benchmark, first_words
 from ipixmatch_jax.data.files.masks import Masks
 from ipixmatch_jax.data.records import Splits, spread_palette
+from ipixmatch_jax.keys import Key, Table
 
-OPTIONS = {
-    # benchmark_RELEASE/dataset of SBD, relative to data.root or absolute: its .mat masks stand in
-    # for the images of which VOC has none. Empty where SegmentationClassAug holds them as PNG.
-    "sbd": "",
+OPTIONS: Table = {
+    # Empty where SegmentationClassAug holds SBD's masks as PNG.
+    "sbd": Key(
+        "",
+        "benchmark_RELEASE/dataset of SBD, whose .mat masks are read where VOC has none",
+    ),
 }
 
 CLASSES = (

@@ -54,7 +54,7 @@ class FileImages:
     def bands(self, index: int) -> np.ndarray:
         """The image [H,W,C] in the data type stored in the file."""
         path = self.image_paths[index]
-        return images.read_bands(path, path, self.pixels.channels)
+        return images.read_bands(path, path, self.pixels)
 
     def files(self, index: int) -> tuple[str, ...]:
         """The files of a record: image first."""

@@ -1,26 +1,50 @@
 """Read image files and bytes as upright arrays with 8 bits per channel."""
 
 import io
-import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from ipixmatch_jax.data.files import multiband
+from ipixmatch_jax.data.files import decoding, multiband
+from ipixmatch_jax.data.files.decoding import (
+    IMAGE_SUFFIXES,
+    MAX_PIXELS,
+    File,
+    fetch,
+    opened,
+    unreadable,
+)
+from ipixmatch_jax.data.files.orientation import orientation_of, turned_size
+from ipixmatch_jax.data.files.png import is_deep_color, read_deep_color
+from ipixmatch_jax.data.files.tiff_tags import read_tags
 from ipixmatch_jax.errors import DataError
-from ipixmatch_jax.paths import fetched
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".npy")
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "RGB",
+    "File",
+    "Pixels",
+    "displayable",
+    "fetch",
+    "image_size",
+    "open_picture",
+    "pixel_array",
+    "read_bands",
+    "read_image",
+    "read_valid_image",
+    "resample",
+    "resize_image",
+    "resize_mask",
+    "stored_channels",
+    "unreadable",
+]
 
 _EIGHT_BIT = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
+_DEEP = frozenset({"I", "I;16", "I;16B", "I;16L"})
 _MODE_OF_CHANNELS = {1: "L", 3: "RGB", 4: "RGBA"}
-_ORIENTATION_TAG = 0x0112
-# Exceptions that Pillow raises for truncated or damaged files.
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
-
-File = str | os.PathLike | bytes
 
 
 @dataclass(frozen=True)
@@ -31,70 +55,36 @@ class Pixels:
         channels: number of bands.
         value_range: (low, high) of each channel, or one pair for all channels: the values that
             become 0 and 255 in images of more than 8 bits; () if there are none.
+        nodata: values that mark missing data, beyond NaN and those that GDAL's tag names.
+        max_pixels: larger images are refused before they are decoded.
     """
 
     channels: int = 3
     value_range: tuple[tuple[float, float], ...] = ()
+    nodata: tuple[float, ...] = ()
+    max_pixels: int = MAX_PIXELS
 
 
 RGB = Pixels()
 
 
-def fetch(file: File, name: str) -> File:
-    """Download a file from an object store as bytes; return other files unchanged.
-
-    Raises:
-        DataError: the file does not exist or cannot be read.
-    """
-    try:
-        return fetched(file)
-    except FileNotFoundError:
-        raise _gone(name) from None
-    except OSError as error:
-        raise unreadable(name, error) from None
-
-
-def _gone(name: str) -> DataError:
-    return DataError(f"{name}: the file is gone; put it back or remove its id from the list")
-
-
-def open_picture(file: File, name: str) -> Image.Image:
+def open_picture(file: File, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Open a file with Pillow, without decoding its pixels.
 
     Raises:
-        DataError: the file does not exist or is no image.
+        DataError: the file does not exist, is no image, or is too large.
     """
-    stream: str | os.PathLike | BinaryIO = io.BytesIO(file) if isinstance(file, bytes) else file
-    try:
-        return Image.open(stream)
-    except FileNotFoundError:
-        raise _gone(name) from None
-    except _DAMAGE as error:
-        raise unreadable(name, error) from None
-
-
-def unreadable(name: str, error: Exception | str) -> DataError:
-    """The error for a file that is damaged or not an image."""
-    return DataError(
-        f"{name}: cannot be read as an image ({error}); expected a whole "
-        f"{', '.join(suffix[1:].upper() for suffix in IMAGE_SUFFIXES)} file; "
-        "replace the file or remove its id from the list"
-    )
+    with decoding.decoding(name):
+        content = fetch(file, name)
+        content = content if isinstance(content, bytes) else Path(content).read_bytes()
+        kind = decoding.format_of(content[:64])
+        return decoding.open_picture(io.BytesIO(content), kind, name, max_pixels)
 
 
 def pixel_array(picture: Image.Image, name: str) -> np.ndarray:
     """The decoded pixels of an open picture; a DataError if the file is damaged."""
-    try:
+    with decoding.decoding(name):
         return np.array(picture)
-    except _DAMAGE as error:
-        raise unreadable(name, error) from None
-
-
-def _orientation(picture: Image.Image) -> int:
-    # Only cameras turn pictures by a tag, and only in JPEG can the tag be read without the pixels.
-    if picture.format not in ("JPEG", "MPO") or not picture.info.keys() & {"exif", "xmp"}:
-        return 1
-    return picture.getexif().get(_ORIENTATION_TAG, 1)
 
 
 def image_size(file: File, name: str) -> tuple[int, int]:
@@ -107,13 +97,17 @@ def image_size(file: File, name: str) -> tuple[int, int]:
     Raises:
         DataError: not an image.
     """
-    file = fetch(file, name)
-    if multiband.is_raw(file):
-        return multiband.size(file, name)
-    with open_picture(file, name) as picture:
-        width, height = picture.size
-        turned = _orientation(picture) >= 5
-    return (width, height) if turned else (height, width)
+    with opened(file, name) as (stream, kind):
+        if multiband.raw_kind(stream, kind, name):
+            return multiband.read_stream(
+                stream, kind, name, shape_only=True, max_pixels=_NO_BOUND
+            ).shape[:2]
+        picture = decoding.open_picture(stream, kind, name, _NO_BOUND)
+        return turned_size((picture.height, picture.width), orientation_of(picture))
+
+
+# A size alone costs no memory.
+_NO_BOUND = 2**62
 
 
 def read_image(
@@ -139,49 +133,111 @@ def read_image(
     Raises:
         DataError: unreadable, another number of channels, or deep pixels without a value range.
     """
+    return read_valid_image(file, name, pixels, at_least=at_least)[0]
+
+
+def read_valid_image(
+    file: File,
+    name: str = "",
+    pixels: Pixels = RGB,
+    *,
+    at_least: tuple[int, int] | None = None,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """An image as of `read_image`, and which pixels hold data: bool [H,W], None if all do."""
     name = name or str(file)
-    array = read_bands(file, name, pixels.channels, at_least)
+    array, missing = _stored(file, name, pixels, at_least)
+    valid = None if missing is None else ~missing
     if array.dtype == np.uint8:
-        return array
+        return array, valid
     if not pixels.value_range:
         raise DataError(
-            f"{name}: {array.dtype} pixels; expected 8 bits per channel, or a range to scale "
-            "them to 8 bits; set data.statistics=measure, or data.value_range to (low, high)"
+            f"{name}: {array.dtype} pixels; expected 8 bits per channel, or a range to scale them "
+            "to 8 bits; set data.statistics=measure, or data.value_range to (low, high)"
         )
-    return multiband.to_eight_bits(array, pixels.value_range)
+    return multiband.to_eight_bits(array, pixels.value_range), valid
+
+
+def stored_channels(path: str) -> int | None:
+    """Bands of an image that is no picture of 8 bits; None if it is one.
+
+    Raises:
+        DataError: unreadable.
+    """
+    with opened(path, path) as (stream, kind):
+        if multiband.raw_kind(stream, kind, path):
+            return multiband.read_stream(
+                stream, kind, path, shape_only=True, max_pixels=_NO_BOUND
+            ).shape[-1]
+        picture = decoding.open_picture(stream, kind, path, _NO_BOUND)
+        return 1 if picture.mode in _DEEP else None
 
 
 def read_bands(
-    file: File, name: str, channels: int, at_least: tuple[int, int] | None = None
+    file: File, name: str, pixels: Pixels | int, at_least: tuple[int, int] | None = None
 ) -> np.ndarray:
     """Read an image [H,W,C] in the data type stored in the file; arguments as in `read_image`.
+
+    Missing data is NaN, except in images of 8 bits.
 
     Raises:
         DataError: unreadable, or another number of channels.
     """
-    file = fetch(file, name)
-    if multiband.is_raw(file):
-        return multiband.with_channels(multiband.read(file, name), channels, name)
-    with open_picture(file, name) as picture:
-        if picture.mode not in _EIGHT_BIT:
-            return multiband.with_channels(pixel_array(picture, name), channels, name)
-        if channels not in _MODE_OF_CHANNELS:
-            raise multiband.wrong_channels(len(picture.getbands()), channels, name)
-        return _eight_bit(picture, name, _MODE_OF_CHANNELS[channels], at_least)
+    pixels = Pixels(pixels) if isinstance(pixels, int) else pixels
+    return _stored(file, name, pixels, at_least)[0]
 
 
-def _eight_bit(
-    picture: Image.Image, name: str, mode: str, at_least: tuple[int, int] | None
+def _stored(
+    file: File, name: str, pixels: Pixels, at_least: tuple[int, int] | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The image [H,W,C] and its missing pixels, bool [H,W] or None."""
+    with opened(file, name) as (stream, kind):
+        if multiband.raw_kind(stream, kind, name):
+            array = multiband.read_stream(
+                stream, kind, name, shape_only=False, max_pixels=pixels.max_pixels
+            )
+        else:
+            array = _pillow(stream, kind, name, pixels, at_least)
+        nodata = list(pixels.nodata)
+        if kind == "TIFF":
+            stream.seek(0)
+            tags = read_tags(stream)
+            nodata += [tags.nodata] if tags.nodata is not None else []
+        return _missing(multiband.with_channels(array, pixels.channels, name), nodata)
+
+
+def _missing(array: np.ndarray, nodata: list[float]) -> tuple[np.ndarray, np.ndarray | None]:
+    if array.dtype == np.uint8:
+        missing = np.zeros(array.shape[:2], bool)
+        for value in nodata:
+            missing |= (array == value).all(-1)
+        return array, missing if missing.any() else None
+    for value in nodata:
+        array = multiband.without_nodata(array, value) if np.isfinite(value) else array
+    return array, multiband.missing_pixels(array)
+
+
+def _pillow(
+    stream: BinaryIO, kind: str, name: str, pixels: Pixels, at_least: tuple[int, int] | None
 ) -> np.ndarray:
-    orientation = _orientation(picture)
+    picture = decoding.open_picture(stream, kind, name, pixels.max_pixels)
+    if kind == "PNG" and is_deep_color(stream):
+        return read_deep_color(stream)
+    if picture.mode in _DEEP:
+        return np.array(picture)
+    if picture.mode not in _EIGHT_BIT:
+        raise unreadable(name, f"pixel format {picture.mode!r}")
+    if pixels.channels not in _MODE_OF_CHANNELS:
+        raise multiband.wrong_channels(len(picture.getbands()), pixels.channels, name)
+    return _eight_bit(picture, _MODE_OF_CHANNELS[pixels.channels], at_least)
+
+
+def _eight_bit(picture: Image.Image, mode: str, at_least: tuple[int, int] | None) -> np.ndarray:
+    orientation = orientation_of(picture)
     if at_least is not None and picture.format == "JPEG":
         height, width = at_least[::-1] if orientation >= 5 else at_least
         picture.draft(picture.mode, (width, height))
-    try:
-        upright = ImageOps.exif_transpose(picture) if orientation != 1 else picture
-        array = np.asarray(upright if upright.mode == mode else upright.convert(mode))
-    except _DAMAGE as error:
-        raise unreadable(name, error) from None
+    upright = ImageOps.exif_transpose(picture) if orientation != 1 else picture
+    array = np.asarray(upright if upright.mode == mode else upright.convert(mode))
     return array if array.ndim == 3 else array[..., None]
 
 

@@ -1,57 +1,47 @@
 """Read NPY arrays, and TIFF files of many bands or of more than 8 bits."""
 
 import io
-import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image
 
+from ipixmatch_jax.data.files.decoding import (
+    MAX_PIXELS,
+    File,
+    check_pixels,
+    decoding,
+    opened,
+)
+from ipixmatch_jax.data.files.orientation import turned_size, upright
+from ipixmatch_jax.data.files.tiff_tags import TiffTags, read_tags
 from ipixmatch_jax.errors import DataError
-
-File = str | os.PathLike | bytes
-
-# Files with these endings are never opened to find out.
-_PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-_NPY = b"\x93NUMPY"
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_BITS_PER_SAMPLE, _SAMPLES_PER_PIXEL = 258, 277
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, RuntimeError)
 
 
 def is_raw(file: File) -> bool:
-    """True if Pillow would not return the pixels as stored."""
-    if not isinstance(file, bytes) and str(file).lower().endswith(_PICTURES):
-        return False
-    start = _start(file)
-    return start.startswith(_NPY) or (start.startswith(_TIFF) and not _plain_tiff(file))
+    """True if Pillow would not return the pixels as stored: NPY, and TIFF that is not plain.
+
+    Raises:
+        DataError: the file cannot be opened.
+    """
+    name = "the image" if isinstance(file, bytes) else str(file)
+    with opened(file, name) as (stream, kind):
+        return raw_kind(stream, kind, name)
 
 
-def _start(file: File) -> bytes:
-    if isinstance(file, bytes):
-        return file[:8]
-    try:
-        with open(file, "rb") as stream:
-            return stream.read(8)
-    except OSError:
-        return b""
+def raw_kind(stream: BinaryIO, kind: str, name: str) -> bool:
+    """`is_raw` of an open file, which is rewound afterwards."""
+    if kind != "TIFF":
+        return kind == "NPY"
+    raw = not _tags(stream, name).plain
+    stream.seek(0)
+    return raw
 
 
-def _stream(file: File) -> Any:
-    return io.BytesIO(file) if isinstance(file, bytes) else file
-
-
-def _plain_tiff(file: File) -> bool:
-    try:
-        with Image.open(_stream(file)) as picture:
-            tags = getattr(picture, "tag_v2", {})
-            bits = tags.get(_BITS_PER_SAMPLE, (8,))
-            deep = max(bits if isinstance(bits, tuple) else (bits,)) > 8
-            several_pages = getattr(picture, "n_frames", 1) > 1
-            return not deep and not several_pages and tags.get(_SAMPLES_PER_PIXEL, 1) <= 4
-    except _DAMAGE:
-        return False
+def _tags(stream: BinaryIO, name: str) -> TiffTags:
+    with decoding(name):
+        stream.seek(0)
+        return read_tags(stream)
 
 
 def size(file: File, name: str) -> tuple[int, int]:
@@ -63,20 +53,27 @@ def size(file: File, name: str) -> tuple[int, int]:
     return read(file, name, shape_only=True).shape[:2]
 
 
-def read(file: File, name: str, *, shape_only: bool = False) -> np.ndarray:
+def read(
+    file: File, name: str, *, shape_only: bool = False, max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
     """Read a raw image [H,W,C] as stored; with `shape_only` only its shape is right.
 
+    Values that GDAL's no-data tag marks as missing become NaN (the image is float32 then).
+
     Raises:
-        DataError: unreadable, or not of two or three axes.
+        DataError: unreadable, too large, or not of two or three axes.
     """
-    numpy_file = _start(file).startswith(_NPY)
-    try:
-        array = _read_npy(file, shape_only) if numpy_file else _read_tiff(file, name, shape_only)
-    except _DAMAGE as error:
-        raise DataError(
-            f"{name}: cannot be read as an image ({error}); expected a whole TIFF or NPY file; "
-            "replace the file or remove its id from the list"
-        ) from None
+    with opened(file, name) as (stream, kind):
+        array = read_stream(stream, kind, name, shape_only=shape_only, max_pixels=max_pixels)
+    return array
+
+
+def read_stream(
+    stream: BinaryIO, kind: str, name: str, *, shape_only: bool, max_pixels: int
+) -> np.ndarray:
+    """`read` for an open file."""
+    reader = _read_npy if kind == "NPY" else _read_tiff
+    array = reader(stream, name, shape_only, max_pixels)
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.dtype.kind not in "uifb" or 0 in array.shape:
@@ -87,32 +84,111 @@ def read(file: File, name: str, *, shape_only: bool = False) -> np.ndarray:
     return array
 
 
-def _read_npy(file: File, shape_only: bool) -> np.ndarray:
-    if isinstance(file, bytes):
-        return np.load(io.BytesIO(file), allow_pickle=False)
-    return np.load(file, mmap_mode="r" if shape_only else None, allow_pickle=False)
+def read_npy(stream: BinaryIO, name: str, max_pixels: int, shape_only: bool = False) -> np.ndarray:
+    """The array of an open NPY file; nothing is allocated before its header has been checked.
+
+    Raises:
+        DataError: a damaged header, pickled objects, or more values than `max_pixels` allows.
+    """
+    with decoding(name):
+        version = np.lib.format.read_magic(stream)
+        header = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }.get(version)
+        if header is None:
+            raise ValueError(f"version {version} of the NPY format")
+        shape, fortran, dtype = header(stream)
+        if dtype.hasobject or dtype.kind not in "uifbc":
+            raise ValueError(f"values of type {dtype}")
+        if len(shape) >= 2 and 0 not in shape:
+            rest = int(np.prod([int(n) for n in shape[2:]], dtype=object)) if shape[2:] else 1
+            check_pixels(int(shape[0]), int(shape[1]), rest, name, max_pixels)
+        start = stream.tell()
+        wanted = int(np.prod([int(n) for n in shape], dtype=object)) * dtype.itemsize
+        held = stream.seek(0, io.SEEK_END) - start
+        if held < wanted:
+            raise ValueError(f"{held} bytes of values; the header promises {wanted}")
+        if shape_only:
+            return np.broadcast_to(np.zeros((), dtype), shape)
+        stream.seek(start)
+        values = np.frombuffer(stream.read(wanted), dtype)
+        return values.reshape(shape, order="F" if fortran else "C")
 
 
-def _read_tiff(file: File, name: str, shape_only: bool) -> np.ndarray:
+def _read_npy(stream: BinaryIO, name: str, shape_only: bool, max_pixels: int) -> np.ndarray:
+    return read_npy(stream, name, max_pixels, shape_only)
+
+
+def _read_tiff(stream: BinaryIO, name: str, shape_only: bool, max_pixels: int) -> np.ndarray:
+    tags = _tags(stream, name)
+    bands = max(tags.samples, tags.pages)
+    check_pixels(tags.height, tags.width, bands, name, max_pixels)
+    stored = tags.height, tags.width
+    if shape_only and 1 in (tags.samples, tags.pages):
+        height, width = turned_size(stored, tags.orientation)
+        return np.broadcast_to(np.zeros((), np.float32), (height, width, bands))
+    array = tiff_array(stream, name, stored, max_pixels)
+    if tags.photometric == 0 and array.dtype.kind == "u":
+        # WhiteIsZero: an image is shown with its values reversed.
+        array = (2 ** min(max(tags.bits), 8 * array.dtype.itemsize) - 1) - array
+    if tags.nodata is not None and np.isfinite(tags.nodata):
+        array = without_nodata(array, tags.nodata)
+    return upright(array, tags.orientation)
+
+
+def tiff_array(stream: BinaryIO, name: str, stored: tuple[int, int], max_pixels: int) -> np.ndarray:
+    """The values that a TIFF stores, [H,W] or [H,W,bands]; neither scaled, inverted nor turned.
+
+    Raises:
+        DataError: unreadable, too large, or tifffile is missing.
+    """
     try:
         import tifffile
     except ImportError:
         raise DataError(
             f"{name}: a TIFF of several bands or more than 8 bits; reading it needs tifffile; "
-            "run: pip install tifffile"
+            "run: pip install 'ipixmatch-jax[tiff]'"
         ) from None
-    with tifffile.TiffFile(_stream(file)) as tiff:
-        series = tiff.series[0]
-        axes = [axis for axis, length in zip(series.axes, series.shape, strict=True) if length > 1]
-        shape = [length for length in series.shape if length > 1]
-        if shape_only:
-            array = np.broadcast_to(np.zeros((), series.dtype), shape)
-        else:
-            array = series.asarray().reshape(shape)
+    with decoding(name):
+        stream.seek(0)
+        with tifffile.TiffFile(stream) as tiff:
+            series = tiff.series[0]
+            values = int(np.prod([int(n) for n in series.shape], dtype=object))
+            check_pixels(*stored, -(-values // (stored[0] * stored[1])), name, max_pixels)
+            axes = [a for a, n in zip(series.axes, series.shape, strict=True) if n > 1]
+            shape = [n for n in series.shape if n > 1]
+            array = series.asarray(maxworkers=1)
+        if values == stored[0] * stored[1]:
+            return array.reshape(stored)
+        array = array.reshape(shape)
     if array.ndim != 3 or "Y" not in axes or "X" not in axes:
         return array
     band = next(i for i, axis in enumerate(axes) if axis not in "YX")
     return np.moveaxis(array, band, -1)
+
+
+def without_nodata(array: np.ndarray, nodata: float) -> np.ndarray:
+    """The array [H,W] or [H,W,C] with NaN where all bands of a pixel hold the no-data value.
+
+    A pixel with the value in some bands only (a dark red, where 0 is no data) is kept, unless the
+    values are floats, which are never equal by chance.
+    """
+    missing = array == np.asarray(nodata).astype(array.dtype, casting="unsafe")
+    if array.dtype.kind != "f" and array.ndim == 3:
+        missing = np.broadcast_to(missing.all(-1, keepdims=True), array.shape)
+    if not missing.any():
+        return array
+    deep = array.dtype.itemsize > 2
+    return np.where(missing, np.nan, array).astype(np.float64 if deep else np.float32)
+
+
+def missing_pixels(array: np.ndarray) -> np.ndarray | None:
+    """Pixels of [H,W,C] that hold no data in any band, bool [H,W]; None if there are none."""
+    if array.dtype.kind != "f":
+        return None
+    missing = ~np.isfinite(array).any(-1)
+    return missing if missing.any() else None
 
 
 def wrong_channels(found: int, expected: int, name: str) -> DataError:
@@ -147,7 +223,7 @@ def with_channels(array: np.ndarray, channels: int, name: str) -> np.ndarray:
     raise wrong_channels(found, channels, name)
 
 
-def to_eight_bits(array: np.ndarray, value_range: Sequence[Sequence[float]]) -> np.ndarray:
+def to_eight_bits(array: np.ndarray, value_range: Sequence[Sequence[float]]) -> Any:
     """Scale [H,W,C] from (low, high) of each channel to 0..255 and clip: uint8 [H,W,C].
 
     Values that are not finite mark missing data and become 0.

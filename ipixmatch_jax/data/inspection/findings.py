@@ -1,5 +1,6 @@
 """Checks of a data set beyond unreadable files."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -72,9 +73,16 @@ class Facts:
 
 def from_problem(problem: str) -> Finding:
     """The finding for a problem found without pixels; its message begins with the file."""
-    file, separator, _ = problem.partition(": ")
+    # A line of a list comes first where one names the file.
+    text = re.sub(r"^[^:]+ line \d+: ", "", problem)
+    file, separator, _ = text.partition(": ")
     file = file if separator and " " not in file.strip() or "/" in file else ""
     return Finding(ERROR, "list", "", file, problem)
+
+
+def left_out(warning: str) -> Finding:
+    """The finding for files that were left out when the folder was read."""
+    return Finding(WARNING, "left-out", "", "", warning)
 
 
 def unusable(split: str, index: int, files: Sequence[str], message: str) -> Finding:

@@ -77,6 +77,7 @@ class Report:
         return {
             "usable": not self.errors,
             "protocol": self.dataset.protocol,
+            "notes": list(self.dataset.notes),
             "splits": {
                 name: {
                     "images": split.images,
@@ -98,8 +99,10 @@ class Report:
         }
 
     def text(self) -> str:
-        """The report for a terminal: splits, classes, findings."""
-        lines = [_split_line(*one) for one in self.splits.items() if _shown(*one)]
+        """The report for a terminal: how the data was read, splits, classes, findings."""
+        lines = list(self.dataset.notes)
+        lines += [""] * bool(lines)
+        lines += [_split_line(*one) for one in self.splits.items() if _shown(*one)]
         if self.dataset.protocol:
             lines.append(f"labeled images of the protocol {self.dataset.protocol}")
         lines += ["", *_class_lines(self.dataset, self.masked), ""]
@@ -158,6 +161,7 @@ def inspect_dataset(data_config: ConfigDict, seed: int) -> Report:
     except DataError as error:
         return Report(_nothing(data_config), _empty_splits(), [findings.from_problem(str(error))])
     found = [findings.from_problem(problem) for problem in problems]
+    found += [findings.left_out(warning) for warning in dataset.warnings]
     splits, facts = _empty_splits(), {}
     for name in SPLITS:
         source = getattr(dataset, name)
@@ -225,9 +229,10 @@ def _digest(array: np.ndarray) -> bytes:
 
 
 def summarize(dataset: Dataset) -> str:
-    """The number of images per split, and the protocol; no file is read."""
+    """How the data was read, the number of images per split, and the protocol; no file is read."""
     counts = {name: len(getattr(dataset, name)) for name in SPLITS}
     lines = [f"{name:9s} {n:6d} images" for name, n in counts.items() if n or name != "test"]
     if dataset.protocol:
         lines.append(f"protocol  {dataset.protocol}")
+    lines = [*dataset.notes, *lines, *(f"warning: {text}" for text in dataset.warnings)]
     return "\n".join(lines)

@@ -90,9 +90,9 @@ def test_masks_are_indices_whatever_their_colours():
     np.testing.assert_array_equal(bits, (ids > 2).astype(np.uint8))
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_coloured_masks_are_refused(mode):
-    with pytest.raises(DataError, match=rf"m\.png.*'{mode}'.*one 8-bit channel"):
+    with pytest.raises(DataError, match=r"m\.png: pixel format.*one 8-bit channel"):
         read_class_ids(encoded(Image.fromarray(COLOURS).convert(mode)), "m.png")
 
 

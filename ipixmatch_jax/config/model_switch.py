@@ -1,0 +1,74 @@
+"""Another model on the command line than in the config file: the file's keys are fitted to it."""
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from ipixmatch_jax import build
+from ipixmatch_jax.config.groups import MODEL
+from ipixmatch_jax.config.options import network_options
+from ipixmatch_jax.engine.inference import size_multiple
+from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.weights.pretrained import has_weights
+
+# Keys of every model.
+_OF_ALL = ("name", "pretrained", "frozen", "dtype", "options")
+_CHOOSE = {"model.name", "model.backbone"}
+
+
+def fit_to_model(config: ConfigDict, file_model: str, given: Collection[str]) -> list[str]:
+    """Fits the keys of the config file to the model that the command line chose, in place.
+
+    Keys that the user set stay as they are, and are checked with the others.
+
+    Args:
+        config: the whole config, with the command line's keys set.
+        file_model: `model.name` of the config file.
+        given: names of the keys that the command line set.
+
+    Returns:
+        A line for each change; empty if the command line chose neither model nor backbone.
+    """
+    if not _CHOOSE & set(given):
+        return []
+    try:
+        return list(_changes(config, file_model, given))
+    except ConfigError:
+        return []  # validation reports what is wrong
+
+
+def _changes(config: ConfigDict, file_model: str, given: Collection[str]) -> Iterator[str]:
+    model = config.model
+    if model.name != file_model and model.backbone and "model.backbone" not in given:
+        yield from _change(config, "model.backbone", None, f"belongs to model {file_model!r}")
+    known = network_options(config)
+    chosen = model.backbone or known.get("backbone") or model.name
+    for key in MODEL:
+        if key in _OF_ALL or key in known or model[key] is None or f"model.{key}" in given:
+            continue
+        yield from _change(config, f"model.{key}", None, f"model {model.name!r} has no such option")
+    lacks = not has_weights(model.pretrained, chosen)
+    if lacks and "model.pretrained" not in given:
+        why = f"there are no such weights of {chosen!r}: training starts from scratch"
+        yield from _change(config, "model.pretrained", "", why)
+    if "data.crop_size" not in given:
+        yield from _fit_crop(config)
+
+
+def _fit_crop(config: ConfigDict) -> Iterator[str]:
+    multiple = size_multiple(build.build_model(config))
+    crop = tuple(config.data.crop_size)
+    fitted = tuple(max(round(side / multiple), 1) * multiple for side in crop)
+    if fitted != crop:
+        why = f"model {config.model.name!r} takes multiples of {multiple}"
+        yield from _change(config, "data.crop_size", fitted, why)
+
+
+def _change(config: ConfigDict, name: str, value: Any, why: str) -> Iterator[str]:
+    group, _, key = name.partition(".")
+    before = config[group][key]
+    with config[group].unlocked(), config[group].ignore_type():
+        config[group][key] = value
+    now = f"is {value} now" if value else "is dropped"
+    yield f"{name}={before} of the config file {now}: {why}"

@@ -1,0 +1,191 @@
+"""Writes any folder that can be read in the plain layout.
+
+    ipixmatch --mode convert --config folder:SRC --output DST
+    python -m ipixmatch_jax.data.convert SRC DST [--set KEY=VALUE ...]
+
+DST gets images/, masks/ (PNG of class ids, 255 is ignored) and classes.txt; with validation or test
+images train/images, train/masks, val/images and so on; images without masks go to unlabeled/.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+from PIL import Image
+
+from ipixmatch_jax.data.catalog import data_defaults
+from ipixmatch_jax.data.datasets.folder import data_root, masks_of
+from ipixmatch_jax.data.datasets.folder_config import describe_folder
+from ipixmatch_jax.data.importers import Found, choices_of, read_folder
+from ipixmatch_jax.data.importers.cache import materialize
+from ipixmatch_jax.data.importers.found import Item
+from ipixmatch_jax.errors import ConfigError, DataError, UserError, exit_code
+from ipixmatch_jax.paths import as_path
+
+_NOTHING: Mapping[str, Any] = {}
+
+
+def convert(src: str, dst: str, given: Mapping[str, Any] = _NOTHING) -> list[str]:
+    """Writes the images and masks of a folder in the plain layout.
+
+    Args:
+        src: a folder that `describe_folder` recognises; it is not changed.
+        dst: a folder that is empty or does not exist.
+        given: keys of `config.data`, as for `describe_folder`.
+
+    Returns:
+        One line per split, and what was left out.
+
+    Raises:
+        DataError: `src` is not recognised, a mask is wrong, or `dst` is not empty or not writable.
+    """
+    return convert_data(_config(src, given), dst)
+
+
+def convert_data(config: ConfigDict, dst: str | os.PathLike) -> list[str]:
+    """`convert` for a folder that `config.data` describes (`data.name='folder'`).
+
+    Raises:
+        ConfigError: the data is not a folder.
+        DataError: as for `convert`.
+    """
+    if config.name != "folder":
+        raise ConfigError(
+            f"data.name={config.name!r}; expected 'folder', such as --config folder:SRC"
+        )
+    target = Path(dst).expanduser()
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise DataError(f"{target}: not empty; expected a new folder; name another one")
+    root = data_root(config, "images and masks")
+    _, _, found = read_folder(root, choices_of(config.folder))
+    if found.problems:
+        raise DataError("\n".join(found.problems[:5]))
+    problems: list[str] = []
+    items = materialize(found.items, str(config.folder.cache), problems)
+    if problems:
+        raise DataError("\n".join(problems[:5]))
+    _check_names(items)
+    try:
+        lines = _write(items, config, target)
+        _write_classes(target, tuple(config.class_names))
+    except OSError as error:
+        raise DataError(f"{target}: cannot be written ({error}); name another folder") from None
+    return [*lines, *_remarks(found)]
+
+
+def _config(src: str, given: Mapping[str, Any]) -> ConfigDict:
+    config = data_defaults()
+    described = describe_folder(src, given)
+    config.folder.update(described.pop("folder"))
+    config.update(described)
+    for key, value in given.items():
+        section, _, leaf = key.rpartition(".")
+        (config[section] if section else config)[leaf] = value
+    return config
+
+
+def _remarks(found: Found) -> list[str]:
+    return [*found.notes, *(f"warning: {text}" for text in found.warnings)]
+
+
+def _place(item: Item, splits: set[str]) -> str:
+    """The folder of an item: '' for the root, a split's folder, or unlabeled."""
+    if item.mask is None:
+        return "unlabeled"
+    return item.split if splits != {"train"} else ""
+
+
+def _inner(item: Item) -> str:
+    """The id without its split, as a path that stays below its folder."""
+    prefix = "unlabeled/" if item.split == "unlabeled" else f"{item.split}/"
+    name = item.id.removeprefix(prefix)
+    return "/".join(part for part in name.split("/") if part not in ("", ".", ".."))
+
+
+def _check_names(items: list[Item]) -> None:
+    splits = {item.split for item in items if item.mask is not None}
+    seen: dict[str, Item] = {}
+    for item in items:
+        name = f"{_place(item, splits)}/{_inner(item)}"
+        other = seen.setdefault(name, item)
+        if other is not item:
+            raise DataError(
+                f"{item.image} and {other.image} would both be written as {name}; rename one"
+            )
+
+
+def _write(items: list[Item], config: ConfigDict, target: Path) -> list[str]:
+    reader = masks_of(config)
+    splits = {item.split for item in items if item.mask is not None}
+    counts: dict[str, int] = {}
+    for item in items:
+        # Validation and test images without a mask must not be trained on.
+        if item.mask is None and item.split in ("val", "test"):
+            counts[f"left out: {item.split} images without a mask"] = (
+                counts.get(f"left out: {item.split} images without a mask", 0) + 1
+            )
+            continue
+        place, inner = _place(item, splits), _inner(item)
+        base = target / place if item.mask is None else target / place / "images"
+        image = base / f"{inner}{os.path.splitext(item.image)[1]}"
+        image.parent.mkdir(parents=True, exist_ok=True)
+        _copy(item.image, image)
+        if item.mask is not None:
+            mask = target / place / "masks" / f"{inner}.png"
+            mask.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(reader.read(str(item.mask), str(item.mask))).save(mask)
+        counts[place or "images"] = counts.get(place or "images", 0) + 1
+    return [f"{place}: {count}" for place, count in counts.items()]
+
+
+def _copy(source: str, target: Path) -> None:
+    if "://" in source:
+        target.write_bytes(as_path(source).read_bytes())
+    else:
+        shutil.copyfile(source, target)
+
+
+def _write_classes(target: Path, names: tuple[str, ...]) -> None:
+    if not names:
+        return
+    # Names that a line of classes.txt cannot hold go to JSON.
+    odd = any(
+        name != " ".join(name.split()) or name.startswith("#") or re.search(r"( \d+){3}$", name)
+        for name in names
+    )
+    if odd:
+        (target / "classes.json").write_text(json.dumps({"classes": list(names)}, indent=1) + "\n")
+    else:
+        (target / "classes.txt").write_text("".join(f"{n}\n" for n in names), encoding="utf-8")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns 0, or 2 for a user error."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ipixmatch_jax.data.convert", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("src", help="folder to read")
+    parser.add_argument("dst", help="new folder to write")
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="KEY=VALUE",
+        help="keys of config.data, such as folder.train_images=photos",
+    )  # fmt: skip
+    options = parser.parse_args(arguments)
+    try:
+        given = dict(pair.partition("=")[::2] for pair in options.set)
+        for line in convert(options.src, options.dst, given):
+            print(line)
+    except UserError as error:
+        return exit_code(error)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""The meaning of coloured masks: which colours are classes, and whether palettes agree."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ipixmatch_jax.data.files.mask_facts import MaskFacts
+from ipixmatch_jax.data.records import IGNORE
+from ipixmatch_jax.errors import DataError
+
+Color = tuple[int, int, int]
+
+_SHOWN = 12
+# More colours than this are not taken as classes without being listed.
+_MOST_COLORS = 64
+
+
+def judge_colors(
+    facts: Sequence[MaskFacts], names: tuple[str, ...], palette: tuple[Color, ...], style: str
+) -> dict[str, Any]:
+    """Keys of `config.data` for coloured masks.
+
+    Args:
+        facts: of every mask.
+        names: class names, or ().
+        palette: the colour of each class, or () to take every colour as a class.
+        style: `colors`, or `nearest` if the user set it.
+
+    Raises:
+        DataError: names without colours, smoothed edges, or too many colours.
+    """
+    if palette:
+        return _keys(names, palette, style)
+    total = _total(facts)
+    lossy = next((fact for fact in facts if fact.lossy), None)
+    smoothed = next((fact for fact in facts if fact.smoothed), None)
+    if lossy or smoothed or not 2 <= len(total) <= _MOST_COLORS:
+        first = lossy or smoothed or facts[0]
+        reason = f"a {lossy.lossy}, whose compression changes colours; " if lossy else ""
+        raise DataError(
+            f"{first.path}, and the other masks: {reason}{len(total)} colours, the commonest "
+            f"{_text(total)}; expected 2 to {_MOST_COLORS}, one for each class (smoothed edges and "
+            "JPEG make many); list NAME RED GREEN BLUE of every class in classes.txt (or set "
+            "data.palette) and set data.masks=nearest to ignore the blends, or correct the masks"
+        )
+    if names:
+        raise DataError(
+            f"{facts[0].path}, and the other masks: {len(names)} class names without colours, and "
+            f"{len(total)} colours: {_text(total)}; expected to know which name each colour has; "
+            "write NAME RED GREEN BLUE on each line of classes.txt, or set data.palette to the "
+            "colours in the order of the names"
+        )
+    colors = tuple(sorted(total))
+    return _keys(tuple("#{:02x}{:02x}{:02x}".format(*color) for color in colors), colors, style)
+
+
+def orders_differ(facts: Sequence[MaskFacts]) -> bool:
+    """True if two palettes have the same colours in another order: the colour is the class.
+
+    Raises:
+        DataError: a value shows different colours, and no colour comes back at another value.
+    """
+    color_of: dict[int, tuple[Color, str]] = {}
+    values_of: dict[Color, set[int]] = {}
+    clash = ""
+    for fact in facts:
+        for value, color in fact.palette.items():
+            other, path = color_of.setdefault(value, (color, fact.path))
+            values_of.setdefault(color, set()).add(value)
+            if other != color and not clash:
+                clash = f"{fact.path}: value {value} shows {color}, in {path} it shows {other}"
+    if any(len(values) > 1 for values in values_of.values()):
+        return bool(clash)
+    if clash:
+        raise DataError(
+            f"{clash}; expected one palette in all masks; set data.masks='colors' if the colours "
+            "are the classes, or data.masks=ids if the values are"
+        )
+    return False
+
+
+def check_one_style(facts: Sequence[MaskFacts]) -> None:
+    """Raise a DataError if some masks are coloured and others hold ids.
+
+    A grey mask may belong to a coloured set, if its greys are colours of that set, too.
+    """
+    colored = _total([fact for fact in facts if fact.real_colors])
+    for fact in facts:
+        strange = set(fact.colors) - set(colored) - {(0, 0, 0), (IGNORE, IGNORE, IGNORE)}
+        if not fact.real_colors and not fact.palette and (strange or not fact.colors):
+            example = next(f for f in facts if f.real_colors)
+            raise DataError(
+                f"{fact.path}: one channel with values {sorted(fact.counts)[:_SHOWN]}, while "
+                f"{example.path} is coloured ({_text(example.colors)}); expected one style in all "
+                "masks; convert them all to class ids or all to colours"
+            )
+
+
+def _total(facts: Sequence[MaskFacts]) -> dict[Color, int]:
+    total: dict[Color, int] = {}
+    for fact in facts:
+        for color, count in fact.colors.items():
+            total[color] = total.get(color, 0) + count
+    return total
+
+
+def _text(counts: dict[Color, int]) -> str:
+    pixels = max(sum(counts.values()), 1)
+    common = sorted(counts, key=lambda color: -counts[color])[:_SHOWN]
+    text = ", ".join(f"{color}: {100.0 * counts[color] / pixels:.2g} %" for color in common)
+    return text + (f" and {len(counts) - len(common)} more" if len(counts) > len(common) else "")
+
+
+def _keys(names: tuple[str, ...], palette: tuple[Color, ...], style: str) -> dict[str, Any]:
+    return {
+        "num_classes": len(palette),
+        "class_names": names,
+        "masks": style,
+        "palette": palette,
+    }

@@ -1,0 +1,169 @@
+"""Facts of one mask file, from which the masks of a data set are judged."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ipixmatch_jax.data.files.decoding import MAX_PIXELS
+from ipixmatch_jax.data.files.mask_styles import nearly_grey, whole_numbers
+from ipixmatch_jax.data.files.stored_masks import StoredMask, read_stored
+
+_THREADS = 4
+# A mask of fewer values has no smoothed edges that could be told from classes.
+_FEW_VALUES = 5
+# Values with a smaller share of the pixels may be smoothed edges, if they lie on edges.
+_RARE = 0.02
+# Share of the pixels of rare values that lie in lines no more than a pixel or two thick.
+_THIN = 0.7
+
+
+@dataclass(frozen=True)
+class MaskFacts:
+    """Facts of one mask.
+
+    Attributes:
+        path: the file.
+        counts: pixels of each stored value, 255 for missing data; empty for real colours.
+        colors: pixels of each colour that the mask shows; empty if its values are no colours.
+        palette: the colour of each value in use, if the file has a palette that tells something.
+        table: the file's whole palette, likewise.
+        channels: the file has three equal channels or real colours, not one channel.
+        smoothed: many rare values lie on the edges between common ones.
+        alpha: pixels of each alpha value, if it varies.
+        lossy: the name of the lossy compression, or ''.
+        deep: the file has more than 8 bits per value.
+    """
+
+    path: str
+    counts: dict[int, int] = field(default_factory=dict)
+    colors: dict[tuple[int, int, int], int] = field(default_factory=dict)
+    palette: dict[int, tuple[int, int, int]] = field(default_factory=dict)
+    table: tuple[tuple[int, int, int], ...] = ()
+    channels: bool = False
+    smoothed: bool = False
+    alpha: dict[int, int] = field(default_factory=dict)
+    lossy: str = ""
+    deep: bool = False
+
+    @property
+    def values(self) -> set[int]:
+        """The stored values."""
+        return set(self.counts)
+
+    @property
+    def real_colors(self) -> bool:
+        """True if a pixel of three channels is not grey."""
+        return self.channels and not self.counts
+
+
+def read_facts(paths: Sequence[str], max_pixels: int = MAX_PIXELS) -> list[MaskFacts]:
+    """The facts of each mask, in order.
+
+    Raises:
+        DataError: a mask that cannot be read.
+    """
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="masks") as executor:
+        return list(executor.map(lambda path: mask_facts(path, max_pixels), paths))
+
+
+def mask_facts(path: str, max_pixels: int = MAX_PIXELS) -> MaskFacts:
+    """The facts of one mask file.
+
+    Raises:
+        DataError: unreadable, or numbers that are no class ids in any style.
+    """
+    return facts_of(read_stored(path, path, max_pixels), path)
+
+
+def facts_of(stored: StoredMask, path: str) -> MaskFacts:
+    """The facts of a mask that has been read; see `mask_facts`."""
+    alpha = {} if stored.alpha is None else _counts(stored.alpha)
+    common = {"path": path, "alpha": alpha if len(alpha) > 1 else {}, "lossy": stored.lossy}
+    grey = nearly_grey(stored.colors) if stored.grey is None and stored.lossy else stored.grey
+    if grey is None:
+        colors = _color_counts(stored.colors)
+        return MaskFacts(colors=colors, channels=True, smoothed=_many_rare(colors), **common)
+    integers = whole_numbers(grey, stored.nodata, path)
+    counts = _counts(integers)
+    palette = {value: stored.palette[value] for value in counts if value < len(stored.palette)}
+    if not _telling(palette):
+        palette = {}
+    shown = palette or ({v: (v, v, v) for v in counts} if max(counts) <= 255 else {})
+    return MaskFacts(
+        counts=counts,
+        colors=_merged(counts, shown),
+        palette=palette,
+        table=stored.palette if palette else (),
+        channels=stored.values is None,
+        smoothed=not palette and _smoothed(integers, counts),
+        deep=grey.dtype.itemsize > 1,
+        **common,
+    )
+
+
+def _telling(palette: dict[int, tuple[int, int, int]]) -> bool:
+    """False for palettes of equal colours and for ramps of grey, which nobody has chosen."""
+    ramp = all(color == (value, value, value) for value, color in palette.items())
+    return not ramp and (len(palette) < 2 or len(set(palette.values())) > 1)
+
+
+def _merged(counts: dict, shown: dict) -> dict:
+    colors: dict[tuple[int, int, int], int] = {}
+    for value, color in shown.items():
+        colors[color] = colors.get(color, 0) + counts[value]
+    return colors
+
+
+def _counts(values: np.ndarray) -> dict[int, int]:
+    if values.dtype == np.uint8:
+        counts = np.bincount(values.ravel(), minlength=256)
+        return {int(v): int(counts[v]) for v in np.flatnonzero(counts)}
+    found, counts = np.unique(values, return_counts=True)
+    return dict(zip(found.tolist(), counts.tolist(), strict=True))
+
+
+def _color_counts(colors: np.ndarray) -> dict[tuple[int, int, int], int]:
+    four = np.zeros((*colors.shape[:2], 4), np.uint8)
+    four[..., :3] = colors
+    numbers = four.view("<u4")[..., 0]
+    counts = np.bincount(numbers.ravel(), minlength=2**24) if numbers.size > 2**18 else None
+    if counts is None:
+        found, shares = np.unique(numbers, return_counts=True)
+    else:
+        found = np.flatnonzero(counts)
+        shares = counts[found]
+    return {
+        (int(n) & 255, int(n) >> 8 & 255, int(n) >> 16): int(count)
+        for n, count in zip(found.tolist(), shares.tolist(), strict=True)
+    }
+
+
+def _many_rare(counts: dict) -> bool:
+    """True if a mask has many colours, most of which few pixels show."""
+    total = sum(counts.values())
+    rare = sum(count < 0.002 * total for count in counts.values())
+    return len(counts) > 24 and rare > 0.7 * len(counts)
+
+
+def _smoothed(values: np.ndarray, counts: dict[int, int]) -> bool:
+    """True if rare values lie on the edges of common ones, as resampling and JPEG leave them."""
+    if len(counts) < _FEW_VALUES:
+        return False
+    total = values.size
+    common = [value for value, count in counts.items() if count >= _RARE * total]
+    rare = [value for value, count in counts.items() if count < _RARE * total]
+    low, high = min(counts), max(counts)
+    between = [value for value in rare if low < value < high]
+    if not common or len(between) < 3 or 2 * len(between) < len(counts):
+        return False
+    if len(counts) > 64 and len(between) > 0.8 * len(counts):
+        return True
+    among = np.isin(values, between)
+    padded = np.pad(values, 1, mode="edge").astype(np.int64)
+    center = padded[1:-1, 1:-1]
+    beside = (padded[1:-1, :-2] != center) & (padded[1:-1, 2:] != center)
+    above = (padded[:-2, 1:-1] != center) & (padded[2:, 1:-1] != center)
+    thin = beside | above
+    return bool(thin[among].mean() > _THIN)

@@ -1,0 +1,277 @@
+"""The meaning of the values in a set of masks: judged file by file, checked, or asked about.
+
+A guess is taken only if nothing speaks against it: values far fewer than the largest one plus one
+are brightness and no ids, many rare values on edges are smoothing, 0 and 255 alone in some files is
+another style than ids in others. What stays open is a DataError that shows the values and their
+shares, and the key that answers the question.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ipixmatch_jax.data.files import mask_colors
+from ipixmatch_jax.data.files.decoding import MAX_PIXELS
+from ipixmatch_jax.data.files.mask_checks import histogram_text
+from ipixmatch_jax.data.files.mask_facts import MaskFacts, read_facts
+from ipixmatch_jax.data.records import IGNORE
+from ipixmatch_jax.errors import DataError
+
+_BINARY_PALETTE = ((0, 0, 0), (255, 255, 255))
+_BINARY_NAMES = ("background", "foreground")
+# A set in which fewer than this share of 0..max occurs, up to a large value, holds no ids.
+_LEAST_USED, _LARGE = 0.25, 32
+# Brightness steps smaller than this may be ids with gaps.
+_LEAST_STEP = 10
+_MOST_LEVELS = 32
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the user or a class file says about masks.
+
+    Attributes:
+        names: class names, in the order of the ids; ().
+        palette: the colour of each class; ().
+        style: `data.masks` if the user set it, else ''.
+        values: `data.mask_values` if the user set it.
+        num_classes: `data.num_classes` if the user set it, else 0.
+    """
+
+    names: tuple[str, ...] = ()
+    palette: tuple[tuple[int, int, int], ...] = ()
+    style: str = ""
+    values: tuple[int, ...] = ()
+    num_classes: int = 0
+
+
+def describe_masks(
+    paths: Sequence[str], said: Said | None = None, max_pixels: int = MAX_PIXELS
+) -> dict[str, Any]:
+    """Keys of `config.data` with which all masks of a data set are read right.
+
+    Args:
+        paths: every mask, those of validation and test included.
+        said: what is known already; it is never overruled.
+        max_pixels: larger masks are refused before they are decoded.
+
+    Returns:
+        `num_classes`, `class_names`, `palette`, and where they differ from the defaults `masks`
+        and `mask_values`.
+
+    Raises:
+        DataError: a mask that cannot be read, or values whose meaning is open.
+    """
+    return judge(read_facts(paths, max_pixels), said or Said())
+
+
+def judge(facts: Sequence[MaskFacts], said: Said) -> dict[str, Any]:
+    """`describe_masks` for facts that have been read."""
+    if said.style in ("binary", "alpha"):
+        return _binary(said, said.style)
+    if said.style in ("colors", "nearest"):
+        return mask_colors.judge_colors(facts, said.names, said.palette, said.style)
+    if said.values:
+        return _listed(said, said.values)
+    if not said.style:
+        alpha = [fact for fact in facts if fact.alpha]
+        if alpha:
+            return _alpha(facts, alpha, said)
+        if any(fact.real_colors for fact in facts):
+            mask_colors.check_one_style(facts)
+            return mask_colors.judge_colors(facts, said.names, said.palette, "colors")
+        if said.palette and _shown_in(facts, said.palette):
+            return mask_colors.judge_colors(facts, said.names, said.palette, "colors")
+        if mask_colors.orders_differ(facts):
+            return mask_colors.judge_colors(facts, said.names, said.palette, "colors")
+    return _values(facts, said)
+
+
+def _shown_in(facts: Sequence[MaskFacts], palette: tuple) -> bool:
+    """True if grey masks show nothing but the palette's colours, and more than the first ids."""
+    known = set(palette)
+    values = set().union(*(fact.values for fact in facts))
+    return (
+        not any(fact.palette for fact in facts)
+        and max(values - {IGNORE}, default=0) >= len(palette)
+        and all(set(fact.colors) <= known for fact in facts)
+    )
+
+
+def _values(facts: Sequence[MaskFacts], said: Said) -> dict[str, Any]:
+    total: dict[int, int] = {}
+    for fact in facts:
+        for value, count in fact.counts.items():
+            total[value] = total.get(value, 0) + count
+    where = f"{facts[0].path}" + (f", and {len(facts) - 1} other masks" if len(facts) > 1 else "")
+    ids = set(total) - {IGNORE}
+    if said.style != "ids":
+        _refuse_lossy(facts)
+        _refuse_smoothed(facts)
+        _refuse_two_styles(facts)
+        found = _brightness(facts, total, said, where)
+        if found:
+            return found
+        if max(ids, default=0) == 0:
+            raise DataError(
+                f"{where}: all pixels are 0 or {IGNORE} ({histogram_text(total)}); expected class "
+                f"ids; no pixel is of classes 1..{IGNORE - 1}; draw some foreground, or set "
+                "data.masks=ids and data.num_classes if this is meant"
+            )
+    count = said.num_classes or max(len(said.names), max(ids, default=0) + 1, 2)
+    own = next((fact.table for fact in facts if len(fact.table) >= count), ())
+    palette = said.palette or own[:count]
+    # Equal colours tell nothing: a palette that was never set.
+    return {
+        "num_classes": count,
+        "class_names": said.names,
+        "palette": palette if len(set(palette)) == count else (),
+    }
+
+
+def _brightness(
+    facts: Sequence[MaskFacts], total: dict[int, int], said: Said, where: str
+) -> dict[str, Any] | None:
+    """The keys if the values are brightness; None if they are plausible ids.
+
+    Raises:
+        DataError: they are no plausible ids, and which class each one is stays open.
+    """
+    ids = sorted(set(total) - {IGNORE})
+    if ids == [0] and IGNORE in total:
+        return _listed(said, (0, IGNORE), _BINARY_NAMES, _BINARY_PALETTE)
+    top = max(ids, default=0)
+    names = len(said.names) or said.num_classes
+    if top <= IGNORE - 1 and names > top:
+        return None
+    enough = len(ids) >= _LEAST_USED * (top + 1)
+    if top <= IGNORE - 1 and (top < _LARGE or enough):
+        return None
+    levels = tuple(sorted(total))
+    stretched = _stretched(facts)
+    if not stretched:
+        for candidate in (tuple(ids), levels):
+            # (0, 128, 255): 255 is a third class, or ignore beside foreground of half brightness.
+            certain = IGNORE not in total or (candidate == levels and len(levels) > 3)
+            if _even(candidate) and (names == len(candidate) or (not names and certain)):
+                return _listed(said, candidate, _BINARY_NAMES if len(candidate) == 2 else ())
+    reason = (
+        "every file reaches the same brightness with other levels: each was stretched by itself, "
+        "and the same value means another class in another file"
+        if stretched
+        else f"{len(levels)} values up to {max(levels)} are brightness and no class ids"
+    )
+    options = f"data.mask_values={tuple(ids)}" + (
+        f" if {IGNORE} means ignore, or {levels} if it is a class" if IGNORE in total else ""
+    )
+    raise DataError(
+        f"{where}: values {histogram_text(total)}; {reason}; expected class ids 0, 1, 2, …; set "
+        + (options if len(levels) <= 16 else "data.mask_values to the stored value of each class")
+        + ", or data.masks=ids and data.num_classes if they are ids; or save the masks as ids"
+    )
+
+
+def _even(values: tuple[int, ...]) -> tuple[int, ...]:
+    """The values if they are evenly spaced from 0, else ()."""
+    if not 2 <= len(values) <= _MOST_LEVELS or values[0] != 0:
+        return ()
+    step = values[-1] / (len(values) - 1)
+    even = all(abs(value - i * step) <= 1 for i, value in enumerate(values))
+    return values if even and step >= _LEAST_STEP else ()
+
+
+def _stretched(facts: Sequence[MaskFacts]) -> bool:
+    """True if files of different numbers of levels all reach the same largest value."""
+    several = [tuple(sorted(fact.values)) for fact in facts if len(fact.values) > 1]
+    tops = {levels[-1] for levels in several}
+    kinds = {len(levels) for levels in several}
+    full = tops in ({IGNORE}, {65535})
+    return full and len(kinds) > 1 and all(map(_even, several))
+
+
+def _listed(
+    said: Said,
+    values: tuple[int, ...],
+    names: tuple[str, ...] = (),
+    palette: tuple[tuple[int, int, int], ...] = (),
+) -> dict[str, Any]:
+    return {
+        "num_classes": len(values),
+        "class_names": said.names or names,
+        "palette": said.palette or palette,
+        "mask_values": tuple(values),
+    }
+
+
+def _binary(said: Said, style: str) -> dict[str, Any]:
+    return {
+        "num_classes": 2,
+        "class_names": said.names or _BINARY_NAMES,
+        "palette": said.palette or _BINARY_PALETTE,
+        "masks": style,
+    }
+
+
+def _alpha(facts: Sequence[MaskFacts], alpha: list[MaskFacts], said: Said) -> dict[str, Any]:
+    """Masks with transparency: the opaque pixels are the foreground if the colour tells nothing."""
+    plain = all(len(fact.colors) == 1 for fact in facts)
+    if plain and len(alpha) == len(facts) and all(set(f.alpha) == {0, 255} for f in alpha):
+        return _binary(said, "alpha")
+    if (
+        not plain
+        and said.palette
+        or all(f.alpha.keys() <= {0, 255} for f in alpha)
+        and all(f.real_colors for f in facts)
+    ):
+        return mask_colors.judge_colors(facts, said.names, said.palette, "colors")
+    first = alpha[0]
+    raise DataError(
+        f"{first.path}: alpha {histogram_text(first.alpha)} in {len(alpha)} of {len(facts)} masks; "
+        "expected masks without transparency; set data.masks=alpha if the opaque pixels are the "
+        "foreground, or flatten the masks"
+    )
+
+
+def _refuse_lossy(facts: Sequence[MaskFacts]) -> None:
+    lossy = [fact for fact in facts if fact.lossy]
+    if lossy:
+        raise DataError(
+            f"{lossy[0].path}: a {lossy[0].lossy}, like {len(lossy) - 1} of the other "
+            f"{len(facts) - 1} masks; its compression changes class ids at every edge: "
+            f"{histogram_text(lossy[0].counts)}; expected PNG; set data.masks=binary if the masks "
+            "hold background and foreground alone, or make them again without lossy compression"
+        )
+
+
+def _refuse_smoothed(facts: Sequence[MaskFacts]) -> None:
+    smoothed = [fact for fact in facts if fact.smoothed]
+    if smoothed:
+        first = smoothed[0]
+        raise DataError(
+            f"{first.path}, and {len(smoothed) - 1} other masks: {len(first.values)} values "
+            f"({histogram_text(first.counts, 4)}); most are rare and lie on the edges: smoothed "
+            "edges (resized with interpolation, antialiased or JPEG); expected class ids; set "
+            "data.masks=binary to cut background and foreground at half brightness, data.masks=ids "
+            "if they are ids, or save the masks without smoothing"
+        )
+
+
+def _refuse_two_styles(facts: Sequence[MaskFacts]) -> None:
+    """Raise a DataError if some files hold 0 and 255 alone, and the others ids without 255."""
+    ids = [fact for fact in facts if fact.values - {0, IGNORE}]
+    bright = [fact for fact in facts if fact.values in ({0, IGNORE}, {IGNORE})]
+    mixed = [fact for fact in ids if IGNORE in fact.values]
+    if not ids or not bright or mixed:
+        return
+    two = set().union(*(fact.values for fact in ids)) <= {0, 1}
+    key = (
+        "data.masks=binary to read both as background and foreground"
+        if two
+        else "data.masks=ids if 255 means ignore, or write the class id"
+    )
+    raise DataError(
+        f"{bright[0].path}, and {len(bright) - 1} other masks hold 0 and {IGNORE} alone "
+        f"({histogram_text(bright[0].counts)}), while {ids[0].path} and {len(ids) - 1} others hold "
+        f"ids without {IGNORE} ({histogram_text(ids[0].counts)}); expected one style; set {key}"
+        + (f", or data.masks=ids if {IGNORE} means ignore" if two else "")
+    )

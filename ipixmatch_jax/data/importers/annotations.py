@@ -1,0 +1,217 @@
+"""Common code of formats in which annotation files describe the masks of images."""
+
+import os
+import posixpath
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
+from ipixmatch_jax.data.importers import names as folder_names
+from ipixmatch_jax.data.importers.drawing import background_first, drawn_shapes
+from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, Item, some
+from ipixmatch_jax.data.importers.places import place_of
+from ipixmatch_jax.data.importers.tree import FolderTree
+from ipixmatch_jax.data.records import IGNORE
+from ipixmatch_jax.errors import DataError
+
+# Class ids are 0..254; 255 means ignore.
+MOST_CLASSES = 255
+
+
+@dataclass
+class Sheet:
+    """The annotations of one image.
+
+    Attributes:
+        source: the annotation file, relative to the root.
+        image: file name or path of the image, as the annotations give it.
+        size: (H, W) as the annotations give it, or None.
+        shapes: (label, shape) in drawing order; see `drawing.draw_shapes`.
+        split: train, val or test; '' takes it from the folders.
+        mask: a mask that is drawn in another way than from `shapes`.
+        known: False if the image is listed without any annotation.
+    """
+
+    source: str
+    image: str
+    size: tuple[int, int] | None = None
+    shapes: list[tuple[str, dict]] = field(default_factory=list)
+    split: str = ""
+    mask: Drawn | None = None
+    known: bool = True
+
+
+class ImageIndex:
+    """Finds images of a tree by the names in annotation files."""
+
+    def __init__(self, tree: FolderTree):
+        self.tree = tree
+        self.images: list[str] = [
+            path
+            for path in tree.with_ending(*IMAGE_SUFFIXES)
+            if not any(folder_names.role(part) == "preview" for part in path.split("/")[:-1])
+        ]
+        self._by_name: dict[str, list[str]] = {}
+        for path in self.images:
+            self._by_name.setdefault(posixpath.basename(path), []).append(path)
+
+    def find(self, name: str, near: str = "") -> str:
+        """The relative path of an image; '' if there is none.
+
+        Args:
+            name: file name or path; folders in it may be those of another machine.
+            near: the folder of the annotation file, preferred if several images fit.
+
+        Raises:
+            DataError: several images fit.
+        """
+        name = posixpath.normpath(name.replace("\\", "/"))
+        for start in (near, ""):
+            path = posixpath.normpath(posixpath.join(start, name))
+            if self.tree.has(path):
+                return path
+        candidates = self._by_name.get(posixpath.basename(name), [])
+        if len(candidates) > 1:
+            longest = max(_common_tail(path, name) for path in candidates)
+            fitting = [path for path in candidates if _common_tail(path, name) == longest]
+            inside = [path for path in fitting if near and path.startswith(f"{near}/")]
+            candidates = inside if len(inside) == 1 else fitting
+        if len(candidates) > 1:
+            raise DataError(
+                f"{self.tree.path('', candidates[0])}: {len(candidates)} images fit {name!r} of "
+                f"the annotations: {some(candidates)}; expected one; rename or remove the others"
+            )
+        return candidates[0] if candidates else ""
+
+
+def _common_tail(path: str, name: str) -> int:
+    pairs = zip(reversed(path.split("/")), reversed(name.split("/")), strict=False)
+    count = 0
+    for one, other in pairs:
+        if one != other:
+            break
+        count += 1
+    return count
+
+
+def split_of(path: str, source: str = "") -> str:
+    """The split by the folders of an image, or by the name of the annotation file; or train."""
+    for part in [*path.split("/")[:-1], *source.split("/")[:-1]]:
+        found = folder_names.split(part)
+        if found:
+            return found
+    stem = os.path.splitext(source.rpartition("/")[2])[0]
+    return folder_names.split(stem) or "train"
+
+
+def item_id(path: str, split: str) -> str:
+    """The id of an image: its path without ending and without folders such as images and train.
+
+    Validation and test images have their split as a prefix.
+    """
+    folder, _, name = path.rpartition("/")
+    group = place_of(folder).group
+    stem = os.path.splitext(f"{group}/{name}" if group else name)[0]
+    return stem if split in ("train", "unlabeled") else f"{split}/{stem}"
+
+
+def collect(
+    tree: FolderTree,
+    sheets: Sequence[Sheet],
+    labels: Iterable[str] | None,
+    choices: Choices,
+    classes: Classes | None = None,
+) -> Found:
+    """The items of annotated images; images that no sheet names are unlabeled.
+
+    Args:
+        tree: the folder.
+        sheets: the annotations.
+        labels: class names in the order of the ids; None takes the labels in use, sorted.
+        choices: `unannotated` says what images without annotation are.
+        classes: the classes, if `sheets` bring masks of their own.
+    """
+    found, index = Found(), ImageIndex(tree)
+    used = sorted({label for sheet in sheets for label, _ in sheet.shapes})
+    given = tuple(labels) if labels is not None else ()
+    names, table = background_first([*given, *(u for u in used if u not in given)])
+    extra = [u for u in used if given and u not in given and table[u] not in (0, IGNORE)]
+    if extra:
+        found.warnings.append(
+            f"{len(extra)} labels are in use but not in the list of classes, and were added: "
+            f"{some(extra)}"
+        )
+    found.classes = classes or Classes(names=names)
+    if len(found.classes.names) > MOST_CLASSES:
+        raise DataError(
+            f"{tree.root}: {len(found.classes.names)} classes, background included; expected at "
+            f"most {MOST_CLASSES}; merge labels in the annotation tool, or export fewer"
+        )
+    missing: list[str] = []
+    empty: list[str] = []
+    taken: set[str] = set()
+    for sheet in sheets:
+        try:
+            path = index.find(sheet.image, posixpath.dirname(sheet.source))
+        except DataError as error:
+            found.problems.append(str(error))
+            continue
+        if not path:
+            missing.append(sheet.image)
+            continue
+        if path in taken:
+            found.problems.append(
+                f"{tree.path('', path)}: annotated twice, the second time in {sheet.source}; "
+                "expected one annotation per image; remove one"
+            )
+            continue
+        taken.add(path)
+        split = sheet.split or split_of(path, sheet.source)
+        if not sheet.known:
+            empty.append(path)
+        found.items.append(_item(tree, sheet, path, split, table, choices))
+    _remarks(tree, found, index, missing, empty, taken, choices)
+    return found
+
+
+def _item(
+    tree: FolderTree, sheet: Sheet, path: str, split: str, table: dict[str, int], choices: Choices
+) -> Item:
+    image = tree.path("", path)
+    if not sheet.known and choices.get("unannotated") != "background":
+        return Item(item_id(path, split), image, None, split)
+    mask = sheet.mask
+    if mask is None:
+        shapes = [(table[label], shape) for label, shape in sheet.shapes]
+        mask = drawn_shapes(image, sheet.size, shapes, tree.path("", path))
+    return Item(item_id(path, split), image, mask, split)
+
+
+def _remarks(
+    tree: FolderTree, found: Found, index: ImageIndex, missing: list[str], empty: list[str],
+    taken: set[str], choices: Choices,
+) -> None:  # fmt: skip
+    rest = [
+        path for path in index.images
+        if path not in taken and place_of(path.rpartition("/")[0]).role != "mask"
+    ]  # fmt: skip
+    for path in rest:
+        split = split_of(path)
+        found.items.append(Item(item_id(path, split), tree.path("", path), None, split))
+    if rest:
+        found.notes.append(f"{len(rest)} images are not in the annotations: {some(rest, 3)}")
+    left = [path for path in [*rest, *empty] if split_of(path) in ("val", "test")]
+    if empty:
+        background = choices.get("unannotated") == "background"
+        text = "read as all background" if background else "unlabeled"
+        found.notes.append(
+            f"{len(empty)} images are listed without any annotation: {text} "
+            f"(data.folder.unannotated): {some(empty, 3)}"
+        )
+    if left and not (choices.get("unannotated") == "background" and not rest):
+        found.warnings.append(f"{len(left)} val or test images have no mask: {some(left, 3)}")
+    if missing:
+        found.warnings.append(
+            f"{len(missing)} annotated images do not exist: {some(missing)}; put them next to the "
+            "annotations"
+        )

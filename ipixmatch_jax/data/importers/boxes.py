@@ -1,0 +1,40 @@
+"""Exports without masks: boxes, class labels, unreadable containers. Refused by name."""
+
+from ipixmatch_jax.data.importers.contents import head
+from ipixmatch_jax.data.importers.found import Choices, Found
+from ipixmatch_jax.data.importers.tree import FolderTree
+from ipixmatch_jax.errors import DataError
+
+# Ending of a file -> what it is and what to do.
+_FILES = {
+    "_annotations.createml.json": "a CreateML export holds boxes",
+    ".tfrecord": "TFRecord files of object detection hold boxes",
+    "_annotations.csv": "a CSV of boxes",
+    ".h5": "HDF5 files are not read",
+    ".mat.zip": "an archive is not read",
+}
+_EXPORT = "export semantic masks (PNG) or polygons (COCO JSON)"
+
+
+class Boxes:
+    """Recognises exports that hold no masks, in order to say so."""
+
+    name = "boxes"
+    source = "an export without masks"
+
+    def sniff(self, tree: FolderTree) -> str:
+        for path in tree.with_ending(".xml")[:20]:
+            content = head(tree.path("", path))
+            if b"<bndbox>" in content and b"<polygon>" not in content:
+                return f"{path}: Pascal VOC XML holds boxes"
+        if any(f.endswith("labelTxt") for f in tree.files):
+            return "labelTxt: oriented boxes"
+        for path in tree.with_ending(*_FILES):
+            return f"{path}: " + next(t for e, t in _FILES.items() if path.lower().endswith(e))
+        for path in tree.with_ending("_classes.csv"):
+            if head(tree.path("", path)).lower().startswith(b"filename"):
+                return f"{path}: one label per image (classification)"
+        return ""
+
+    def read(self, tree: FolderTree, choices: Choices) -> Found:
+        raise DataError(f"{tree.root}: {self.sniff(tree)}; expected masks; {_EXPORT}")

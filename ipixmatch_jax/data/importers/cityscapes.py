@@ -1,0 +1,115 @@
+"""Cityscapes (leftImg8bit, gtFine) and KITTI semantics 2015 (training/image_2), 19 classes.
+
+Masks are labelTrainIds, or labelIds and instanceIds converted as the official scripts do.
+"""
+
+import os
+import re
+
+import numpy as np
+
+from ipixmatch_jax.data.importers.cityscapes_classes import CLASSES, PALETTE, train_id_lookup
+from ipixmatch_jax.data.importers.drawing import grey
+from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, Item, some
+from ipixmatch_jax.data.importers.tree import FolderTree
+from ipixmatch_jax.data.records import IGNORE
+from ipixmatch_jax.errors import DataError
+from ipixmatch_jax.paths import as_path
+
+# Kinds of mask files, in the order of preference, and the divisor of object ids.
+_KINDS = {"labelTrainIds": 0, "labelIds": 1, "instanceIds": 1000}
+_IMAGE = re.compile(r"(.*?)leftImg8bit/(train|val|test|train_extra)/(.*)_leftImg8bit\.(png|jpg)$")
+
+
+class Cityscapes:
+    """leftImg8bit/SPLIT/CITY and gtFine/SPLIT/CITY."""
+
+    name = "cityscapes"
+    source = "Cityscapes (leftImg8bit, gtFine or gtCoarse)"
+
+    def sniff(self, tree: FolderTree) -> str:
+        for folder in tree.files:
+            parts = folder.split("/")
+            if "leftImg8bit" in parts and any(
+                "gtFine" in other or "gtCoarse" in other for other in tree.files
+            ):
+                return "folders leftImg8bit and gtFine"
+        return ""
+
+    def read(self, tree: FolderTree, choices: Choices) -> Found:
+        found = Found(classes=Classes(CLASSES, PALETTE))
+        used: dict[str, int] = {}
+        bare: list[str] = []
+        for path in tree.with_ending(".png", ".jpg"):
+            parts = _IMAGE.match(path)
+            if not parts:
+                continue
+            base, split, stem, _ = parts.groups()
+            kind, mask = _mask_of(tree, base, split, stem)
+            used[kind] = used.get(kind, 0) + bool(mask)
+            bare += [path] * (not mask and split in ("val", "test"))
+            split = {"train_extra": "train"}.get(split, split)
+            name = f"{base}{stem}" if split == "train" else f"{split}/{base}{stem}"
+            drawn = _converted(tree.path("", mask), _KINDS[kind]) if mask else None
+            found.items.append(Item(name, tree.path("", path), drawn, split))
+        counts = ", ".join(f"{count} {kind}" for kind, count in used.items() if count)
+        found.notes.append(f"masks: {counts or 'none'}")
+        if bare:
+            found.warnings.append(f"{len(bare)} val or test images have no mask: {some(bare, 2)}")
+        return found
+
+
+def _mask_of(tree: FolderTree, base: str, split: str, stem: str) -> tuple[str, str]:
+    for place in ("gtFine", "gtCoarse"):
+        for kind in _KINDS:
+            path = f"{base}{place}/{split}/{stem}_{place}_{kind}.png"
+            if tree.has(path):
+                return kind, path
+    return "", ""
+
+
+def _converted(path: str, divisor: int) -> str | Drawn:
+    """A mask of label ids or object ids as train ids; a file of train ids as it is."""
+    if divisor == 0:
+        return path
+
+    def draw() -> np.ndarray:
+        values = grey(path).astype(np.int64)
+        if divisor > 1:
+            values = np.where(values >= divisor, values // divisor, values)
+        if values.max() > IGNORE or (values < 0).any():
+            raise DataError(f"{path}: value {values.max()}; expected label ids 0..33")
+        return np.array(train_id_lookup(), np.uint8)[values]
+
+    return Drawn(path, lambda: b"city%d" % divisor + as_path(path).read_bytes(), draw)
+
+
+class Kitti:
+    """training/image_2 with training/semantic (label ids) or training/instance (256 per object)."""
+
+    name = "kitti"
+    source = "KITTI semantics 2015 (training/image_2)"
+
+    def sniff(self, tree: FolderTree) -> str:
+        return f"{_kitti(tree)[0]} and {_kitti(tree)[1]}" if _kitti(tree) else ""
+
+    def read(self, tree: FolderTree, choices: Choices) -> Found:
+        images, masks, divisor = _kitti(tree)
+        found = Found(classes=Classes(CLASSES, PALETTE))
+        for file in tree.files[images]:
+            mask = file if tree.has(f"{masks}/{file}") else ""
+            drawn = _converted(tree.path(masks, mask), divisor) if mask else None
+            stem = os.path.splitext(file)[0]
+            found.items.append(Item(stem, tree.path(images, file), drawn, "train"))
+        found.notes.append(f"masks of {masks}, label ids of Cityscapes as 19 train ids")
+        return found
+
+
+def _kitti(tree: FolderTree) -> tuple[str, str, int] | None:
+    for folder in tree.files:
+        if folder.split("/")[-2:] == ["training", "image_2"]:
+            base = folder.removesuffix("image_2")
+            for name, divisor in (("semantic", 1), ("instance", 256)):
+                if f"{base}{name}" in tree.files:
+                    return folder, f"{base}{name}", divisor
+    return None

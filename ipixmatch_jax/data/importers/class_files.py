@@ -1,0 +1,208 @@
+"""Class names and colours from the files that people and tools leave with their masks."""
+
+import csv
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ipixmatch_jax.data.importers.tree import FolderTree
+from ipixmatch_jax.errors import DataError
+from ipixmatch_jax.paths import as_path
+
+Color = tuple[int, int, int]
+_IGNORED = ("__ignore__", "_ignore_", "ignore")
+
+
+@dataclass(frozen=True)
+class ClassFile:
+    """The content of a class file.
+
+    Attributes:
+        path: the file; '' if there is none.
+        names: class names in the order of the ids.
+        palette: one colour per class; ().
+        values: the stored value of each class, if the file states them; ().
+    """
+
+    path: str = ""
+    names: tuple[str, ...] = ()
+    palette: tuple[Color, ...] = ()
+    values: tuple[int, ...] = ()
+
+
+def find_classes(tree: FolderTree) -> ClassFile:
+    """The class file in the root of the tree, or in its only folder with one.
+
+    Raises:
+        DataError: the file is unreadable or contradicts itself.
+    """
+    for name, read in _READERS.items():
+        found = [path for path in tree.with_ending(name.lower()) if path.rpartition("/")[2] == name]
+        found.sort(key=lambda path: path.count("/"))
+        # Files further down may belong to a part of the data.
+        if not found or found[0].count("/") > 1:
+            continue
+        shallow = [path for path in found if path.count("/") == found[0].count("/")]
+        contents = {_read(tree.path("", path), read) for path in shallow}
+        if len({(c.names, c.palette, c.values) for c in contents}) > 1:
+            raise DataError(
+                f"{tree.path('', shallow[0])}, {tree.path('', shallow[1])}: state different "
+                "classes; expected one list of classes; point at one of the folders, or write "
+                "classes.txt in the root"
+            )
+        first = min(contents, key=lambda content: content.path)
+        if first.names:
+            return first
+    return ClassFile()
+
+
+def _read(path: str, read: Callable[[str], ClassFile]) -> ClassFile:
+    try:
+        text = as_path(path).read_bytes().decode("utf-8-sig")
+        content = read(text)
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise DataError(
+            f"{path}: cannot be read as classes ({error}); expected NAME or NAME RED GREEN "
+            'BLUE a line, or in JSON {"classes": [names], "palette": [[red, green, blue]]}'
+        ) from None
+    return ClassFile(path, content.names, content.palette, content.values)
+
+
+def _classes_json(text: str) -> ClassFile:
+    content = json.loads(text)
+    palette = tuple(tuple(int(c) for c in color) for color in content.get("palette", ()))
+    return ClassFile("", tuple(map(str, content["classes"])), palette)
+
+
+def _lines(text: str) -> ClassFile:
+    """`NAME` or `NAME RED GREEN BLUE` per line; LabelMe's `__ignore__` names no class."""
+    names, palette = [], []
+    for line in text.splitlines():
+        words = line.split()
+        if not words or line.startswith("#") or line.strip().lower() in _IGNORED:
+            continue
+        if len(words) > 3 and all(word.isdigit() for word in words[-3:]):
+            palette.append(tuple(int(word) for word in words[-3:]))
+            words = words[:-3]
+        names.append(" ".join(words))
+    if palette and len(palette) != len(names):
+        raise ValueError(f"{len(palette)} of {len(names)} classes have a colour")
+    return ClassFile("", tuple(names), tuple(palette))
+
+
+def _color_first(text: str) -> ClassFile:
+    """SYNTHIA and CamVid: `RED GREEN BLUE NAME` per line; a line of NAME first is `_lines`."""
+    rows = [line.split() for line in text.splitlines() if line.strip() and line[0] != "#"]
+    if not all(len(row) > 3 and all(word.isdigit() for word in row[:3]) for row in rows):
+        return _lines(text)
+    palette = tuple(tuple(map(int, row[:3])) for row in rows)
+    return ClassFile("", tuple(" ".join(row[3:]) for row in rows), palette)
+
+
+def _labelmap(text: str) -> ClassFile:
+    """CVAT and Datumaro: `label:red,green,blue:parts:actions` per line."""
+    names, palette = [], []
+    for line in text.splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, color = line.split(":")[:2]
+        names.append(name.strip())
+        palette.append(tuple(int(part) for part in color.split(",")))
+    order = sorted(range(len(names)), key=lambda i: names[i].lower() != "background")
+    return ClassFile("", tuple(names[i] for i in order), tuple(palette[i] for i in order))
+
+
+def _dataset_meta(text: str) -> ClassFile:
+    """Datumaro: `label_map` {id: name} and `segmentation_colors`."""
+    content = json.loads(text)
+    if "label_map" not in content:
+        return ClassFile()
+    labels = {int(key): str(name) for key, name in content["label_map"].items()}
+    ids = sorted(labels)
+    colors = content.get("segmentation_colors") or ()
+    palette = tuple(tuple(int(c) for c in color) for color in colors)
+    if palette and len(palette) != len(ids):
+        raise ValueError(f"{len(palette)} colours for {len(ids)} labels")
+    values = () if palette or ids == list(range(len(ids))) else tuple(ids)
+    return ClassFile("", tuple(labels[i] for i in ids), palette, values)
+
+
+def _class_dict(text: str) -> ClassFile:
+    """CamVid of fast.ai and Kaggle: `name,r,g,b` in CSV."""
+    rows = [row for row in csv.reader(text.splitlines()) if row and any(row)]
+    rows = rows[1:] if rows and not rows[0][-1].strip().isdigit() else rows
+    palette = tuple(tuple(int(part) for part in row[1:4]) for row in rows)
+    return ClassFile("", tuple(row[0].strip() for row in rows), palette)
+
+
+def _pixel_values(text: str) -> ClassFile:
+    """Roboflow's `_classes.csv` of semantic masks: `Pixel Value, Class`."""
+    rows = [row for row in csv.reader(text.splitlines()) if row and any(row)]
+    head = [cell.strip().lower() for cell in rows[0]]
+    if head[:2] != ["pixel value", "class"]:
+        return ClassFile()
+    pairs = sorted((int(row[0]), row[1].strip()) for row in rows[1:])
+    values = tuple(value for value, _ in pairs)
+    plain = values == tuple(range(len(values)))
+    return ClassFile("", tuple(name for _, name in pairs), (), () if plain else values)
+
+
+def _mapillary(text: str) -> ClassFile:
+    """Mapillary's config: `labels` in the order of the ids, with `readable` and `color`."""
+    content = json.loads(text)
+    labels = content.get("labels")
+    if not labels or "color" not in labels[0]:
+        return ClassFile()
+    names = [str(label.get("readable") or label["name"]) for label in labels]
+    doubled = {name for name in names if names.count(name) > 1}
+    names = [str(label["name"]) if name in doubled else name
+             for name, label in zip(names, labels, strict=True)]  # fmt: skip
+    return ClassFile("", tuple(names), tuple(tuple(label["color"]) for label in labels))
+
+
+def _yaml_names(text: str) -> ClassFile:
+    """YOLO's data.yaml: `names` as a list or a dict; the classes do not count the background."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(re.sub(r"\s+", " ", str(error))) from None
+    names = (content or {}).get("names") or ()
+    if isinstance(names, dict):
+        names = [names[key] for key in sorted(names)]
+    return ClassFile("", tuple(map(str, names)))
+
+
+# File name -> reader, in this order. Files that state the classes of masks only.
+_READERS: dict[str, Callable[[str], ClassFile]] = {
+    "classes.json": _classes_json,
+    "classes.txt": _lines,
+    "labelmap.txt": _labelmap,
+    "dataset_meta.json": _dataset_meta,
+    "_classes.csv": _pixel_values,
+    "class_dict.csv": _class_dict,
+    "label_colors.txt": _color_first,
+    "class_names.txt": _lines,
+    "labels.txt": _lines,
+    "codes.txt": _lines,
+}
+
+
+def read_yolo_names(path: str) -> tuple[str, ...]:
+    """The class names of a YOLO data.yaml.
+
+    Raises:
+        DataError: unreadable.
+    """
+    return _read(path, _yaml_names).names
+
+
+def read_mapillary(path: str) -> ClassFile:
+    """The classes of a Mapillary config file.
+
+    Raises:
+        DataError: unreadable.
+    """
+    return _read(path, _mapillary)

@@ -1,0 +1,138 @@
+"""COCO JSON: polygons, run lengths and crowds of any category ids.
+
+Written for the format of COCO 2017 as CVAT 2.x (COCO 1.0), Roboflow, labelme2coco and Label Studio
+export it. Regions are decoded by pycocotools.
+"""
+
+import json
+
+import numpy as np
+
+from ipixmatch_jax.data.importers.annotations import Sheet, collect
+from ipixmatch_jax.data.importers.coco_regions import draw_annotations
+from ipixmatch_jax.data.importers.contents import head, read_json
+from ipixmatch_jax.data.importers.drawing import background_first
+from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, some
+from ipixmatch_jax.data.importers.tree import FolderTree
+from ipixmatch_jax.data.records import IGNORE
+from ipixmatch_jax.errors import DataError
+
+_KEYS = (b'"images"', b'"annotations"', b'"categories"')
+
+
+class Coco:
+    """COCO instance annotations."""
+
+    name = "coco"
+    source = "COCO JSON (COCO 2017, CVAT, Roboflow, labelme2coco)"
+
+    def sniff(self, tree: FolderTree) -> str:
+        files = [path for path in tree.with_ending(".json") if _is_coco(tree.path("", path))]
+        return f"images, annotations and categories in {some(files, 3)}" if files else ""
+
+    def read(self, tree: FolderTree, choices: Choices) -> Found:
+        contents = {
+            path: read_json(tree.path("", path))
+            for path in tree.with_ending(".json")
+            if _is_coco(tree.path("", path))
+        }
+        # Class ids depend on the categories of all files.
+        categories: dict[int, str] = {}
+        for path, content in contents.items():
+            _merge(categories, content["categories"], tree.path("", path))
+        names, _ = background_first([categories[key] for key in sorted(categories)])
+        class_of = _class_ids(categories)
+        sheets = [
+            sheet
+            for path, content in contents.items()
+            for sheet in _sheets(path, content, class_of, tree.path("", path))
+        ]
+        annotations = [one for content in contents.values() for one in content["annotations"]]
+        boxes, regions = len(annotations), sum(bool(a.get("segmentation")) for a in annotations)
+        if not regions:
+            raise DataError(
+                f"{tree.root}: {boxes} COCO annotations, none with a segmentation: object boxes, "
+                "not masks; expected polygons or run lengths; export instance segmentation"
+            )
+        found = collect(tree, sheets, None, choices, Classes(names=names))
+        if regions < boxes:
+            found.warnings.append(
+                f"{boxes - regions} of {boxes} annotations have a box but no region; the pixels in "
+                "their boxes are ignored"
+            )
+        return found
+
+
+def _is_coco(path: str) -> bool:
+    """True if the file begins like COCO JSON, or holds its three keys."""
+    content = head(path, -1)
+    if not all(key in content for key in _KEYS):
+        return False
+    # Panoptic annotations describe PNG files, not regions.
+    return b'"segments_info"' not in content
+
+
+def _merge(categories: dict[int, str], entries: list[dict], path: str) -> None:
+    for entry in entries:
+        known = categories.setdefault(entry["id"], str(entry["name"]))
+        if known != entry["name"]:
+            raise DataError(
+                f"{path}: category {entry['id']} is {entry['name']!r} here and {known!r} in "
+                "another file; expected the same categories in all files; export them together"
+            )
+
+
+def _class_ids(categories: dict[int, str]) -> dict[int, int]:
+    _, table = background_first([categories[key] for key in sorted(categories)])
+    return {key: table[name] for key, name in categories.items()}
+
+
+def _sheets(source: str, content: dict, class_of: dict[int, int], path: str) -> list[Sheet]:
+    of_image: dict[int, list[dict]] = {}
+    try:
+        for annotation in content["annotations"]:
+            of_image.setdefault(annotation["image_id"], []).append(annotation)
+        sheets = []
+        for image in content["images"]:
+            own = of_image.pop(image["id"], [])
+            size = (int(image["height"]), int(image["width"]))
+            mask = _drawn(image["file_name"], size, own, class_of, path)
+            sheets.append(Sheet(source, image["file_name"], size, mask=mask, known=bool(own)))
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path}: no COCO annotations: {type(error).__name__} {error}; expected images with "
+            "id, file_name, height and width; export them again"
+        ) from None
+    if of_image:
+        raise DataError(
+            f"{path}: annotations of {len(of_image)} image ids that `images` does not list: "
+            f"{some(list(map(str, of_image)))}; export the annotations again"
+        )
+    return sheets
+
+
+def _drawn(
+    name: str, size: tuple[int, int], own: list[dict], class_of: dict[int, int], path: str
+) -> Drawn:
+    keys = ("category_id", "segmentation", "iscrowd", "area", "bbox")
+
+    def content() -> bytes:
+        kept = [{key: annotation.get(key) for key in keys} for annotation in own]
+        used = sorted((k, v) for k, v in class_of.items())
+        return json.dumps(["coco", list(size), used, kept], default=str).encode()
+
+    def draw() -> np.ndarray:
+        regions = [annotation for annotation in own if annotation.get("segmentation")]
+        try:
+            mask = draw_annotations(size, regions, class_of)
+        except DataError as error:
+            raise DataError(f"{path}, image {name}: {error}") from None
+        for annotation in own:
+            if not annotation.get("segmentation") and annotation.get("bbox"):
+                left, top, width, height = (int(round(v)) for v in annotation["bbox"])
+                box = mask[max(top, 0) : top + height, max(left, 0) : left + width]
+                # An object without a region: background would be wrong there.
+                box[box == 0] = IGNORE
+        return mask
+
+    return Drawn(name, content, draw)

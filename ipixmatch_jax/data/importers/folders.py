@@ -1,0 +1,290 @@
+"""Folders of images and masks under any of the usual names, or masks next to their images."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+
+from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
+from ipixmatch_jax.data.files.masks import MASK_SUFFIXES
+from ipixmatch_jax.data.importers import beside
+from ipixmatch_jax.data.importers.found import SPLITS, Choices, Found, Item, some
+from ipixmatch_jax.data.importers.pairing import Name, pair
+from ipixmatch_jax.data.importers.places import Files, Place, places
+from ipixmatch_jax.data.importers.tree import FolderTree
+from ipixmatch_jax.errors import DataError
+
+# JPEG and GIF masks are paired like others, so that reading them can say what is wrong, if
+# anything.
+MASK_ENDINGS = tuple(dict.fromkeys((*MASK_SUFFIXES, ".jpg", ".jpeg", ".gif")))
+# Endings of images and videos that are not read. Other files (.txt, .json) are no images.
+_UNREAD = frozenset(
+    ".gif .heic .heif .avif .jp2 .jxl .dng .cr2 .cr3 .nef .arw .raw .svg .psd .xcf .mp4 .mov .avi"
+    " .mkv .pdf .zip .tar .gz .rar .7z .dcm .nii .h5 .hdf5".split()
+) - frozenset(IMAGE_SUFFIXES)
+
+
+class Folders:
+    """Images and masks in folders of the usual names, or masks beside images."""
+
+    name = "folders"
+    source = "folders of images and masks"
+
+    def sniff(self, tree: FolderTree) -> str:
+        found = places(tree, {})
+        if any(place.role == "mask" and _has(tree, place, MASK_ENDINGS) for place in found):
+            tops = sorted(
+                {p.top for p in found if p.role == "mask" and _has(tree, p, MASK_ENDINGS)}
+            )
+            return f"folders of masks: {some(tops)}"
+        reason = beside.sniff(tree, found)
+        return reason
+
+    def read(self, tree: FolderTree, choices: Choices) -> Found:
+        return _Reader(tree, choices).read()
+
+
+def _has(tree: FolderTree, place: Place, endings: Iterable[str]) -> bool:
+    return any(name.lower().endswith(tuple(endings)) for name in tree.files.get(place.folder, ()))
+
+
+class _Reader:
+    """Reads one tree."""
+
+    def __init__(self, tree: FolderTree, choices: Choices):
+        self.tree, self.choices, self.found = tree, choices, Found()
+        self.places = places(tree, choices)
+
+    def read(self) -> Found:
+        masks = [p for p in self.places if p.role == "mask" and _has(self.tree, p, MASK_ENDINGS)]
+        masks = self._one_mask_folder(masks)
+        images = self._image_places(masks)
+        by_split = {split: [p for p in images if _split(p) == split] for split in SPLITS}
+        affixes = (self.choices.get("mask_prefix", ""), self.choices.get("mask_tail", ""))
+        self._note_places(by_split, masks)
+        unused: dict[Place, set[Name]] = {}
+        for split in SPLITS:
+            of_split = [p for p in masks if (p.split or split) == split and split != "unlabeled"]
+            self._read_split(split, by_split[split], of_split, affixes, unused)
+        self._leftovers(masks, unused)
+        self._pin(by_split, masks)
+        self._count_others(images)
+        return self.found
+
+    def _note_places(self, by_split: dict[str, list[Place]], masks: list[Place]) -> None:
+        for split, found in by_split.items():
+            tops = sorted({place.top or place.folder or "." for place in found})
+            if len(tops) > 1 and split != "unlabeled":
+                self.found.notes.append(f"{split} images of {len(tops)} folders: {some(tops)}")
+        left = [place for place in masks if place.split == "unlabeled"]
+        self._left_out(left, "masks of unlabeled images are not used", note=True)
+
+    def _image_places(self, masks: list[Place]) -> list[Place]:
+        """The folders of images: those named so, else those without a role."""
+        withimages = [p for p in self.places if _has(self.tree, p, IMAGE_SUFFIXES)]
+        named = [p for p in withimages if p.role == "image" or (p.chosen and p.role != "mask")]
+        plain = [p for p in withimages if p.role == ""]
+        unlabeled = [p for p in plain if p.split == "unlabeled"]
+        split_named = {_split(p) for p in named}
+        # CamVid: train and trainannot; a split has images of its own name.
+        own = [p for p in plain if p.split not in ("", "unlabeled") and p.split not in split_named]
+        if named:
+            left = [p for p in plain if p not in unlabeled and p not in own]
+            self._left_out(left, "no part of the recognised layout")
+            found = named + unlabeled + own
+        else:
+            found = plain
+        unused = [p for p in withimages if p.role == "unused"]
+        self._left_out(unused, "you named other folders for this split")
+        previews = [p for p in withimages if p.role == "preview"]
+        self._left_out(previews, "previews or instances, by the name of the folder", note=True)
+        if not masks:
+            found += [p for p in withimages if p.role == "mask" and not p.chosen]
+        return self._one_modality(found, masks)
+
+    def _left_out(self, left: list[Place], reason: str, *, note: bool = False) -> None:
+        if not left:
+            return
+        count = sum(
+            name.lower().endswith(IMAGE_SUFFIXES)
+            for place in left
+            for name in self.tree.files[place.folder]
+        )
+        shown = some(sorted({place.folder or "." for place in left}))
+        text = f"{count} images left out ({reason}): {shown}"
+        if note:
+            self.found.notes.append(text)
+        else:
+            self.found.warnings.append(
+                text + "; to train on them without masks, add the folder to "
+                "data.folder.unlabeled_folders"
+            )
+
+    def _one_modality(self, images: list[Place], masks: list[Place]) -> list[Place]:
+        """Of several image folders for the same masks, the one that the user chose."""
+        groups = {p.group for p in masks}
+        train = [p for p in images if _split(p) == "train" and not p.chosen]
+        outside = sorted({p.group for p in train if p.group not in groups})
+        if len(outside) < 2 or not masks or any(p.group in groups for p in train):
+            return images
+        fitting = [
+            group for group in outside
+            if self._count([p for p in train if p.group == group], masks)
+        ]  # fmt: skip
+        if len(fitting) > 1:
+            raise DataError(
+                f"{self.tree.root}: {len(fitting)} folders of images fit the masks in "
+                f"{some([p.folder for p in masks])}: {some(fitting)}; expected one; set "
+                f"data.folder.train_images to one of them, for example {fitting[0]}"
+            )
+        return images
+
+    def _count(self, images: list[Place], masks: list[Place]) -> int:
+        merged = [Place(p.folder, p.role, p.split) for p in (*images, *masks)]
+        images, masks = merged[: len(images)], merged[len(images) :]
+        return len(pair(list(self._files(images, IMAGE_SUFFIXES).paths),
+                        list(self._files(masks, MASK_ENDINGS).paths)).pairs)  # fmt: skip
+
+    def _one_mask_folder(self, masks: list[Place]) -> list[Place]:
+        """Of several mask folders for the same images, the certain one; else an error."""
+        kept = list(masks)
+        for split, group in {(p.split, p.group) for p in masks}:
+            same = [p for p in masks if (p.split, p.group) == (split, group)]
+            if len(same) < 2 or any(p.chosen for p in same):
+                continue
+            manual = [p for p in same if p.folder.endswith("1st_manual")]
+            stems = Counter(
+                os.path.splitext(name)[0] for p in same for name in self.tree.files[p.folder]
+            )
+            if manual:
+                dropped = [p for p in same if p not in manual]
+                shown = some([p.folder for p in dropped])
+                self.found.notes.append(f"1st_manual holds the masks (DRIVE); not used: {shown}")
+                kept = [p for p in kept if p not in dropped]
+            elif max(stems.values(), default=0) > 1:
+                key = f"data.folder.{split or 'train'}_masks"
+                raise DataError(
+                    f"{self.tree.root}: {len(same)} folders of masks for the same images: "
+                    f"{some([p.folder for p in same])}; expected one; set {key} to one of them"
+                )
+        return kept
+
+    def _files(self, found: list[Place], endings: Iterable[str]) -> Files:
+        files = Files()
+        for place in found:
+            files.add(self.tree, place, endings)
+        return files
+
+    def _read_split(
+        self, split: str, images: list[Place], masks: list[Place], affixes: tuple[str, str],
+        unused: dict[Place, set[Name]],
+    ) -> None:  # fmt: skip
+        images, masks = _one_group(images, masks)
+        image_files = self._files(images, IMAGE_SUFFIXES)
+        inside = {p.folder for p in images} & {p.folder for p in masks} or not masks
+        mask_files = self._files(masks, MASK_ENDINGS)
+        if inside or any(p.chosen and p.role == "mask" for p in masks):
+            mask_files = beside.separate(self.tree, image_files, mask_files, affixes, self.found)
+        problems = _doubled(image_files, "image", self.tree)
+        problems += _doubled(mask_files, "mask", self.tree) if split != "unlabeled" else []
+        self.found.problems += problems
+        if split == "unlabeled":
+            if mask_files.paths:
+                self.found.warnings.append(
+                    f"{len(mask_files.paths)} files in the folders of unlabeled images look like "
+                    f"masks and are left out: {some([p[0] for p in mask_files.paths.values()])}"
+                )
+            mask_files = Files()
+        pairs = pair(list(image_files.paths), list(mask_files.paths), affixes)
+        self.found.notes += [f"{split}: {note}" for note in pairs.notes]
+        mask_of = {image: mask_files.paths[mask][0] for mask, image in pairs.pairs.items()}
+        for name, paths in image_files.paths.items():
+            mask = mask_of.get(name)
+            self.found.items.append(
+                Item(
+                    _id(split, name, paths[0]), self.tree.path("", paths[0]),
+                    mask and self.tree.path("", mask), split,
+                )
+            )  # fmt: skip
+        left = set(pairs.masks_left)
+        for place in masks:
+            unused[place] = unused.get(place, left) & left
+        if split in ("val", "test") and pairs.images_left:
+            self.found.warnings.append(
+                f"{len(pairs.images_left)} {split} images have no mask and are left out: "
+                f"{some([stem for _, stem in pairs.images_left])}"
+            )
+
+    def _leftovers(self, masks: list[Place], unused: dict[Place, set[Name]]) -> None:
+        left = sorted({name for names_left in unused.values() for name in names_left})
+        if not left:
+            return
+        # Only to name the nearest image of each mask: the groups differ, so nothing is paired.
+        bare = [item.image for item in self.found.items if item.mask is None][:5000]
+        images = [("images", os.path.splitext(os.path.basename(path))[0]) for path in bare]
+        masks = [("masks", "/".join(part for part in name if part)) for name in left]
+        self.found.warnings += pair(images, masks).warnings
+
+    def _pin(self, by_split: dict[str, list[Place]], masks: list[Place]) -> None:
+        """Writes down the folder of each split where it is one, so that a run keeps the layout."""
+        for split in ("train", "val", "test"):
+            image_tops = {p.top for p in by_split[split] if p.top}
+            mask_tops = {p.top for p in masks if p.split == split}
+            if not mask_tops and split == "train":
+                mask_tops = {p.top for p in masks if not p.split}
+            keys = (f"{split}_images", f"{split}_masks")
+            for key, tops in zip(keys, (image_tops, mask_tops), strict=True):
+                chosen = self.choices.get(key)
+                single = len(image_tops) == len(mask_tops) == 1
+                self.found.keys[key] = chosen or (tops.copy().pop() if single else "")
+
+    def _count_others(self, images: list[Place]) -> None:
+        others = [
+            path
+            for path in self._files(images, IMAGE_SUFFIXES).others
+            if os.path.splitext(path)[1].lower() in _UNREAD
+        ]
+        if others:
+            kinds = Counter(os.path.splitext(path)[1].lower() for path in others)
+            counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+            self.found.warnings.append(
+                f"{len(others)} files in the image folders are not read ({counts}): "
+                f"{some(others)}; convert them to PNG or JPEG"
+            )
+
+
+def _split(place: Place) -> str:
+    return place.split or "train"
+
+
+def _one_group(images: list[Place], masks: list[Place]) -> tuple[list[Place], list[Place]]:
+    """Drops the groups where one side has none in common: images/a with masks/."""
+    left, right = {p.group for p in images}, {p.group for p in masks}
+    if left & right or not left or not right or (len(left) > 1 and len(right) > 1):
+        return images, masks
+    return [replace(p, group="") for p in images], [replace(p, group="") for p in masks]
+
+
+def _doubled(files: Files, kind: str, tree: FolderTree) -> list[str]:
+    doubled = {name: paths for name, paths in files.paths.items() if len(paths) > 1}
+    return [
+        f"{tree.path('', paths[0])}: {len(paths)} {kind}s for id {name[1]!r} "
+        f"({', '.join(map(os.path.basename, paths))}); expected one; remove the others"
+        for name, paths in doubled.items()
+    ]
+
+
+def _id(split: str, name: Name, path: str) -> str:
+    if split == "unlabeled":
+        return os.path.splitext(path)[0]
+    inner = "/".join(part for part in name if part)
+    return inner if split == "train" else f"{split}/{inner}"
+
+
+def layout_words() -> str:
+    """The expected layout, for messages."""
+    return (
+        "expected images in images/ and masks of the same names in masks/ (or train/images and "
+        "train/masks, or X.jpg with X_mask.png beside it); set data.folder.train_images and "
+        "data.folder.train_masks for other names"
+    )

@@ -1,0 +1,85 @@
+"""LabelMe JSON next to the images; written for labelme 3.x to 5.x.
+
+A label `__ignore__` marks pixels to ignore, `_background_` is class 0. Shapes are drawn in the
+order of the file, as labelme2voc does.
+"""
+
+import base64
+import io
+
+import numpy as np
+from PIL import Image
+
+from ipixmatch_jax.data.importers.annotations import Sheet, collect
+from ipixmatch_jax.data.importers.class_files import find_classes
+from ipixmatch_jax.data.importers.contents import read_json
+from ipixmatch_jax.data.importers.found import Choices, Found, some
+from ipixmatch_jax.data.importers.tree import FolderTree
+from ipixmatch_jax.errors import DataError
+
+_KEYS = {"shapes", "imagePath"}
+_POINTS = {"polygon": "polygon", "rectangle": "rectangle", "circle": "circle", "line": "line",
+           "linestrip": "line"}  # fmt: skip
+
+
+class LabelMe:
+    """LabelMe's JSON files."""
+
+    name = "labelme"
+    source = "LabelMe JSON (labelme 3 to 5)"
+
+    def sniff(self, tree: FolderTree) -> str:
+        for path in tree.with_ending(".json")[:20]:
+            if _is_labelme(tree.path("", path)):
+                return f"shapes and imagePath in {path}"
+        return ""
+
+    def read(self, tree: FolderTree, choices: Choices) -> Found:
+        sheets, others = [], []
+        for path in tree.with_ending(".json"):
+            content = read_json(tree.path("", path))
+            if not isinstance(content, dict) or not content.keys() >= _KEYS:
+                others.append(path)
+                continue
+            sheets.append(_sheet(path, content, tree.path("", path)))
+        listed = find_classes(tree)
+        found = collect(tree, sheets, listed.names or None, choices)
+        if listed.names:
+            found.notes.append(f"classes of {listed.path}")
+        if others:
+            found.notes.append(f"{len(others)} JSON files are no LabelMe files: {some(others, 3)}")
+        return found
+
+
+def _is_labelme(path: str) -> bool:
+    try:
+        content = read_json(path)
+    except DataError:
+        return False
+    return isinstance(content, dict) and content.keys() >= _KEYS
+
+
+def _sheet(source: str, content: dict, path: str) -> Sheet:
+    try:
+        shapes = [(str(shape["label"]), _shape(shape, path)) for shape in content["shapes"]]
+        height, width = content.get("imageHeight"), content.get("imageWidth")
+        size = (int(height), int(width)) if height and width else None
+        return Sheet(source, str(content["imagePath"]), size, shapes)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path}: no LabelMe file: {type(error).__name__} {error}; save it again in LabelMe"
+        ) from None
+
+
+def _shape(shape: dict, path: str) -> dict:
+    kind = shape.get("shape_type") or "polygon"
+    if kind == "mask":
+        with Image.open(io.BytesIO(base64.b64decode(shape["mask"]))) as picture:
+            pixels = np.array(picture) > 0
+        return {"kind": "mask", "pixels": pixels, "at": shape["points"][0]}
+    if kind not in _POINTS:
+        raise DataError(
+            f"{path}: shape {kind!r} of label {shape['label']!r} has no area; expected polygon, "
+            "rectangle, circle, line or mask; draw a polygon, or remove the shape"
+        )
+    return {"kind": _POINTS[kind], "points": shape["points"]}

@@ -1,0 +1,69 @@
+"""Mapillary Vistas 1.2 and 2.0: SPLIT/images, SPLIT/vVERSION/labels and config_vVERSION.json."""
+
+import os
+
+from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
+from ipixmatch_jax.data.importers import names as folder_names
+from ipixmatch_jax.data.importers.class_files import read_mapillary
+from ipixmatch_jax.data.importers.found import Choices, Classes, Found, Item, some
+from ipixmatch_jax.data.importers.tree import FolderTree
+from ipixmatch_jax.errors import DataError
+
+_SPLITS = {"training": "train", "validation": "val", "testing": "test"}
+
+
+class Mapillary:
+    """Mapillary Vistas as downloaded."""
+
+    name = "mapillary"
+    source = "Mapillary Vistas (1.2 or 2.0)"
+
+    def sniff(self, tree: FolderTree) -> str:
+        found = _versions(tree)
+        return f"labels of {' and '.join(found)} with config_{found[-1]}.json" if found else ""
+
+    def read(self, tree: FolderTree, choices: Choices) -> Found:
+        versions = _versions(tree)
+        chosen = [v for v in versions if f"/{v}/" in f"/{choices.get('train_masks', '')}/"]
+        version = (chosen or versions)[-1]
+        stated = read_mapillary(tree.path("", f"config_{version}.json"))
+        if not stated.names:
+            raise DataError(f"{tree.path('', f'config_{version}.json')}: lists no labels")
+        found = Found(classes=Classes(stated.names, stated.palette))
+        if len(versions) > 1:
+            found.notes.append(
+                f"labels of {version} are read; for {versions[0]} set data.folder.format=mapillary "
+                f"and data.folder.train_masks={_example(tree, versions[0])}"
+            )
+            found.keys["train_masks"] = _example(tree, version)
+        bare = []
+        for folder in tree.files:
+            parts = folder.split("/")
+            if parts[-1] != "images" or len(parts) < 2:
+                continue
+            split = _SPLITS.get(parts[-2]) or folder_names.split(parts[-2]) or "train"
+            labels = "/".join((*parts[:-1], version, "labels"))
+            for file in tree.files[folder]:
+                stem, ending = os.path.splitext(file)
+                if ending.lower() not in IMAGE_SUFFIXES:
+                    continue
+                mask = (
+                    tree.path(labels, f"{stem}.png") if tree.has(f"{labels}/{stem}.png") else None
+                )
+                bare += [file] * (mask is None and split != "train")
+                name = stem if split == "train" else f"{split}/{stem}"
+                found.items.append(Item(name, tree.path(folder, file), mask, split))
+        if bare:
+            found.warnings.append(f"{len(bare)} val or test images have no mask: {some(bare, 2)}")
+        return found
+
+
+def _versions(tree: FolderTree) -> list[str]:
+    """Versions with labels and a config file, the oldest first."""
+    found = {parts[-2] for folder in tree.files
+             if len(parts := folder.split("/")) > 2 and parts[-1] == "labels"}  # fmt: skip
+    return sorted(v for v in found if tree.has(f"config_{v}.json"))
+
+
+def _example(tree: FolderTree, version: str) -> str:
+    return next(folder for folder in tree.files if folder.endswith(f"{version}/labels"))

@@ -1,0 +1,79 @@
+"""The usual names of folders of images, masks, splits and previews."""
+
+import re
+
+# Words, in lower case. A folder name is split into words at separators and at capital letters.
+_IMAGES = frozenset(
+    "image images img imgs jpegimages photo photos picture pictures pics rgb input inputs"
+    " frames tiles originals original leftimg8bit rgbleft".split()
+)
+_MASKS = frozenset(
+    "mask masks label labels lbl annotation annotations annot annots ann gt groundtruth"
+    " segmentation segmentations segmentationclass seg segs trimap trimaps target targets"
+    " semseg semantic gtfine labelids manual manual1 gtleft truth".split()
+)
+_PREVIEWS = frozenset(
+    "visualization visualizations visualisation vis viz overlay overlays preview previews"
+    " segmentationclassvisualization segmentationobject instances instance panoptic depth"
+    " depthleft scribbles polygons thumbnails".split()
+)
+_SPLITS = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
+    "dev": "val", "test": "test", "testing": "test",
+    "unlabeled": "unlabeled", "unlabelled": "unlabeled", "unannotated": "unlabeled",
+}  # fmt: skip
+# Words joined without a separator: trainannot, valmasks.
+_JOINED = re.compile(
+    r"^(train|training|val|valid|validation|test|testing)(images?|imgs?|annots?|masks?|labels?|gt)$"
+)
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+
+
+def words(name: str) -> list[str]:
+    """The words of a folder name, lower case: `Training_GroundTruth` gives training, ground, truth.
+
+    Digits that follow a word are dropped (train2017); known compounds stay whole.
+    """
+    found = []
+    for part in re.split(r"[_\-\s.()]+", name):
+        lower = part.lower()
+        if lower in _IMAGES | _MASKS | _PREVIEWS or lower in _SPLITS:
+            found.append(lower)
+            continue
+        joined = _JOINED.match(lower)
+        if joined:
+            found += joined.groups()
+            continue
+        found += [word.lower() for word in _WORD.findall(part) if not word.isdigit()]
+    return found
+
+
+def role(name: str) -> str:
+    """`image`, `mask`, `preview` or '' for one folder name."""
+    if name.lower() in ("1st_manual", "2nd_manual"):
+        return "mask"
+    parts = words(name)
+    for kind, known in (("preview", _PREVIEWS), ("mask", _MASKS), ("image", _IMAGES)):
+        # The last word counts most: label_images are masks, mask_preview is a preview.
+        if any(part in known for part in parts):
+            return kind
+    return ""
+
+
+def split(name: str) -> str:
+    """`train`, `val`, `test`, `unlabeled` or '' for one folder name."""
+    found = {_SPLITS[word] for word in words(name) if word in _SPLITS}
+    return found.pop() if len(found) == 1 else ""
+
+
+def is_only_split(name: str) -> bool:
+    """True if the name consists of split words only, such as train, val2017 or stage1_train."""
+    parts = words(name)
+    return bool(parts) and all(word in _SPLITS for word in parts)
+
+
+# Parts of file names that say that a file is a mask.
+MASK_AFFIXES = frozenset(
+    "mask masks label labels lbl gt seg segmentation annotation annot groundtruth truth target"
+    " labelids labeltrainids manual manual1 color_mask trimap".split()
+)

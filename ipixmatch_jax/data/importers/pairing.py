@@ -1,0 +1,213 @@
+"""Pairs masks with images by name; every pair that is not an exact match is reported."""
+
+import difflib
+import itertools
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from ipixmatch_jax.data.importers.found import some
+from ipixmatch_jax.data.importers.names import MASK_AFFIXES
+
+# (group, stem): images and masks are paired within a group, for example one scene's folder.
+Name = tuple[str, str]
+
+_SAMPLE = 200
+# Share of the unpaired masks that a rule with unknown words must pair.
+_COVERAGE = 0.8
+# Letters that a single pair must share.
+_LONG_CORE = 4
+
+
+@dataclass
+class Pairs:
+    """Result of `pair`.
+
+    Attributes:
+        pairs: mask -> image.
+        images_left: images without a mask, in their order.
+        masks_left: masks without an image, in their order.
+        notes: how names that are not equal were paired.
+        warnings: masks that were not paired, with the nearest image name.
+    """
+
+    pairs: dict[Name, Name] = field(default_factory=dict)
+    images_left: list[Name] = field(default_factory=list)
+    masks_left: list[Name] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """What is removed from the names: prefix and tail of images and of masks."""
+
+    image: tuple[str, str]
+    mask: tuple[str, str]
+
+    @property
+    def length(self) -> int:
+        return sum(map(len, (*self.image, *self.mask)))
+
+    def text(self) -> str:
+        return f"{'N'.join(self.image)} <-> {'N'.join(self.mask)}"
+
+
+def pair(images: list[Name], masks: list[Name], affixes: tuple[str, str] = ("", "")) -> Pairs:
+    """Pairs masks with images.
+
+    Tried in this order, each time among the names that are left: equal names (after removing
+    `affixes` from the masks); the same letters in another case or Unicode form; the same numbers
+    with other zero padding; names that differ by one prefix or tail common to all masks (N_mask,
+    gt_N, 21_training <-> 21_manual1). A name that fits two others is never paired.
+
+    Args:
+        images: (group, stem) of the images.
+        masks: (group, stem) of the masks.
+        affixes: (prefix, tail) of the masks' names, set by the user.
+    """
+    result = Pairs(images_left=list(images), masks_left=list(masks))
+    own = _Rule(("", ""), affixes)
+    _match(result, _core(own.image), _core(own.mask), "")
+    if any(affixes):
+        return _finish(result)
+    for key, reason in ((_folded, "case or Unicode form"), (_unpadded, "zero padding")):
+        _match(result, key, key, reason)
+    rule = _affix_rule(result)
+    if rule:
+        _match(result, _core(rule.image, _unpadded), _core(rule.mask, _unpadded),
+               f"the rule {rule.text()}")  # fmt: skip
+    return _finish(result)
+
+
+def _core(affixes: tuple[str, str], key: Callable[[str], str] = str) -> Callable[[str], str]:
+    """A function that removes a prefix and tail and applies `key`; '' if they do not fit."""
+    prefix, tail = affixes
+
+    def core(stem: str) -> str:
+        folder, slash, name = stem.rpartition("/")
+        if not name.startswith(prefix) or not name.endswith(tail):
+            return ""
+        inner = name[len(prefix) : len(name) - len(tail)]
+        return folder + slash + key(inner) if inner else ""
+
+    return core
+
+
+def _folded(stem: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", stem).casefold())
+
+
+def _unpadded(stem: str) -> str:
+    return re.sub(r"\d+", lambda digits: str(int(digits.group())), _folded(stem))
+
+
+def _unique(names: Iterable[Name], key: Callable[[str], str]) -> dict[Name, Name]:
+    """(group, key) -> name for the keys that occur once."""
+    keyed = [((group, key(stem)), (group, stem)) for group, stem in names if key(stem)]
+    counts = Counter(one for one, _ in keyed)
+    return {one: name for one, name in keyed if counts[one] == 1}
+
+
+def _match(
+    result: Pairs, image_key: Callable[[str], str], mask_key: Callable[[str], str], reason: str
+) -> None:
+    if not result.masks_left or not result.images_left:
+        return
+    images = _unique(result.images_left, image_key)
+    masks = _unique(result.masks_left, mask_key)
+    new = {masks[key]: images[key] for key in masks if key in images}
+    if not new:
+        return
+    result.pairs |= new
+    taken = set(new.values())
+    result.images_left = [name for name in result.images_left if name not in taken]
+    result.masks_left = [name for name in result.masks_left if name not in new]
+    if reason:
+        shown = some([f"{mask[1]} -> {image[1]}" for mask, image in new.items()], 3)
+        result.notes.append(f"{len(new)} masks paired by {reason}: {shown}")
+
+
+def _affix_rule(result: Pairs) -> _Rule | None:
+    """The prefix and tail that pair most of the remaining masks, or None."""
+    images, masks = result.images_left, result.masks_left[:_SAMPLE]
+    if not images or not masks:
+        return None
+    image_options = _options([stem for _, stem in images], known_only=bool(result.pairs))
+    mask_options = _options([stem for _, stem in masks], known_only=bool(result.pairs))
+    best: tuple[int, int, _Rule] | None = None
+    for image, mask in itertools.product(image_options, mask_options):
+        rule = _Rule(image, mask)
+        found = _unique(images, _core(image, _unpadded))
+        matched = len(found.keys() & _unique(masks, _core(mask, _unpadded)).keys())
+        if matched and (best is None or (matched, -rule.length) > best[:2]):
+            best = (matched, -rule.length, rule)
+    if best is None:
+        return None
+    matched, _, rule = best
+    known = _known(rule.mask) and not any(rule.image)
+    # One pair of short names proves nothing: a1 and b1 may be two images.
+    convincing = matched > 1 or len(_core(rule.mask)(masks[0][1])) >= _LONG_CORE
+    # Numbers left over after two prefixes were removed look like a shift: frame0 <-> mask1.
+    least = len(masks) if any(rule.image) else _COVERAGE * len(masks)
+    return rule if known or (convincing and matched >= least) else None
+
+
+def _known(affixes: tuple[str, str]) -> bool:
+    parts = [part.strip("_-. ").lower() for part in affixes if part]
+    return bool(parts) and all(part in MASK_AFFIXES for part in parts)
+
+
+def _options(stems: list[str], *, known_only: bool) -> list[tuple[str, str]]:
+    """(prefix, tail) pairs that may be removed: common to all names, or known words."""
+    names = [stem.rpartition("/")[2] for stem in stems]
+    tails, prefixes = {""}, {""}
+    if not known_only:
+        tails |= set(_boundaries([name[::-1] for name in names], reverse=True))
+        prefixes |= set(_boundaries(names, reverse=False))
+    for name in names[:_SAMPLE]:
+        found = re.match(r"(.*?)([_\-. ]?)([A-Za-z]+\d?)$", name)
+        if found and found.group(3).lower() in MASK_AFFIXES:
+            tails.add(found.group(2) + found.group(3))
+        found = re.match(r"([A-Za-z]+)([_\-. ])", name)
+        if found and found.group(1).lower() in MASK_AFFIXES:
+            prefixes.add(found.group())
+    return [(p, t) for p in sorted(prefixes) for t in sorted(tails)]
+
+
+def _boundaries(names: list[str], *, reverse: bool) -> list[str]:
+    """The beginnings common to all names that end at a word boundary."""
+    common = os.path.commonprefix(names)
+    if len(names) == 1:
+        common = common[: max(len(common) - 1, 0)]
+    found = []
+    for end in range(1, len(common) + 1):
+        part = common[:end]
+        following = names[0][end : end + 1]
+        # A boundary: after a separator, or between a letter and a digit.
+        inside = part[-1].isalnum() and following.isalnum()
+        if not following or (inside and part[-1].isdigit() == following.isdigit()):
+            continue
+        if reverse and part[-1].isalnum() and not inside:
+            continue
+        found.append(part[::-1] if reverse else part)
+    return found[:8]
+
+
+def _finish(result: Pairs) -> Pairs:
+    if not result.masks_left:
+        return result
+    stems = [stem for _, stem in result.images_left][:20000]
+    described = []
+    for _, stem in result.masks_left[:3]:
+        near = difflib.get_close_matches(stem, stems, n=1, cutoff=0.7)
+        described.append(f"{stem} (nearest: {near[0]})" if near else stem)
+    more = ", …" if len(result.masks_left) > 3 else ""
+    result.warnings.append(
+        f"{len(result.masks_left)} masks have no image of the same name and are left out: "
+        f"{', '.join(described)}{more}"
+    )
+    return result

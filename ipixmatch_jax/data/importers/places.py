@@ -1,0 +1,136 @@
+"""Assigns a role and a split to every folder, by its name or as the user says."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from ipixmatch_jax.data.importers import names
+from ipixmatch_jax.data.importers.found import Choices, some
+from ipixmatch_jax.data.importers.tree import FolderTree
+from ipixmatch_jax.errors import DataError
+from ipixmatch_jax.registry import nearest
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder of images or masks.
+
+    Attributes:
+        folder: relative to the root.
+        role: image, mask, preview, or '' if the name does not say.
+        split: train, val, test, unlabeled, or '' if the name does not say.
+        top: the folder up to the last part with a role or split.
+        group: the other parts of the path: scenes or classes. Images and masks with the same group
+            belong together.
+        chosen: True if the user named this place.
+    """
+
+    folder: str
+    role: str = ""
+    split: str = ""
+    top: str = ""
+    group: str = ""
+    chosen: bool = False
+
+
+def place_of(folder: str) -> Place:
+    """The place of a folder, from the words in its path."""
+    parts = [part for part in folder.split("/") if part]
+    role = split = ""
+    group, last = [], 0
+    for number, part in enumerate(parts, start=1):
+        own_role, own_split = names.role(part), names.split(part)
+        split = split or own_split
+        if own_role:
+            # Previews and masks stay what they are, whatever lies below them: masks/images/x.png.
+            stays = role == "preview" or (role == "mask" and own_role == "image")
+            role, last = (role if stays else own_role), number
+        elif own_split and names.is_only_split(part):
+            last = number
+        else:
+            group.append(part)
+    return Place(folder, role, split, "/".join(parts[:last]), "/".join(group))
+
+
+def places(tree: FolderTree, choices: Choices) -> list[Place]:
+    """All folders of the tree that hold files, with the user's choices applied.
+
+    Raises:
+        DataError: a chosen folder does not exist.
+    """
+    found = {folder: place_of(folder) for folder in tree.files}
+    chosen: dict[tuple[str, str], list[Place]] = {}
+    for split in ("train", "val", "test"):
+        for role in ("image", "mask"):
+            key = f"{split}_{role}s"
+            top = _below_root(tree, str(choices.get(key) or ""), f"data.folder.{key}")
+            if not top:
+                continue
+            _check_folder(tree, top, f"data.folder.{key}")
+            chosen[split, role] = [
+                Place(folder, role, split, top, _inside(folder, top), chosen=True)
+                for folder, _ in tree.below("" if top == "." else top)
+            ]
+    kept = []
+    for folder, place in found.items():
+        split = place.split or "train"
+        if _claimed(folder, chosen):
+            continue
+        if (split, place.role) in chosen:
+            place = replace(place, role="unused")
+        # Without a role: the images of a split that the user chose are these alone.
+        if not place.role and (split, "image") in chosen:
+            place = replace(place, role="unused")
+        kept.append(place)
+    return kept + [place for places in chosen.values() for place in places]
+
+
+def _below_root(tree: FolderTree, top: str, key: str) -> str:
+    """A chosen folder relative to the root; '.' is the root itself."""
+    root = str(tree.root).rstrip("/")
+    if top.rstrip("/") == root:
+        return "."
+    top = top.removeprefix(f"{root}/")
+    if os.path.isabs(top) or "://" in top or ".." in top.split("/"):
+        raise DataError(
+            f"{key}={top!r}: not below {tree.root}; expected a folder relative to data.root; point "
+            "data.root at a folder that holds both images and masks"
+        )
+    return top.strip("/").removeprefix("./")
+
+
+def _claimed(folder: str, chosen: dict[tuple[str, str], list[Place]]) -> bool:
+    return any(place.folder == folder for places in chosen.values() for place in places)
+
+
+def _inside(folder: str, top: str) -> str:
+    return folder if top == "." else folder[len(top) :].strip("/")
+
+
+def _check_folder(tree: FolderTree, top: str, key: str) -> None:
+    if top == "." or any(True for _ in tree.below(top)):
+        return
+    tops = sorted({folder for folder in tree.files if folder})
+    raise DataError(
+        f"{tree.path(top)}: no such folder, or no file in it{nearest(top, tops)}; {key} is "
+        f"relative to {tree.root}, which holds: {some(tops) or 'no folder'}"
+    )
+
+
+@dataclass
+class Files:
+    """The files of one role: (group, stem) -> relative paths, several if endings differ."""
+
+    paths: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    others: list[str] = field(default_factory=list)
+
+    def add(self, tree: FolderTree, place: Place, endings: Iterable[str]) -> None:
+        """Adds the files of a place with these endings; others are listed in `others`."""
+        known, group = frozenset(endings), place.group
+        prefix = f"{place.folder}/" if place.folder else ""
+        for name in tree.files.get(place.folder, ()):
+            stem, dot, ending = name.rpartition(".")
+            if dot and f".{ending.lower()}" in known:
+                self.paths.setdefault((group, stem), []).append(prefix + name)
+            else:
+                self.others.append(prefix + name)

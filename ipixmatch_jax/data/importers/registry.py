@@ -1,0 +1,152 @@
+"""The registry of importers, and the choice of the one that fits a folder."""
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from ipixmatch_jax.data.importers.ade20k_full import Ade20kFull
+from ipixmatch_jax.data.importers.boxes import Boxes
+from ipixmatch_jax.data.importers.cityscapes import Cityscapes, Kitti
+from ipixmatch_jax.data.importers.coco import Coco
+from ipixmatch_jax.data.importers.cvat_xml import CvatXml
+from ipixmatch_jax.data.importers.folders import Folders, layout_words
+from ipixmatch_jax.data.importers.found import Choices, Found, Importer, some
+from ipixmatch_jax.data.importers.image_folders import ImageFolders
+from ipixmatch_jax.data.importers.label_studio import LabelStudio
+from ipixmatch_jax.data.importers.labelme import LabelMe
+from ipixmatch_jax.data.importers.labelme_xml import LabelMeXml
+from ipixmatch_jax.data.importers.magnetic_tile import MagneticTile
+from ipixmatch_jax.data.importers.mapillary import Mapillary
+from ipixmatch_jax.data.importers.matlab import Matlab
+from ipixmatch_jax.data.importers.oxford_pet import OxfordPet
+from ipixmatch_jax.data.importers.per_object import PerObject
+from ipixmatch_jax.data.importers.supervisely import Supervisely
+from ipixmatch_jax.data.importers.tree import FolderTree, scan
+from ipixmatch_jax.data.importers.via import Via
+from ipixmatch_jax.data.importers.voc import Voc
+from ipixmatch_jax.data.importers.yolo import Yolo
+from ipixmatch_jax.errors import DataError
+from ipixmatch_jax.paths import AnyPath
+from ipixmatch_jax.registry import Registry
+
+IMPORTERS: Registry[Importer] = Registry("data.folder.format")
+# Formats with marks of their own are tried first; plain folders are the last resort.
+_SPECIFIC: tuple[Importer, ...] = (
+    Coco(), LabelMe(), Voc(), Yolo(), PerObject(), MagneticTile(), Matlab(), OxfordPet(),
+    Cityscapes(), Kitti(), Supervisely(), Via(), LabelStudio(), CvatXml(), Mapillary(),
+    Ade20kFull(), LabelMeXml(), ImageFolders(),
+)  # fmt: skip
+for _importer in (*_SPECIFIC, Folders()):
+    IMPORTERS.register(_importer.name)(_importer)
+
+PLACES = ("train_images", "train_masks", "val_images", "val_masks", "test_images", "test_masks")
+# Keys of `config.data.folder` that change how a folder is read.
+CHOICE_KEYS = ("format", *PLACES, "mask_tail", "mask_prefix", "unannotated")
+
+
+def choices_of(options: Mapping[str, Any]) -> Choices:
+    """The keys of `config.data.folder` that are set and change how a folder is read."""
+    return {key: options[key] for key in CHOICE_KEYS if key in options and options[key]}
+
+
+def recognize(tree: FolderTree, choices: Choices) -> tuple[Importer, str]:
+    """The importer that reads a folder, and the reason.
+
+    Args:
+        tree: the folder.
+        choices: keys of `config.data.folder` that the user has set; `format` names the importer,
+            folders of images or masks choose `folders`.
+
+    Raises:
+        DataError: no importer recognises the folder, or several do.
+        ConfigError: `format` is unknown.
+    """
+    if choices.get("format"):
+        importer = IMPORTERS[choices["format"]]
+        return importer, importer.sniff(tree) or f"data.folder.format={importer.name}"
+    if any(choices.get(key) for key in (*PLACES, "mask_tail", "mask_prefix")):
+        return IMPORTERS["folders"], "the folders that you named"
+    claims = [(one, reason) for one in _SPECIFIC if (reason := one.sniff(tree))]
+    if len(claims) > 1:
+        options = "; ".join(f"data.folder.format={one.name} ({reason})" for one, reason in claims)
+        raise DataError(f"{tree.root}: can be read in {len(claims)} ways; set one of: {options}")
+    if claims:
+        return claims[0]
+    folders = IMPORTERS["folders"]
+    reason = folders.sniff(tree)
+    if not reason:
+        boxes = Boxes()
+        if boxes.sniff(tree):
+            boxes.read(tree, choices)
+        raise _unknown(tree)
+    return folders, reason
+
+
+def read_folder(root: AnyPath, choices: Choices) -> tuple[Importer, str, Found]:
+    """Lists and reads a folder; see `read_tree`."""
+    return read_tree(scan(root), choices)
+
+
+def read_tree(tree: FolderTree, choices: Choices) -> tuple[Importer, str, Found]:
+    """Recognises and reads a folder that has been listed.
+
+    Args:
+        tree: the folder.
+        choices: keys of `config.data.folder` that the user has set.
+
+    Returns:
+        The importer, the reason why it was chosen, and what it read; counts of hidden files and
+        broken links are among the remarks.
+
+    Raises:
+        DataError: the folder is not recognised or cannot be read.
+        ConfigError: `choices['format']` is unknown.
+    """
+    importer, reason = recognize(tree, choices)
+    found = importer.read(tree, choices)
+    _unique_ids(found, str(tree.root))
+    if tree.skipped:
+        shown = ", ".join(tree.skipped[:3]) + (", …" if len(tree.skipped) > 3 else "")
+        found.notes.append(
+            f"{len(tree.skipped)} hidden or helper files and folders skipped: {shown}"
+        )
+    if tree.broken:
+        shown = ", ".join(tree.broken[:3]) + (", …" if len(tree.broken) > 3 else "")
+        found.warnings.append(f"{len(tree.broken)} symbolic links lead nowhere: {shown}")
+    return importer, reason, found
+
+
+def _unique_ids(found: Found, root: str) -> None:
+    """Gives images with the same id their whole path as id: train/a.png and extra/train/a.png."""
+    counts = Counter(item.id for item in found.items)
+    doubled = {name for name, count in counts.items() if count > 1}
+    if not doubled:
+        return
+    for index, item in enumerate(found.items):
+        if item.id in doubled:
+            inner = os.path.relpath(item.image, root) if "://" not in root else item.image
+            prefix = f"{item.split}/" * (item.split in ("val", "test"))
+            found.items[index] = item._replace(id=prefix + inner)
+    found.notes.append(
+        f"{sum(counts[name] for name in doubled)} images share their name with another; their id "
+        f"is their whole path: {some(sorted(doubled), 3)}"
+    )
+
+
+def _unknown(tree: FolderTree) -> DataError:
+    """The error for a folder that no importer recognises: shows its content."""
+    kinds: dict[str, int] = {}
+    for _, names in tree.below(""):
+        for name in names:
+            ending = name.rpartition(".")[2].lower() if "." in name else "(no ending)"
+            kinds[ending] = kinds.get(ending, 0) + 1
+    counts = ", ".join(f"{n} .{kind}" for kind, n in sorted(kinds.items(), key=lambda k: -k[1])[:6])
+    tops = sorted({folder.split("/")[0] for folder in tree.files if folder})
+    inside = (
+        f"folders {', '.join(tops[:8])}{', …' if len(tops) > 8 else ''}" if tops else "no folder"
+    )
+    return DataError(
+        f"{tree.root}: no images with masks recognised; found {counts or 'no file'} in {inside}; "
+        f"{layout_words()}; known formats (data.folder.format): {', '.join(IMPORTERS.names())}"
+    )

@@ -1,0 +1,89 @@
+"""VGG Image Annotator: via_region_data.json and project files of VIA 1 and 2."""
+
+import math
+
+from ipixmatch_jax.data.importers.annotations import Sheet, collect
+from ipixmatch_jax.data.importers.contents import read_json
+from ipixmatch_jax.data.importers.found import Choices, Found, some
+from ipixmatch_jax.data.importers.tree import FolderTree
+from ipixmatch_jax.errors import DataError
+
+
+class Via:
+    """VIA's JSON."""
+
+    name = "via"
+    source = "VGG Image Annotator (VIA 1 and 2)"
+
+    def sniff(self, tree: FolderTree) -> str:
+        files = [path for path in tree.with_ending(".json")[:50] if _entries(tree, path)]
+        return f"filename and regions in {some(files, 3)}" if files else ""
+
+    def read(self, tree: FolderTree, choices: Choices) -> Found:
+        sheets, attributes = [], set()
+        for path in tree.with_ending(".json"):
+            for entry in _entries(tree, path):
+                regions = entry["regions"]
+                regions = list(regions.values()) if isinstance(regions, dict) else regions
+                attributes |= {key for r in regions for key in r.get("region_attributes", {})}
+                full = tree.path("", path)
+                shapes = [(_label(r, full, entry["filename"]), _shape(r, full)) for r in regions]
+                sheets.append(Sheet(path, entry["filename"], None, shapes, known=bool(shapes)))
+        if len(attributes) > 1:
+            raise DataError(
+                f"{tree.root}: regions have {len(attributes)} attributes: "
+                f"{some(sorted(attributes))}; expected one, the class; remove the others in VIA"
+            )
+        return collect(tree, sheets, None, choices)
+
+
+def _entries(tree: FolderTree, path: str) -> list[dict]:
+    try:
+        content = read_json(tree.path("", path))
+    except DataError:
+        return []
+    content = content.get("_via_img_metadata", content) if isinstance(content, dict) else {}
+    values = list(content.values()) if isinstance(content, dict) else []
+    fits = values and all(
+        isinstance(value, dict) and value.keys() >= {"filename", "regions"} for value in values
+    )
+    return values if fits else []
+
+
+def _label(region: dict, path: str, image: str) -> str:
+    values = region.get("region_attributes") or {}
+    if not values:
+        return "object"
+    label = next(iter(values.values()))
+    if isinstance(label, dict):
+        chosen = [name for name, on in label.items() if on]
+        label = chosen[0] if len(chosen) == 1 else ""
+    if not isinstance(label, str) or not label:
+        raise DataError(
+            f"{path}, image {image}: a region without a class, or with several; set its attribute "
+            "in VIA"
+        )
+    return label
+
+
+def _shape(region: dict, path: str) -> dict:
+    shape = region.get("shape_attributes", {})
+    kind = shape.get("name")
+    try:
+        if kind in ("polygon", "polyline"):
+            points = zip(shape["all_points_x"], shape["all_points_y"], strict=True)
+            return {"kind": "polygon", "points": [list(point) for point in points]}
+        if kind == "rect":
+            x, y = shape["x"], shape["y"]
+            corner = [x + shape["width"], y + shape["height"]]
+            return {"kind": "rectangle", "points": [[x, y], corner]}
+        if kind == "circle":
+            radii = [shape["r"], shape["r"]]
+            return {"kind": "ellipse", "center": [shape["cx"], shape["cy"]], "radii": radii}
+        if kind == "ellipse":
+            return {"kind": "ellipse", "center": [shape["cx"], shape["cy"]],
+                    "radii": [shape["rx"], shape["ry"]],
+                    "angle": math.degrees(shape.get("theta", 0.0))}  # fmt: skip
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: a {kind} lacks {error}; export the annotations again") from None
+    raise DataError(f"{path}: shape {kind!r} has no area; expected polygon, rect, circle, ellipse")

@@ -1,0 +1,147 @@
+"""YOLO segmentation labels: one .txt per image with `class x y x y …`, relative to the image.
+
+Written for Ultralytics YOLOv5 to YOLO11. An empty file means an image without objects.
+"""
+
+import os
+import re
+
+from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES, image_size
+from ipixmatch_jax.data.importers.annotations import Sheet, collect
+from ipixmatch_jax.data.importers.class_files import find_classes, read_yolo_names
+from ipixmatch_jax.data.importers.coco_names import COCO_NAMES
+from ipixmatch_jax.data.importers.found import Choices, Found
+from ipixmatch_jax.data.importers.tree import FolderTree
+from ipixmatch_jax.errors import DataError
+from ipixmatch_jax.paths import as_path
+
+_LINE = re.compile(r"^\s*\d+(\s+[-+.\deE]+){4,}\s*$")
+_COCO = re.compile(r"(^|[/_-])coco(8|128|2017)?(-seg)?($|/)", re.IGNORECASE)
+
+
+class Yolo:
+    """YOLO polygons."""
+
+    name = "yolo"
+    source = "YOLO polygons (Ultralytics YOLOv5 to YOLO11)"
+
+    def sniff(self, tree: FolderTree) -> str:
+        for path in _label_files(tree)[:50]:
+            lines = [line for line in _text(tree, path).splitlines() if line.strip()]
+            if lines and all(map(_LINE.match, lines)):
+                return f"lines of a class and coordinates in {path}"
+        return ""
+
+    def read(self, tree: FolderTree, choices: Choices) -> Found:
+        images = {os.path.splitext(path)[0]: path for path in tree.with_ending(*IMAGE_SUFFIXES)}
+        sheets, classes, boxes, polygons = [], set(), "", 0
+        for path in _label_files(tree):
+            image = _image_of(os.path.splitext(path)[0], images)
+            if not image:
+                sheets.append(Sheet(path, os.path.splitext(path)[0], known=False))
+                continue
+            rows = _rows(tree.path("", path), _text(tree, path))
+            boxes = boxes or next((f"{path} line {n}" for n, _, p in rows if len(p) == 2), "")
+            polygons += sum(len(p) > 2 for _, _, p in rows)
+            classes |= {row[1] for row in rows}
+            sheets.append(_sheet(tree, path, image, rows))
+        if boxes:
+            raise DataError(
+                f"{tree.root}: {boxes} holds a box (class and 4 numbers); expected polygons (class "
+                f"and 6 or more); {polygons} other lines are polygons; export segmentation labels"
+            )
+        names, note = _names(tree, classes)
+        for sheet in sheets:
+            sheet.shapes = [(names[int(label)], shape) for label, shape in sheet.shapes]
+        found = collect(tree, sheets, names, choices)
+        found.notes.append(note)
+        return found
+
+
+def _label_files(tree: FolderTree) -> list[str]:
+    """Text files in folders named labels, or with an image of their name in their folder."""
+    images = {os.path.splitext(path)[0] for path in tree.with_ending(*IMAGE_SUFFIXES)}
+    return [
+        path for path in tree.with_ending(".txt")
+        if "labels" in path.lower().split("/")[:-1] or os.path.splitext(path)[0] in images
+    ]  # fmt: skip
+
+
+def _image_of(stem: str, images: dict[str, str]) -> str:
+    """The image of a label file: in the same folder, or with images in place of labels."""
+    if stem in images:
+        return images[stem]
+    parts = stem.split("/")
+    for index in range(len(parts) - 2, -1, -1):
+        if parts[index].lower() == "labels":
+            path = "/".join((*parts[:index], "images", *parts[index + 1 :]))
+            if path in images:
+                return images[path]
+    return ""
+
+
+def _text(tree: FolderTree, path: str) -> str:
+    try:
+        return as_path(tree.path("", path)).read_bytes().decode("utf-8-sig", "replace")
+    except OSError as error:
+        raise DataError(f"{tree.path('', path)}: cannot be read ({error.strerror})") from None
+
+
+def _rows(path: str, text: str) -> list[tuple[int, int, list[tuple[float, float]]]]:
+    """(line number, class, points in [0, 1]) of each line."""
+    rows = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        words = line.split()
+        if not words:
+            continue
+        try:
+            label, values = int(words[0]), [float(word) for word in words[1:]]
+        except ValueError:
+            values = []
+        inside = all(-0.01 <= value <= 1.01 for value in values)
+        if len(values) < 4 or len(values) % 2 or not inside:
+            raise DataError(
+                f"{path} line {number}: {line[:60]!r}; expected a class and pairs of numbers in "
+                "[0, 1]; export the labels again"
+            )
+        rows.append((number, label, list(zip(values[::2], values[1::2], strict=True))))
+    return rows
+
+
+def _sheet(tree: FolderTree, path: str, image: str, rows: list) -> Sheet:
+    full = tree.path("", image)
+    height, width = image_size(full, full)
+    # Six decimals of a share are exact to hundredths of a pixel, not to the border of one.
+    shapes = [
+        (str(label), {"kind": "polygon",
+                      "points": [[round(x * width, 2), round(y * height, 2)] for x, y in points]})
+        for _, label, points in rows
+    ]  # fmt: skip
+    return Sheet(path, image, (height, width), shapes)
+
+
+def _names(tree: FolderTree, classes: set[int]) -> tuple[tuple[str, ...], str]:
+    """Names of the YOLO classes, and where they come from."""
+    count = max(classes, default=-1) + 1
+    for path in tree.with_ending(".yaml", ".yml"):
+        names = read_yolo_names(tree.path("", path))
+        if names:
+            return _enough(names, count, path)
+    file = find_classes(tree)
+    if file.names:
+        return _enough(file.names, count, file.path)
+    if _COCO.search(str(tree.root)) or any(_COCO.search(folder) for folder in tree.files):
+        return _enough(COCO_NAMES, count, "COCO, by the name of the folder")
+    return (
+        tuple(f"class {index}" for index in range(count)),
+        f"no data.yaml or classes.txt: {count} classes without names",
+    )
+
+
+def _enough(names: tuple[str, ...], count: int, path: str) -> tuple[tuple[str, ...], str]:
+    if len(names) < count:
+        raise DataError(
+            f"{path}: {len(names)} class names, and the labels use class {count - 1}; expected "
+            f"{count} names or more; add them"
+        )
+    return tuple(names), f"class names of {path}"

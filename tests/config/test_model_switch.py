@@ -1,0 +1,96 @@
+"""Another model on the command line than in the config file."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ipixmatch_jax.build import abstract_variables, build_model
+from ipixmatch_jax.config import command_line_keys, load_config
+from ipixmatch_jax.errors import ConfigError, DataError
+from tests.references import ROOT
+
+FOLDER = ROOT / "configs" / "folder.py"
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Three photos with masks of their names, in folders with other names than the usual ones."""
+    for kind in ("shots", "drawn"):
+        (tmp_path / kind).mkdir()
+    for number in range(3):
+        pixels = np.full((8, 9, 3), 40 * number, np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "shots" / f"{number}.png")
+        ids = np.full((8, 9), number, np.uint8)
+        Image.fromarray(ids).save(tmp_path / "drawn" / f"{number}_gt.png")
+    return tmp_path
+
+
+KEYS = ("data.folder.train_images=shots", "data.folder.train_masks=drawn",
+        "data.folder.mask_tail=_gt")  # fmt: skip
+
+
+def load(photos, *keys):
+    overrides = [f"--config.{key}" for key in (*KEYS, *keys)]
+    return load_config(f"{FOLDER}:{photos}", overrides)
+
+
+def test_the_folder_is_described_with_the_users_keys(photos):
+    config = load(photos)
+    assert config.data.num_classes == 3 and config.data.folder.mask_tail == "_gt"
+    with pytest.raises(DataError, match="images/"):
+        load_config(f"{FOLDER}:{photos}")
+    config = load(photos, "data.class_names=sky,road,car,tree")
+    assert config.data.num_classes == 4 and config.data.class_names[3] == "tree"
+
+
+def test_a_config_that_wraps_another_describes_with_the_users_keys_too(photos):
+    own = photos / "own.py"
+    own.write_text(
+        "from ipixmatch_jax.config_files import folder\n\n\n"
+        "def get_config(arg):\n    return folder.get_config(arg)\n"
+    )
+    config = load_config(f"{own}:{photos}", [f"--config.{key}" for key in KEYS])
+    assert config.data.num_classes == 3 and command_line_keys() == {}
+
+
+@pytest.mark.parametrize("name, backbone, crop", [
+    ("segformer", "mit_b0", (321, 321)),
+    ("segformer", None, (321, 321)),
+    ("unet", None, (321, 321)),
+    ("dpt", "dinov2_small", (322, 322)),
+    ("deeplabv3plus", "resnet18", (321, 321)),
+])  # fmt: skip
+def test_models_switch_on_the_command_line(photos, capsys, name, backbone, crop):
+    keys = [f"model.name={name}"] + [f"model.backbone={backbone}"] * bool(backbone)
+    config = load(photos, *keys)
+    printed = capsys.readouterr().out
+    assert config.model.backbone == backbone and config.data.crop_size == crop
+    assert config.model.pretrained == "" and "model.pretrained=imagenet" in printed
+    assert ("model.output_stride=16" in printed) == (name != "deeplabv3plus")
+    assert abstract_variables(config, build_model(config))["params"]
+
+
+def test_the_files_own_model_is_kept_in_silence(photos, capsys):
+    config = load(photos, "model.backbone=efficientnet_lite1")
+    assert config.model.pretrained == "imagenet" and config.model.output_stride == 16
+    load(photos)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("keys, message", [
+    (("model.name=unet", "model.output_stride=8"), "has no option 'output_stride'"),
+    (("model.name=unet", "model.backbone=resnet18"), "has no option 'backbone'"),
+    (("model.name=segformer", "model.backbone=resnet18"), "backbone is 'resnet18'"),
+    (("model.output_stride=8", "model.width=4"), "has no option 'width'"),
+])  # fmt: skip
+def test_impossible_keys_of_the_user_stay_errors(photos, keys, message):
+    with pytest.raises(ConfigError, match=message):
+        load(photos, *keys)
+
+
+def test_a_misspelt_key_that_the_folder_needs_is_named_with_the_folders_error(photos):
+    overrides = ["--config.data.folder.train_image=shots", "--config.data.palette=red"]
+    with pytest.raises(DataError) as error:
+        load_config(f"{FOLDER}:{photos}", overrides)
+    text = str(error.value)
+    assert "did you mean 'data.folder.train_images'" in text and "data.palette is 'red'" in text

@@ -1,0 +1,54 @@
+"""Near-duplicates are grouped, different scenes are not, and a pattern of the user overrules."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ipixmatch_jax.data.grouping import group_keys
+from ipixmatch_jax.errors import ConfigError
+from tests.data.conftest import ArraySource
+
+
+def scene(seed, size=96):
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (9, 9, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC))
+
+
+def noisy(image, seed, strength=12):
+    noise = np.random.default_rng(seed).normal(0, strength, image.shape)
+    return (image + noise).clip(0, 255).astype(np.uint8)
+
+
+def test_noisy_copies_are_one_group_and_scenes_are_not():
+    images = [noisy(scene(s), 10 * s + c) for s in range(6) for c in range(3)]
+    keys, notes = group_keys(ArraySource(images), "auto")
+    groups = [keys[3 * s : 3 * s + 3] for s in range(6)]
+    assert all(len(set(group)) == 1 for group in groups) and len(set(keys)) == 6
+    assert "18 labeled images are near-duplicates of others, in 6 groups" in notes[0]
+    keys, notes = group_keys(ArraySource([scene(s) for s in range(12)]), "auto")
+    assert keys == [f"r{s}" for s in range(12)] and not notes
+
+
+def test_what_all_images_share_makes_no_group():
+    """Objects of one frame, such as retinas: the common frame is no near-duplicate."""
+    frame = scene(99).astype(int)
+    images = [(frame + (scene(s).astype(int) - 128) // 4).clip(0, 255).astype(np.uint8)
+              for s in range(10)]  # fmt: skip
+    assert len(set(group_keys(ArraySource(images), "auto")[0])) == 10
+
+
+def test_blank_images_make_no_group():
+    images = [np.full((32, 32, 3), 10 * value, np.uint8) for value in range(5)]
+    assert len(set(group_keys(ArraySource(images), "auto")[0])) == 5
+
+
+def test_patterns():
+    source = ArraySource([scene(s) for s in range(4)])
+    source.ids = ("clip1_01", "clip1_02", "clip2_01", "photo")
+    keys, notes = group_keys(source, "^(.*)_")
+    assert keys == ["clip1", "clip1", "clip2", "photo"]
+    assert "3 groups" in notes[0] and "1 ids do not match" in notes[0]
+    assert group_keys(source, "none")[0] == list(source.ids)
+    with pytest.raises(ConfigError, match="not a regular expression"):
+        group_keys(source, "(")
