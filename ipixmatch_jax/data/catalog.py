@@ -7,6 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from ipixmatch_jax.data.datasets import ade20k, cityscapes, coco, digits, folder, pet, tfds, voc
+from ipixmatch_jax.data.files.exif_agreement import orientation_problems
 from ipixmatch_jax.data.files.file_records import equal_files, record_files
 from ipixmatch_jax.data.keys import DATA_KEYS
 from ipixmatch_jax.data.protocols import identify
@@ -55,6 +56,8 @@ for _name, _module in _MODULES.items():
 _SHOWN = 5
 # Number of labeled records, spread over the list, that are read before training starts.
 _PROBED = 24
+# Headers are cheaper: these many are read to find photos that EXIF turns.
+_PROBED_HEADERS = 256
 
 
 def data_defaults() -> ConfigDict:
@@ -189,7 +192,29 @@ def _probe(dataset: Dataset, *, skip: bool) -> list[str]:
     counts, problems = _probe_source(dataset.labeled)
     # Training can skip a record; evaluation needs all of them.
     problems = problems * (not skip) + _probe_source(dataset.val)[1] + _copies(dataset)
-    return problems or no_foreground(counts, record_files(dataset.labeled, 0)[-1])
+    problems += orientation_problems((dataset.labeled, dataset.val), most=_PROBED_HEADERS)
+    if problems or not counts.any():
+        return problems
+    return no_foreground(_until_foreground(dataset.labeled, counts), _first_mask(dataset))
+
+
+def _first_mask(dataset: Dataset) -> str:
+    return record_files(dataset.labeled, 0)[-1]
+
+
+def _until_foreground(source: Source, counts: np.ndarray) -> np.ndarray:
+    """Counts of the probed masks; of all masks if the probed ones hold no foreground."""
+    if counts[1:IGNORE].any() or len(source) <= _PROBED or not hasattr(source, "mask"):
+        return counts
+    total = np.zeros_like(counts)
+    for index in range(len(source)):
+        try:
+            total += np.bincount(source.mask(index).ravel(), minlength=256)
+        except DataError:
+            continue
+        if total[1:IGNORE].any():
+            break
+    return total
 
 
 def _probe_source(source: Source) -> tuple[np.ndarray, list[str]]:
@@ -236,15 +261,20 @@ def _copies(dataset: Dataset) -> list[str]:
 
 
 def no_foreground(counts: np.ndarray, name: str) -> list[str]:
-    """A problem if the masks hold only 0 and a large share of 255, else no problem.
+    """A problem if no pixel is of classes 1 to 254, else no problem.
 
     Args:
         counts: pixels per value, int64 [256].
         name: the name of one of the mask files.
     """
     total = counts.sum()
-    if not total or counts[0] + counts[IGNORE] != total or counts[IGNORE] < 0.02 * total:
+    if not total or counts[0] + counts[IGNORE] != total:
         return []
+    if counts[IGNORE] < 0.02 * total:
+        return [
+            f"{name}, and the other labeled masks: no pixel is of classes 1..{IGNORE - 1}; all are "
+            "0; expected some foreground; check the masks and data.masks"
+        ]
     share = 100.0 * counts[IGNORE] / total
     return [
         f"{name}, and the other labeled masks: all pixels are 0 or {IGNORE} ({share:.0f} % of "

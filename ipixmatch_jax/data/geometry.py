@@ -89,11 +89,17 @@ def through(
 
     view = {
         "image": place(_cut(record["image"], window, Image.Resampling.BILINEAR), 0),
-        "valid": place(np.ones((window.height, window.width), bool), False),
+        "valid": place(_valid(record, window), False),
     }
     if "mask" in record:
         view["mask"] = place(_cut(record["mask"], window, Image.Resampling.NEAREST), IGNORE)
     return view
+
+
+def _valid(record: UnlabeledRecord, window: Window) -> np.ndarray:
+    if "valid" not in record:
+        return np.ones((window.height, window.width), bool)
+    return _cut(record["valid"].astype(np.uint8), window, Image.Resampling.NEAREST) > 0
 
 
 def draw_window(size: tuple[int, int], rng: np.random.Generator, geometry: Geometry) -> Window:

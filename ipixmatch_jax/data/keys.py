@@ -32,6 +32,11 @@ DATA_KEYS: Table = {
         (), "(low, high) of each channel that become 0 and 255, for images over 8 bits",
         kind="pair",
     ),
+    "nodata": Key((), "values of missing data in images, beyond NaN and GDAL's no-data tag",
+                  kind="float"),
+    "max_pixels": Key(
+        178956970, "larger images and masks are refused before they are decoded", least=1
+    ),
     "image_size": Key(
         (0, 0), "(height, width) to which images and masks are resized when read; (0, 0): not",
         length=2, least=0, most=65536,

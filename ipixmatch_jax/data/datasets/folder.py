@@ -42,6 +42,11 @@ OPTIONS: Table = {
         choices=("unlabeled", "background"),
     ),
     "cache": Key("", "folder of converted masks; empty: $IPIXMATCH_CACHE or the user's cache"),
+    "exif": Key(
+        "auto",
+        "pixels on which masks of photos turned by EXIF were drawn; auto: by their size, or asked",
+        choices=("auto", "upright", "stored"),
+    ),
     "unlabeled_folders": Key(
         (), "more folders of images without masks, relative to data.root or absolute", kind="str"
     ),
@@ -73,7 +78,8 @@ Rows = list[tuple[str, ...]]
 def pixels_of(data: ConfigDict) -> Pixels:
     """Channels and value range of `config.data`."""
     pairs = tuple(tuple(float(value) for value in pair) for pair in data.value_range)
-    return Pixels(int(data.channels), pairs)
+    nodata = tuple(float(value) for value in data.nodata)
+    return Pixels(int(data.channels), pairs, nodata, int(data.max_pixels))
 
 
 def masks_of(data: ConfigDict) -> Masks:
@@ -90,7 +96,9 @@ def masks_of(data: ConfigDict) -> Masks:
             "per class"
         )
     if data.masks not in ("colors", "nearest"):
-        return Masks(classes, palette=palette, style=data.masks, values=values)
+        return Masks(
+            classes, palette=palette, style=data.masks, values=values, max_pixels=data.max_pixels
+        )
     if not palette:
         raise ConfigError(
             f"data.masks={data.masks!r} and data.palette is empty; expected the colour of every "
@@ -98,7 +106,7 @@ def masks_of(data: ConfigDict) -> Masks:
         )
     table = {color: index for index, color in enumerate(palette)}
     table |= {tuple(int(c) for c in color): 255 for color in data.ignore_colors}
-    return Masks(classes, colors=tuple(table.items()), style=data.masks)
+    return Masks(classes, colors=tuple(table.items()), style=data.masks, max_pixels=data.max_pixels)
 
 
 def data_root(data: ConfigDict, holds: str) -> Path:
@@ -247,7 +255,9 @@ class _Layout:
         return kept, [labeled[index] for index in held]
 
     def scenes(self, rows: Rows) -> FileScenes:
-        return FileScenes(*columns(rows, 3), self.pixels, self.reader, own=True)
+        return FileScenes(
+            *columns(rows, 3), self.pixels, self.reader, own=True, exif=self.options.exif
+        )
 
 
 class _Imported(_Layout):

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ipixmatch_jax.data.files import images, masks
-from ipixmatch_jax.data.records import Record, UnlabeledRecord
+from ipixmatch_jax.data.files.exif_agreement import fitting
+from ipixmatch_jax.data.records import IGNORE, Record, UnlabeledRecord
 from ipixmatch_jax.paths import is_remote
 
 
@@ -43,18 +44,23 @@ class FileImages:
         return self._sizes[index]
 
     def read(self, index: int, at_least: tuple[int, int] | None = None) -> UnlabeledRecord:
-        """The record; with `at_least` (H, W) its image may be decoded smaller, down to it."""
+        """The record; with `at_least` (H, W) its image may be decoded smaller, down to it.
+
+        If some pixels hold no data, `valid` bool [H,W] says which do.
+        """
         path = self.image_paths[index]
-        image = images.read_image(path, path, self.pixels, at_least=at_least)
-        return {"id": self.ids[index], "image": image}
+        image, valid = images.read_valid_image(path, path, self.pixels, at_least=at_least)
+        record = {"id": self.ids[index], "image": image}
+        return record if valid is None else {**record, "valid": valid}
 
     def __getitem__(self, index: int) -> UnlabeledRecord:
         return self.read(index)
 
     def bands(self, index: int) -> np.ndarray:
-        """The image [H,W,C] in the data type stored in the file."""
+        """The pixels of the image that hold data, [N,C] in the data type stored in the file."""
         path = self.image_paths[index]
-        return images.read_bands(path, path, self.pixels)
+        array, valid = images.read_valid_bands(path, path, self.pixels)
+        return array.reshape(-1, array.shape[-1]) if valid is None else array[valid]
 
     def files(self, index: int) -> tuple[str, ...]:
         """The files of a record: image first."""
@@ -71,6 +77,8 @@ class FileScenes(FileImages):
         pixels: channels and value range of the images.
         reader: how masks are read.
         own: the files belong to the user, who can fix them; a published benchmark stays as it is.
+        exif: pixels on which masks of photos turned by EXIF were drawn: `upright`, `stored`, or
+            `auto`: their size tells, and `orientation_problems` finds the rest.
     """
 
     def __init__(
@@ -82,18 +90,26 @@ class FileScenes(FileImages):
         reader: masks.Masks,
         *,
         own: bool = False,
+        exif: str = "upright",
     ):
         super().__init__(ids, image_paths, pixels)
         self.mask_paths = tuple(mask_paths)
         self.reader = reader
         self.own = own
+        self.exif = exif
 
     def read(self, index: int, at_least: tuple[int, int] | None = None) -> Record:
         record = super().read(index, at_least)
         path = self.mask_paths[index]
         mask = self.reader.read(path, path)
         native = self.size(index) if at_least else record["image"].shape[:2]
+        if self.exif == "stored" or (self.exif == "auto" and mask.shape != tuple(native)):
+            image = self.image_paths[index]
+            mask = fitting(mask, native, images.image_orientation(image, image), self.exif)
         masks.check_same_size(native, mask.shape, self.image_paths[index], path)
+        if "valid" in record:
+            valid = images.resize_mask(record["valid"].astype(np.uint8), mask.shape)
+            mask = np.where(valid > 0, mask, np.uint8(IGNORE))
         return {**record, "mask": mask}
 
     def mask(self, index: int) -> np.ndarray:

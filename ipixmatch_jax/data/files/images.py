@@ -29,11 +29,13 @@ __all__ = [
     "Pixels",
     "displayable",
     "fetch",
+    "image_orientation",
     "image_size",
     "open_picture",
     "pixel_array",
     "read_bands",
     "read_image",
+    "read_valid_bands",
     "read_valid_image",
     "resample",
     "resize_image",
@@ -104,6 +106,20 @@ def image_size(file: File, name: str) -> tuple[int, int]:
             ).shape[:2]
         picture = decoding.open_picture(stream, kind, name, _NO_BOUND)
         return turned_size((picture.height, picture.width), orientation_of(picture))
+
+
+def image_orientation(file: File, name: str) -> int:
+    """The EXIF orientation 1 to 8 by which `read_image` turns an image.
+
+    Raises:
+        DataError: not an image.
+    """
+    with opened(file, name) as (stream, kind):
+        if kind == "TIFF":
+            return read_tags(stream).orientation
+        if kind == "NPY":
+            return 1
+        return orientation_of(decoding.open_picture(stream, kind, name, _NO_BOUND))
 
 
 # A size alone costs no memory.
@@ -184,6 +200,12 @@ def read_bands(
     """
     pixels = Pixels(pixels) if isinstance(pixels, int) else pixels
     return _stored(file, name, pixels, at_least)[0]
+
+
+def read_valid_bands(file: File, name: str, pixels: Pixels) -> tuple[np.ndarray, np.ndarray | None]:
+    """An image as of `read_bands`, and which pixels hold data: bool [H,W], None if all do."""
+    array, missing = _stored(file, name, pixels, None)
+    return array, None if missing is None else ~missing
 
 
 def _stored(

@@ -81,10 +81,11 @@ def whole_numbers(values: np.ndarray, nodata: float | None, name: str) -> np.nda
     if values.dtype.kind == "f":
         finite = np.isfinite(values)
         if not (values[finite] == np.rint(values[finite])).all():
+            with np.errstate(over="ignore"):
+                rounded = counts_of(values[finite].round(3))
             raise DataError(
                 f"{name}: {values.dtype} values that are not whole numbers; expected class ids; it "
-                f"holds {histogram_text(counts_of(values[finite].round(3)))}; save class ids, not "
-                "scores or scaled values"
+                f"holds {histogram_text(rounded)}; save class ids, not scores or scaled values"
             )
         missing = ~finite if missing is None else missing | ~finite
         values = np.where(finite, values, 0).astype(np.int64)

@@ -128,10 +128,15 @@ def _read_tiff(stream: BinaryIO, name: str, shape_only: bool, max_pixels: int) -
     if shape_only and 1 in (tags.samples, tags.pages):
         height, width = turned_size(stored, tags.orientation)
         return np.broadcast_to(np.zeros((), np.float32), (height, width, bands))
+    if tags.photometric == 3:
+        raise DataError(f"{name}: a TIFF with a palette, and large or deep; convert it to RGB")
     array = tiff_array(stream, name, stored, max_pixels)
-    if tags.photometric == 0 and array.dtype.kind == "u":
-        # WhiteIsZero: an image is shown with its values reversed.
-        array = (2 ** min(max(tags.bits), 8 * array.dtype.itemsize) - 1) - array
+    if array.dtype == np.uint8 and max(tags.bits) < 8:
+        # An image is shown with its full brightness.
+        array = array * np.uint8(255 // (2 ** max(tags.bits) - 1))
+    # WhiteIsZero: an image is shown with its values reversed.
+    if tags.photometric == 0 and array.dtype.kind in "ub":
+        array = ~array
     if tags.nodata is not None and np.isfinite(tags.nodata):
         array = without_nodata(array, tags.nodata)
     return upright(array, tags.orientation)

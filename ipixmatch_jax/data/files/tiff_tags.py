@@ -8,6 +8,8 @@ from typing import BinaryIO
 _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 256, 257, 258, 259, 262
 _ORIENTATION, _SAMPLES, _PLANAR, _FORMAT, _NODATA = 274, 277, 284, 339, 42113
 _REDUCED_OR_MASK = 0b101
+# Pillow's TIFF reader refuses more pixels, whatever its caller has checked.
+_PILLOW_PIXELS = 178_956_970
 _MOST_PAGES, _MOST_ENTRIES, _MOST_VALUES = 4096, 4096, 65536
 # TIFF's number types as struct codes: bytes, text, 16 and 32 bits, signed ones, BigTIFF's 64 bits.
 _CODES = {1: "B", 2: "s", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 16: "Q", 17: "q"}
@@ -51,6 +53,7 @@ class TiffTags:
             max(self.bits) <= 8
             and self.samples <= 4
             and self.pages == 1
+            and self.height * self.width <= _PILLOW_PIXELS
             and self.sample_format == 1
             and self.compression in _OF_PILLOW
             and self.photometric in (0, 1, 2, 3, 5, 6)

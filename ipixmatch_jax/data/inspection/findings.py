@@ -85,6 +85,11 @@ def left_out(warning: str) -> Finding:
     return Finding(WARNING, "left-out", "", "", warning)
 
 
+def orientation(problem: str) -> Finding:
+    """The finding for masks that may be drawn on pixels that EXIF turns."""
+    return Finding(ERROR, "orientation", "", problem.partition(": ")[0], problem)
+
+
 def unusable(split: str, index: int, files: Sequence[str], message: str) -> Finding:
     """The finding for a record that cannot be read or used."""
     kinds = {
@@ -232,7 +237,9 @@ def of_classes(
         if not facts[split]:
             continue
         file = facts[split][0].files[-1]
-        binary = no_foreground(pixels, file)
+        # Few val or test images may show no foreground by chance.
+        chance = split != "labeled" and pixels[IGNORE] < 0.02 * pixels.sum()
+        binary = [] if chance else no_foreground(pixels, file)
         found += [Finding(ERROR, "binary-mask", split, file, text) for text in binary]
         if not binary:
             found += _absent(split, dataset.class_names, counts, file)

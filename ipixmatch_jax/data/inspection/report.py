@@ -11,6 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from ipixmatch_jax.data.catalog import assemble, image_is_mask
+from ipixmatch_jax.data.files.exif_agreement import orientation_problems
 from ipixmatch_jax.data.files.file_records import record_files
 from ipixmatch_jax.data.inspection import findings
 from ipixmatch_jax.data.inspection.findings import ERROR, Facts, Finding
@@ -162,6 +163,8 @@ def inspect_dataset(data_config: ConfigDict, seed: int) -> Report:
         return Report(_nothing(data_config), _empty_splits(), [findings.from_problem(str(error))])
     found = [findings.from_problem(problem) for problem in problems]
     found += [findings.left_out(warning) for warning in dataset.warnings]
+    masked = (dataset.labeled, dataset.val, dataset.test)
+    found += [findings.orientation(problem) for problem in orientation_problems(masked)]
     splits, facts = _empty_splits(), {}
     for name in SPLITS:
         source = getattr(dataset, name)

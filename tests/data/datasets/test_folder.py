@@ -156,7 +156,7 @@ def test_unreadable_image(folder_root, make_config):
         dataset.labeled[0]
 
 
-def test_turned_photograph_needs_a_turned_mask(folder_root, make_config):
+def test_mask_of_a_turned_photograph_is_turned_with_it(folder_root, make_config):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(np.zeros((20, 24, 3), np.uint8)).save(
@@ -164,5 +164,9 @@ def test_turned_photograph_needs_a_turned_mask(folder_root, make_config):
     )
     dataset, _ = assemble(make_config(root=str(folder_root)), 0)
     assert dataset.labeled.size(1) == (24, 20)
+    stored = np.asarray(Image.open(folder_root / "train/masks/l1.png"))
+    # Its size says that it was drawn on the stored pixels.
+    np.testing.assert_array_equal(dataset.labeled[1]["mask"], np.rot90(stored, -1))
+    config = make_config(root=str(folder_root), folder={"exif": "upright"})
     with pytest.raises(DataError, match="EXIF"):
-        dataset.labeled[1]
+        assemble(config, 0)[0].labeled[1]
