@@ -178,7 +178,7 @@ def _ranked(images: np.ndarray) -> list[tuple[int, float]]:
 
 def _predict(predictor: Predictor, image: np.ndarray) -> Prediction:
     # Always with probabilities, so that every size is compiled once only.
-    return predictor.predict(image, probs=True)
+    return predictor.predict_record(image, probs=True)
 
 
 def _judged(judge: Predictor, dataset: Dataset, index: int, miou: float) -> dict[str, Any]:

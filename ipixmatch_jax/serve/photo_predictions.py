@@ -112,7 +112,7 @@ class PhotoPredictor:
         grid = grid_size(size)
         networks, explored = {}, {"id": "", "height": grid[0], "width": grid[1], "photo": photo}
         for name, predict in self.predictors.items():
-            found = predict.predict(image, probs=True)
+            found = predict.predict_record(image, probs=True)
             networks[name] = self._as_json(found)
             explored[name] = packed(found.probs, grid)
         compiled_for = self._own_size if any(self._own_size) else size

@@ -96,12 +96,12 @@ def draw_validation(
     """
     folder = predictions_folder(workdir)
     folder.mkdir(parents=True, exist_ok=True)
-    predict = Predictor(config, model, jax.device_get(network), tile_above=0)
+    predictor = Predictor(config, model, jax.device_get(network), tile_above=0)
     count = min(config.pictures, len(dataset.val))
     for index in np.linspace(0, len(dataset.val) - 1, count).round().astype(int):
         record = dataset.val[int(index)]
         image, mask = record["image"], record["mask"]
-        predicted = predict(image)
+        predicted = predictor.predict_record(image).mask
         columns = [
             displayable(image),
             colored(mask, dataset.palette),
