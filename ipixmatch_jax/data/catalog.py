@@ -1,4 +1,4 @@
-"""The data sources by name, and what every data set must satisfy whatever its source."""
+"""The registry of data sources, and the checks that every data set must pass."""
 
 import copy
 from collections.abc import Callable
@@ -21,8 +21,8 @@ from ipixmatch_jax.data.resize import resized
 from ipixmatch_jax.errors import ConfigError, DataError
 from ipixmatch_jax.registry import Registry
 
-# (config.data, seed, problems) -> Splits; whatever cannot be used is left out of the splits and
-# described in `problems`.
+# (config.data, seed, problems) -> Splits. Records that cannot be used are left out of the splits
+# and described in `problems`.
 Builder = Callable[[ConfigDict, int, list[str]], Splits]
 
 
@@ -51,7 +51,7 @@ for _name, _module in _MODULES.items():
     SOURCE_OPTIONS[_name] = _module.OPTIONS
 
 _SHOWN = 5
-# So many labeled records are read before training starts, spread over the list.
+# Number of labeled records, spread over the list, that are read before training starts.
 _PROBED = 24
 
 
@@ -63,22 +63,22 @@ def data_defaults() -> ConfigDict:
     data.labeled = ""
     data.unlabeled = ""
     data.val = ""
-    data.test = ""  # measured by --mode eval --split test, never while training
+    data.test = ""  # evaluated by --mode eval --split test, never during training
     data.num_classes = 2
     data.class_names = ()
-    data.palette = ()  # one (red, green, blue) a class; empty: generated
-    data.masks = "ids"  # or colors: masks whose colours, those of data.palette, are the classes
-    data.ignore_colors = ()  # colours of masks that mean ignore
-    data.channels = 3  # bands of an image
-    data.statistics = "auto"  # of channels: model, measure, or auto: the model's for 8-bit RGB
-    data.mean = ()  # of each channel in [0, 1]; empty: as data.statistics says
+    data.palette = ()  # one (red, green, blue) per class; empty: generated
+    data.masks = "ids"  # or colors: the classes are the colours of data.palette
+    data.ignore_colors = ()  # mask colours that mean ignore
+    data.channels = 3  # bands per image
+    data.statistics = "auto"  # model, measure, or auto (8-bit RGB: model; others: measure)
+    data.mean = ()  # one per channel, in [0, 1]; empty: as data.statistics says
     data.std = ()
-    data.value_range = ()  # (low, high) of each channel that become 0 and 255 in deep images
-    data.image_size = (0, 0)  # images and masks are resized to it when read; (0, 0): as they are
+    data.value_range = ()  # (low, high) per channel, mapped to 0 and 255; images over 8 bits
+    data.image_size = (0, 0)  # (H, W) to which images and masks are resized; (0, 0): unchanged
     data.crop_size = (321, 321)
     data.scale_range = (0.5, 2.0)
     data.flip = 0.5
-    data.on_error = "raise"  # or skip: another record takes the place of one that cannot be read
+    data.on_error = "raise"  # or skip: an unreadable record is replaced by another
     data.threads = 4
     data.workers = 0  # reader processes; 0: threads only
     for name, options in SOURCE_OPTIONS.items():
@@ -91,7 +91,7 @@ def load_dataset(data_config: ConfigDict, seed: int) -> Dataset:
 
     Args:
         data_config: `config.data`.
-        seed: of data sets that are drawn; those on disk do not depend on it.
+        seed: seed of generated data sets; data sets on disk do not depend on it.
 
     Raises:
         ConfigError: an unknown `data.name`, or class names or colours that do not fit.
@@ -107,15 +107,15 @@ def load_dataset(data_config: ConfigDict, seed: int) -> Dataset:
 
 
 def assemble(data_config: ConfigDict, seed: int) -> tuple[Dataset, list[str]]:
-    """What can be used of a data set, at native size, and every problem that shows without pixels.
+    """The usable part of a data set, at native size, and the problems found without reading pixels.
 
     Args:
         data_config: `config.data`.
-        seed: of data sets that are drawn.
+        seed: seed of generated data sets.
 
     Raises:
         ConfigError: an unknown `data.name`, or class names or colours that do not fit.
-        DataError: a fault that leaves nothing to look at, such as a missing root.
+        DataError: nothing can be used, for example because the root is missing.
     """
     num_classes = int(data_config.num_classes)
     if not 2 <= num_classes <= IGNORE:
@@ -134,7 +134,7 @@ def assemble(data_config: ConfigDict, seed: int) -> tuple[Dataset, list[str]]:
         protocol=identify(splits.labeled.ids),
         test=splits.test,
     )
-    # An empty split that has been explained already needs no second message.
+    # An empty split that is already explained needs no second message.
     if not problems:
         problems += [_empty(name) for name in ("labeled", "val") if not len(getattr(dataset, name))]
     problems += _overlap(dataset, "val") + _overlap(dataset, "test")
@@ -166,7 +166,7 @@ def _palette(data: ConfigDict, own: tuple[tuple[int, int, int], ...]) -> np.ndar
     if palette.shape != (data.num_classes, 3) or palette.min() < 0 or palette.max() > 255:
         raise ConfigError(
             f"data.palette has shape {palette.shape}; expected {data.num_classes} colours "
-            "(red, green, blue) in 0..255, one for each class, or none at all"
+            "(red, green, blue) in 0..255, one per class, or none"
         )
     return palette.astype(np.uint8)
 
@@ -183,22 +183,22 @@ def _overlap(dataset: Dataset, split: str) -> list[str]:
         file = record_files(source, list(source.ids).index(shared[0]))[0]
         return [
             f"{file}: {len(shared)} ids are in the labeled and in the {split} split: {shown}; "
-            "expected none, or the model is measured on what it was trained on; take them out of "
+            "expected none: the model would be evaluated on training images; remove them from "
             "one list"
         ]
     return []
 
 
 def _probe(dataset: Dataset, *, skip: bool) -> list[str]:
-    """Faults of a few labeled and validation records, found before a device is waited for."""
+    """Faults of a few labeled and validation records, found before compilation starts."""
     counts, problems = _probe_source(dataset.labeled)
-    # Training can do without a record; what is measured must be whole.
+    # Training can skip a record; evaluation needs all of them.
     problems = problems * (not skip) + _probe_source(dataset.val)[1] + _copies(dataset)
     return problems or no_foreground(counts, record_files(dataset.labeled, 0)[-1])
 
 
 def _probe_source(source: Source) -> tuple[np.ndarray, list[str]]:
-    """Pixels of each mask value, int64 [256], in a few records in files, and what is wrong."""
+    """Counts pixels per mask value, int64 [256], in a few records, and lists their faults."""
     counts, problems = np.zeros(256, np.int64), []
     if not hasattr(source, "files"):
         return counts, problems
@@ -212,25 +212,25 @@ def _probe_source(source: Source) -> tuple[np.ndarray, list[str]]:
         counts += np.bincount(record["mask"].ravel(), minlength=256)
         image, mask = record_files(source, int(index))[:2]
         if image_is_mask(record):
-            problems.append(f"{image}: is the mask {mask}; expected a picture; put it there")
+            problems.append(f"{image}: is the mask {mask}; expected a photo; put it there")
     return counts, problems
 
 
 def image_is_mask(record: Record) -> bool:
-    """Whether the mask lies in place of the picture; where all is one value nobody can tell."""
+    """True if the image is a copy of its mask; False for masks of one value (undecidable)."""
     image, mask = record["image"], record["mask"]
     return bool((image == mask[..., None]).all() and (mask != mask[:1, :1]).any())
 
 
 def _copies(dataset: Dataset) -> list[str]:
-    """Labeled files with an equal one in val or test; published benchmarks are as they are."""
+    """Labeled files with an identical copy in val or test (user data only, not benchmarks)."""
     if not getattr(dataset.labeled, "own", False):
         return []
     paths = {name: getattr(getattr(dataset, name), "image_paths", ()) for name in ("val", "test")}
     labeled = dataset.labeled.image_paths
     return [
         f"{one} (labeled) and {other} ({name}) are the same file, byte for byte; expected "
-        "different images, or the model is measured on what it was trained on; take one out of "
+        "different images: the model would be evaluated on training images; remove one from "
         "its list"
         for name in paths
         for one, other in [
@@ -241,11 +241,11 @@ def _copies(dataset: Dataset) -> list[str]:
 
 
 def no_foreground(counts: np.ndarray, name: str) -> list[str]:
-    """The problem of masks that hold nothing but 0 and a good deal of 255, if these do.
+    """A problem if the masks hold only 0 and a large share of 255, else no problem.
 
     Args:
-        counts: pixels of each value, int64 [256].
-        name: one of the mask files.
+        counts: pixels per value, int64 [256].
+        name: the name of one of the mask files.
     """
     total = counts.sum()
     if not total or counts[0] + counts[IGNORE] != total or counts[IGNORE] < 0.02 * total:

@@ -1,4 +1,4 @@
-"""`config.data` from a command line of its own, for the tools of this room."""
+"""Command-line options that set `config.data`, for the tools in this package."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""Batches put on the devices by a thread of their own, while the step before them runs."""
+"""Transfers batches to the devices in a background thread while the previous step runs."""
 
 import queue
 import threading
@@ -9,13 +9,13 @@ _STOP_CHECK_S = 0.1
 
 
 class DeviceFeed:
-    """An iterator over `put(batch)`, at most `depth` batches ahead of the one that is used.
+    """An iterator over `put(batch)`, at most `depth` batches ahead of the consumer.
 
-    The transfer of a batch overlaps the step before it, also while the loop waits for a value.
-    An error of reading or putting is raised by `next`, after the batches before it.
+    The transfer of a batch overlaps the previous step, also while the loop waits for a value.
+    An error in reading or transfer is raised by `next`, after the batches before it.
 
     Args:
-        batches: host batches; closed by `close` if it can be.
+        batches: host batches; `close` closes them if they have that method.
         put: starts the transfer of one batch and returns the device arrays.
         depth: batches that wait on the devices; 2 is double buffering.
     """
@@ -35,7 +35,7 @@ class DeviceFeed:
                 if not self._offer((self._put(batch), None)):
                     return
             self._offer((None, StopIteration()))
-        except BaseException as error:  # whatever it is, the loop must hear of it
+        except BaseException as error:  # any error must reach the loop
             self._offer((None, error))
 
     def _offer(self, item: tuple[Any, BaseException | None]) -> bool:
@@ -60,7 +60,7 @@ class DeviceFeed:
         return batch
 
     def close(self) -> None:
-        """Ends the thread and closes the host batches."""
+        """Stops the thread and closes the host batches."""
         self._stop.set()
         self._ended = True
         self._thread.join()

@@ -1,4 +1,4 @@
-"""The weak geometric view: scale, pad, crop and flip of image and mask together."""
+"""The weak geometric view: scales, pads, crops and flips image and mask together."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from ipixmatch_jax.data.records import IGNORE, UnlabeledRecord
 
 @dataclass(frozen=True)
 class Geometry:
-    """How records are cropped.
+    """Parameters of the random crop.
 
     Attributes:
         crop_size: (h, w) of the crop.
@@ -34,7 +34,7 @@ class Window:
         left: first column.
         height: rows.
         width: columns.
-        flip: whether the crop is mirrored.
+        flip: True if the crop is mirrored.
     """
 
     scaled: tuple[int, int]
@@ -57,7 +57,7 @@ def weak_view(
 
     Args:
         record: `image` uint8 [H,W,C] and, if labeled, `mask` uint8 [H,W].
-        rng: where all random numbers come from.
+        rng: the source of all random numbers.
         geometry: crop size, scale range and flip probability.
 
     Returns:
@@ -71,10 +71,10 @@ def weak_view(
 def through(
     window: Window, record: UnlabeledRecord, crop_size: tuple[int, int]
 ) -> dict[str, np.ndarray]:
-    """What a window shows of a record, as `weak_view` returns it.
+    """Crops a record to a window; returns the same as `weak_view`.
 
-    The image may be of another size than the mask, as one decoded at reduced scale is: the window
-    is laid over the whole of each.
+    Image and mask may differ in size (an image decoded at reduced scale): the window is applied
+    in relative coordinates to each.
     """
 
     def place(part: np.ndarray, fill: int) -> np.ndarray:
@@ -118,7 +118,7 @@ def draw_window(size: tuple[int, int], rng: np.random.Generator, geometry: Geome
 def _mirrored(array: np.ndarray) -> np.ndarray:
     if array.ndim == 2:
         return array[:, ::-1]
-    # Whole pixels are moved: several times faster than a view with a negative stride.
+    # Moving whole pixels is several times faster than a view with a negative stride.
     pixels = np.ascontiguousarray(array).view(f"V{array.shape[-1]}")
     return np.ascontiguousarray(pixels[:, ::-1]).view(array.dtype)
 
@@ -128,7 +128,7 @@ def _cut(array: np.ndarray, window: Window, method: Image.Resampling) -> np.ndar
     height, width = array.shape[:2]
     if window.scaled == (height, width):
         rows = slice(window.top, window.top + window.height)
-        # A copy: the record stays its owner's.
+        # A copy: the record must not change with the crop.
         return array[rows, window.left : window.left + window.width].copy()
     y_step, x_step = height / window.scaled[0], width / window.scaled[1]
     box = (

@@ -63,7 +63,7 @@ class _Load:
         return view
 
     def _instead(self, position: int, error: DataError) -> Batch:
-        """The view of the first record that can be read, in an order of this position alone."""
+        """The view of the first readable record, in an order that depends on the position only."""
         rng = record_rng(self.seed, self.stream + _REPLACEMENTS, position)
         for index in rng.integers(0, len(self.source), size=_TRIES):
             try:
@@ -72,16 +72,16 @@ class _Load:
                 continue
         raise DataError(
             f"{error}\nand {_TRIES} other records drawn in its place cannot be read either; "
-            "data.on_error=skip is for single files; --mode inspect lists all of them"
+            "data.on_error=skip is meant for single files; --mode inspect lists all of them"
         )
 
 
 @dataclass(frozen=True)
 class _Order:
-    """Every record of a part once an epoch, each epoch in another order.
+    """Every record of a part once per epoch, in a new order each epoch.
 
-    Grain's own shuffle walks a cipher until it meets a number below the size, which takes longer
-    than decoding where a part holds few records.
+    Grain's own shuffle iterates a cipher until it meets a number below the size; for parts with
+    few records that takes longer than decoding.
     """
 
     start: int
@@ -93,7 +93,7 @@ class _Order:
         return self.start + int(_permutation(self.seed, epoch, self.size)[place])
 
 
-# Threads work at the turn of two epochs, in three streams of a few parts each.
+# At the end of an epoch threads use two permutations, in three streams of a few parts each.
 @functools.lru_cache(maxsize=16)
 def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
     return record_rng(seed, epoch, _SHUFFLE).permutation(size)
@@ -142,23 +142,23 @@ def train_batches(
     process_index: int = 0,
     process_count: int = 1,
 ) -> "TrainBatches":
-    """Endless training batches; step k is the same whatever the topology, threads or start.
+    """Endless training batches; step k does not depend on topology, threads or start step.
 
     The global batch of a step is the concatenation of the batches of all processes, in order.
     `mix` is the unlabeled source in another order: the CutMix partners. Call `close()` when done.
 
     Args:
-        dataset: where the records come from.
+        dataset: the source of the records.
         config_data: `config.data`: `crop_size`, `scale_range`, `flip`, `on_error`, `threads`,
             `workers`.
-        batch_size: labeled images a step, over all processes.
-        unlabeled_batch_size: unlabeled images a step, over all processes; 0 leaves out the
+        batch_size: labeled images per step, over all processes.
+        unlabeled_batch_size: unlabeled images per step, over all processes; 0 leaves out the
             `unlabeled` and `mix` streams.
-        seed: of shuffling, crops and record keys.
+        seed: seed of shuffling, crops and record keys.
         start_step: the step of the first batch.
-        mix_same: `mix` holds the images of `unlabeled` in the same order, in crops of their own.
-        process_index: this process.
-        process_count: how many processes share a batch.
+        mix_same: `mix` holds the images of `unlabeled` in the same order, with different crops.
+        process_index: index of this process.
+        process_count: number of processes that share a batch.
 
     Returns:
         An iterator with `close()` over dicts `labeled`, `unlabeled`, `mix`, each a dict of `image`
@@ -166,8 +166,8 @@ def train_batches(
         in the source); `labeled` also holds `mask` uint8 [B,h,w].
 
     Raises:
-        ConfigError: a batch size that the processes cannot share.
-        DataError: no unlabeled records where some are wanted; or, while iterating, a bad file.
+        ConfigError: the batch size is not divisible by the number of processes.
+        DataError: unlabeled records are needed and there are none; or, while iterating, a bad file.
     """
     geometry = _geometry(config_data)
     wanted = {"labeled": (dataset.labeled, _share(batch_size, process_count, "batch_size"))}
@@ -208,11 +208,11 @@ def _geometry(config_data: ConfigDict) -> Geometry:
 
 
 class TrainBatches:
-    """Training batches, and which records could not be read: see `train_batches`.
+    """Training batches and the list of unreadable records; see `train_batches`.
 
     Attributes:
-        skipped: with `data.on_error='skip'`, how often each unreadable file had to be replaced.
-        skips: how often one had to be, in all.
+        skipped: with `data.on_error='skip'`, number of replacements per unreadable file.
+        skips: total number of replacements.
     """
 
     def __init__(self, batches: Iterator[dict[str, Batch]], sources: dict[str, UnlabeledSource]):
@@ -240,7 +240,7 @@ class TrainBatches:
         self.skips += 1
 
     def close(self) -> None:
-        """Ends threads and worker processes."""
+        """Stops threads and worker processes."""
         self._batches.close()
 
 
@@ -257,7 +257,7 @@ def _iterate(batches: grain.MapDataset, threads: int, workers: int) -> Iterator[
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 2)
     dataset = batches.to_iter_dataset(options)
     if workers:
-        # Grain reads a flag of its own, which only absl's app.run would have parsed.
+        # Grain reads an absl flag, which only absl's app.run would have parsed.
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()
         dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
@@ -291,16 +291,16 @@ def eval_batches(
     """All records once, whole and at native size, in batches of one size.
 
     Sizes come in order of first appearance, records of one size in the order of the source. The
-    last batch of a size is filled up with padding rows, so that all processes see the same number
+    last batch of a size is filled with padding rows, so that all processes see the same number
     of batches and the same shapes.
 
     Args:
         source: labeled records.
-        batch_size: images a batch, over all processes.
-        process_index: this process.
-        process_count: how many processes share a batch.
-        threads: how many decode ahead.
-        groups: `size_groups(source)`, where it is known. A smaller image of a group is padded at
+        batch_size: images per batch, over all processes.
+        process_index: index of this process.
+        process_count: number of processes that share a batch.
+        threads: number of threads that decode ahead.
+        groups: `size_groups(source)` if already computed. A smaller image of a group is padded at
             the bottom and on the right: by its last row and column, with mask 255 and valid False.
 
     Returns:
@@ -308,7 +308,7 @@ def eval_batches(
         `index` int64 [b]; padding rows have image 0, mask 255, valid False and index -1.
 
     Raises:
-        ConfigError: a batch size that the processes cannot share.
+        ConfigError: the batch size is not divisible by the number of processes.
         DataError: while iterating, a bad file.
     """
     share = _share(batch_size, process_count, "batch_size")

@@ -1,4 +1,4 @@
-"""What a data set is made of: records, the sources that hold them, and the data set itself."""
+"""Records, the sources that hold them, and the data set."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ IGNORE = 255
 
 
 class UnlabeledRecord(TypedDict):
-    """An image without ground truth: `id`, and `image` uint8 [H,W,C], C bands (3 as a rule)."""
+    """An image without ground truth: `id`, and `image` uint8 [H,W,C], C bands (usually 3)."""
 
     id: str
     image: np.ndarray
@@ -23,7 +23,7 @@ class Record(UnlabeledRecord):
 
 
 class UnlabeledSource(Protocol):
-    """Random access to unlabeled records; `size` tells (H, W) without decoding pixels."""
+    """Random access to unlabeled records; `size` returns (H, W) without decoding pixels."""
 
     ids: Sequence[str]
 
@@ -41,7 +41,7 @@ class Source(UnlabeledSource, Protocol):
 
 
 class EmptySource:
-    """The source of a split that a run does not name."""
+    """The source of a split that the config does not name."""
 
     ids: tuple[str, ...] = ()
 
@@ -60,19 +60,19 @@ NONE = EmptySource()
 
 @dataclass(frozen=True)
 class Dataset:
-    """The sources of a data set and what the class ids mean.
+    """The sources of a data set and the meaning of its class ids.
 
     Attributes:
         labeled: records with masks, to train on.
         unlabeled: records without masks, by type; may hold none (`len` 0).
-        val: records with masks, to measure on while training.
+        val: records with masks, evaluated during training.
         class_names: C names, in the order of the class ids.
         palette: uint8 [C,3] colours.
         unlabeled_pools: (images, share of the stream) of consecutive parts of `unlabeled`; () is
             one plain part, every image once an epoch.
-        protocol: the field's name of this choice of labeled images, such as 'voc-fine-92'; ''
-            where it is none that is known.
-        test: records with masks, to measure on once; often none. Training never reads them.
+        protocol: name of the published split of labeled images, such as 'voc-fine-92'; '' if
+            unknown.
+        test: records with masks, evaluated once; often none. Training never reads them.
     """
 
     labeled: Source
@@ -91,7 +91,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Splits:
-    """What a data-set module builds: its sources, and class names and colours if it knows them."""
+    """The result of a data-set module: its sources, and class names and colours if known."""
 
     labeled: Source
     unlabeled: UnlabeledSource
@@ -114,7 +114,7 @@ def record_rng(seed: int, stream: int, position: int) -> np.random.Generator:
 
 
 def spread_palette(num_classes: int) -> np.ndarray:
-    """Well-spread colours, uint8 [C,3]: the bits of the class id dealt out to red, green and blue.
+    """Distinct colours, uint8 [C,3]: the bits of the class id distributed over red, green and blue.
 
     Class 0 is black. The scheme is that of the PASCAL VOC development kit.
     """

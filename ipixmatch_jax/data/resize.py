@@ -1,4 +1,4 @@
-"""Data sets brought to one image size as they are read."""
+"""Resizes all images of a data set to one size as they are read."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from ipixmatch_jax.data.records import Dataset, UnlabeledRecord, UnlabeledSource
 
 
 class ResizedSource:
-    """A source whose images are all brought to one size: images bilinear, masks nearest."""
+    """A source whose records are resized to one size: images bilinear, masks nearest."""
 
     def __init__(self, source: UnlabeledSource, image_size: tuple[int, int]):
         self.source = source
@@ -25,7 +25,7 @@ class ResizedSource:
         return self.image_size
 
     def __getitem__(self, index: int) -> UnlabeledRecord:
-        # Decoders may stop at the size that is kept.
+        # JPEG decoding may stop at the smaller size.
         read = getattr(self.source, "read", None)
         record = dict(read(index, self.image_size) if read else self.source[index])
         record["image"] = resize_image(record["image"], self.image_size)
@@ -35,7 +35,7 @@ class ResizedSource:
 
 
 def resized(dataset: Dataset, image_size: tuple[int, int]) -> Dataset:
-    """The data set with every image and mask at `image_size` (H, W); (0, 0) leaves it as it is."""
+    """The data set with every image and mask at `image_size` (H, W); (0, 0) leaves it unchanged."""
     if tuple(image_size) == (0, 0):
         return dataset
     return replace(

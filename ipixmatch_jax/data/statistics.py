@@ -1,4 +1,4 @@
-"""Range, mean and standard deviation of every channel, measured from the labeled images."""
+"""Range, mean and standard deviation per channel, measured on the labeled images."""
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -8,11 +8,11 @@ from ipixmatch_jax.data.files.file_records import channels_of
 from ipixmatch_jax.data.files.multiband import to_eight_bits
 from ipixmatch_jax.errors import DataError
 
-# So many labeled images are measured, spread over the list, and so many pixels of each.
+# Number of labeled images measured, spread over the list, and of pixels taken from each.
 _IMAGES = 256
 _PIXELS = 20_000
-# Deep images: what lies outside these shares of the values is clipped, so that a few hot pixels
-# do not darken all others.
+# Images over 8 bits: values outside these quantiles are clipped, so that a few hot pixels do not
+# darken all others.
 _LOW, _HIGH = 0.001, 0.999
 _LEAST_STD = 1e-3
 
@@ -20,8 +20,8 @@ _LEAST_STD = 1e-3
 def with_statistics(config: ConfigDict) -> ConfigDict:
     """A copy of a whole config whose `data.mean`, `data.std` and `data.value_range` are filled in.
 
-    With `data.statistics` `model`, or where all three are given, nothing is measured; `auto`
-    measures what images of three channels and eight bits do not need.
+    With `data.statistics` `model`, or if all three are given, nothing is measured; `auto` measures
+    everything except 8-bit images of three channels.
 
     Raises:
         DataError: a labeled image cannot be read.
@@ -43,8 +43,8 @@ def with_statistics(config: ConfigDict) -> ConfigDict:
 def with_class_weights(config: ConfigDict) -> ConfigDict:
     """A copy of a whole config whose `supervised.class_weights` are filled in.
 
-    By `supervised.weighting` 'inverse_frequency' a class weighs what makes every class of the
-    labeled masks count alike, and their pixels 1 on average; a class without a pixel weighs 1.
+    With `supervised.weighting` 'inverse_frequency' all classes of the labeled masks get the same
+    total weight, with mean 1 over their pixels; a class without a pixel gets weight 1.
 
     Raises:
         DataError: a labeled mask cannot be read.
@@ -69,12 +69,12 @@ def measure(data: ConfigDict, seed: int) -> dict[str, tuple]:
     """`mean`, `std` and `value_range` of `config.data` from its labeled images.
 
     Args:
-        data: `config.data`; with `statistics='auto'` the result is empty for RGB of eight bits.
-        seed: of data sets that are drawn.
+        data: `config.data`; with `statistics='auto'` the result is empty for 8-bit RGB.
+        seed: seed of generated data sets.
 
     Returns:
-        `mean` and `std` of each channel for values in [0, 1]; `value_range`, (low, high) of each
-        channel, for images of more than eight bits, else ().
+        `mean` and `std` per channel for values in [0, 1]; `value_range`, (low, high) per channel,
+        for images over 8 bits, else ().
 
     Raises:
         DataError: a labeled image cannot be read, or there is none.
@@ -121,7 +121,7 @@ def _range(values: np.ndarray) -> tuple[tuple[float, float], ...]:
 
 
 def check_statistics(data: ConfigDict) -> list[str]:
-    """What is wrong with the keys that statistics come from, a message each."""
+    """Faults in the keys of the statistics, one message each."""
     problems = []
     for key in ("mean", "std"):
         if len(data[key]) not in (0, data.channels):

@@ -1,4 +1,4 @@
-"""Seeded draws of a few records in which every class keeps its share."""
+"""Random draws of records, stratified by class."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,12 +11,12 @@ _THREADS = 4
 
 
 def class_presence(source: Any, num_classes: int, problems: list[str]) -> np.ndarray:
-    """Which classes each record of a labeled source holds: bool [len(source), C].
+    """The classes in each record of a labeled source: bool [len(source), C].
 
     Args:
         source: labeled records.
         num_classes: C.
-        problems: masks that cannot be read are described here; their rows are False.
+        problems: unreadable masks are described here; their rows are False.
     """
 
     def held(index: int) -> np.ndarray:
@@ -42,12 +42,12 @@ def class_presence(source: Any, num_classes: int, problems: list[str]) -> np.nda
 def draw(count: int, total: int, seed: int, presence: np.ndarray | None = None) -> np.ndarray:
     """`count` of `total` positions, sorted: a pure function of its arguments.
 
-    With `presence` bool [total, C] the draw is stratified: the class that is furthest from its
-    share of images, the rarest first, chooses the next image (iterative stratification of
+    With `presence` bool [total, C] the draw is stratified: the rarest class that has not reached
+    its share of images chooses the next image (iterative stratification of
     Sechidis, Tsoumakas, Vlahavas 2011, for one part).
 
     Raises:
-        DataError: more are wanted than there are.
+        DataError: `count` is larger than `total`.
     """
     if not 1 <= count <= total:
         raise DataError(f"{count} of {total} images cannot be drawn; expected 1 to {total}")
@@ -55,7 +55,7 @@ def draw(count: int, total: int, seed: int, presence: np.ndarray | None = None) 
     if presence is None:
         return np.sort(order[:count])
     presence = presence[order]
-    # At least one image of every class that there is, as far as the images go.
+    # At least one image of every class, if there are enough images.
     wanted = np.maximum(presence.sum(0) * (count / total), presence.any(0).astype(float))
     left, chosen = np.ones(total, bool), []
     for _ in range(count):
@@ -65,8 +65,8 @@ def draw(count: int, total: int, seed: int, presence: np.ndarray | None = None) 
         if len(open_classes):
             rarest = open_classes[np.argmin(remaining[open_classes])]
             candidates = candidates[presence[candidates, rarest]]
-        # Among the images that hold the rarest class, the one that serves most open needs and
-        # overshoots least; the first in the seeded order where several do.
+        # Among the images with the rarest class, take the one that fills most open needs and
+        # overshoots least; ties go to the first in the seeded order.
         gain = presence[candidates] @ np.where(wanted > 0, np.minimum(wanted, 1.0), -0.5)
         pick = candidates[int(np.argmax(gain))]
         chosen.append(pick)

@@ -44,7 +44,9 @@ class ByTerm(Objective):
 @functools.cache
 def networks():
     """A small U-Net in PyTorch, and ours; float64, as batch norm of a small batch needs."""
-    torch_unet, torch_deeplab = map(pytest.importorskip, ("torch_unet", "torch_deeplab"))
+    torch_unet, torch_deeplab = (
+        pytest.importorskip(f"tests.references.{name}") for name in ("torch_unet", "torch_deeplab")
+    )
     sizes = dict(width=4, depth=1, stem_stride=2)
     model = create_model("unet", num_classes=CLASSES, dtype="float64", axis_name="data", **sizes)
     return torch_deeplab.randomised(torch_unet.TorchUNet(CLASSES, **sizes), seed=3), model

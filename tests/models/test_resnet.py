@@ -39,7 +39,7 @@ def images(*shape):
 @functools.cache
 def reference(kind, blocks, stem, stride, grid=None):
     """The whole PyTorch model in float64; ASPP rates so small that they touch a small map."""
-    torch_deeplab = pytest.importorskip("torch_deeplab")
+    torch_deeplab = pytest.importorskip("tests.references.torch_deeplab")
     backbone = torch_deeplab.ResNet(kind, blocks, stem, stride, grid)
     network = torch_deeplab.TorchDeepLab(backbone, CLASSES, (1, 2, 3), 16, 8)
     return torch_deeplab.randomised(network, seed=1)
@@ -159,7 +159,7 @@ def test_dilation_gives_the_same_features_on_a_finer_grid():
 def test_encoder_equals_transformers():
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
-    randomised = pytest.importorskip("torch_deeplab").randomised
+    randomised = pytest.importorskip("tests.references.torch_deeplab").randomised
     config = transformers.ResNetConfig(
         embedding_size=8,
         hidden_sizes=[32, 64, 128, 256],

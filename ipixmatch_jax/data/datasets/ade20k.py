@@ -15,7 +15,7 @@ from ipixmatch_jax.data.records import IGNORE, Splits
 OPTIONS: dict = {}
 
 _FOLDERS = {"train": "training", "val": "validation"}
-# 151 and more are no label: 254, which no mask may hold, names them.
+# 151 and above are no labels: they become 254, which check_mask rejects.
 LOOKUP = (IGNORE, *range(150), *(254,) * 104, IGNORE)
 
 

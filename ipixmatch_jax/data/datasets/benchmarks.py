@@ -1,4 +1,4 @@
-"""What the benchmark data sets have in common: fixed folders, named splits, split lists."""
+"""Common code of the benchmark data sets: fixed folders, named splits, split lists."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -20,15 +20,15 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Where a benchmark keeps its files.
+    """The layout of a benchmark on disk.
 
     Attributes:
-        holds: what its root holds, for messages.
+        holds: content of its root folder, for messages.
         class_names: in the order of the class ids.
         palette: a colour for each class; () to have them generated.
-        images: the places where an id's image may be, relative to the root.
-        masks: the same of its mask; the first that is there is taken.
-        splits: named split -> its ids, or None where the name is unknown; problems are appended.
+        images: possible paths of an id's image, relative to the root.
+        masks: possible paths of its mask; the first that exists is used.
+        splits: named split -> its ids, or None if the name is unknown; problems are appended.
         split_names: the names that `splits` knows.
         reader: how masks are read.
     """
@@ -44,20 +44,20 @@ class Benchmark:
 
 
 class Tree:
-    """Which files there are below a root; every folder is listed once."""
+    """The files below a root; every folder is listed once."""
 
     def __init__(self, root: Path):
         self.root = root
         self._folders: dict[str, frozenset[str]] = {}
 
     def names(self, folder: str) -> frozenset[str]:
-        """The names in a folder; none where it is not there."""
+        """The names in a folder; none if it does not exist."""
         if folder not in self._folders:
             self._folders[folder] = frozenset(names_in(join(self.root, folder)))
         return self._folders[folder]
 
     def first(self, places: Sequence[str]) -> str | None:
-        """The path of the first place where a file is, or None."""
+        """The first of the paths that exists, or None."""
         for place in places:
             folder, name = os.path.split(place)
             if name in self.names(folder):
@@ -114,7 +114,7 @@ def build_benchmark(
     Args:
         make: (root, `config.data`) -> the benchmark.
         data: `config.data`.
-        problems: every problem with lists and files is appended here, and left out of the sources.
+        problems: every problem with lists and files is appended here; the sources leave it out.
 
     Raises:
         ConfigError: a split that is neither a list nor a name, or another number of classes.
@@ -154,7 +154,7 @@ def build_benchmark(
 
 
 def ids_in(folder: Path, problems: list[str], *, endings: tuple[str, ...]) -> list[str]:
-    """The short ids of all files below a folder that end so, sorted by path."""
+    """The short ids of all files below a folder with these endings, sorted by path."""
     found = []
     for _, names in walk(folder, endings):
         found += [short_id(name) for name in names if name.endswith(endings)]

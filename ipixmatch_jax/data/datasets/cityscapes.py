@@ -16,7 +16,7 @@ from ipixmatch_jax.data.files.masks import Masks
 from ipixmatch_jax.data.records import IGNORE, Splits
 
 OPTIONS = {
-    # 'auto' takes labelTrainIds where they are, else labelIds; or name one of the two.
+    # 'auto' takes labelTrainIds if present, else labelIds; or name one of the two.
     "masks": "auto",
 }
 
@@ -45,12 +45,12 @@ _CLASSES = (
 CLASSES = tuple(name for name, _, _ in _CLASSES)
 PALETTE = tuple(color for _, _, color in _CLASSES)
 LABEL_IDS = tuple(label_id for _, label_id, _ in _CLASSES)
-# 34 label ids; what is no class of the benchmark is ignored, and 34 and more are faults.
+# 34 label ids; those outside the benchmark are ignored; 34 and above are faults.
 _KNOWN_LABELS = 34
 
 
 def train_id_lookup() -> tuple[int, ...]:
-    """The train id of each label id; 254, which no mask may hold, where there is no such label."""
+    """The train id of each label id; 254, which check_mask rejects, for unknown labels."""
     table = np.full(256, IGNORE - 1)
     table[:_KNOWN_LABELS] = IGNORE
     table[list(LABEL_IDS)] = np.arange(len(LABEL_IDS))

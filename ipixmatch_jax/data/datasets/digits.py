@@ -1,4 +1,4 @@
-"""Scenes of handwritten digits over textured backgrounds, composed as they are asked for.
+"""Scenes of handwritten digits on textured backgrounds, composed on access.
 
 The digits are the 8x8 scans that scikit-learn ships (UCI "Optical Recognition of Handwritten
 Digits"), so nothing is downloaded. Class 0 is the background, class 1 + d the digit d.
@@ -52,7 +52,7 @@ _PLACE_TRIES = 12
 
 @dataclass(frozen=True)
 class SceneOptions:
-    """How a scene looks: the entries of `OPTIONS` of the same names."""
+    """Parameters of a scene: the entries of `OPTIONS` with the same names."""
 
     scene_size: tuple[int, int]
     min_digits: int
@@ -100,7 +100,7 @@ def split_glyphs(classes: np.ndarray) -> dict[str, np.ndarray]:
 
 
 class DigitScenes:
-    """Scenes of one split with masks; scene `index` depends on seed, split and index alone.
+    """Scenes of one split with masks; scene `index` depends only on seed, split and index.
 
     Scenes are kept once composed.
 

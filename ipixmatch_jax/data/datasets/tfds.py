@@ -1,4 +1,4 @@
-"""Segmentation data sets that TFDS has prepared, read without TensorFlow."""
+"""Segmentation data sets prepared by TFDS, read without TensorFlow."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,24 +12,24 @@ from ipixmatch_jax.data.records import IGNORE, NONE, Record, Splits, UnlabeledRe
 from ipixmatch_jax.errors import ConfigError, DataError
 
 OPTIONS = {
-    # Name as TFDS knows it, with config and version if there are several: 'name/config:1.0.0'.
+    # Its TFDS name, with config and version if there are several: 'name/config:1.0.0'.
     "dataset": "",
     "image_key": "image",
     "mask_key": "segmentation_mask",
-    # Feature that names a record; '' takes its position. With a key all records are read at start.
+    # Feature with the record's id; '': its position. With a key all records are read at start.
     "id_key": "",
-    # Added to every mask value but 255; what falls below 0 becomes 255 (ignore).
+    # Added to every mask value except 255; results below 0 become 255 (ignore).
     "mask_offset": 0,
 }
 
 
 class TfdsImages:
-    """Images of one split; their masks, if there are any, are never decoded.
+    """Images of one split; masks, if present, are never decoded.
 
     Args:
-        records: random access to dicts of features, images still encoded.
+        records: random access to dicts of features with encoded images.
         ids: the record ids.
-        image_key: the feature that holds the image.
+        image_key: name of the image feature.
     """
 
     def __init__(self, records: Sequence[dict[str, Any]], ids: Sequence[str], image_key: str):
@@ -89,7 +89,7 @@ class TfdsScenes(TfdsImages):
 
 
 def shift_classes(mask: np.ndarray, offset: int) -> np.ndarray:
-    """Add `offset` to all but 255; what falls below 0 becomes 255. uint8 [H,W] to uint8 [H,W]."""
+    """Adds `offset` to all values except 255; below 0 becomes 255. uint8 [H,W] to uint8 [H,W]."""
     if offset == 0:
         return mask
     shifted = mask.astype(np.int16) + offset
@@ -108,8 +108,8 @@ def build(data: ConfigDict, seed: int, problems: list[str]) -> Splits:
 
     Args:
         data: `config.data`.
-        seed: unused; splits say who is labeled.
-        problems: splits that cannot be read are described here and left out.
+        seed: unused; the splits define which images are labeled.
+        problems: unreadable splits are described here and left out.
 
     Raises:
         ConfigError: `data.tfds.dataset` is empty.
@@ -146,7 +146,7 @@ def build(data: ConfigDict, seed: int, problems: list[str]) -> Splits:
 
 
 def _builder(name: str, root: str) -> Any:
-    # Imported here: it takes seconds, and other data sources do without it.
+    # Imported here: it takes seconds, and other data sources do not need it.
     import tensorflow_datasets as tfds
 
     if not name:
@@ -194,12 +194,12 @@ def _check_features(builder: Any, keys: dict[str, str], encoded: bool = True) ->
 def _read_split(
     builder: Any, spec: str, options: ConfigDict
 ) -> tuple[Sequence[dict[str, Any]], list[str]]:
-    """The records of a split, images still encoded, and their ids."""
+    """The records of a split, with encoded images, and their ids."""
     import tensorflow_datasets as tfds
 
     if not spec:
         raise DataError("empty; expected a TFDS split such as 'train[:10%]'")
-    # TFDS's own decoding gives palette masks as colours where OpenCV is installed.
+    # TFDS's own decoding returns palette masks as colours if OpenCV is installed.
     skip = tfds.decode.SkipDecoding()
     keys = {options.image_key, options.mask_key}
     try:

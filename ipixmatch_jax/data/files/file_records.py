@@ -1,4 +1,4 @@
-"""Sources of records that lie in files."""
+"""Sources whose records are read from image and mask files."""
 
 import functools
 import hashlib
@@ -19,7 +19,7 @@ class FileImages:
     Args:
         ids: the record ids.
         image_paths: the image file of each id.
-        pixels: channels and value range of the images.
+        pixels: number of channels and value range of the images.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class FileImages:
         return self._sizes[index]
 
     def read(self, index: int, at_least: tuple[int, int] | None = None) -> UnlabeledRecord:
-        """The record; its image may be smaller than it is, but not than `at_least` (H, W)."""
+        """The record; with `at_least` (H, W) its image may be decoded smaller, down to it."""
         path = self.image_paths[index]
         image = images.read_image(path, path, self.pixels, at_least=at_least)
         return {"id": self.ids[index], "image": image}
@@ -52,7 +52,7 @@ class FileImages:
         return self.read(index)
 
     def bands(self, index: int) -> np.ndarray:
-        """The image [H,W,C] in the number type that its file stores."""
+        """The image [H,W,C] in the data type stored in the file."""
         path = self.image_paths[index]
         return images.read_bands(path, path, self.pixels.channels)
 
@@ -70,7 +70,7 @@ class FileScenes(FileImages):
         mask_paths: the mask file of each id.
         pixels: channels and value range of the images.
         reader: how masks are read.
-        own: the files are the user's own, who can mend what is wrong with them.
+        own: the files belong to the user, who can fix them; a published benchmark stays as it is.
     """
 
     def __init__(
@@ -105,21 +105,21 @@ class FileScenes(FileImages):
 
 
 def record_files(source: Any, index: int) -> tuple[str, ...]:
-    """The files of a record, or its id where it lies in none."""
+    """The files of a record, or its id if the source has no files."""
     files = getattr(source, "files", None)
     return files(index) if files else (str(source.ids[index]),)
 
 
 def channels_of(source: Any) -> int:
-    """Bands of a source's images."""
+    """Number of bands of a source's images."""
     inner = getattr(source, "source", source)
     return inner.pixels.channels if hasattr(inner, "pixels") else 3
 
 
 def equal_files(first: Sequence[str], second: Sequence[str]) -> list[tuple[str, str]]:
-    """Files of the first list with an equal one in the second; most cost one stat only.
+    """Pairs of files with equal content, one from each list; most files cost one stat only.
 
-    In an object store, where a stat takes as long as a file, nothing is looked at.
+    Files in an object store are not compared: there a stat takes as long as reading a file.
     """
     by_size: dict[int, list[str]] = {}
     for path in first:

@@ -1,4 +1,4 @@
-"""Files of a folder by record id, from one listing of each directory."""
+"""Find files by record id, with one listing per directory."""
 
 import os
 from pathlib import Path
@@ -10,13 +10,13 @@ from ipixmatch_jax.paths import join, names_in, walk
 
 
 class Finder:
-    """The files of one kind under a folder.
+    """Files of one kind under a folder.
 
     Args:
-        folder: where they are.
-        kind: `image` or `mask`, for messages.
+        folder: the folder to search.
+        kind: `image` or `mask`, used in messages.
         suffixes: file endings, in lower case.
-        tail: what follows the id in a file's name, before its ending.
+        tail: text between the id and the file ending.
     """
 
     def __init__(self, folder: Path, kind: str, suffixes: tuple[str, ...], tail: str = ""):
@@ -46,7 +46,7 @@ class Finder:
         return sorted(found)
 
     def has(self, record_id: str) -> bool:
-        """Whether a file of this id is there."""
+        """True if a file with this id exists."""
         where = self.folder / f"{record_id}{self.tail}"
         return where.name in self._listing(where.parent)
 
@@ -54,7 +54,7 @@ class Finder:
         """The path of an id's file.
 
         Raises:
-            DataError: none, or several.
+            DataError: no file, or several files.
         """
         where = self.folder / f"{record_id}{self.tail}"
         names = self._listing(where.parent).get(where.name, [])
@@ -79,19 +79,19 @@ class Finder:
         others = [p.name for p in where.parent.glob(f"{where.name}.*")] if where.name else []
         if others:
             return f"found {others[0]}, which is not read as a {self.kind}: convert it"
-        return f"add the {self.kind} or take the id out of the list"
+        return f"add the {self.kind} or remove the id from the list"
 
 
 def resolve(
     entries: list[Entry], root: Path, finders: list[Finder], problems: list[str]
 ) -> list[tuple[str, ...]]:
-    """(id, file of each finder …) of the entries whose files are all there.
+    """Rows (id, file of each finder …) of the entries whose files all exist.
 
     Args:
-        entries: from a list, or made of ids.
-        root: what the paths in a list are relative to.
-        finders: of images, and of masks where they are wanted.
-        problems: every file that is missing is described here.
+        entries: lines of a list, or made from ids.
+        root: folder that paths in a list are relative to.
+        finders: the image finder, and the mask finder for labeled records.
+        problems: a message for every missing file is appended here.
     """
     rows, known = [], _Known(root)
     for entry in entries:
@@ -107,7 +107,7 @@ def resolve(
 
 
 class _Known:
-    """Files that a list names, found by listing each folder once, not by asking for each file."""
+    """Checks the files that a list names with one listing per folder."""
 
     def __init__(self, root: Path):
         self._root = root
@@ -119,7 +119,7 @@ class _Known:
             self._names[path.parent] = frozenset(names_in(path.parent))
         if path.name not in self._names[path.parent]:
             raise DataError(
-                f"{path}: no {kind} here, where the list says it is; expected a file; lists are "
-                "relative to data.root: set it, or take the line out"
+                f"{path}: the list names this {kind}, but it does not exist; paths in lists are "
+                "relative to data.root: correct data.root, or remove the line"
             )
         return str(path)

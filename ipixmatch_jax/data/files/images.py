@@ -1,4 +1,4 @@
-"""Image files and bytes to arrays: eight bits a channel, upright, each fault named."""
+"""Read image files and bytes as upright arrays with 8 bits per channel."""
 
 import io
 import os
@@ -17,7 +17,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".n
 _EIGHT_BIT = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
 _MODE_OF_CHANNELS = {1: "L", 3: "RGB", 4: "RGBA"}
 _ORIENTATION_TAG = 0x0112
-# Pillow raises these for files that are cut short or damaged.
+# Exceptions that Pillow raises for truncated or damaged files.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
 File = str | os.PathLike | bytes
@@ -25,12 +25,12 @@ File = str | os.PathLike | bytes
 
 @dataclass(frozen=True)
 class Pixels:
-    """What every image of a data set becomes.
+    """Format that every image of a data set is converted to.
 
     Attributes:
-        channels: bands of an image.
-        value_range: (low, high) of each channel, or one pair for all: what becomes 0 and 255 in
-            images of more than eight bits; () where there are none.
+        channels: number of bands.
+        value_range: (low, high) of each channel, or one pair for all channels: the values that
+            become 0 and 255 in images of more than 8 bits; () if there are none.
     """
 
     channels: int = 3
@@ -41,10 +41,10 @@ RGB = Pixels()
 
 
 def fetch(file: File, name: str) -> File:
-    """A file in an object store as bytes, others as they are.
+    """Download a file from an object store as bytes; return other files unchanged.
 
     Raises:
-        DataError: it is not there, or cannot be read.
+        DataError: the file does not exist or cannot be read.
     """
     try:
         return fetched(file)
@@ -55,14 +55,14 @@ def fetch(file: File, name: str) -> File:
 
 
 def _gone(name: str) -> DataError:
-    return DataError(f"{name}: the file is gone; put it back or take its id out")
+    return DataError(f"{name}: the file is gone; put it back or remove its id from the list")
 
 
 def open_picture(file: File, name: str) -> Image.Image:
-    """The Pillow image of a file; its pixels are not decoded yet.
+    """Open a file with Pillow, without decoding its pixels.
 
     Raises:
-        DataError: not there, or no image.
+        DataError: the file does not exist or is no image.
     """
     stream: str | os.PathLike | BinaryIO = io.BytesIO(file) if isinstance(file, bytes) else file
     try:
@@ -74,11 +74,11 @@ def open_picture(file: File, name: str) -> Image.Image:
 
 
 def unreadable(name: str, error: Exception | str) -> DataError:
-    """The error of a file that is damaged or of another kind."""
+    """The error for a file that is damaged or not an image."""
     return DataError(
         f"{name}: cannot be read as an image ({error}); expected a whole "
         f"{', '.join(suffix[1:].upper() for suffix in IMAGE_SUFFIXES)} file; "
-        "replace the file or take its id out of the list"
+        "replace the file or remove its id from the list"
     )
 
 
@@ -98,11 +98,11 @@ def _orientation(picture: Image.Image) -> int:
 
 
 def image_size(file: File, name: str) -> tuple[int, int]:
-    """(H, W) that `read_image` will give, from the header alone.
+    """Return the (H, W) that `read_image` will give, from the header alone.
 
     Args:
         file: path, or the bytes of the file.
-        name: how messages call it.
+        name: the file's name in messages.
 
     Raises:
         DataError: not an image.
@@ -123,19 +123,18 @@ def read_image(
     *,
     at_least: tuple[int, int] | None = None,
 ) -> np.ndarray:
-    """An image of eight bits a channel, uint8 [H,W,C], turned upright where its EXIF says so.
+    """Read an image as uint8 [H,W,C], turned upright as its EXIF orientation says.
 
-    Grey and palette images become RGB where three channels are asked for, and transparency is
-    dropped; one channel is grey, four are RGBA. Other numbers of channels, and 16-bit or float
-    values, are read from TIFF, NPY and 16-bit PNG files as they are and brought to eight bits by
-    `pixels.value_range`.
+    With three channels, grey and palette images become RGB and transparency is dropped; one
+    channel is grey, four are RGBA. Other numbers of channels, and 16-bit or float values, are read
+    from TIFF, NPY and 16-bit PNG files as stored and scaled to 8 bits by `pixels.value_range`.
 
     Args:
         file: path, or the bytes of the file.
-        name: how messages call it; by default its path.
-        pixels: channels and value range.
-        at_least: (H, W) that suffices: JPEG files are then decoded at 1/2, 1/4 or 1/8 of their
-            size, never below this one. The caller resizes anyway.
+        name: the file's name in messages; by default its path.
+        pixels: number of channels and value range.
+        at_least: (H, W) that is enough: JPEG files are then decoded at 1/2, 1/4 or 1/8 of their
+            size, never below it. The caller resizes the result anyway.
 
     Raises:
         DataError: unreadable, another number of channels, or deep pixels without a value range.
@@ -146,8 +145,8 @@ def read_image(
         return array
     if not pixels.value_range:
         raise DataError(
-            f"{name}: {array.dtype} pixels; expected 8 bits a channel, or a range to bring them to "
-            "8 bits; set data.statistics=measure, or data.value_range to (low, high)"
+            f"{name}: {array.dtype} pixels; expected 8 bits per channel, or a range to scale "
+            "them to 8 bits; set data.statistics=measure, or data.value_range to (low, high)"
         )
     return multiband.to_eight_bits(array, pixels.value_range)
 
@@ -155,7 +154,7 @@ def read_image(
 def read_bands(
     file: File, name: str, channels: int, at_least: tuple[int, int] | None = None
 ) -> np.ndarray:
-    """The image [H,W,C] in the number type that the file stores; arguments as of `read_image`.
+    """Read an image [H,W,C] in the data type stored in the file; arguments as in `read_image`.
 
     Raises:
         DataError: unreadable, or another number of channels.
@@ -187,19 +186,19 @@ def _eight_bit(
 
 
 def displayable(image: np.ndarray) -> np.ndarray:
-    """An image uint8 [H,W,C] as people can look at it: uint8 [H,W,3], its first three bands."""
+    """The first three bands of an image uint8 [H,W,C], to display it: uint8 [H,W,3]."""
     return np.repeat(image[..., :1], 3, -1) if image.shape[-1] < 3 else image[..., :3]
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """An image uint8 [h,w,C] at `size` (H, W), bilinear and without aliasing: uint8 [H,W,C]."""
+    """Resize an image uint8 [h,w,C] to `size` (H, W), bilinear with antialiasing: uint8 [H,W,C]."""
     if image.shape[:2] == tuple(size):
         return image
     return resample(image, size, Image.Resampling.BILINEAR)
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A class-id map uint8 [h,w] at `size` (H, W), each pixel the nearest one: uint8 [H,W]."""
+    """Resize a class-id map uint8 [h,w] to `size` (H, W) by nearest neighbor: uint8 [H,W]."""
     if mask.shape == tuple(size):
         return mask
     return resample(mask, size, Image.Resampling.NEAREST)
@@ -208,11 +207,11 @@ def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def resample(
     array: np.ndarray, size: tuple[int, int], method: Image.Resampling, box: Any = None
 ) -> np.ndarray:
-    """Pillow's resize of uint8 [h,w] or [h,w,C] to `size` (H, W), from `box` of the array."""
+    """Resize `box` of uint8 [h,w] or [h,w,C] to `size` (H, W) with Pillow."""
     height, width = size
     if array.ndim == 2 or array.shape[-1] == 3:
         return np.asarray(Image.fromarray(array).resize((width, height), method, box=box))
-    # Band by band: Pillow would weigh colours by a fourth band, and knows no fifth.
+    # Band by band: Pillow would treat a fourth band as alpha, and has no fifth.
     planes = [Image.fromarray(array[..., band]) for band in range(array.shape[-1])]
     resized = [np.asarray(plane.resize((width, height), method, box=box)) for plane in planes]
     return np.stack(resized, -1)

@@ -1,4 +1,4 @@
-"""Mask files to class ids, and the likely reason when they hold something else."""
+"""Read mask files as class ids, and explain values that are no class id."""
 
 import io
 import os
@@ -29,13 +29,13 @@ _SHOWN = 8
 
 @dataclass(frozen=True)
 class Masks:
-    """How the masks of a data set are read.
+    """How to read the masks of a data set.
 
     Attributes:
         num_classes: class ids are 0..num_classes - 1, and 255 for ignore.
         lookup: the class id of each stored value, 256 of them; empty: the values themselves.
-        colors: where masks are coloured, the class id of each (red, green, blue); else None.
-        palette: the data set's colours, to recognise masks that hold them by mistake.
+        colors: for coloured masks, the class id of each (red, green, blue); else None.
+        palette: the data set's colours, to recognize masks that hold them by mistake.
     """
 
     num_classes: int
@@ -44,11 +44,11 @@ class Masks:
     palette: tuple[tuple[int, int, int], ...] = ()
 
     def read(self, file: File, name: str) -> np.ndarray:
-        """The class ids of a mask file, uint8 [H,W], every one checked.
+        """Read the class ids of a mask file, uint8 [H,W], and check every one.
 
         Args:
             file: path, or the bytes of the file.
-            name: how messages call it.
+            name: the file's name in messages.
 
         Raises:
             DataError: unreadable, or a value that is no class id.
@@ -63,11 +63,11 @@ class Masks:
 
 
 def read_class_ids(file: File, name: str) -> np.ndarray:
-    """A single-channel mask as the integers it stores, uint8 [H,W]; palettes are not applied.
+    """Read a single-channel mask as the integers it stores, uint8 [H,W]; ignore its palette.
 
     Args:
         file: path, or the bytes of the file; `.npy` holds an array, `.mat` the `GTcls` of SBD.
-        name: how messages call it.
+        name: the file's name in messages.
 
     Raises:
         DataError: unreadable, more than one channel, values above 255, or lossy compression.
@@ -102,7 +102,9 @@ def _read_array(file: str | os.PathLike | BinaryIO, suffix: str, name: str) -> n
 
         return scipy.io.loadmat(file)["GTcls"]["Segmentation"][0, 0]
     except FileNotFoundError:
-        raise DataError(f"{name}: the file is gone; put it back or take its id out") from None
+        raise DataError(
+            f"{name}: the file is gone; put it back or remove its id from the list"
+        ) from None
     except (OSError, ValueError, KeyError, TypeError, EOFError, IndexError) as error:
         raise unreadable(name, error) from None
 
@@ -123,7 +125,7 @@ def _eight_bit(stored: np.ndarray, name: str) -> np.ndarray:
 
 
 def read_colors(file: File, name: str) -> np.ndarray:
-    """The colours that a mask shows, its palette applied: uint8 [H,W,3].
+    """Read the colours that a mask shows, with its palette applied: uint8 [H,W,3].
 
     Raises:
         DataError: unreadable, or lossy compression.
@@ -139,7 +141,7 @@ def read_colors(file: File, name: str) -> np.ndarray:
 
 
 def packed(colors: np.ndarray) -> np.ndarray:
-    """Colours uint8 [...,3] as one number each: int32 [...]."""
+    """Pack colours uint8 [...,3] into one number each: int32 [...]."""
     red, green, blue = (colors[..., channel].astype(np.int32) for channel in range(3))
     return (red << 16) | (green << 8) | blue
 
@@ -147,15 +149,15 @@ def packed(colors: np.ndarray) -> np.ndarray:
 def from_colors(
     picture: np.ndarray, colors: dict[tuple[int, int, int], int], name: str
 ) -> np.ndarray:
-    """The class id of each pixel's colour: uint8 [H,W,3] to uint8 [H,W].
+    """Map each pixel's colour to its class id: uint8 [H,W,3] to uint8 [H,W].
 
     Args:
         picture: the coloured mask.
         colors: (red, green, blue) to class id.
-        name: how messages call it.
+        name: the file's name in messages.
 
     Raises:
-        DataError: a colour that is no class's.
+        DataError: a colour that belongs to no class.
     """
     numbers = packed(picture)
     found, inverse = np.unique(numbers, return_inverse=True)
@@ -198,7 +200,7 @@ def check_mask(
 def likely_reason(
     values: np.ndarray, num_classes: int, palette: Sequence[Sequence[int]] = ()
 ) -> str:
-    """Why a mask may hold these values, as the middle of a sentence; '' if nothing fits.
+    """A likely reason for these mask values, as the middle of a sentence; '' if none fits.
 
     Args:
         values: the distinct values of the mask.

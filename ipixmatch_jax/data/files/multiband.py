@@ -1,4 +1,4 @@
-"""Images that are not eight-bit pictures: NPY arrays, and TIFF of many bands or deep pixels."""
+"""Read NPY arrays, and TIFF files of many bands or of more than 8 bits."""
 
 import io
 import os
@@ -12,7 +12,7 @@ from ipixmatch_jax.errors import DataError
 
 File = str | os.PathLike | bytes
 
-# Files of these names are not opened to be asked.
+# Files with these endings are never opened to find out.
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 _NPY = b"\x93NUMPY"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -21,7 +21,7 @@ _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, Run
 
 
 def is_raw(file: File) -> bool:
-    """Whether Pillow would not give the pixels as they are stored."""
+    """True if Pillow would not return the pixels as stored."""
     if not isinstance(file, bytes) and str(file).lower().endswith(_PICTURES):
         return False
     start = _start(file)
@@ -55,7 +55,7 @@ def _plain_tiff(file: File) -> bool:
 
 
 def size(file: File, name: str) -> tuple[int, int]:
-    """(H, W) of a raw image.
+    """Return (H, W) of a raw image.
 
     Raises:
         DataError: unreadable.
@@ -64,7 +64,7 @@ def size(file: File, name: str) -> tuple[int, int]:
 
 
 def read(file: File, name: str, *, shape_only: bool = False) -> np.ndarray:
-    """A raw image [H,W,C] as it is stored; with `shape_only` its values may be anything.
+    """Read a raw image [H,W,C] as stored; with `shape_only` only its shape is right.
 
     Raises:
         DataError: unreadable, or not of two or three axes.
@@ -75,7 +75,7 @@ def read(file: File, name: str, *, shape_only: bool = False) -> np.ndarray:
     except _DAMAGE as error:
         raise DataError(
             f"{name}: cannot be read as an image ({error}); expected a whole TIFF or NPY file; "
-            "replace the file or take its id out of the list"
+            "replace the file or remove its id from the list"
         ) from None
     if array.ndim == 2:
         array = array[..., None]
@@ -116,15 +116,15 @@ def _read_tiff(file: File, name: str, shape_only: bool) -> np.ndarray:
 
 
 def wrong_channels(found: int, expected: int, name: str) -> DataError:
-    """The error of an image of another number of bands than the data set."""
+    """The error for an image whose number of bands differs from the data set's."""
     return DataError(
         f"{name}: {found} band(s); expected {expected}; set data.channels={found} if all images "
-        "have so many, or convert this one"
+        f"have {found}, or convert this one"
     )
 
 
 def with_channels(array: np.ndarray, channels: int, name: str) -> np.ndarray:
-    """The array [H,W] or [H,W,c] with `channels` bands; one band stands for three equal ones.
+    """The array [H,W] or [H,W,c] with `channels` bands; one band is repeated to make three.
 
     Raises:
         DataError: another number of bands.
@@ -148,9 +148,9 @@ def with_channels(array: np.ndarray, channels: int, name: str) -> np.ndarray:
 
 
 def to_eight_bits(array: np.ndarray, value_range: Sequence[Sequence[float]]) -> np.ndarray:
-    """Values of [H,W,C] from (low, high) of each channel to 0..255, clipped: uint8 [H,W,C].
+    """Scale [H,W,C] from (low, high) of each channel to 0..255 and clip: uint8 [H,W,C].
 
-    Values that are not finite, which mark missing data, become 0.
+    Values that are not finite mark missing data and become 0.
     """
     low, high = np.asarray(value_range, np.float64).reshape(-1, 2).T
     scaled = (array - low) * (255.0 / np.maximum(high - low, 1e-12))

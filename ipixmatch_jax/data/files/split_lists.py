@@ -1,4 +1,4 @@
-"""Lists of records: one id a line, or `IMAGE MASK` as the field's split lists have it."""
+"""Split lists: one id per line, or `IMAGE MASK` as in published splits."""
 
 import os
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from pathlib import Path
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.files.masks import MASK_SUFFIXES
 
-# Endings of file names that are no part of a record's name.
+# Tails of file names that do not belong to the record's name.
 _TAILS = ("_leftImg8bit",)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of a list: the record's id, and its files relative to the root where they are said."""
+    """A line of a list: a record id, and its files relative to the root if they are named."""
 
     id: str
     image: str = ""
@@ -21,7 +21,7 @@ class Entry:
 
 
 def short_id(name: str) -> str:
-    """The file name alone: without folder, image ending and `_leftImg8bit`."""
+    """The file name without folder, image ending and `_leftImg8bit`."""
     name = name.replace("\\", "/").rsplit("/", 1)[-1]
     stem, suffix = os.path.splitext(name)
     name = stem if suffix.lower() in IMAGE_SUFFIXES else name
@@ -31,7 +31,7 @@ def short_id(name: str) -> str:
 
 
 def parse(line: str) -> Entry:
-    """The entry of a line, `ID` or `IMAGE MASK`; names may hold spaces."""
+    """Parse a line, `ID` or `IMAGE MASK`; names may contain spaces."""
     words = line.split(" ")
     for cut in range(1, len(words)):
         image, mask = " ".join(words[:cut]).strip(), " ".join(words[cut:]).strip()
@@ -45,12 +45,12 @@ def parse(line: str) -> Entry:
 
 
 def read_list(path: Path, key: str, problems: list[str]) -> list[Entry]:
-    """The entries of a list file; blank lines and `#` comments are skipped.
+    """Read a list file; blank lines and `#` comments are skipped.
 
     Args:
         path: the list file.
-        key: the config key that names it, for messages.
-        problems: missing file, empty list and duplicate ids are appended here.
+        key: the config key that names the list, used in messages.
+        problems: a missing file, an empty list and duplicate ids are appended here.
 
     Returns:
         The entries in the order of the file, each id once.
@@ -61,7 +61,7 @@ def read_list(path: Path, key: str, problems: list[str]) -> list[Entry]:
         reason = "not there" if isinstance(error, FileNotFoundError) else str(error)
         problems.append(
             f"{path}: list cannot be read ({reason}); expected a text file with one id, or IMAGE "
-            f"and MASK, a line; set {key} to a list file relative to data.root"
+            f"and MASK, per line; set {key} to a list file relative to data.root"
         )
         return []
     entries: dict[str, Entry] = {}
@@ -79,5 +79,5 @@ def read_list(path: Path, key: str, problems: list[str]) -> list[Entry]:
             continue
         entries[entry.id], first_line[entry.id] = entry, number
     if not entries:
-        problems.append(f"{path}: the list holds no id; expected one id a line ({key})")
+        problems.append(f"{path}: the list holds no id; expected one id per line ({key})")
     return list(entries.values())

@@ -1,4 +1,4 @@
-"""What can be wrong with a data set, beyond files that cannot be read."""
+"""Checks of a data set beyond unreadable files."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,21 +14,21 @@ ERROR, WARNING = "error", "warning"
 
 _SHOWN = 5
 _SMALLEST_SIDE = 8
-# A mask of background and so much ignore is more likely a binary mask with foreground as 255.
+# A mask of background with more ignore than this is likely binary, with foreground as 255.
 _SUSPICIOUS_IGNORE = 0.1
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong.
+    """One fault.
 
     Attributes:
-        severity: `error`: training would be wrong or fail; `warning`: it may be meant.
-        kind: a word for the sort of fault.
-        split: labeled, unlabeled, val or test; '' if none in particular.
-        file: where to look first.
-        message: what, where, what was expected, and the fix.
-        index: of the record in its split, or None.
+        severity: `error`: training would fail or be wrong; `warning`: may be intended.
+        kind: one word for the type of fault.
+        split: labeled, unlabeled, val or test; '' if it concerns no single split.
+        file: the file to check first.
+        message: fault, place, expectation and fix.
+        index: index of the record in its split, or None.
     """
 
     severity: str
@@ -45,18 +45,18 @@ class Finding:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is kept of a record that was read.
+    """Facts about one record, collected while reading it.
 
     Attributes:
-        index: in its split.
-        id: its id.
-        files: image, and mask if it has one.
+        index: index in its split.
+        id: record id.
+        files: image file, and mask file if there is one.
         size: (H, W).
-        blank: all pixels of the image are equal.
-        image_hash: of the decoded pixels.
-        mask_hash: likewise, or None without a mask.
-        histogram: pixels of each mask value, int64 [256], or None.
-        image_is_mask: every band of the image equals the mask, which is not of one value.
+        blank: True if all pixels of the image are equal.
+        image_hash: hash of the decoded pixels.
+        mask_hash: hash of the mask, or None without a mask.
+        histogram: pixels per mask value, int64 [256], or None.
+        image_is_mask: True if every band equals the mask, and the mask has several values.
     """
 
     index: int
@@ -71,14 +71,14 @@ class Facts:
 
 
 def from_problem(problem: str) -> Finding:
-    """The finding of a fault that shows without pixels; its message begins with the file."""
+    """The finding for a problem found without pixels; its message begins with the file."""
     file, separator, _ = problem.partition(": ")
     file = file if separator and " " not in file.strip() or "/" in file else ""
     return Finding(ERROR, "list", "", file, problem)
 
 
 def unusable(split: str, index: int, files: Sequence[str], message: str) -> Finding:
-    """The finding of a record that cannot be read or used."""
+    """The finding for a record that cannot be read or used."""
     kinds = {
         "mask value": "mask-values",
         "pixel format": "mask-format",
@@ -93,7 +93,7 @@ def unusable(split: str, index: int, files: Sequence[str], message: str) -> Find
 
 
 def of_record(split: str, facts: Facts) -> list[Finding]:
-    """What one record shows that was read without error."""
+    """Findings about one record that was read without error."""
     found = []
 
     def note(severity: str, kind: str, file: str, text: str) -> None:
@@ -102,43 +102,43 @@ def of_record(split: str, facts: Facts) -> list[Finding]:
     image, mask = facts.files[0], facts.files[-1]
     if min(facts.size) < _SMALLEST_SIDE:
         height, width = facts.size
-        note(WARNING, "tiny", image, f"{width}x{height} pixels; expected a picture; look at it")
+        note(WARNING, "tiny", image, f"{width}x{height} pixels; expected a photo; check it")
     if facts.blank:
-        note(WARNING, "blank", image, "all pixels are equal; expected a picture; look at it")
+        note(WARNING, "blank", image, "all pixels are equal; expected a photo; check it")
     if facts.histogram is None:
         return found
     if facts.image_is_mask:
-        text = f"is the mask {mask}; expected a picture; put the picture there"
+        text = f"is the mask {mask}; expected a photo; put the photo there"
         note(ERROR, "image-is-mask", image, text)
     counts, total = facts.histogram, facts.histogram.sum()
     if counts[IGNORE] == total:
-        text = f"all pixels are {IGNORE} (ignore); expected some class; label it or take it out"
+        text = f"all pixels are {IGNORE} (ignore); expected some class; label it or remove it"
         note(WARNING, "all-ignored", mask, text)
     elif counts[0] + counts[IGNORE] == total and counts[IGNORE] > _SUSPICIOUS_IGNORE * total:
         share = 100.0 * counts[IGNORE] / total
         text = (
-            f"0 and {IGNORE} alone, {share:.0f} % of it {IGNORE}, which means ignore; likely "
+            f"only 0 and {IGNORE}; {share:.0f} % is {IGNORE}, which means ignore; likely "
             f"foreground written as {IGNORE}: write its class id"
         )
         note(WARNING, "binary-mask", mask, text)
     return found
 
 
-# What an image in two splits does.
-_MEASURED = "the model is measured on what it was trained on"
-_SEEN = "the model sees it, without its mask, in training"
+# Consequence of an image in two splits.
+_MEASURED = "the model is evaluated on a training image"
+_SEEN = "training uses it without its mask"
 _OVERLAPS = {
     frozenset({"labeled", "val"}): _MEASURED,
     frozenset({"labeled", "test"}): _MEASURED,
-    frozenset({"val", "test"}): "the checkpoint is chosen on what it is then tested on",
+    frozenset({"val", "test"}): "the checkpoint is chosen on a test image",
     frozenset({"unlabeled", "val"}): _SEEN,
     frozenset({"unlabeled", "test"}): _SEEN,
-    frozenset({"unlabeled", "labeled"}): "it is trained on twice",
+    frozenset({"unlabeled", "labeled"}): "training uses it twice",
 }
 
 
 def of_ids(dataset: Dataset) -> list[Finding]:
-    """Ids in two splits; those of the labeled one in val or test are found on loading."""
+    """Ids in two splits, except labeled ids in val or test, which loading reports."""
     found = []
     for pair in (("unlabeled", "val"), ("unlabeled", "test"), ("unlabeled", "labeled"),
                  ("test", "val")):  # fmt: skip
@@ -153,8 +153,8 @@ def of_ids(dataset: Dataset) -> list[Finding]:
                 Finding(
                     WARNING, "overlap", split, file,
                     f"{len(shared)} ids are in the {split} and in the {other} split: "
-                    f"{_shown(shared)} ({file}); {_OVERLAPS[frozenset(pair)]}; take them out of "
-                    "one list unless it is meant",
+                    f"{_shown(shared)} ({file}); {_OVERLAPS[frozenset(pair)]}; remove them from "
+                    "one list unless intended",
                     index,
                 )
             )  # fmt: skip
@@ -166,13 +166,13 @@ def _shown(names: Sequence[str]) -> str:
 
 
 def of_contents(facts: Mapping[str, Sequence[Facts]]) -> list[Finding]:
-    """Equal pictures under two ids, within a split or across splits, and masks used twice."""
+    """Equal images with two ids, within a split or across splits, and masks used twice."""
     seen: dict[bytes, tuple[str, Facts]] = {}
     masks: dict[bytes, Facts] = {}
     found = []
     for split, records in facts.items():
         for record in records:
-            # Blank pictures are all alike, and were named already.
+            # Blank images are all alike and already reported.
             first_split, first = seen.setdefault(record.image_hash, (split, record))
             # The same id in two splits is reported by its id.
             if first is not record and not record.blank and first.id != record.id:
@@ -185,7 +185,7 @@ def of_contents(facts: Mapping[str, Sequence[Facts]]) -> list[Finding]:
                     Finding(
                         WARNING, "same-mask", split, record.files[-1],
                         f"{record.files[-1]}: the same mask as {twin.files[-1]}, but their images "
-                        "differ; expected one mask for each image; look at both",
+                        "differ; expected one mask per image; check both",
                         record.index,
                     )
                 )  # fmt: skip
@@ -200,8 +200,8 @@ def _copy(first_split: str, first: Facts, split: str, record: Facts) -> Finding:
         kind, consequence = "overlap", _OVERLAPS[frozenset({first_split, split})]
     return Finding(
         ERROR if consequence == _MEASURED else WARNING, kind, split, other,
-        f"{other} ({split}): the same picture as {one} ({first_split}), pixel for pixel; "
-        f"{consequence}; take one of them out",
+        f"{other} ({split}): the same image as {one} ({first_split}), pixel for pixel; "
+        f"{consequence}; remove one of them",
         record.index,
     )  # fmt: skip
 
@@ -211,12 +211,12 @@ def of_classes(
     counts: Mapping[str, tuple[np.ndarray, np.ndarray]],
     facts: Mapping[str, Sequence[Facts]],
 ) -> list[Finding]:
-    """Classes without a labeled pixel, and splits of masks that mean something else.
+    """Classes without a labeled pixel, and splits whose masks are not class ids.
 
     Args:
-        dataset: for the names.
-        counts: of each split, (pixels of each value, images with it), int64 [256] each.
-        facts: of each split.
+        dataset: the data set, for its class names.
+        counts: per split, (pixels per value, images with the value), int64 [256] each.
+        facts: facts per split.
     """
     found = []
     for split in ("labeled", "val", "test"):
@@ -245,7 +245,7 @@ def _absent(
     other = "val" if split == "labeled" else "labeled"
     elsewhere = sum(int(counts[other][1][index]) for index in absent)
     if split == "labeled" and elsewhere:
-        hint = f"val masks hold it {elsewhere} times, and it cannot be learned: label some of it"
+        hint = f"val masks hold it {elsewhere} times, but it cannot be learned: label some of it"
     elif split != "labeled":
         hint = f"its IoU cannot be measured; draw other {split} images if it matters"
     else:

@@ -1,4 +1,4 @@
-"""The report of --mode inspect as a page that needs no other file."""
+"""The report of --mode inspect as a self-contained HTML page."""
 
 import html
 
@@ -16,7 +16,7 @@ _SIDE = 180
 _SAMPLES = 6
 _PICTURED_FINDINGS = 60
 
-# What this page has besides web/page.css.
+# Styles of this page in addition to web/page.css.
 _STYLE = """
 .share { display: inline-block; height: .7em; background: var(--accent); }
 .finding { border-left: 4px solid var(--s4); padding: .3rem .8rem; margin: .6rem 0;
@@ -29,7 +29,7 @@ figure img { display: block; max-width: 100%; }
 
 
 def page(report: Report) -> str:
-    """The report as HTML, with thumbnails of each split and of the files that findings name."""
+    """The report as HTML, with thumbnails of each split and of the files in findings."""
     errors, total = len(report.errors), len(report.findings)
     verdict = f"{errors} error(s) and {total - errors} warning(s)" if total else "nothing wrong"
     parts = [
@@ -115,7 +115,7 @@ def _gallery(dataset: Dataset, split: str) -> str:
 
 
 def _figure(dataset: Dataset, split: str, index: int) -> str:
-    """A thumbnail of the image, and of the mask where it has one; '' if they cannot be read."""
+    """A thumbnail of the image, and of its mask if there is one; '' if unreadable."""
     source = getattr(dataset, split)
     try:
         record = source[index]

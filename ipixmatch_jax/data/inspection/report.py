@@ -23,13 +23,13 @@ _THREADS = 4
 
 @dataclass
 class SplitReport:
-    """What one split holds.
+    """Summary of one split.
 
     Attributes:
-        images: how many records.
-        readable: how many of them could be read.
-        sizes: (H, W) -> images.
-        pixels: of each mask value, int64 [256].
+        images: number of records.
+        readable: number of readable records.
+        sizes: (H, W) -> number of images.
+        pixels: pixels per mask value, int64 [256].
         images_with: images whose mask holds the value, int64 [256].
     """
 
@@ -49,12 +49,12 @@ class SplitReport:
 
 @dataclass
 class Report:
-    """What `inspect_dataset` found.
+    """The result of `inspect_dataset`.
 
     Attributes:
-        dataset: what could be used of the data set, at native size.
-        splits: of each split's name.
-        findings: errors first.
+        dataset: the usable part of the data set, at native size.
+        splits: the summary of each split.
+        findings: all findings, errors first.
     """
 
     dataset: Dataset
@@ -63,12 +63,12 @@ class Report:
 
     @property
     def errors(self) -> list[Finding]:
-        """The findings with which training would be wrong."""
+        """The findings that would make training wrong."""
         return [finding for finding in self.findings if finding.severity == ERROR]
 
     @property
     def masked(self) -> dict[str, SplitReport]:
-        """The splits with masks; that of the test only where there is one."""
+        """The splits with masks; test only if it exists."""
         return {n: s for n, s in self.splits.items() if n != "unlabeled" and _shown(n, s)}
 
     def to_json(self) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def _split_line(name: str, split: SplitReport) -> str:
             text += f" to {largest[0]}x{largest[1]} in {len(split.sizes)} sizes"
         text += " (height x width)"
     broken = split.images - split.readable
-    return text + (f", {broken} of them cannot be used" if broken else "")
+    return text + (f", {broken} of them unusable" if broken else "")
 
 
 def _class_lines(dataset: Dataset, splits: dict[str, SplitReport]) -> list[str]:
@@ -147,8 +147,8 @@ def inspect_dataset(data_config: ConfigDict, seed: int) -> Report:
     """Reads every file of a data set once and reports what it holds and what is wrong.
 
     Args:
-        data_config: `config.data`, its statistics filled in where images are deep.
-        seed: of data sets that are drawn.
+        data_config: `config.data`, with statistics filled in for images over 8 bits.
+        seed: seed of generated data sets.
 
     Raises:
         ConfigError: an unknown `data.name`, or class names or colours that do not fit.
@@ -211,7 +211,7 @@ def _read_all(source: UnlabeledSource) -> Iterator[Facts | DataError]:
             image_is_mask=mask is not None and image_is_mask(record),
         )
 
-    # In blocks, so that no more than one block of images is held.
+    # In blocks, so that memory holds at most one block of images.
     block = 8 * _THREADS
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="inspect") as executor:
         for start in range(0, len(source), block):
@@ -225,7 +225,7 @@ def _digest(array: np.ndarray) -> bytes:
 
 
 def summarize(dataset: Dataset) -> str:
-    """How many images each split holds, and the protocol; no file is read."""
+    """The number of images per split, and the protocol; no file is read."""
     counts = {name: len(getattr(dataset, name)) for name in SPLITS}
     lines = [f"{name:9s} {n:6d} images" for name, n in counts.items() if n or name != "test"]
     if dataset.protocol:

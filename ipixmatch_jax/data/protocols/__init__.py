@@ -1,4 +1,4 @@
-"""Whose labels count: the field's named protocols, recognised, fetched, and new ones drawn."""
+"""Published label splits: identify, download, create."""
 
 import hashlib
 import urllib.error
@@ -11,7 +11,7 @@ from ipixmatch_jax.data.protocols.table import PROTOCOLS, PublishedList
 from ipixmatch_jax.errors import ConfigError, DataError
 from ipixmatch_jax.registry import nearest
 
-# Families whose results must not share a table: the labels of the first are of lower quality.
+# Families whose results must not share a table: labels of the first have lower quality.
 _RIVALS = ("voc-blended", "voc-priority")
 _TIMEOUT_S = 60
 
@@ -29,7 +29,7 @@ _COUNTS = {count for _, count in _LABELED.values()}
 
 def identify(ids: Sequence[str]) -> str:
     """The protocol whose labeled (or validation) images these are, in any order; '' if none."""
-    # Hashing a hundred thousand ids of a set that cannot match would only cost time.
+    # Hashing 100,000 ids of a set that cannot match would waste time.
     if len(ids) not in _COUNTS:
         return ""
     return _LABELED.get(ids_hash(ids), ("", 0))[0]
@@ -60,9 +60,9 @@ def fetch(pattern: str, folder: Path, *, home: str = "") -> list[Path]:
 
     Args:
         pattern: a protocol such as 'voc-fine-92', or a family such as 'voc-fine' or 'voc'.
-        folder: where PROTOCOL/labeled.txt and PROTOCOL/unlabeled.txt go; val lists go to
-            PROTOCOL.txt.
-        home: another URL of the folder of all lists.
+        folder: PROTOCOL/labeled.txt and PROTOCOL/unlabeled.txt are written here; val lists are
+            written to PROTOCOL.txt.
+        home: alternative URL of the folder that holds all lists.
 
     Returns:
         The files written.
@@ -112,7 +112,7 @@ def _download(home: str, published: PublishedList) -> bytes:
 
 
 def describe(ids: Sequence[str]) -> str:
-    """Which published list these ids are, as text."""
+    """The name of the published list with these ids, as text."""
     digest = ids_hash(ids)
     for name, parts in PROTOCOLS.items():
         for kind, published in parts.items():

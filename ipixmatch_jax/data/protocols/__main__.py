@@ -1,4 +1,4 @@
-"""Command line of the protocols.
+"""Command line for published and new label splits.
 
 python -m ipixmatch_jax.data.protocols fetch voc-fine --to VOC2012/splits
 python -m ipixmatch_jax.data.protocols identify VOC2012/splits/voc-fine-92/labeled.txt
@@ -25,25 +25,25 @@ def _parser() -> argparse.ArgumentParser:
     options = commands.add_parser("fetch", help="download published lists and verify them")
     options.add_argument("protocol", help="such as voc-fine-92, or a family such as voc-fine")
     options.add_argument("--to", type=Path, required=True)
-    options.add_argument("--home", default="", help="another URL of the folder of all lists")
-    options = commands.add_parser("identify", help="say which protocol a list is")
+    options.add_argument("--home", default="", help="alternative URL of the lists' folder")
+    options = commands.add_parser("identify", help="identify the protocol of a list")
     options.add_argument("list", type=Path, nargs="+")
-    options = commands.add_parser("make", help="draw new lists of any data set")
+    options = commands.add_parser("make", help="draw new lists from any data set")
     options.add_argument("--name", default="folder", help="data.name")
     add_data_options(options)
-    options.add_argument("--list", default="", help="data.labeled: draw from these alone")
-    options.add_argument("--labeled", type=int, required=True, help="how many to draw")
+    options.add_argument("--list", default="", help="data.labeled: draw from this list only")
+    options.add_argument("--labeled", type=int, required=True, help="number of images to draw")
     options.add_argument("--seed", type=int, default=0)
-    options.add_argument("--stratify", action="store_true", help="classes keep their shares")
+    options.add_argument("--stratify", action="store_true", help="keep the share of every class")
     options.add_argument("--to", type=Path, required=True)
     return parser
 
 
 def run(arguments: Sequence[str] | None = None) -> None:
-    """One command; see the module's head.
+    """Runs one command; see the module docstring.
 
     Raises:
-        UserError: what a user can mend.
+        UserError: an error that the user can fix.
     """
     options = _parser().parse_args(arguments)
     if options.command == "fetch":
@@ -67,7 +67,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; 0, or 2 for an error that the user can mend."""
+    """Runs one command; 0, or 2 for a user error."""
     try:
         run(arguments)
     except UserError as error:

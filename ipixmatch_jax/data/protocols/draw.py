@@ -17,11 +17,11 @@ def make(
     """Draws `count` labeled images of a data set's labeled ones and writes its lists.
 
     Args:
-        data: `config.data` of a set whose labeled split is all that may be drawn from.
-        count: how many become labeled; the others, and the set's unlabeled ones, become unlabeled.
-        seed: of the draw.
-        folder: where labeled.txt, unlabeled.txt and val.txt are written.
-        stratify: every class keeps its share of images.
+        data: `config.data`; images are drawn from its labeled split.
+        count: number of images to draw; the others become unlabeled.
+        seed: seed of the draw.
+        folder: labeled.txt, unlabeled.txt and val.txt are written here.
+        stratify: keep every class's share of images.
 
     Raises:
         DataError: the data set cannot be read, or holds fewer images.
@@ -54,7 +54,7 @@ def make(
 
 
 def _line(source, index: int, root: str | None) -> str:
-    """`IMAGE MASK` where the record lies in files below the root, else its id."""
+    """`IMAGE MASK` if the record is in files below the root, else its id."""
     files = source.files(index) if hasattr(source, "files") else ()
     if root is None or len(files) != 2:
         return source.ids[index]

@@ -1,4 +1,4 @@
-"""Published split lists by the hash of their ids.
+"""Published split lists, identified by the hash of their ids.
 
 Counts and hashes of the lists in the `splits/` folders of the public repositories
 LiheYoung/UniMatch and LiheYoung/UniMatch-V2 (both MIT); `voc-blended-*` are the lists of CPS,
@@ -13,13 +13,13 @@ UNIMATCH_V2 = "https://raw.githubusercontent.com/LiheYoung/UniMatch-V2/main/spli
 
 @dataclass(frozen=True)
 class PublishedList:
-    """A list of ids at its public home.
+    """A published list of ids.
 
     Attributes:
-        home: URL of the folder of all lists.
-        path: of the list below it.
+        home: URL of the folder that holds all lists.
+        path: path of the list below it.
         count: number of ids.
-        sha256: of the sorted, newline-joined ids.
+        sha256: hash of the sorted, newline-joined ids.
     """
 
     home: str

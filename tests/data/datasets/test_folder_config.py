@@ -109,7 +109,7 @@ def test_lists_of_val_and_test_alone(photos, make_config):
     with pytest.raises(DataError, match=r"p06\.webp \(labeled\) and .*p06\.webp \(test\)"):
         load_dataset(config, 0)
     errors = [finding.message for finding in inspect_dataset(config, 0).errors]
-    assert len(errors) == 1 and "the same picture as" in errors[0]
+    assert len(errors) == 1 and "the same image as" in errors[0]
 
 
 def test_weights_of_pools(photos, make_config):

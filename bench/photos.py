@@ -1,0 +1,180 @@
+"""Arms of FixMatch on real photographs that fork from one state: which of them help?
+
+    python -m bench.photos --root photos/pets --set pets --labels 26 --seeds 0 1 \
+        --workdir runs/bench-photos --json bench/results/photos-pets-26-cpu.json
+
+For each seed a trunk trains on labeled images alone, with FixMatch's unlabeled weight at 0, until
+`--fork`. Every arm goes on from a copy of that state, so that early luck is the same for all and
+does not hide differences. The table has each arm's validation mIoU, the paired difference to the
+base arm with Student's 95 % interval over seeds, and the number of seeds at which an effect of 1
+point would show. A finished run is read and a stopped one is resumed: run the same command again.
+"""
+
+import argparse
+import math
+import os
+import pathlib
+import platform
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from scipy import stats
+
+from bench.common import write_record
+from bench.photos_config import SETS
+from bench.runs import finished, train
+from ipixmatch_jax.engine.state import NETWORKS
+from ipixmatch_jax.report.intervals import paired
+from ipixmatch_jax.workdir.folder import checkpoints_folder, config_path
+
+_VALID = "--config.relation.region=valid"
+ARMS: dict[str, list[str]] = {
+    "supervised": ["--config.method.unlabeled_weight=0"],
+    "fixmatch": [],
+    "fixmatch-c0.5": ["--config.method.confidence=0.5"],
+    "fixmatch-c0": ["--config.method.confidence=0"],
+    "kl-valid-t4": [
+        "--config.relation.name=class_map", "--config.relation.distance=kl", _VALID,
+        "--config.relation.temperature=4", "--config.relation.weight=0.15",
+    ],
+    "corr-valid": [
+        "--config.relation.name=class_map", "--config.relation.distance=corr", _VALID,
+        "--config.relation.classes=present", "--config.relation.weight=0.2",
+    ],
+    "affinity-kl-valid": [
+        "--config.relation.name=affinity", "--config.relation.distance=kl", _VALID,
+        "--config.relation.temperature=0.1", "--config.relation.stride=4",
+        "--config.relation.weight=5",
+    ],
+    "affinity-mse-valid": [
+        "--config.relation.name=affinity", "--config.relation.distance=mse", _VALID,
+        "--config.relation.weight=0.5",
+    ],
+}  # fmt: skip
+
+
+def main() -> None:
+    options = _options()
+    results: dict[str, dict[int, Any]] = {}
+    # Seeds outside, so that an interrupted comparison has all arms of the first seeds.
+    for seed in options.seeds:
+        trunk = options.workdir / f"{options.set}-{options.labels}-trunk-seed{seed}"
+        for arm in options.arms:
+            workdir = trunk.with_name(f"{options.set}-{options.labels}-{arm}-seed{seed}")
+            if not options.table and finished(workdir, options.steps) is None:
+                if not workdir.exists():
+                    grow(trunk, command(options, seed, "fixmatch"), options.steps, options.fork)
+                    fork(trunk, workdir, options.fork)
+                train(command(options, seed, arm), workdir, options.steps)
+            found = finished(workdir, options.steps)
+            if found is not None:
+                results.setdefault(arm, {})[seed] = found
+    print(f"\n{options.set}, {options.labels} labels, {options.steps} steps, {options.network}:\n")
+    print(table(results, options.base, options.network))
+    if options.json:
+        setting = {key: getattr(options, key) for key in ("set", "labels", "steps", "fork", "base")}
+        arms = {arm: ARMS[arm] for arm in options.arms}
+        machine = f"{platform.system()} {platform.machine()}"
+        record = {**setting, "machine": machine, "arms": arms, "results": results}
+        write_record(options.json, record)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--root", required=True, type=pathlib.Path, help="folder of the data set")
+    parser.add_argument("--set", choices=SETS, default="pets")
+    parser.add_argument("--labels", default="26", help="number of labeled images: see splits/")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--base", choices=ARMS, default="fixmatch", help="arm of all differences")
+    parser.add_argument("--network", choices=NETWORKS, default="teacher")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--fork", type=int, default=150, help="step at which all arms fork")
+    parser.add_argument("--workdir", type=pathlib.Path, required=True)
+    parser.add_argument("--json", type=pathlib.Path, help="write all numbers to this file too")
+    parser.add_argument("--table", action="store_true", help="print finished runs, train nothing")
+    return parser.parse_args()
+
+
+def command(options: argparse.Namespace, seed: int, arm: str) -> list[str]:
+    """Arguments of `python -m ipixmatch_jax.main` of an arm, without workdir and steps."""
+    return [
+        "--config", f"bench/photos_config.py:{options.set}/{options.labels}",
+        f"--config.data.root={options.root}", f"--config.seed={seed}",
+        f"--config.method.ramp_start={options.fork}", "--config.method.ramp_steps=50",
+        f"--config.eval_every={options.steps // 5}", f"--config.checkpoint_every={options.fork}",
+        *ARMS[arm],
+    ]  # fmt: skip
+
+
+def grow(trunk: pathlib.Path, arguments: Sequence[str], steps: int, fork_at: int) -> None:
+    """Trains until the checkpoint of the fork is complete; the schedule is that of all steps."""
+    saved = checkpoints_folder(trunk) / str(fork_at)
+    if saved.exists():
+        return
+    run = subprocess.Popen(
+        [sys.executable, "-m", "ipixmatch_jax.main", *arguments, "--workdir", str(trunk),
+         f"--config.total_steps={steps}"]
+    )  # fmt: skip
+    while not saved.exists() and run.poll() is None:
+        time.sleep(1)
+    if run.poll() is None:
+        run.send_signal(signal.SIGTERM)  # saves once more and exits
+    if run.wait() or not saved.exists():
+        sys.exit(f"{trunk} was stopped; the same command resumes it")
+
+
+def fork(trunk: pathlib.Path, workdir: pathlib.Path, fork_at: int) -> None:
+    """Copies a run as it was at a step; the arm's own config is written when it starts."""
+    fresh = workdir.with_name(workdir.name + ".copying")
+    shutil.rmtree(fresh, ignore_errors=True)
+    shutil.copytree(trunk, fresh)
+    for folder in checkpoints_folder(fresh).iterdir():
+        if folder.name != str(fork_at):
+            shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
+    config_path(fresh).unlink()
+    os.replace(fresh, workdir)
+
+
+def table(results: Mapping[str, Mapping[int, Any]], base: str, network: str) -> str:
+    """A row for each arm: mean ± standard deviation, difference to the base, seeds for 1 point."""
+    rows = [f"| arm | seeds | mIoU | minus {base}, 95 % interval | seeds for 1 point |"]
+    rows.append("|---|---|---|---|---|")
+    values = {
+        arm: {seed: found[network]["last"] for seed, found in runs.items()}
+        for arm, runs in results.items()
+    }
+    for arm, of_seed in values.items():
+        numbers = list(of_seed.values())
+        spread = f" ± {statistics.stdev(numbers):.1f}" if len(numbers) > 1 else ""
+        difference = paired(values.get(base, {}), of_seed) if arm != base else None
+        shown, needed = "", ""
+        if difference:
+            shown = "{mean:+.2f} [{low:+.2f}, {high:+.2f}]".format(**difference)
+            needed = str(seeds_for(1.0, values[base], of_seed))
+        elif arm != base and (common := values.get(base, {}).keys() & of_seed.keys()):
+            seed = min(common)
+            shown = f"{of_seed[seed] - values[base][seed]:+.2f} (one seed)"
+        mean = f"{statistics.mean(numbers):.2f}{spread}"
+        rows.append(f"| {arm} | {len(numbers)} | {mean} | {shown} | {needed} |")
+    return "\n".join(rows)
+
+
+def seeds_for(effect: float, one: Mapping[int, float], other: Mapping[int, float]) -> int:
+    """The least number of seeds whose 95 % interval is narrower than an effect on either side."""
+    common = sorted(one.keys() & other.keys())
+    sd = statistics.stdev(other[seed] - one[seed] for seed in common)
+    seeds = 2
+    while stats.t.ppf(0.975, seeds - 1) * sd / math.sqrt(seeds) > effect:
+        seeds += 1
+    return seeds
+
+
+if __name__ == "__main__":
+    main()
