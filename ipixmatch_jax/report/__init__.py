@@ -176,8 +176,8 @@ def _by_seed(runs: Sequence[Run], members: Sequence[int], network: str) -> dict[
 
 def page(shown: dict[str, Any]) -> str:
     """The page as HTML that makes no external requests: it holds `shown`, styles and scripts."""
-    # A browser ends a script at the first '</', whatever it stands in.
-    data = json.dumps(shown, separators=(",", ":")).replace("</", "<\\/")
+    # To a browser '</script', and '<!--' with a '<script', mean something in whatever they stand.
+    data = json.dumps(shown, separators=(",", ":")).replace("<", "\\u003c")
     filled = {
         "TITLE": html.escape(shown["title"]),
         "STYLE": asset("web/page.css"),

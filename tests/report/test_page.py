@@ -201,7 +201,9 @@ def test_two_methods_of_two_seeds(config_file, tmp_path, one_device):
     ]
 
 
-def test_names_cannot_break_out_of_the_page():
-    evil = "</script><script>alert(1)</script>"
+@pytest.mark.parametrize("evil", ["</script><script>alert(1)</script>", "<!--<script>", "<b>&"])
+def test_names_cannot_break_out_of_the_page(evil, tmp_path):
     text = page({"title": evil})
-    assert text.count("</script>") == 2 and evil not in text
+    assert text.count("</script>") == 2 and evil not in text.partition("<body>")[2]
+    (tmp_path / "page.html").write_text(text)
+    assert data_of(tmp_path / "page.html") == {"title": evil}
