@@ -1,6 +1,7 @@
-"""Checks, before any work, that results can be written where they are to go."""
+"""Where results go: checks before any work that they can be written, and the next command."""
 
 import os
+import shlex
 import tempfile
 
 from ipixmatch_jax.errors import ConfigError
@@ -45,6 +46,12 @@ def check_writable_file(path: AnyPath, flag: str) -> None:
     check_writable_folder(path.parent, flag)
     if path.exists() and not os.access(path, os.W_OK):
         raise ConfigError(f"{flag} {path} must not be overwritten; choose another file")
+
+
+def next_command(workdir: AnyPath, *arguments: str) -> str:
+    """A line that tells the next command for a run."""
+    words = ["python", "-m", "ipixmatch_jax.main", "--workdir", str(workdir), *arguments]
+    return f"next: {shlex.join(words)}"
 
 
 def _not_writable(what: str, error: OSError) -> ConfigError:

@@ -17,6 +17,7 @@ from ipixmatch_jax.export.model_card import write_card
 from ipixmatch_jax.export.stablehlo import to_stablehlo
 from ipixmatch_jax.models import TWINS
 from ipixmatch_jax.models.torch_bridge import to_torch
+from ipixmatch_jax.outputs import check_writable_file
 from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.weights.torch_writer import write_torch_file
 
@@ -52,6 +53,7 @@ def export(
         CheckpointError: the run has no such checkpoint, or the layout belongs to another model.
     """
     save = _writer(output, form)
+    check_writable_file(output, "--output")
     config = with_run_statistics(config, workdir)
     model = build.build_model(config)
     parallel = build.build_parallel(config)

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from ipixmatch_jax import build
 from ipixmatch_jax.data import load_dataset, pixels_of
 from ipixmatch_jax.errors import DataError, UserError
-from ipixmatch_jax.outputs import check_writable_folder
+from ipixmatch_jax.outputs import check_writable_folder, next_command
 from ipixmatch_jax.paths import AnyPath, as_path
 from ipixmatch_jax.photo_reader import needs, read_photo
 from ipixmatch_jax.predict.areas import Areas, printable
@@ -68,20 +68,27 @@ def predict_files(
     if photos is None:
         dataset, model = load_dataset(config.data, config.seed), build.build_model(config)
         print(said, draw_validation(predictor.config, workdir, model, predictor.variables, dataset))
+        print(next_command(workdir, "--mode", "predict", "--input", "PHOTOS"))
         return
     if photos.skipped:
         print(f"left out: {photos.skipped_text()}")
     broken = _predict_photos(photos, output, predictor, extras)
     print(f"{said} {len(photos.paths) - len(broken)} of {len(photos.paths)} photos, {output}")
     if broken:
-        named = broken[:_MOST_NAMED] + [f"… and {len(broken) - _MOST_NAMED} more"] * (
-            len(broken) > _MOST_NAMED
-        )
-        raise DataError(
-            f"{len(broken)} of {len(photos.paths)} photos could not be predicted, the others are "
-            "done:\n  " + "\n  ".join(named) + f"\nthe network takes "
-            f"{needs(pixels_of(predictor.config.data))}"
-        )
+        raise DataError(_told(broken, len(photos.paths), needs(pixels_of(predictor.config.data))))
+    print(next_command(workdir, "--mode", "export", "--output", "network.pth"))
+
+
+def _told(broken: Sequence[str], total: int, expected: str) -> str:
+    named = list(broken[:_MOST_NAMED])
+    if len(broken) > len(named):
+        named.append(f"… and {len(broken) - len(named)} more")
+    others = ", the others are done" if len(broken) < total else ""
+    lines = "\n  ".join(named)
+    return (
+        f"{len(broken)} of {total} photos could not be predicted{others}:\n  {lines}\n"
+        f"the network takes {expected}"
+    )
 
 
 def _predict_photos(
