@@ -252,14 +252,15 @@ function calibrationSection(report) {
     const coverage = [
       { name: 'share of pixels kept', color: color(2), points: teacher.map((r) => [r[0], r[1]]) },
       { name: 'of these, right', color: color(1), points: teacher.map((r) => [r[0], r[2]]) }];
-    const at = teacher.filter((r) => r[0] <= result.confidence + 1e-9).pop();
+    const total = (matrix) => matrix.flat().reduce((a, b) => a + b, 0), right = (matrix) => matrix.reduce((sum, row, i) => sum + row[i], 0);
+    const all = result.confusion.teacher, kept = result.labels.teacher;
     const unit = { x: [0, 1], y: [0, 1] };
     return [el('div', { class: 'grid' },
       lineChart('How often it is right, by confidence', reliability, { ...unit, diagonal: true }),
       lineChart('Pseudo-labels by confidence threshold (teacher)', coverage, unit)),
     ...(result.uses_labels ? labelTable(report, result) : []),
-    at ? el('p', { class: 'dim' }, `At this run’s threshold of ${result.confidence} the teacher keeps ${percent(at[1])} % of the `
-      + `validation pixels, of which ${percent(at[2])} % are right; of all pixels, ${percent(teacher[0][2])} % are.`) : null];
+    total(kept) ? el('p', { class: 'dim' }, `At this run’s threshold of ${result.confidence} the teacher keeps ${percent(total(kept) / total(all), 2)} % of the `
+      + `validation pixels, of which ${percent(right(kept) / total(kept))} % are right; of all pixels, ${percent(right(all) / total(all))} % are.`) : null];
   })];
 }
 
