@@ -24,6 +24,7 @@ from ipixmatch_jax.errors import DataError, UserError
 from ipixmatch_jax.methods import Network
 from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.photo_reader import Photo, read_photo
+from ipixmatch_jax.trained_model import with_known_method
 from ipixmatch_jax.workdir.results import read_evaluations
 
 # Photos whose longer side has more pixels are predicted in windows: a whole one would need more
@@ -208,7 +209,7 @@ def restore_predictors(
     tile_above: int = TILE_ABOVE,
 ) -> dict[str, Predictor]:
     """Loads several networks of one checkpoint; they share their compiled programs."""
-    config = with_run_statistics(config, workdir)
+    config = with_known_method(with_run_statistics(config, workdir), workdir, checkpoint)
     model, parallel = build.build_model(config), build.build_parallel(config)
     step, restored = restore_networks(config, workdir, model, parallel, checkpoint, networks)
     first = Predictor(

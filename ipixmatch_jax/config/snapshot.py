@@ -7,6 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from ipixmatch_jax import build
 from ipixmatch_jax.config.defaults import default_config, flatten
 from ipixmatch_jax.config.loading import with_overrides
 from ipixmatch_jax.config.validation import validate
@@ -18,6 +19,8 @@ from ipixmatch_jax.workdir.folder import config_path, write_whole
 # Measured before training; nobody needs the training images to use the network.
 _MEASURED = ("mean", "std", "value_range")
 _LONGEST = 40
+# What may stand in for a part that is not registered here.
+_KNOWN = {"method": "supervised", "relation": "none"}
 
 
 def read_snapshot(workdir: AnyPath) -> dict[str, Any]:
@@ -50,11 +53,27 @@ def load_snapshot(workdir: AnyPath, overrides: Sequence[str] = ()) -> ConfigDict
         ConfigError: no snapshot, or one with keys or values that cannot be used.
     """
     config = default_config()
-    _fill(config, read_snapshot(workdir))
+    saved = read_snapshot(workdir)
+    _fill(config, saved)
     config = with_overrides(config, overrides)
-    validate(config)
+    validate(_with_known_loss(config, saved))
     config.lock()
     return config
+
+
+def _with_known_loss(config: ConfigDict, saved: Mapping[str, Any]) -> ConfigDict:
+    """A copy without the run's own method and relation, if they are not registered here.
+
+    They came with the run's config file; using its networks does not need them. Names that the
+    command line gives are still checked.
+    """
+    copy = config.copy_and_resolve_references()
+    for group in build.unregistered(config):
+        if saved.get(group, {}).get("name") == config[group].name:
+            copy[group].name, copy[group].options = _KNOWN[group], ConfigDict()
+            if group == "relation":
+                copy.relation.more = ()
+    return copy
 
 
 def with_run_statistics(config: ConfigDict, workdir: AnyPath) -> ConfigDict:

@@ -19,6 +19,7 @@ from ipixmatch_jax.models import TWINS
 from ipixmatch_jax.models.torch_bridge import to_torch
 from ipixmatch_jax.outputs import check_writable_file
 from ipixmatch_jax.paths import AnyPath
+from ipixmatch_jax.trained_model import with_known_method
 from ipixmatch_jax.weights.torch_writer import write_torch_file
 
 _MEAN = ".running_mean"
@@ -54,7 +55,7 @@ def export(
     """
     save = _writer(output, form)
     check_writable_file(output, "--output")
-    config = with_run_statistics(config, workdir)
+    config = with_known_method(with_run_statistics(config, workdir), workdir, checkpoint)
     model = build.build_model(config)
     parallel = build.build_parallel(config)
     step, networks = restore_networks(config, workdir, model, parallel, checkpoint, (network,))

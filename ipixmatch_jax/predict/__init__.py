@@ -66,7 +66,7 @@ def predict_files(
     predictor = restore_predictor(config, workdir, checkpoint, network, tile_above)
     said = f"predictions of {predictor.network}, step {predictor.step}:"
     if photos is None:
-        dataset, model = load_dataset(config.data, config.seed), build.build_model(config)
+        dataset, model = load_dataset(config.data, config.seed), build.build_model(predictor.config)
         print(said, draw_validation(predictor.config, workdir, model, predictor.variables, dataset))
         print(next_command(workdir, "--mode", "predict", "--input", "PHOTOS"))
         return

@@ -19,6 +19,7 @@ from ipixmatch_jax.methods import Network
 from ipixmatch_jax.predictor import Prediction, Predictor
 from ipixmatch_jax.report.intervals import calibration
 from ipixmatch_jax.report.runs import Run
+from ipixmatch_jax.trained_model import with_known_method
 from ipixmatch_jax.viz.drawing import colored, error_map
 from ipixmatch_jax.web.explorer import GRID, as_base64, centers, grid_size, packed
 from ipixmatch_jax.web.images import thumbnail
@@ -68,6 +69,7 @@ def measure_run(run: Run, checkpoint: str = "latest") -> MeasuredRun:
         CheckpointError: the run has no such checkpoint.
     """
     config = with_run_statistics(run.config, run.workdir)
+    config = with_known_method(config, run.workdir, checkpoint)
     dataset = load_dataset(config.data, config.seed)
     model, parallel = build.build_model(config), build.build_parallel(config)
     step, networks = restore_networks(config, run.workdir, model, parallel, checkpoint, NETWORKS)

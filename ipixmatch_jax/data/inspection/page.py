@@ -24,7 +24,7 @@ _STYLE = """
 .finding.error { border-color: var(--bad); }
 .kind { font-weight: 600; margin-right: .6em; }
 td.name { text-align: left; }
-.pair { display: inline-flex; align-items: flex-start; max-width: 100%; }
+.pair { display: inline-flex; vertical-align: top; align-items: flex-start; max-width: 100%; }
 h1 { overflow-wrap: anywhere; }
 h2 { margin-top: 1.6rem; }
 figure { display: inline-block; vertical-align: top; margin: .3rem .6rem .3rem 0; font-size: 12px;
