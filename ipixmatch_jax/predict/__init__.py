@@ -67,7 +67,10 @@ def predict_files(
     said = f"predictions of {predictor.network}, step {predictor.step}:"
     if photos is None:
         dataset, model = load_dataset(config.data, config.seed), build.build_model(predictor.config)
-        print(said, draw_validation(predictor.config, workdir, model, predictor.variables, dataset))
+        print(
+            said,
+            draw_validation(predictor.config, workdir, model, predictor.variables, dataset, output),
+        )
         print(next_command(workdir, "--mode", "predict", "--input", "PHOTOS"))
         return
     if photos.skipped:

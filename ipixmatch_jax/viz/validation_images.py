@@ -88,16 +88,21 @@ def _shrunk(array: np.ndarray, method: int) -> np.ndarray:
 
 
 def draw_validation(
-    config: ConfigDict, workdir: AnyPath, model, network: Any, dataset: Dataset
+    config: ConfigDict,
+    workdir: AnyPath,
+    model: Any,
+    network: Any,
+    dataset: Dataset,
+    folder: AnyPath | None = None,
 ) -> pathlib.Path:
     """Writes `predictions/ID.png`: image, mask, prediction and errors, with captions and legend.
 
-    Draws `config.pictures` validation images, spread evenly over the list.
+    Draws `config.pictures` validation images, spread evenly over the list, to `folder` if given.
 
     Returns:
         The folder.
     """
-    folder = predictions_folder(workdir)
+    folder = folder or predictions_folder(workdir)
     folder.mkdir(parents=True, exist_ok=True)
     predictor = Predictor(config, model, jax.device_get(network), tile_above=0)
     count = min(config.pictures, len(dataset.val))

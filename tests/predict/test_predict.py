@@ -231,3 +231,12 @@ def test_a_photo_that_no_decoder_can_take_stops_no_other(run, tmp_path, monkeypa
     assert (tmp_path / "out" / "c.png").exists()
     with open(tmp_path / "out" / "areas.csv", newline="") as file:
         assert [row["result"] for row in csv.DictReader(file)] == ["a", "c"]
+
+
+def test_validation_images_go_to_the_output_folder(run, tmp_path):
+    assert predict(run, "--output", tmp_path / "drawn") == 0
+    (drawn,) = (tmp_path / "drawn").rglob("*.png")
+    image = Image.open(drawn)
+    # Four columns of an image of 20 x 24 pixels, enlarged 8 times; captions and a legend.
+    assert image.width == 4 * 8 * 24 + 3 * 4 and image.height > 8 * 20 + 20
+    assert not (run[0] / "predictions").exists()

@@ -94,7 +94,8 @@ def _orientation(picture: Image.Image) -> int:
     # Only cameras turn pictures by a tag, and only in JPEG can the tag be read without the pixels.
     if picture.format not in ("JPEG", "MPO") or not picture.info.keys() & {"exif", "xmp"}:
         return 1
-    return picture.getexif().get(_ORIENTATION_TAG, 1)
+    found = picture.getexif().get(_ORIENTATION_TAG, 1)
+    return found if found in range(1, 9) else 1  # some files hold text or zero there
 
 
 def image_size(file: File, name: str) -> tuple[int, int]:
