@@ -169,7 +169,7 @@ def _add_takeaway(parser: argparse.ArgumentParser) -> None:
         help="report: workdirs of further runs, to stand beside the one of --workdir",
     )
     parser.add_argument(
-        "--format", choices=("torch", "stablehlo"), default="torch", help="export: for whom"
+        "--format", choices=("torch", "stablehlo", "onnx"), default="torch", help="export: for whom"
     )
     parser.add_argument(
         "--size",
