@@ -240,7 +240,10 @@ def _add_takeaway(parser: argparse.ArgumentParser) -> None:
         help="report: workdirs of other runs to compare with the one in --workdir",
     )
     parser.add_argument(
-        "--format", choices=("torch", "stablehlo"), default="torch", help="export: output format"
+        "--format",
+        choices=("torch", "stablehlo", "onnx"),
+        default="torch",
+        help="export: output format",
     )
     parser.add_argument(
         "--size",
