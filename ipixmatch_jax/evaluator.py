@@ -19,7 +19,6 @@ from ipixmatch_jax.devices.processes import is_first
 from ipixmatch_jax.engine.eval_step import make_eval_step
 from ipixmatch_jax.engine.metrics import CONFIDENCE_BINS, PixelCounts, summary, table
 from ipixmatch_jax.errors import DataError
-from ipixmatch_jax.methods import Method
 from ipixmatch_jax.tracking.histograms import Histogram
 from ipixmatch_jax.viz.validation_images import ValidationImages
 
@@ -47,7 +46,7 @@ class Evaluator:
         self._batch_size = -(-config.eval_batch_size // devices) * devices
         self._inference = build.build_inference(config, model)
         method = build.build_method(config)
-        self._labeler, self._confidence = labeler_name(method), float(method.confidence)
+        self._labeler, self._confidence = method.labeling_network, float(method.confidence)
         self.validation_images = ValidationImages(dataset, config.tracking.images)
         views, show = build.build_views(config, model), self.validation_images.per_device(devices)
         self._step = parallel.spread(
@@ -145,16 +144,6 @@ class Evaluator:
     def _flush(self, totals: dict[str, PixelCounts], counts: Mapping[str, Any]) -> None:
         for name, new in counts.items():
             totals[name] = jax.tree.map(lambda x, y: x + np.asarray(y), totals[name], new)
-
-
-def labeler_name(method: Method) -> str:
-    """The network whose predictions are the method's pseudo-labels; '' where there are none.
-
-    Of two students that label each other, the first is evaluated, as the student.
-    """
-    if not method.uses_unlabeled:
-        return ""
-    return getattr(method, "labeler", "student" if method.networks == 2 else "teacher")
 
 
 class ForegroundWatch:

@@ -264,7 +264,7 @@ def _batches(run: _Run, start_step: int) -> TrainBatches:
         unlabeled_batch_size=run.unlabeled_batch_size,
         seed=run.config.seed,
         start_step=start_step,
-        mix_same=getattr(run.method, "mix", "") == "same",
+        mix_same=run.method.mix == "same",
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )

@@ -34,7 +34,10 @@ def lines(workdir):
 def interrupt(monkeypatch, after):
     """Makes a stop signal arrive during step `after`."""
     taken = []
-    stopped = lambda self: len(taken) >= after  # noqa: E731
+
+    def stopped(self):
+        return len(taken) >= after
+
     monkeypatch.setattr("ipixmatch_jax.train.StopSignal.__bool__", stopped)
     monkeypatch.setattr(
         "ipixmatch_jax.train.Progress.step", lambda self: taken.append(1), raising=True

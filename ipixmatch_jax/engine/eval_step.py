@@ -25,8 +25,8 @@ def make_eval_step(
     """The pure step `(networks, counts, batch) -> (counts, shown)` of one device, on axis `data`.
 
     Args:
-        confidence: from which on a pixel would be a pseudo-label.
-        show: so many predictions of every device are returned.
+        confidence: the pseudo-label confidence threshold.
+        show: number of predictions per device that are returned.
 
     Args of the step:
         networks: name → `{'params', 'batch_stats'}`.
@@ -35,7 +35,7 @@ def make_eval_step(
             int32 [B].
 
     Returns of the step:
-        counts: with those of this batch.
+        counts: the counts including this batch.
         shown: name → uint8 [devices, min(show, B), H, W], predictions of each device's first
             images, and `index` int32 [devices, min(show, B)] of these images.
     """

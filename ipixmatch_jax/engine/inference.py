@@ -55,17 +55,17 @@ def eval_defaults() -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class Inference:
-    """How logits of whole images are found.
+    """How logits of whole images are computed.
 
     Attributes:
         mode: `whole`, `sliding` or `resize`.
-        window: of `sliding`.
-        border: of `sliding`: `shift` (UniMatch V2) or `clip` (UniMatch, CorrMatch).
-        size: of `resize`; (0, 0) is the image's own.
-        scales: of the image, each seen once.
-        flip: whether each scale is seen mirrored, too.
-        pad_to: evaluation pads images to sides that are multiples of it, and 1; 0: not at all.
-        multiple: what height and width of the model's input must be multiples of. Images of other
+        window: (height, width) of the windows of `sliding`.
+        border: for `sliding`: `shift` (UniMatch V2) or `clip` (UniMatch, CorrMatch).
+        size: (height, width) for `resize`; (0, 0) is the image's own.
+        scales: factors of the image's size, one pass each.
+        flip: true to average with the mirrored image at each scale.
+        pad_to: k pads images to sides of k·n + 1 in evaluation; 0: no padding.
+        multiple: height and width of the model's input must be multiples of it. Images of other
             sizes are resized to the nearest multiple, and their logits back.
     """
 
@@ -80,7 +80,7 @@ class Inference:
 
     @property
     def name(self) -> str:
-        """A word for files and tables, as `sliding-801x801-clip-flip`."""
+        """A name for files and tables, such as `sliding-801x801-clip-flip`."""
         parts = [self.mode]
         if self.mode == "sliding":
             parts += ["{}x{}".format(*self.window), self.border]
@@ -92,13 +92,13 @@ class Inference:
         return "-".join(parts)
 
     def input_size(self, size: Size) -> Size:
-        """What the model is given where an image or a window has this size."""
+        """The size that the model gets for an image or a window of this size."""
         if self.mode == "resize" and self.size != (0, 0):
             size = self.size
         return tuple(max(int(side / self.multiple + 0.5), 1) * self.multiple for side in size)
 
     def passes(self, size: Size) -> list[tuple[Size, bool]]:
-        """(size of the scaled image, mirrored or not) of every look at an image."""
+        """(size of the scaled image, mirrored or not) of every pass over an image."""
         scaled = [tuple(max(round(side * scale), 1) for side in size) for scale in self.scales]
         return [(one, flip) for one in scaled for flip in (False, True)[: 1 + self.flip]]
 
@@ -111,7 +111,7 @@ def make_inference(options: Mapping[str, Any], crop_size: Size, multiple: int = 
         multiple: the model's `size_multiple`.
 
     Raises:
-        ConfigError: a value that cannot be, with the key.
+        ConfigError: an invalid value; the message names the key.
     """
     for key, known in _CHOICES.items():
         if options[key] not in known:
@@ -125,7 +125,7 @@ def make_inference(options: Mapping[str, Any], crop_size: Size, multiple: int = 
     mode = options["mode"]
     if mode == "resize" and size != (0, 0) and scales != (1.0,):
         raise ConfigError(
-            f"eval.size is {size}, at which every one of eval.scales={scales} would look alike; "
+            f"eval.size is {size}, at which all of eval.scales={scales} would be the same; "
             "expected eval.size=(0, 0), or one scale of 1"
         )
     return Inference(
@@ -141,7 +141,7 @@ def make_inference(options: Mapping[str, Any], crop_size: Size, multiple: int = 
 
 
 def size_multiple(model: nn.Module) -> int:
-    """What height and width of a model's images must be multiples of."""
+    """The number that height and width of a model's images must be multiples of."""
     return getattr(model, "size_multiple", 1)
 
 
@@ -155,7 +155,7 @@ def _size(options: Mapping[str, Any], key: str) -> Size:
 
 
 class Predicts(Protocol):
-    """What has a `Network`'s `predict`."""
+    """Anything with the `predict` of a `Network`."""
 
     def predict(self, images: jax.Array) -> Any: ...
 
@@ -165,19 +165,19 @@ def predict_logits(
 ) -> jax.Array:
     """Logits [B,H,W,C] float32 of images [B,H,W,D], normalised floats, at their own size.
 
-    Where an image is looked at once they are the network's. Over windows, scales and mirror images
-    the probabilities are averaged, and the logits are such that their softmax is that mean. Every
+    With a single pass they are the network's. Over windows, scales and mirror images the
+    probabilities are averaged, and the softmax of the returned logits is that mean. Every
     resize is bilinear with aligned corners.
     """
     size = images.shape[1:3]
     passes = inference.passes(size)
-    looks = [_look(network, images, inference, *one) for one in passes]
-    if len(looks) == 1:
-        return looks[0]
-    return _log(sum(map(jax.nn.softmax, looks)) / len(looks))
+    logits = [_one_pass(network, images, inference, *one) for one in passes]
+    if len(logits) == 1:
+        return logits[0]
+    return _log(sum(map(jax.nn.softmax, logits)) / len(logits))
 
 
-def _look(
+def _one_pass(
     network: Predicts, images: jax.Array, inference: Inference, scaled: Size, flip: bool
 ) -> jax.Array:
     size = images.shape[1:3]
@@ -217,12 +217,12 @@ def _windows(network: Predicts, images: jax.Array, inference: Inference) -> jax.
         # A loop holds the network once for all windows of a size, however many there are.
         rows, columns = (jnp.asarray(axis, jnp.int32) for axis in zip(*starts, strict=True))
         total, _ = jax.lax.scan(add, total, (rows, columns))
-    # How many windows see a pixel changes its logits by a constant, which softmax does not see.
+    # The number of windows over a pixel adds a constant to its logits, which softmax ignores.
     return _log(total)
 
 
 def window_plan(size: Size, window: Size, border: str) -> dict[Size, list[tuple[int, int]]]:
-    """Where the windows lie: size of a window → (row, column) of the first pixel of each.
+    """The windows of an image: size of a window → (row, column) of the first pixel of each.
 
     Neighbours are ⌊2/3⌋ of a window apart. At the end of the image they are clipped to what is
     left (`clip`: UniMatch, CorrMatch), or move back until they fit (`shift`: UniMatch V2).

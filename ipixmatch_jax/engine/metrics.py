@@ -58,7 +58,7 @@ class ConfusionMatrix(clu.metrics.Metric):
 
 
 def boundary(ids: jax.Array, known: jax.Array, distance: int) -> jax.Array:
-    """Where a pixel is at most `distance` away from another class or from outside the image.
+    """True where a pixel is at most `distance` away from another class or from outside the image.
 
     Distances are of rows and columns, as those of erosions with a 3 x 3 square. Every class is
     handled at once: a pixel lies on its class's boundary where its neighbourhood is not all one.
@@ -120,7 +120,7 @@ class BoundaryCounts(clu.metrics.Metric):
     def from_predictions(
         cls, predicted: jax.Array, mask: jax.Array, num_classes: int
     ) -> "BoundaryCounts":
-        """Counts as near what lies within 2 % of the image's diagonal, as the paper does.
+        """A pixel is near a boundary within 2 % of the image's diagonal, as in the paper.
 
         Pixels without a true class are not counted and make no boundary, neither true nor
         predicted: a perfect prediction of the others has IoU 1.
@@ -153,18 +153,18 @@ class BoundaryCounts(clu.metrics.Metric):
 
 
 def boundary_distance(height: int, width: int) -> int:
-    """How near to a boundary counts, in pixels: 2 % of the image's diagonal, at least 1."""
+    """Distance in pixels that counts as near a boundary: 2 % of the diagonal, at least 1."""
     return max(1, round(BOUNDARY_RATIO * math.hypot(height, width)))
 
 
 @flax.struct.dataclass
 class ConfidenceCounts(clu.metrics.Metric):
-    """Pixels by how sure a network is of its prediction: what pseudo-labels of them would be.
+    """Pixels by a network's confidence, which tells how good its pseudo-labels would be.
 
     Attributes:
         bins: int32 [CONFIDENCE_BINS], pixels by confidence, in bins of equal width over [0, 1].
         kept: int32, pixels whose confidence reaches the threshold of pseudo-labels.
-        right: int32, of these, the ones that are predicted rightly.
+        right: int32, the ones among them that are predicted correctly.
     """
 
     bins: jax.Array
@@ -185,7 +185,7 @@ class ConfidenceCounts(clu.metrics.Metric):
         Args:
             logits: [B, H, W, C].
             mask: int32 [B, H, W] true class ids; others, as 255, are not counted.
-            threshold: the confidence from which on a pixel would be a pseudo-label.
+            threshold: the pseudo-label confidence threshold.
         """
         known = mask < num_classes
         confidence = jax.nn.softmax(logits.astype(jnp.float32), axis=-1).max(-1)
@@ -202,11 +202,11 @@ class ConfidenceCounts(clu.metrics.Metric):
         return jax.tree.map(jnp.add, self, other)
 
     def pseudo_labels(self, threshold: float) -> dict[str, float | None]:
-        """What pseudo-labels of these pixels at the threshold that was counted would be.
+        """Share and accuracy of the pseudo-labels at the threshold that was counted.
 
         Returns:
             `confidence`, the threshold; the `share` of the pixels that reach it; and the `accuracy`
-            among them, None where there is none.
+            among them, None if there are none.
         """
         kept, pixels = int(self.kept), int(np.sum(self.bins))
         return {
@@ -218,12 +218,12 @@ class ConfidenceCounts(clu.metrics.Metric):
 
 @flax.struct.dataclass
 class PixelCounts(clu.metrics.Metric):
-    """All that is counted in an evaluation.
+    """All counts of an evaluation.
 
     Attributes:
-        confusion: by true and predicted class.
-        boundary: near boundaries.
-        confidence: by confidence.
+        confusion: pixels by true and predicted class.
+        boundary: pixels near boundaries.
+        confidence: pixels by confidence.
     """
 
     confusion: ConfusionMatrix
@@ -242,7 +242,7 @@ class PixelCounts(clu.metrics.Metric):
     def from_logits(
         cls, logits: jax.Array, mask: jax.Array, num_classes: int, threshold: float
     ) -> "PixelCounts":
-        """As those of the parts: logits [B, H, W, C] and int32 [B, H, W] true class ids."""
+        """Counts of all parts, of logits [B, H, W, C] and int32 [B, H, W] true class ids."""
         predicted = logits.argmax(-1).astype(jnp.int32)
         return cls(
             ConfusionMatrix.from_predictions(predicted, mask, num_classes),
@@ -281,7 +281,7 @@ def summary(
     """`miou`, `accuracy`, `iou` and the like, in [0, 1], from a confusion matrix [C, C].
 
     A class that occurs neither as truth nor as prediction has IoU None. By `absent='skip'` it is
-    left out of means; by `'zero'` it counts 0 there, as in the code of UniMatch and its kin. With
+    left out of means; by `'zero'` it counts 0 there, as in the code of the UniMatch family. With
     no pixel counted, every mean is None.
 
     Args:
@@ -318,7 +318,7 @@ def table(results: dict[str, dict[str, Any]], absent: str = "skip") -> str:
 
     Args:
         results: network name → `summary`.
-        absent: as in `summary`; said where there are such classes.
+        absent: as in `summary`; the table says so if there are such classes.
     """
     names = list(next(iter(results.values()))["iou"])
     means = {"mIoU": "miou", "boundary mIoU": "boundary_miou", "mean Dice": "mean_dice"}
@@ -351,7 +351,7 @@ def _labels_line(network: str, labels: Mapping[str, float | None]) -> str:
 
 
 def scores(results: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:
-    """The numbers of an evaluation that a curve is drawn of.
+    """The numbers of an evaluation that are plotted over the steps.
 
     Args:
         results: network name → `summary`, with `pseudo_label` for the network that labels.

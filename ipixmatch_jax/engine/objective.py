@@ -26,13 +26,13 @@ THRESHOLDS = ("constant", "ramp", "class_adaptive")
 
 @dataclasses.dataclass(frozen=True)
 class Threshold:
-    """From which confidence on pseudo-labels count.
+    """The confidence threshold of pseudo-labels.
 
     Attributes:
         confidence: the threshold, in [0, 1]; 0 keeps every valid pixel.
         kind: `constant`; `ramp`, from `start` to the threshold over the first `steps` steps; or
-            `class_adaptive`, lower for classes that the teacher is unsure of (`class_thresholds`).
-        start, steps: of the ramp.
+            `class_adaptive`, lower for classes with a less confident teacher (`class_thresholds`).
+        start, steps: first value and length of the ramp.
     """
 
     confidence: float = 0.95
@@ -64,9 +64,9 @@ class Supervised:
 
     Attributes:
         name: a name in `losses.SUPERVISED_LOSSES`.
-        dice_weight: of a Dice loss beside it.
-        class_weights: one number a class, or none.
-        options: of the loss, by their names there.
+        dice_weight: weight of an additional Dice loss.
+        class_weights: one number per class, or empty.
+        options: keyword arguments of the loss.
     """
 
     name: str = "cross_entropy"
@@ -140,7 +140,7 @@ class Objective:
         labels = [relation.label for relation in self.relations]
         for label in labels:
             if labels.count(label) > 1:
-                raise ConfigError(f"{label} is there twice; give it once, with the summed weight")
+                raise ConfigError(f"{label} is given twice; give it once, with the summed weight")
 
     @property
     def feature_maps(self) -> tuple[str, ...]:
@@ -162,16 +162,16 @@ class Objective:
         """This device's share of the loss (shares add up over devices), and metrics.
 
         Args:
-            output: of the method.
+            output: the method's output.
             labeled: the labeled part of the batch, with `mask` uint8 [B, H, W].
             step: int32 scalar.
-            divisors: where this is a part of the batch, those of the whole batch: then shares add
-                up over parts too.
+            divisors: if this is a part of the batch, the divisors of the whole batch: then shares
+                add up over parts too.
 
         Returns:
             The share, float32, and a dict of metrics: shares to add up over devices (`loss…`), and
             ratios to divide after adding up numerators and denominators. `loss_relation` is the
-            weighted sum of the relation losses, and each one is there by its own name, unweighted.
+            weighted sum of the relation losses; each one is also given by name, unweighted.
         """
         parts, rates = self._parts(output, labeled, step)
         if divisors is None:
@@ -200,7 +200,7 @@ class Objective:
         return [part.count for part in self._parts(output, labeled, step)[0]]
 
     def divisors(self, counts: list[jax.Array]) -> list[jax.Array]:
-        """What this device's totals are divided by, from its counts, so that shares add up."""
+        """The divisors of this device's totals, from its counts, so that shares add up."""
         if self.normalize == "global":
             return [jnp.maximum(count, 1.0) for count in jax.lax.psum(counts, DATA_AXIS)]
         devices = jax.lax.psum(1.0, DATA_AXIS)
@@ -208,7 +208,7 @@ class Objective:
 
     @property
     def _axis(self) -> str | None:
-        """The axis over which a loss may look at the pixels of all devices."""
+        """The axis over which a loss may combine the pixels of all devices, or None."""
         return DATA_AXIS if self.normalize == "global" else None
 
     def _parts(

@@ -43,10 +43,10 @@ def make_optimizer(
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """The optimizer of `config.optimizer`, and its schedule for the encoder.
 
-    Parameters in `frozen` (see `models.is_frozen`) get no update. Of the others, those below a key
-    `encoder` get `learning_rate`, all others `head_multiplier` times as much. Weight decay touches
-    convolution and dense kernels, and with `decay_norm_and_bias` every tensor, as the UniMatch
-    family does.
+    Parameters in `frozen` (see `models.is_frozen`) are not updated. Those below a key `encoder`
+    use `learning_rate`, all others `head_multiplier` times as much. Weight decay applies to
+    convolution and dense kernels, and with `decay_norm_and_bias` to every tensor, as in the
+    UniMatch family.
     """
     schedule = make_schedule(options, total_steps)
     build = OPTIMIZERS[options["name"]]

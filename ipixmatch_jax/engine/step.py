@@ -1,4 +1,4 @@
-"""The per-device train step. `parallel` spreads it; the axis over devices is called `data`."""
+"""The per-device train step; `devices.parallel` runs it on all devices, over the axis `data`."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ def no_decay(step: jax.Array, decay: float) -> jax.Array:
 
 @flax.struct.dataclass
 class Gradients:
-    """What a batch says: the same on every device.
+    """The gradients and statistics of a batch, the same on every device.
 
     Attributes:
         grads: of the student's parameters.
@@ -59,8 +59,8 @@ class TrainStep:
 
     Attributes:
         gradients: `(state, batch) -> Gradients`; all collectives are here.
-        update: `(state, Gradients) -> (state, metrics)`; arithmetic on whole arrays, number by
-            number but for the gradient's norm, so that a compiler may split it over devices.
+        update: `(state, Gradients) -> (state, metrics)`; elementwise arithmetic on whole arrays
+            except for the gradient's norm, so that a compiler may split it over devices.
     """
 
     gradients: Callable[[TrainState, Batch], Gradients]
@@ -87,17 +87,16 @@ def make_train_step(
     """The train step of a method.
 
     Args:
-        model, method, views, objective: what is trained, and by which loss.
-        optimizer, schedule: of the student's parameters.
+        model, method, views, objective: the network, its framework and the loss.
+        optimizer, schedule: for the student's parameters.
         teacher_kind, teacher_decay: a name in `TEACHERS`, and its decay.
-        total_steps: of the run.
-        frozen: modules without gradient, as `models.stop_frozen` says.
-        accumulate_steps: the device's records are taken in so many parts, one after the other,
-            which needs the memory of one part. Losses are divided by the counts of the whole
-            batch, so that the sum of the parts' gradients is the gradient of the whole batch. Only
-            what looks at other records sees those of its part: batch norm (whose running
-            statistics move once a part), CutMix partners of `mix='flip'`, and losses or thresholds
-            that rank pixels over the batch.
+        total_steps: length of the run, in steps.
+        frozen: modules without gradient, as in `models.stop_frozen`.
+        accumulate_steps: number of micro-batches per device, which run one after the other in the
+            memory of one. Losses are divided by the counts of the whole batch, so that the sum of
+            the parts' gradients is the gradient of the whole batch. Only what combines records is
+            limited to its part: batch norm (whose running statistics move once a part), CutMix
+            partners of `mix='flip'`, and losses or thresholds that rank pixels over the batch.
     """
     decay_at = TEACHERS[teacher_kind]
     return TrainStep(
@@ -216,7 +215,7 @@ def _scan_sum(take: Callable, carry: Any, parts: Batch) -> tuple[Any, Any]:
 
 
 def _divided(value: Any) -> jax.Array:
-    """Shares as they are; numerator and denominator divided, 0 where there was nothing to count."""
+    """Shares as they are; numerator over denominator, 0 if nothing was counted."""
     if not isinstance(value, tuple):
         return value
     total, count = value

@@ -1,4 +1,4 @@
-"""The relation losses of a run: which, how strong, over which pixels, and from when on."""
+"""A relation loss of a run with its weight, its pixels and its ramp."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -41,11 +41,11 @@ class WeightedRelation:
     Attributes:
         name, distance: the relation loss.
         weight: λ, after the ramp.
-        temperature: of the relation's softmax.
-        region: pixels that the relation sees: `confident` (and valid) ones, or all `valid` ones.
+        temperature: temperature of the relation's softmax.
+        region: the pixels that the relation compares: `confident` and valid ones, or all `valid`.
         min_pixels: images with fewer such pixels have no relation loss.
-        ramp, ramp_start, ramp_steps: of λ, as `ramp_up` says; beside the ramp of all consistency
-            terms.
+        ramp, ramp_start, ramp_steps: the ramp of λ, see `ramp_up`; it multiplies the ramp of all
+            consistency terms.
         features: the model's feature map that is compared when the option `on` is 'features'.
         options: of the relation, as `inter_pixel_loss` says.
     """
@@ -84,7 +84,7 @@ class WeightedRelation:
 
     @property
     def label(self) -> str:
-        """Its name in the metrics."""
+        """The name of this loss in the metrics."""
         label = f"relation/{self.name}/{self.distance}"
         return f"{label}/{self.feature_map}" if self.feature_map else label
 
@@ -100,7 +100,7 @@ class WeightedRelation:
         if self.feature_map:
             student = term.student_features[self.feature_map]
             teacher = term.teacher_features[self.feature_map]
-            # A feature counts by the share of its pixels that do.
+            # A feature's weight is the share of its pixels that are kept.
             keep = jax.image.resize(keep, student.shape[:3], "linear", antialias=True)
         return relation_loss(
             student,

@@ -14,14 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from ipixmatch_jax.losses.affinity_kl import row_divergence
-from ipixmatch_jax.losses.closed_form_gradients import by_slope
-from ipixmatch_jax.losses.pixel_sums import centred, einsum, pixel_products, pixel_sum
+from ipixmatch_jax.losses.closed_form_gradients import closed_form_gradient
+from ipixmatch_jax.losses.pixel_sums import centered, einsum, pixel_products, pixel_sum
 from ipixmatch_jax.losses.pixel_vectors import pixel_vectors
 
 # An affinity varies when its standard deviation over all pairs exceeds this share of its root mean
 # square; the float32 affinity of a constant map can seem to vary by about 1e-7 of it.
 RELATIVE_STD = 1e-5
-# And its variance this one, below which the gradient would leave float32.
+# Its variance must also exceed this one; below it the gradient would overflow float32.
 SMALLEST_VARIANCE = 1e-30
 
 
@@ -119,8 +119,8 @@ _STUDENT = np.array([[[0.0, 0.0], [0.0, 1.0]]], np.float32)
 class _Pair(NamedTuple):
     """Two maps in which both affinities are forms.
 
-    Beside P stands D where it is small, else Q: P + D would cancel for a student whose map is all
-    but constant, as Q − P for one that agrees.
+    The maps are P and D if D is small, else P and Q: P + D would cancel for a student whose map is
+    nearly constant, and Q − P for one that agrees with the teacher.
     """
 
     maps: tuple[jax.Array, jax.Array]  # √M·X_a, each [B,N,C]
@@ -137,7 +137,7 @@ class _Pair(NamedTuple):
 
 
 def _pair(p: jax.Array, other: jax.Array, near: jax.Array, root: jax.Array) -> _Pair:
-    """Of vectors [B,N,C], D or Q as `near` [B,1,1] says, and root weights √m [B,N,1]."""
+    """The pair of P and `other` [B,N,C], D if `near` [B,1,1] else Q; root weights √m [B,N,1]."""
     first, second = root * p, root * other
     cross = pixel_products(first, second)
     rows = [[pixel_products(first, first), cross], [cross.mT, pixel_products(second, second)]]
@@ -164,25 +164,25 @@ def _inner(first: jax.Array, second: jax.Array, products: jax.Array) -> jax.Arra
     return einsum("zab,zcd,zabcd->z", first, second, products)
 
 
-def _square_gap_with_slope(p, q, d, weight):
-    """Σᵢⱼ wᵢ wⱼ (Bᵢⱼ − Aᵢⱼ)² [B], and its slope 4·M(B − A)MQ with respect to Q [B,N,C]."""
+def _square_gap_and_gradient(p, q, d, weight):
+    """Σᵢⱼ wᵢ wⱼ (Bᵢⱼ − Aᵢⱼ)² [B], and its gradient 4·M(B − A)MQ with respect to Q [B,N,C]."""
     root = jnp.sqrt(weight)
     near = _square(d, weight) < 0.25 * _square(p, weight)
     pair = _pair(p, jnp.where(near, d, q), near, root)
     gap = pair.form - _TEACHER
     value = _inner(gap, gap, _products(pair.grams))
     factors = einsum("zab,zbcij,zc->zaij", gap, pair.grams, pair.student)
-    slope = 4.0 * root * pair.times(factors)
-    return jnp.maximum(value, 0.0), slope
+    gradient = 4.0 * root * pair.times(factors)
+    return jnp.maximum(value, 0.0), gradient
 
 
-def _correlation_with_slope(p, q, d, weight):
-    """1 − ρ of all entries of A and B [B], and its slope with respect to Q [B,N,C]."""
+def _correlation_and_gradient(p, q, d, weight):
+    """1 − ρ of all entries of A and B [B], and its gradient with respect to Q [B,N,C]."""
     root = jnp.sqrt(weight)
     mean_d = pixel_sum(weight * d)
-    p, mean_p = centred(p, weight)
+    p, mean_p = centered(p, weight)
     near = _square(d, weight) - _square(mean_d, 1.0) < 0.25 * _square(p, weight)
-    other, mean_other = centred(jnp.where(near, d, q), weight)
+    other, mean_other = centered(jnp.where(near, d, q), weight)
     pair = _pair(p, other, near, root)
     means = jnp.concatenate([mean_p, mean_other], axis=1)
     mean_q = jnp.where(near, mean_p + mean_d, mean_other)[:, 0]
@@ -207,15 +207,15 @@ def _correlation_with_slope(p, q, d, weight):
     factors = einsum("zab,zbcij,zc->zaij", form, pair.grams, pair.student)
     level = einsum("zai,zaij->zj", means, factors)
     factors += einsum("zab,zbi,zj->zaij", form, means, mean_q)
-    slope = 2.0 * root * (pair.times(factors) + root * level[:, None])
-    return jnp.where(varies, value, 0.0), jnp.where(varies[:, None, None], slope, 0.0)
+    gradient = 2.0 * root * (pair.times(factors) + root * level[:, None])
+    return jnp.where(varies, value, 0.0), jnp.where(varies[:, None, None], gradient, 0.0)
 
 
 def _varies(variance: jax.Array, mean: jax.Array) -> jax.Array:
-    """Whether an affinity of this variance [B], of vectors with this mean [B,C], varies, [B]."""
+    """True where an affinity of this variance [B], of vectors with this mean [B,C], varies: [B]."""
     mean = jnp.sum(mean**2, axis=1)
     return variance > jnp.maximum(RELATIVE_STD**2 * (variance + mean**2), SMALLEST_VARIANCE)
 
 
-_square_gap = by_slope(_square_gap_with_slope, argument=1)
-_correlation = by_slope(_correlation_with_slope, argument=1)
+_square_gap = closed_form_gradient(_square_gap_and_gradient, argument=1)
+_correlation = closed_form_gradient(_correlation_and_gradient, argument=1)

@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from ipixmatch_jax.losses.closed_form_gradients import by_slope
+from ipixmatch_jax.losses.closed_form_gradients import closed_form_gradient
 from ipixmatch_jax.losses.pixel_sums import einsum
 from ipixmatch_jax.losses.softmax_pair import difference, divergence, log_weights
 
@@ -36,10 +36,15 @@ def row_divergence(
         [B] float32.
     """
     rows = min(block or block_size(p.shape[-1]), p.shape[1])
-    with_slope = functools.partial(_scan, rows, with_slope=True)
-    value = lambda *arrays: _scan(rows, *arrays, with_slope=False)[0]  # noqa: E731
+    value_and_gradient = functools.partial(_scan, rows, with_gradient=True)
+
+    def value(*arrays):
+        return _scan(rows, *arrays, with_gradient=False)[0]
+
     temperature = jnp.asarray(temperature, p.dtype)
-    return by_slope(with_slope, argument=1, value=value)(p, q, d, weight, temperature)
+    return closed_form_gradient(value_and_gradient, argument=1, value=value)(
+        p, q, d, weight, temperature
+    )
 
 
 def block_size(channels: int) -> int:
@@ -47,8 +52,8 @@ def block_size(channels: int) -> int:
     return max(8, min(512, channels // 8 * 8))
 
 
-def _scan(rows, p, q, d, weight, temperature, *, with_slope: bool):
-    """The divergence [B], and its slope with respect to q [B,N,C] (or None)."""
+def _scan(rows, p, q, d, weight, temperature, *, with_gradient: bool):
+    """The divergence [B], and its gradient with respect to q [B,N,C] (or None)."""
     pixels = p.shape[1]
     log_weight = log_weights(weight[..., 0])[:, None]
     blocks = -(-pixels // rows)
@@ -57,9 +62,12 @@ def _scan(rows, p, q, d, weight, temperature, *, with_slope: bool):
     seen = jnp.arange(blocks) * rows - starts
 
     def visit(carry, at):
-        total, slope = carry
+        total, gradient = carry
         start, skip = at
-        cut = lambda x: jax.lax.dynamic_slice_in_dim(x, start, rows, axis=1)  # noqa: E731
+
+        def cut(x):
+            return jax.lax.dynamic_slice_in_dim(x, start, rows, axis=1)
+
         w = jnp.where(jnp.arange(rows)[None] < skip, 0.0, cut(weight)[..., 0])
         affinity = einsum("zic,zjc->zij", cut(p), p) / temperature
         # B − A without cancellation: D Qᵀ + P Dᵀ
@@ -67,15 +75,15 @@ def _scan(rows, p, q, d, weight, temperature, *, with_slope: bool):
         log_p = jax.nn.log_softmax(affinity + log_weight, axis=-1)
         value, log_ratio = divergence(log_p, gap / temperature, axis=-1)
         total = total + jnp.sum(w * value, axis=-1)
-        if with_slope:
+        if with_gradient:
             pull = difference(log_p, log_ratio, axis=-1) * (w[..., None] / temperature)
-            slope = slope + einsum("zij,zic->zjc", pull, cut(q))
-            own = cut(slope) + einsum("zij,zjc->zic", pull, q)
-            slope = jax.lax.dynamic_update_slice_in_dim(slope, own, start, axis=1)
-        return (total, slope), None
+            gradient = gradient + einsum("zij,zic->zjc", pull, cut(q))
+            own = cut(gradient) + einsum("zij,zjc->zic", pull, q)
+            gradient = jax.lax.dynamic_update_slice_in_dim(gradient, own, start, axis=1)
+        return (total, gradient), None
 
     # Zeros that vary over devices as p does, which shard_map asks of a scan's carry.
     zeros = p * 0.0
-    start = (jnp.sum(zeros, axis=(1, 2)), zeros if with_slope else None)
-    (total, slope), _ = jax.lax.scan(visit, start, (starts, seen))
-    return total, slope
+    start = (jnp.sum(zeros, axis=(1, 2)), zeros if with_gradient else None)
+    (total, gradient), _ = jax.lax.scan(visit, start, (starts, seen))
+    return total, gradient

@@ -4,7 +4,7 @@ import jax
 
 
 def check_logits(name: str, logits: jax.Array, least: int = 2) -> None:
-    """Raises ValueError unless `logits` is [B,H,W,C] with at least so many classes."""
+    """Raises ValueError unless `logits` is [B,H,W,C] with at least `least` classes."""
     if logits.ndim != 4:
         raise ValueError(f"{name} has shape {logits.shape}; expected [B,H,W,C]")
     if logits.shape[-1] < least:

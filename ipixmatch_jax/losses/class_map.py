@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ipixmatch_jax.losses.closed_form_gradients import by_slope
+from ipixmatch_jax.losses.closed_form_gradients import closed_form_gradient
 from ipixmatch_jax.losses.pixel_sums import by_chunks, normalized, once, pixel_sum
 from ipixmatch_jax.losses.softmax_pair import (
     FAR,
@@ -28,7 +28,7 @@ from ipixmatch_jax.losses.softmax_pair import (
 # which is dp for one unit of logit: when its logit varies by more than this. In float32 the logits
 # of a constant channel can seem to vary by about 1e-6.
 RELATIVE_STD = 1e-5
-# And below this one, of p over its largest value, the gradient's 1/std³ would leave float32.
+# Below this standard deviation of p over its largest value, the gradient's 1/std³ overflows.
 SMALLEST_STD = 1e-12
 
 
@@ -81,7 +81,7 @@ def corr(
 
 
 def _shares(classes: jax.Array) -> jax.Array:
-    """What each class counts in a mean over classes [B,C]: 1/n of n classes, or 0."""
+    """Weight of each class in a mean over classes, [B,C]: 1/n for the n that count, else 0."""
     return classes / jnp.maximum(jnp.sum(classes, axis=-1, keepdims=True), 1.0)
 
 
@@ -114,10 +114,10 @@ def _log_p(teacher: jax.Array, weight: jax.Array) -> jax.Array:
     return logits - once(jnp.log(pixel_sum(jnp.exp(logits))))
 
 
-def _correlation_with_slope(student, teacher, weight, classes):
-    """1 − ρ, mean of the classes [B], and its slope by the student's logits [B,N,C].
+def _correlation_and_gradient(student, teacher, weight, classes):
+    """1 − ρ, mean over classes [B], and its gradient by the student's logits [B,N,C].
 
-    Of [B,N,C], [B,N,C], [B,N,1] and [B,C].
+    Shapes of the arguments: [B,N,C], [B,N,C], [B,N,1] and [B,C].
     """
     weight = normalized(weight)
     log_p, log_q, ratio = by_chunks(_log_probs, student, teacher)
@@ -131,18 +131,18 @@ def _correlation_with_slope(student, teacher, weight, classes):
     distance = counts * 0.5 * pixel_sum(weight * gap(*maps) ** 2)
     share = _shares(classes)[:, None]
 
-    def slope(p, q, moved, log_q, weight):
+    def gradient(p, q, moved, log_q, weight):
         # By the chain rule: of ½Σ m(b − a)² by p/peak, by log p, and by the logits.
         pull = gap(p, q, moved) - distance * ((q - student.mean) * student.scale)
         pull = counts * share * weight * pull * student.scale * jnp.exp(log_q - peak_q)
         pull = pull - jnp.exp(log_q) * jnp.sum(pull, axis=-1, keepdims=True)
         return (balanced(jnp.where(weight > 0, pull, 0.0), log_q, axis=-1),)
 
-    (slopes,) = by_chunks(slope, *maps, log_q, weight)
-    return jnp.sum(share * distance, axis=(1, 2)), slopes
+    (gradients,) = by_chunks(gradient, *maps, log_q, weight)
+    return jnp.sum(share * distance, axis=(1, 2)), gradients
 
 
-_correlation = by_slope(_correlation_with_slope, argument=0)
+_correlation = closed_form_gradient(_correlation_and_gradient, argument=0)
 
 
 def _log_probs(student: jax.Array, teacher: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -154,8 +154,8 @@ def _log_probs(student: jax.Array, teacher: jax.Array) -> tuple[jax.Array, jax.A
 def _peak(log_probs: jax.Array, weight: jax.Array) -> jax.Array:
     """log of each channel's largest value over kept pixels [B,1,C].
 
-    Pearson sees neither scale nor offset, so each channel is divided by its largest value: one far
-    below float32's range still counts, and one that is all but 1 keeps its digits.
+    Pearson's correlation ignores scale and offset, so each channel is divided by its largest value:
+    a channel far below float32's range still counts, and one of nearly 1 keeps its digits.
     """
     return jnp.max(jnp.where(weight > 0, log_probs, FAR), axis=1, keepdims=True)
 

@@ -1,4 +1,4 @@
-"""Losses whose slope is known in closed form."""
+"""Losses whose gradient is known in closed form."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,30 +6,32 @@ from typing import Any
 import jax
 
 
-def by_slope(
-    with_slope: Callable[..., tuple[jax.Array, jax.Array]],
+def closed_form_gradient(
+    value_and_gradient: Callable[..., tuple[jax.Array, jax.Array]],
     argument: int,
     value: Callable[..., jax.Array] | None = None,
 ) -> Callable[..., jax.Array]:
-    """A function of several arrays whose backward pass scales a slope that was computed with it.
+    """A function of several arrays whose gradient is computed together with its value.
 
-    Nothing but the slope has to wait for the backward pass. Reverse mode only.
+    The forward pass keeps nothing but the gradient; the backward pass only scales it. Reverse mode
+    only.
 
     Args:
-        with_slope: its values [B], and their slope by one of the arguments [B,N,C].
-        argument: which; the others get no gradient.
-        value: the values alone, where that is less work.
+        value_and_gradient: gives the values [B] and their gradient with respect to one of the
+            arguments, [B,N,C].
+        argument: the index of that argument; the others get no gradient.
+        value: gives the values alone, if that is cheaper.
     """
-    function = jax.custom_vjp(value or (lambda *arrays: with_slope(*arrays)[0]))
+    function = jax.custom_vjp(value or (lambda *arrays: value_and_gradient(*arrays)[0]))
 
     def forward(*arrays: jax.Array) -> tuple[jax.Array, Any]:
-        values, slope = with_slope(*arrays)
-        return values, (slope, (None,) * len(arrays))
+        values, gradient = value_and_gradient(*arrays)
+        return values, (gradient, (None,) * len(arrays))
 
     def backward(kept: Any, cotangent: jax.Array) -> tuple[Any, ...]:
-        slope, gradients = kept
-        scaled = slope * cotangent[:, None, None]
-        return (*gradients[:argument], scaled, *gradients[argument + 1 :])
+        gradient, others = kept
+        scaled = gradient * cotangent[:, None, None]
+        return (*others[:argument], scaled, *others[argument + 1 :])
 
     function.defvjp(forward, backward)
     return function

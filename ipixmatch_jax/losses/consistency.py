@@ -11,7 +11,7 @@ from ipixmatch_jax.registry import Registry
 
 CONSISTENCY: Registry[Callable[[jax.Array, jax.Array], jax.Array]] = Registry("consistency")
 
-# These compare every valid pixel, however sure the teacher is.
+# These compare every valid pixel, whatever the teacher's confidence.
 SOFT = ("mse", "soft_cross_entropy")
 
 

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-# Bits of a float32 that one round of counting decides, from the first on.
+# (shift, width) of the bits of a float32 that each round of counting decides.
 _ROUNDS = ((21, 11), (10, 11), (0, 10))
 
 
@@ -19,7 +19,7 @@ def kth_smallest(
         values: any shape, float32, at least 0.
         counted: bool of that shape.
         k: at least 1.
-        axis_name: the mapped axis over whose devices the values are looked at together.
+        axis_name: the mapped axis of the devices whose values are ranked together.
 
     Returns:
         float32 scalar, the same on all devices of the axis.

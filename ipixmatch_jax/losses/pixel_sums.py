@@ -1,8 +1,8 @@
 """Sums over the pixels of an image, and maps of each pixel by itself, in blocks.
 
-XLA's CPU backend adds up one number after the other: over the 641,601 pixels of an 801 × 801 crop
-a float32 product of two maps was wrong by 8e-4, of blocks of pixels, added up, by less than 1e-6.
-And of `sum(x * y, axis=1)` it makes a matrix product that took 100 times as long (jax 0.10).
+XLA's CPU backend adds numbers one after the other: over the 641,601 pixels of an 801 × 801 crop a
+float32 product of two maps was wrong by 8e-4; summed in blocks of pixels, by less than 1e-6.
+It also turns `sum(x * y, axis=1)` into a matrix product that took 100 times as long (jax 0.10).
 """
 
 import functools
@@ -41,7 +41,7 @@ def pixel_sum(x: jax.Array) -> jax.Array:
     return jnp.sum(partial, axis=1, keepdims=True)
 
 
-def centred(x: jax.Array, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
+def centered(x: jax.Array, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
     """x [B,N,C] less its weighted mean over pixels, and that mean [B,1,C]."""
     mean = pixel_sum(weight * x)
     return x - mean, mean
@@ -79,9 +79,9 @@ def _split(pixels: int) -> tuple[int, int]:
 def by_chunks(
     function: Callable[..., tuple[jax.Array, ...]], *maps: jax.Array
 ) -> tuple[jax.Array, ...]:
-    """`function` of maps [B,N,·] that treats every pixel by itself, on an eighth of them at a time.
+    """Applies a pixelwise `function` of maps [B,N,·] to an eighth of the pixels at a time.
 
-    It gives maps [B,N,·] too, and what it needs meanwhile is needed for one chunk only.
+    It returns maps [B,N,·]; its temporary memory is that of one chunk.
     """
     pixels = maps[0].shape[1]
     size = -(-pixels // CHUNKS)
@@ -89,7 +89,10 @@ def by_chunks(
     def visit(i, results):
         # The last chunks may begin earlier to be full; what is done twice comes out the same.
         start = jnp.minimum(i * size, pixels - size)
-        cut = lambda x: jax.lax.dynamic_slice_in_dim(x, start, size, axis=1)  # noqa: E731
+
+        def cut(x):
+            return jax.lax.dynamic_slice_in_dim(x, start, size, axis=1)
+
         parts = function(*map(cut, maps))
         put = jax.lax.dynamic_update_slice_in_dim
         return tuple(put(x, part, start, 1) for x, part in zip(results, parts, strict=True))

@@ -63,7 +63,7 @@ Triple = tuple[jax.Array, jax.Array, jax.Array]
 
 @jax.custom_jvp
 def _probabilities(student: jax.Array, teacher: jax.Array) -> Triple:
-    """P − 1/C, Q − 1/C and Q − P of logits, over the last axis; only the student has a slope."""
+    """P − 1/C, Q − 1/C and Q − P of logits, over the last axis; only the student has a gradient."""
     return _probabilities_with_q(student, teacher)[:3]
 
 

@@ -1,4 +1,4 @@
-"""Cross-entropy against the teacher's confident pseudo-labels, and what to log about them."""
+"""Cross-entropy against the teacher's confident pseudo-labels, and their statistics."""
 
 import jax
 import jax.numpy as jnp
@@ -110,7 +110,7 @@ def class_thresholds(
 def pseudo_label_statistics(
     student_logits: jax.Array, teacher_logits: jax.Array, valid: jax.Array, keep: jax.Array
 ) -> dict[str, tuple[jax.Array, jax.Array]]:
-    """Totals and counts that say how the pseudo-labels of a batch do; sum both, then divide.
+    """Statistics of a batch's pseudo-labels as totals and counts; sum both, then divide.
 
     - `confident_share`: kept pixels over valid pixels.
     - `agreement`: valid pixels where student and teacher choose the same class, over valid pixels.

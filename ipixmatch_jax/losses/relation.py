@@ -3,9 +3,9 @@
 A relation is a function `(student, teacher, keep, *, option, …) -> values`, entered in `RELATIONS`
 under 'relation/distance'. `relation_loss` calls it with maps [B,H,W,C] and keep [B,H,W], all
 float32: no gradient on teacher and keep, and zeros in both maps where keep is 0. It returns one
-value an image, [B] float32, and need not care about images with too few pixels. Of the options it
-gets those that its signature names: `temperature`, `classes` ([B,C] float32, 1 for classes that
-count), `on`, `cosine`, `stride`, and whatever else the caller sets for it.
+value per image, [B] float32; images with too few pixels are left out afterwards. It is given the
+options that its signature names: `temperature`, `classes` ([B,C] float32, 1 for classes that
+count), `on`, `cosine`, `stride`, and any others that the caller sets.
 """
 
 import inspect
@@ -27,12 +27,12 @@ RELATIONS.register("affinity/mse")(affinity.mse)
 RELATIONS.register("affinity/corr")(affinity.corr)
 RELATIONS.register("affinity/kl")(affinity.kl)
 
-# What an option is when nothing asks for it; a relation whose signature lacks it does just that.
+# Defaults of the options; a relation whose signature lacks an option behaves like its default.
 RELATION_OPTIONS = {"classes": "all", "on": "probs", "cosine": False, "stride": 1}
 
 
 def relation_options(relation: str, distance: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the options that a relation's function is called with.
+    """The options that a relation's function is called with.
 
     Raises:
         ConfigError: unknown relation or distance; an option that the relation does not have, a
@@ -144,7 +144,7 @@ def inter_pixel_loss(
         relation: what is compared, `class_map` or `affinity`, or one of your own.
         distance: how it is compared.
         temperature: T, above 0; distances without one ignore it.
-        min_pixels: an image counts when at least so many of its pixels (and one) have keep > 0.
+        min_pixels: an image counts if at least this many of its pixels, and one, have keep > 0.
         **options: of the relation:
 
             - `classes='present'` leaves out the classes that the teacher predicts at no kept pixel

@@ -66,7 +66,7 @@ def change(log_p: jax.Array, log_ratio: jax.Array) -> jax.Array:
 def log_ratio(log_p: jax.Array, log_q: jax.Array, gap: jax.Array) -> jax.Array:
     """log(q/p) over the last axis, from the gap of the logits where that is small.
 
-    The same as `divergence` gives, for less where the divergence itself is not asked for.
+    The same as `divergence` gives, but cheaper if the divergence itself is not needed.
     """
     p = once(jnp.exp(log_p))
     w = once(gap - once(jnp.sum(p * gap, axis=-1, keepdims=True)))

@@ -35,7 +35,7 @@ def supervised_loss(
     ignore: int = 255,
     **options: float,
 ) -> Ratio:
-    """A loss of labeled images as a sum and what to divide it by; add both up over devices first.
+    """A loss of labeled images as a sum and its divisor; add both up over devices before dividing.
 
     Pixels of the ignore id add nothing to value, count or gradient, whatever their logits. A class
     id outside 0..C−1 that is not the ignore id makes the sum NaN: bad masks never train silently.
@@ -44,9 +44,9 @@ def supervised_loss(
         name: a name in `SUPERVISED_LOSSES`.
         logits: [B,H,W,C], any float dtype; computed in float32.
         mask: [B,H,W] integer class ids.
-        class_weights: one number a class, or none for 1 each.
-        axis_name: the mapped axis over which a loss looks at all pixels (OHEM's k-th smallest
-            probability, Dice's sums); None: each device looks at its own.
+        class_weights: one number per class; empty means 1 for every class.
+        axis_name: the mapped axis over which a loss takes the pixels of all devices together
+            (OHEM's k-th smallest probability, Dice's sums); None: each device uses its own.
         ignore: the id of pixels that are not counted.
         **options: of the loss, by the keyword arguments of its function.
 
@@ -81,8 +81,8 @@ def cross_entropy(logits: jax.Array, mask: jax.Array, *, ignore: int = 255) -> R
     """Sum of the cross-entropy over counted pixels, and how many pixels were counted.
 
     `supervised_loss('cross_entropy', …)`, which explains the arguments. The loss of a batch is
-    `total / count`; the two come apart so that a caller can sum each over all devices first, and
-    one device with batch 8 trains like eight devices with batch 1.
+    `total / count`; they are returned separately so that a caller can sum each over all devices
+    first: then one device with batch 8 trains like eight devices with batch 1.
 
     Example:
         >>> total, count = cross_entropy(jnp.zeros((1, 1, 3, 4)), jnp.array([[[0, 3, 255]]]))
@@ -128,7 +128,7 @@ def _ohem(logits, label, weight, axis_name, *, threshold=0.7, min_pixels=200_000
 def _focal(logits, label, weight, axis_name, *, gamma=2.0) -> Ratio:
     """Mean over pixels of −(1 − p)^γ·log p (Lin et al., arXiv 1708.02002)."""
     losses = pixel_cross_entropy(logits, label)
-    # 1 − p without cancellation, and never 0, where a power has no slope.
+    # 1 − p without cancellation, and never 0, where the gradient of a power is infinite.
     easy = jnp.maximum(-jnp.expm1(-losses), 1e-12)
     return jnp.sum(weight * easy**gamma * losses), jnp.sum(weight)
 

@@ -22,6 +22,7 @@ from ipixmatch_jax.methods.base import (
     Ratio,
     make_method,
 )
+from ipixmatch_jax.methods.one_strong_view import OneStrongView
 from ipixmatch_jax.methods.view_passes import Pairs, paste_prediction, train_passes
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Method",
     "MethodOutput",
     "Network",
+    "OneStrongView",
     "Pairs",
     "Prediction",
     "Ratio",

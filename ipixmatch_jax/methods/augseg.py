@@ -1,7 +1,6 @@
 """AugSeg: simple but strong augmentations, with labels injected where the teacher is unsure."""
 
 import dataclasses
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +14,9 @@ from ipixmatch_jax.methods.base import (
     Network,
     Prediction,
 )
+from ipixmatch_jax.methods.one_strong_view import OneStrongView
 from ipixmatch_jax.methods.view_passes import (
-    NORM_GROUPS,
     Pairs,
-    check_choices,
     flipped,
     labeler,
     paste_prediction,
@@ -32,7 +30,7 @@ CERTAIN = 30.0
 
 @METHODS.register("augseg")
 @dataclasses.dataclass(frozen=True)
-class AugSeg:
+class AugSeg(OneStrongView):
     """AugSeg (Zhao et al., CVPR 2023, arXiv 2212.04976): L = L_sup + L_unsup.
 
     The strong view of an unlabeled image goes through one to three intensity operations drawn from
@@ -48,25 +46,13 @@ class AugSeg:
 
     Attributes:
         confidence: pseudo-labels of at least this probability count; 0 for all (Cityscapes).
-        labeler, label_norm, mix, norm_groups, running_statistics: as in `FixMatch`.
         labeled_beta: law of the labeled box's complement, Beta(a, b): the box's area is 1 − λ.
         unlabeled_beta: likewise of the partner's box.
+        others: as in `OneStrongView`.
     """
 
-    confidence: float = 0.95
-    labeler: str = "teacher"
-    label_norm: str = "eval"
-    mix: str = "stream"
-    norm_groups: str = "separate"
-    running_statistics: str = "labeled"
     labeled_beta: tuple[float, float] = (8.0, 2.0)
     unlabeled_beta: tuple[float, float] = (4.0, 4.0)
-
-    uses_unlabeled: ClassVar[bool] = True
-    networks: ClassVar[int] = 1
-
-    def __post_init__(self):
-        check_choices(self)
 
     def __call__(
         self, student: Network, teacher: Network, views: Views, batch: Batch
@@ -88,7 +74,7 @@ class AugSeg:
             "strong": paste(box, other, image),
         }
         seen, batch_stats = train_passes(
-            student, images, NORM_GROUPS[self.norm_groups], self.running_statistics
+            student, images, self.groups_by_name[self.norm_groups], self.running_statistics
         )
         target = paste_prediction(box, partner, prediction)
         term = ConsistencyTerm(

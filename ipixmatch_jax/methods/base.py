@@ -1,9 +1,11 @@
 """The contract between teacher-student frameworks and losses."""
 
+import abc
 import dataclasses
+import functools
 import importlib
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import flax.struct
@@ -26,12 +28,12 @@ class ConsistencyTerm:
     Attributes:
         student_logits: [B, H, W, C], carries the gradient.
         teacher_logits: [B, H, W, C], without gradient, mixed as a map by the same CutMix box as the
-            student's image, so that soft targets and relations see one picture.
+            student's image, so that soft targets and relations compare the same pixels.
         valid: bool [B, H, W], false on padding; mixed by the same box.
         weight: factor of this term in the loss.
         distance: how the student is compared, a name in `losses.CONSISTENCY`.
-        keep: float32 [B, H, W], the pixels that the pseudo-label loss averages over, where a method
-            chooses them itself; None: confident ones count, and the mean is over valid ones.
+        keep: float32 [B, H, W], the pixels that the pseudo-label loss averages over, if the method
+            chooses them itself; None: confident pixels count, and the mean is over valid ones.
         student_features, teacher_features: name → [B, h, w, ·], the feature maps that a relation
             asked for, of the same pixels, the teacher's without gradient and mixed by the same box.
     """
@@ -48,11 +50,11 @@ class ConsistencyTerm:
 
 @flax.struct.dataclass
 class MethodOutput:
-    """What a method hands to the losses.
+    """The predictions and terms that a method passes to the losses.
 
     Attributes:
-        labeled_logits: [k·B, H, W, C], k predictions of the labeled images, one after the other;
-            their losses add up.
+        labeled_logits: [k·B, H, W, C], k predictions of the labeled images, concatenated; their
+            losses add up.
         terms: the consistency terms; empty for a supervised run.
         batch_stats: the student's running batch statistics after this step.
         labeled_weight: factor of the supervised loss.
@@ -68,7 +70,7 @@ class MethodOutput:
 
 @flax.struct.dataclass
 class Prediction:
-    """What a network says about a batch.
+    """The predictions of a network for a batch.
 
     Attributes:
         logits: [B, H, W, C].
@@ -79,7 +81,7 @@ class Prediction:
     features: dict[str, jax.Array] = dataclasses.field(default_factory=dict)
 
     def rows(self, start: int, stop: int) -> "Prediction":
-        """That of the images start … stop − 1."""
+        """The predictions of images start … stop − 1."""
         return jax.tree.map(lambda x: x[start:stop], self)
 
 
@@ -88,11 +90,11 @@ Through = Callable[[tuple[jax.Array, ...]], tuple[jax.Array, ...]]
 
 @flax.struct.dataclass
 class Network:
-    """A model with the weights that it runs with.
+    """A model together with its weights.
 
     Attributes:
         model, params, batch_stats: as `model.apply` takes them.
-        feature_maps: names of the feature maps that predictions hold too.
+        feature_maps: names of the feature maps that predictions include.
         progress: float32 scalar, the share of the run that is done, for a method's own schedules.
     """
 
@@ -103,15 +105,15 @@ class Network:
     progress: jax.Array | float = 0.0
 
     def predict(self, images: jax.Array, batch_norm: str = "eval") -> Prediction:
-        """Without gradient, under running batch statistics, or by `train` under the batch's own."""
+        """Predictions without gradient, under running statistics or (`train`) the batch's own."""
         prediction, _ = self._apply(images, batch_norm == "train", None)
         return jax.lax.stop_gradient(prediction)
 
     def train(self, images: jax.Array, through: Through | None = None) -> tuple[Prediction, Any]:
-        """Under the batch's own statistics, and the running ones after it.
+        """Predictions under the batch's own statistics, and the running statistics after it.
 
-        `through` changes what the encoder gives before the decoder sees it; it may lengthen the
-        batch: a decode of perturbed features costs no second pass of the encoder.
+        `through` changes the encoder's features before the decoder. It may lengthen the batch: then
+        decoding perturbed features costs no second pass of the encoder.
         """
         return self._apply(images, True, through)
 
@@ -140,24 +142,50 @@ class Network:
         return Prediction(logits, features), updated.get("batch_stats", self.batch_stats)
 
 
-class Method(Protocol):
+class Method(abc.ABC):
     """A teacher-student framework: which views go through which network.
 
-    Methods are frozen dataclasses: their fields are the keys of `config.method` that they read.
+    Methods are frozen dataclasses: their fields are the keys of `config.method` that they read. The
+    training loop and the evaluator read the attributes below; a method that has no choice of one
+    leaves it out.
 
     Attributes:
-        uses_unlabeled: whether it reads the streams `unlabeled` and `mix`.
-        networks: how many networks are trained together; 2 gives it `models.Twins`.
+        uses_unlabeled: true if it reads the streams `unlabeled` and `mix`.
+        networks: the number of networks that are trained together; 2 gives it `models.Twins`.
         confidence: pseudo-labels of at least this probability count.
+        mix: the CutMix partner; by `same` the loader fills the stream `mix` with other crops of the
+            images in `unlabeled`, else with other images.
+        labeler: the network that makes the pseudo-labels, `teacher` or `student`; empty where that
+            is no choice: then the teacher does, or of two networks each other's.
     """
 
-    uses_unlabeled: ClassVar[bool]
-    networks: ClassVar[int]
-    confidence: float
+    uses_unlabeled: ClassVar[bool] = True
+    networks: ClassVar[int] = 1
+    confidence: float = 0.95
+    mix: str = "stream"
+    labeler: str = ""
 
+    @abc.abstractmethod
     def __call__(
         self, student: Network, teacher: Network, views: Views, batch: Batch
-    ) -> MethodOutput: ...
+    ) -> MethodOutput:
+        """The passes of one step.
+
+        Args:
+            student, teacher: the networks before the step.
+            views: makes weak and strong views, and CutMix boxes.
+            batch: `labeled` with image, mask, valid and key; `unlabeled` and `mix` without mask.
+        """
+
+    @property
+    def labeling_network(self) -> str:
+        """The network whose predictions are the pseudo-labels, to evaluate them; '' without any.
+
+        Of two students that label each other, the first is evaluated, as the student.
+        """
+        if not self.uses_unlabeled:
+            return ""
+        return self.labeler or ("student" if self.networks == 2 else "teacher")
 
 
 METHODS: Registry[type[Method]] = Registry("method")
@@ -180,16 +208,22 @@ def find_method(name: str) -> type[Method]:
             "where the command runs (PYTHONPATH)"
         ) from error
     if not (dataclasses.is_dataclass(found) and callable(found)):
-        raise ConfigError(f"method.name is {name!r}, which is no dataclass; see docs/methods.md")
-    return found
+        raise ConfigError(f"method.name is {name!r}, which is not a dataclass; see docs/methods.md")
+    return found if issubclass(found, Method) else _with_defaults(found)
+
+
+@functools.cache
+def _with_defaults(found: type) -> type[Method]:
+    """A class that does not inherit from `Method`, with the attributes that it leaves out."""
+    return type(found.__name__, (found, Method), {"__module__": found.__module__})
 
 
 def make_method(name: str, options: Mapping[str, Any]) -> Method:
-    """The method with those of the options that it has a field for; None leaves a field's default.
+    """The method, built from the options that it has a field for; None leaves a field's default.
 
     Raises:
-        ConfigError: an unknown method, a value that it cannot have, or a key of `options` (the
-            group for fields of a method of one's own) that it has no field for.
+        ConfigError: an unknown method, an invalid value, or a key of `options` (the group for
+            fields of your own method) that it has no field for.
     """
     method = find_method(name)
     fields = {field.name for field in dataclasses.fields(method)}
@@ -197,14 +231,14 @@ def make_method(name: str, options: Mapping[str, Any]) -> Method:
     for key in own:
         if key not in fields:
             raise ConfigError(
-                f"method.options.{key} is no field of method {name!r}{nearest(key, fields)}"
+                f"method.options.{key} is not a field of method {name!r}{nearest(key, fields)}"
             )
     given = {key: value for key, value in options.items() if key in fields and value is not None}
     return method(**given, **own)
 
 
 def one_of(**choices: tuple[Any, tuple[Any, ...]]) -> None:
-    """ConfigError where a value, the first of a pair, is none of the second."""
+    """Raises ConfigError if a value, the first of a pair, is not one of the second."""
     for name, (value, known) in choices.items():
         if value not in known:
             expected = ", ".join(map(str, known))

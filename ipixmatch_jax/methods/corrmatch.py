@@ -1,21 +1,20 @@
 """Correlation propagation in the manner of CorrMatch, with static shapes."""
 
 import dataclasses
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from ipixmatch_jax.methods.base import METHODS, Batch, MethodOutput, Network, Prediction
 from ipixmatch_jax.methods.grid import grid_points, unit
-from ipixmatch_jax.methods.view_passes import check_choices, strong_pass
+from ipixmatch_jax.methods.one_strong_view import OneStrongView
 from ipixmatch_jax.models.layers import resize_logits
 from ipixmatch_jax.views import Views
 
 
 @METHODS.register("corrmatch")
 @dataclasses.dataclass(frozen=True)
-class CorrMatch:
+class CorrMatch(OneStrongView):
     """Labels that spread along the correlation of features (Sun et al., arXiv 2306.04300).
 
     Beside FixMatch's loss, the student's prediction is propagated over a grid of the decoder's
@@ -29,38 +28,27 @@ class CorrMatch:
     moving threshold is `threshold='class_adaptive'`, without memory. Passes as in `FixMatch`.
 
     Attributes:
-        confidence, labeler, label_norm, mix, norm_groups, running_statistics: as in `FixMatch`.
         grid: points a side, at most, of the grid that is correlated; memory grows with grid⁴.
         temperature: τ.
+        others: as in `OneStrongView`.
     """
 
-    confidence: float = 0.95
     labeler: str = "student"
-    label_norm: str = "eval"
-    mix: str = "stream"
-    norm_groups: str = "separate"
-    running_statistics: str = "labeled"
     grid: int = 32
     temperature: float = 0.1
-
-    uses_unlabeled: ClassVar[bool] = True
-    networks: ClassVar[int] = 1
-
-    def __post_init__(self):
-        check_choices(self)
 
     def __call__(
         self, student: Network, teacher: Network, views: Views, batch: Batch
     ) -> MethodOutput:
-        seen, batch_stats, term = strong_pass(self, student, teacher, views, batch, "decoder")
-        spread = {name: self._propagated(seen[name]) for name in ("labeled", "strong")}
+        seen, batch_stats, term = self.strong_pass(student, teacher, views, batch, "decoder")
+        propagated = {name: self._propagated(seen[name]) for name in ("labeled", "strong")}
         third = 1.0 / 3.0
         terms = (
             term(seen["strong"], third),
             term(seen["strong"], third, distance="kl"),
-            term(spread["strong"], third),
+            term(propagated["strong"], third),
         )
-        labeled = jnp.concatenate([seen["labeled"].logits, spread["labeled"].logits])
+        labeled = jnp.concatenate([seen["labeled"].logits, propagated["labeled"].logits])
         return MethodOutput(labeled, terms, batch_stats, labeled_weight=0.5)
 
     def _propagated(self, prediction: Prediction) -> Prediction:

@@ -5,14 +5,14 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 
-from ipixmatch_jax.methods.base import METHODS, Batch, MethodOutput, Network, one_of
+from ipixmatch_jax.methods.base import METHODS, Batch, Method, MethodOutput, Network, one_of
 from ipixmatch_jax.methods.view_passes import NORM_GROUPS, Pairs, check_choices, train_passes
 from ipixmatch_jax.views import Views
 
 
 @METHODS.register("cps")
 @dataclasses.dataclass(frozen=True)
-class CPS:
+class CPS(Method):
     """CPS with CutMix (Chen et al., arXiv 2106.01226): L = L_sup1 + L_sup2 + w·(L_12 + L_21).
 
     Two networks of one architecture with different first values see the same mixed images; each is
@@ -37,7 +37,6 @@ class CPS:
     norm_groups: str = "separate"
     running_statistics: str = "all"
 
-    uses_unlabeled: ClassVar[bool] = True
     networks: ClassVar[int] = 2
 
     def __post_init__(self):

@@ -3,13 +3,13 @@
 import dataclasses
 from typing import ClassVar
 
-from ipixmatch_jax.methods.base import METHODS, Batch, MethodOutput, Network
+from ipixmatch_jax.methods.base import METHODS, Batch, Method, MethodOutput, Network
 from ipixmatch_jax.views import Views
 
 
 @METHODS.register("supervised")
 @dataclasses.dataclass(frozen=True)
-class Supervised:
+class Supervised(Method):
     """Trains on the labeled images; the unlabeled ones are not even read. One pass, of B images.
 
     Attributes:
@@ -19,7 +19,6 @@ class Supervised:
     confidence: float = 0.95
 
     uses_unlabeled: ClassVar[bool] = False
-    networks: ClassVar[int] = 1
 
     def __call__(
         self, student: Network, teacher: Network, views: Views, batch: Batch

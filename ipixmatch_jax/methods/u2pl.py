@@ -1,7 +1,6 @@
 """Unreliable pixels as negatives, in the manner of U2PL."""
 
 import dataclasses
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -9,13 +8,13 @@ import jax.numpy as jnp
 from ipixmatch_jax.losses import Ratio, pixel_entropy
 from ipixmatch_jax.methods.base import METHODS, Batch, MethodOutput, Network, Prediction
 from ipixmatch_jax.methods.grid import grid_points, unit
-from ipixmatch_jax.methods.view_passes import check_choices, strong_pass
+from ipixmatch_jax.methods.one_strong_view import OneStrongView
 from ipixmatch_jax.views import Views
 
 
 @METHODS.register("u2pl")
 @dataclasses.dataclass(frozen=True)
-class U2PL:
+class U2PL(OneStrongView):
     """Pseudo-labels by entropy, and a contrast with unreliable pixels (arXiv 2203.03884).
 
     Pixels whose entropy lies in the highest share α of the batch get no pseudo-label; α falls from
@@ -25,13 +24,12 @@ class U2PL:
     surely of class c is drawn to the mean of such pixels, as the teacher sees them, and pushed from
     c's negatives, L_c = −log(e^{f·g/τ} / (e^{f·g/τ} + negatives·mean e^{f·f⁻/τ})).
 
-    What differs from the source: no representation head and no memory bank (the model and the
+    Deviations from the source: no representation head and no memory bank (the model and the
     state stay as they are), all pixels of the grid in place of random samples, statistics of each
     device's own batch. Passes as in `FixMatch`.
 
     Attributes:
         confidence: of the pixels that relations see; the pseudo-labels are chosen by entropy.
-        labeler, label_norm, mix, norm_groups, running_statistics: as in `FixMatch`.
         drop: α at the first step.
         contrast_weight: of the contrastive loss.
         sure: anchors are pixels whose class has at least this probability.
@@ -39,14 +37,10 @@ class U2PL:
         negatives: how many the mean of the negatives counts for.
         temperature: τ.
         grid: points a side, at most, of the grid of the contrast.
+        others: as in `OneStrongView`.
     """
 
     confidence: float = 0.0
-    labeler: str = "teacher"
-    label_norm: str = "eval"
-    mix: str = "stream"
-    norm_groups: str = "separate"
-    running_statistics: str = "labeled"
     drop: float = 0.2
     contrast_weight: float = 0.1
     sure: float = 0.3
@@ -56,16 +50,10 @@ class U2PL:
     temperature: float = 0.5
     grid: int = 24
 
-    uses_unlabeled: ClassVar[bool] = True
-    networks: ClassVar[int] = 1
-
-    def __post_init__(self):
-        check_choices(self)
-
     def __call__(
         self, student: Network, teacher: Network, views: Views, batch: Batch
     ) -> MethodOutput:
-        seen, batch_stats, term_of = strong_pass(self, student, teacher, views, batch, "decoder")
+        seen, batch_stats, term_of = self.strong_pass(student, teacher, views, batch, "decoder")
         term = term_of(seen["strong"])
         target = Prediction(term.teacher_logits, term.teacher_features)
         reliable = self._reliable(target.logits, term.valid, student.progress)
@@ -78,7 +66,7 @@ class U2PL:
         )
 
     def _reliable(self, logits: jax.Array, valid: jax.Array, progress: jax.Array) -> jax.Array:
-        """Valid pixels but for those of highest entropy, [B,H,W] bool."""
+        """Valid pixels except those of highest entropy, [B,H,W] bool."""
         entropy = pixel_entropy(logits)
         share = 1.0 - self.drop * (1.0 - jnp.clip(progress, 0.0, 1.0))
         limit = jnp.nanquantile(jnp.where(valid, entropy, jnp.nan), share)

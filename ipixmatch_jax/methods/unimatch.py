@@ -1,7 +1,6 @@
 """UniMatch: two strong views, and a weak view with perturbed features."""
 
 import dataclasses
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +9,7 @@ from ipixmatch_jax.methods.base import (
     METHODS,
     Batch,
     ConsistencyTerm,
+    Method,
     MethodOutput,
     Network,
     Through,
@@ -25,7 +25,7 @@ NORM_GROUPS = {
 
 @METHODS.register("unimatch")
 @dataclasses.dataclass(frozen=True)
-class UniMatch:
+class UniMatch(Method):
     """UniMatch V1 (Yang et al., arXiv 2208.09910), as its code does it.
 
     L = (L_sup + ¼·L_strong0 + ¼·L_strong1 + ½·L_features)/2. Each strong view has a box of its own,
@@ -56,9 +56,6 @@ class UniMatch:
     norm_groups: str = "source"
     running_statistics: str = "all"
     drop_rate: float = 0.5
-
-    uses_unlabeled: ClassVar[bool] = True
-    networks: ClassVar[int] = 1
 
     def __post_init__(self):
         check_choices(self, NORM_GROUPS)

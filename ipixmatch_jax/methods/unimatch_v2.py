@@ -1,11 +1,10 @@
 """UniMatch V2: two strong views whose features lose complementary channels."""
 
 import dataclasses
-from typing import ClassVar
 
 import jax.numpy as jnp
 
-from ipixmatch_jax.methods.base import METHODS, Batch, MethodOutput, Network, Through
+from ipixmatch_jax.methods.base import METHODS, Batch, Method, MethodOutput, Network, Through
 from ipixmatch_jax.methods.view_passes import Pairs, check_choices, labeler, train_passes
 from ipixmatch_jax.views import Views
 
@@ -14,7 +13,7 @@ NORM_GROUPS = {"source": (("labeled",), ("strong_0", "strong_1"))}
 
 @METHODS.register("unimatch_v2")
 @dataclasses.dataclass(frozen=True)
-class UniMatchV2:
+class UniMatchV2(Method):
     """UniMatch V2 (Yang et al., arXiv 2410.10777), as its code does it; made for DINOv2 with DPT.
 
     L = (L_sup + (L_strong0 + L_strong1)/2)/2. Half of the images lose a random half of their
@@ -44,9 +43,6 @@ class UniMatchV2:
     norm_groups: str = "source"
     running_statistics: str = "all"
     whole_rate: float = 0.5
-
-    uses_unlabeled: ClassVar[bool] = True
-    networks: ClassVar[int] = 1
 
     def __post_init__(self):
         check_choices(self, NORM_GROUPS)

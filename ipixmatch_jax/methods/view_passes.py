@@ -1,7 +1,7 @@
-"""What the frameworks share: CutMix pairs, and batch-norm passes of several views."""
+"""Shared by the frameworks: CutMix pairs, and batch-norm passes of several views."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from ipixmatch_jax.methods.base import (
     Batch,
     ConsistencyTerm,
+    Method,
     Network,
     Prediction,
     Through,
@@ -25,7 +26,7 @@ RUNNING = ("labeled", "all")
 
 Groups = tuple[tuple[str, ...], ...]
 
-# Of the frameworks with one strong view.
+# For the frameworks with one strong view.
 NORM_GROUPS: Mapping[str, Groups] = {
     "separate": (("labeled",), ("strong",)),
     "joint": (("labeled", "strong"),),
@@ -33,11 +34,11 @@ NORM_GROUPS: Mapping[str, Groups] = {
 
 
 def check_choices(
-    method: Any,
+    method: Method,
     norm_groups: Mapping[str, Groups] = NORM_GROUPS,
     label_norms: tuple[str, ...] = LABEL_NORMS,
 ) -> None:
-    """ConfigError for a choice that the frameworks share and that cannot be."""
+    """Raises ConfigError if one of the shared choices has an unknown value."""
     known = {
         "labeler": LABELERS,
         "label_norm": label_norms,
@@ -45,10 +46,11 @@ def check_choices(
         "norm_groups": tuple(norm_groups),
         "running_statistics": RUNNING,
     }
-    one_of(**{k: (getattr(method, k), v) for k, v in known.items() if hasattr(method, k)})
+    fields = {field.name for field in dataclasses.fields(method)}
+    one_of(**{k: (getattr(method, k), v) for k, v in known.items() if k in fields})
 
 
-def labeler(method: Any, student: Network, teacher: Network) -> Network:
+def labeler(method: Method, student: Network, teacher: Network) -> Network:
     """The network that makes the pseudo-labels, `method.labeler`.
 
     With `method.label_norm` 'ema' it normalises by the teacher's averaged running statistics.
@@ -110,7 +112,7 @@ class Pairs:
         return both.rows(0, len(own)), both.rows(len(own), 2 * len(own))
 
     def partner_labels(self, network: Network, own: Prediction) -> Prediction:
-        """Predictions of the partners alone, for a method that has those of the images, `own`."""
+        """Predictions of the partners, for a method that already has those of the images, `own`."""
         if self.mix == "flip":
             return flipped(own)
         return network.predict(self.views.weak(self.batch["mix"]["image"]))
@@ -124,7 +126,7 @@ class Pairs:
         weight: float = 1.0,
         distance: str = "pseudo_label",
     ) -> ConsistencyTerm:
-        """The student's prediction of a mixed view beside the labels, mixed by the same box."""
+        """The student's prediction of a mixed view, and the labels mixed by the same box."""
         teacher = paste_prediction(box, partner, own)
         return ConsistencyTerm(
             student_logits=student.logits,
@@ -135,43 +137,6 @@ class Pairs:
             student_features=student.features,
             teacher_features=teacher.features,
         )
-
-
-def strong_pass(
-    method: Any,
-    student: Network,
-    teacher: Network,
-    views: Views,
-    batch: Batch,
-    *feature_maps: str,
-) -> tuple[dict[str, Prediction], Any, Callable[..., ConsistencyTerm]]:
-    """The passes of FixMatch: labels of weak views, and the student on one strong, mixed view.
-
-    Args:
-        method: with the fields `labeler`, `label_norm`, `mix`, `norm_groups` and
-            `running_statistics`.
-        feature_maps: that the predictions hold beside those which relations ask for.
-
-    Returns:
-        The student's predictions of `labeled` and `strong` images, its running batch statistics
-        after them, and `term(prediction, weight=1.0, distance='pseudo_label')`: a prediction of the
-        strong view beside the labels.
-    """
-    pairs = Pairs(views, batch, method.mix)
-    box = pairs.box()
-    maps = tuple({*student.feature_maps, *feature_maps})
-    network = labeler(method, student, teacher).replace(feature_maps=maps)
-    own, partner = pairs.labels(network, method.label_norm)
-    images = {"labeled": views.weak(batch["labeled"]["image"]), "strong": pairs.mixed(box)}
-    groups = NORM_GROUPS[method.norm_groups]
-    seen, batch_stats = train_passes(
-        student.replace(feature_maps=maps), images, groups, method.running_statistics
-    )
-
-    def term(prediction, weight=1.0, distance="pseudo_label"):
-        return pairs.term(box, prediction, own, partner, weight, distance)
-
-    return seen, batch_stats, term
 
 
 def flipped(batch: Any) -> Any:
@@ -200,10 +165,10 @@ def train_passes(
     Args:
         images: view name → [b,H,W,·].
         groups: the passes, in order: views of one pass are normalised together.
-        running_statistics: `all` passes feed the running statistics, or those with the `labeled`
-            view alone.
-        through: the last view of a pass → what its features go through. Rows that it adds come
-            back under the name with '+': twice the images of the pass, for example.
+        running_statistics: the passes that update the running statistics: `all`, or only those
+            with the `labeled` view.
+        through: the last view of a pass → a function of its features. Rows that it adds come back
+            under the view's name with '+'.
     """
     predictions, kept = {}, student.batch_stats
     for group in groups:

@@ -1,4 +1,4 @@
-"""What the transformers share: attention, layer norm and the initialiser of their matrices."""
+"""Shared parts of the transformers: attention, layer norm and the initializer of matrices."""
 
 from functools import lru_cache
 
@@ -19,7 +19,7 @@ def dense(features: int, dtype: DTypeLike, name: str) -> nn.Dense:
 class LayerNorm(nn.Module):
     """x [...,C] normalised over C, computed in float32 or better, in x's dtype.
 
-    Linen's does not take float64 under strict promotion of dtypes.
+    Linen's rejects float64 under strict dtype promotion.
     """
 
     epsilon: float
@@ -65,7 +65,7 @@ def _attend_exactly(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.A
 
 @lru_cache(maxsize=1)
 def _has_fused_kernel() -> bool:
-    """Whether computations run on NVIDIA GPUs that cuDNN has flash attention for."""
+    """True if computations run on NVIDIA GPUs for which cuDNN has flash attention."""
     capabilities = [getattr(device, "compute_capability", "") for device in jax.local_devices()]
     try:
         return min(float(capability) for capability in capabilities) >= 8.0

@@ -19,15 +19,15 @@ import jax.numpy as jnp
 import numpy as np
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
-# Input channels from which a matrix product for every kernel position pays.
+# From this many input channels on, a matrix product for every kernel position pays.
 _WIDE_ENOUGH = 16
-# Share of an atrous kernel's products that are not with padding, below which the others pay.
+# The atrous form pays if a smaller share of the kernel's products than this is with real input.
 _MOSTLY_INSIDE = 0.75
 _Pads = tuple[tuple[int, int], tuple[int, int]]
 
 
 class _Geometry(NamedTuple):
-    """What a convolution does besides its operands; hashable, so that it can be static."""
+    """Strides, padding, dilation and so on of a convolution; hashable, so that it can be static."""
 
     strides: tuple[int, int]
     pads: _Pads
@@ -101,8 +101,8 @@ def _forward(x, kernel, geometry, cpu):
 
 
 def _backward(geometry, cpu, saved, dy):
-    # Differentiating through platform_dependent would save what either branch needs; here the
-    # operands are enough.
+    # Differentiating through platform_dependent would save what either branch needs; the operands
+    # are enough here.
     return jax.lax.platform_dependent(
         *saved,
         dy,
@@ -161,7 +161,7 @@ def _outer(x: jax.Array, dy: jax.Array, geometry: _Geometry) -> jax.Array:
 
 
 class _Tap(NamedTuple):
-    """What one position of a kernel multiplies, and where that goes: [B,H,W,*] slices."""
+    """The input slice that one position of a kernel multiplies, and the output slice it adds to."""
 
     at: tuple[int, int]
     source: tuple[slice, ...]
@@ -175,9 +175,7 @@ def _results(shape, kernel_shape, geometry) -> tuple[int, int]:
 
 
 def _overlaps(shape, kernel_shape, geometry, side) -> list[tuple[int, slice, slice]]:
-    """Of a convolution without strides: a kernel's rows or columns that touch x, where, and for
-    which results.
-    """
+    """Kernel rows or columns that touch x: (index, input slice, output slice) of each; stride 1."""
     size, results = shape[1 + side], _results(shape, kernel_shape, geometry)[side]
     found = []
     for i in range(kernel_shape[side]):
@@ -196,7 +194,7 @@ def _taps(shape, kernel_shape, geometry) -> Iterator[_Tap]:
 
 
 def _inside(shape, kernel_shape, geometry) -> float:
-    """The share of a convolution's products that are not with padding."""
+    """Share of a convolution's products whose input is not padding."""
     used = sum(
         math.prod(cut.stop - cut.start for cut in tap.target[1:])
         for tap in _taps(shape, kernel_shape, geometry)

@@ -21,7 +21,8 @@ _DTYPES = ("float32", "bfloat16", "float64")
 def model_options(name: str) -> dict[str, Any]:
     """Option names of a model and their defaults, without those of its backbones.
 
-    Errors: ConfigError if `name` is not a model.
+    Raises:
+        ConfigError: `name` is not a model.
     """
     return {
         key: p.default
@@ -33,10 +34,11 @@ def model_options(name: str) -> dict[str, Any]:
 def backbone_options(name: str) -> dict[str, Any]:
     """Options that only this backbone has, and their defaults; a model passes them through.
 
-    A model whose builder takes `**backbone_options` lends them to its users; what an encoder's
-    builder takes without a default comes from the model.
+    A model whose builder takes `**backbone_options` accepts them too; arguments of an encoder's
+    builder without a default come from the model.
 
-    Errors: ConfigError if `name` is not a backbone.
+    Raises:
+        ConfigError: `name` is not a backbone.
     """
     parameters = inspect.signature(ENCODERS[name]).parameters
     return {key: p.default for key, p in parameters.items() if p.default is not p.empty}
@@ -57,7 +59,8 @@ def create_model(name: str, *, num_classes: int, **options: Any) -> nn.Module:
     (recompute activations in the backward pass, for memory). A model with a `backbone` also takes
     the options of `backbone_options(backbone)`.
 
-    Errors: ConfigError for an unknown model, option or value.
+    Raises:
+        ConfigError: an unknown model, option or value.
     """
     _check_options(name, options)
     positive(name, num_classes=num_classes)
@@ -71,7 +74,7 @@ def create_model(name: str, *, num_classes: int, **options: Any) -> nn.Module:
 
 
 def _check_options(name: str, options: Mapping[str, Any]) -> None:
-    """ConfigError for an option that neither the model nor its backbone has."""
+    """Raises ConfigError for an option that neither the model nor its backbone has."""
     known, who, others = model_options(name), f"model {name!r}", []
     parameters = inspect.signature(MODELS[name]).parameters.values()
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
@@ -104,7 +107,7 @@ def compute_dtype(model: str, dtype: DTypeLike) -> jnp.dtype:
 
 
 def choice(model: str, option: str, value: Any, allowed: Iterable[Any]) -> None:
-    """ConfigError unless `value` is one of `allowed`."""
+    """Raises ConfigError unless `value` is one of `allowed`."""
     allowed = tuple(allowed)
     if value not in allowed:
         raise ConfigError(
@@ -113,7 +116,7 @@ def choice(model: str, option: str, value: Any, allowed: Iterable[Any]) -> None:
 
 
 def positive(model: str, **values: Any) -> None:
-    """ConfigError unless every value is a whole number of at least 1."""
+    """Raises ConfigError unless every value is a whole number of at least 1."""
     for option, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""What every model here is: an encoder, and a head that decodes its features."""
+"""The form of every model: an encoder, and a head that decodes its features."""
 
 import flax.linen as nn
 import jax
@@ -9,7 +9,7 @@ class EncoderDecoder(nn.Module):
 
     Attributes:
         encoder: images → feature maps; names `input_mean` and `input_std`, the statistics of the
-            images that it expects, and, where it has one, `size_multiple`.
+            images that it expects, and may have a `size_multiple`.
         head: `(features, size, train)` → logits.
     """
 

@@ -1,4 +1,4 @@
-"""Parts of a model that do not learn: their parameters and their running statistics stay."""
+"""Frozen parts of a model: their parameters and running statistics do not change."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ from ipixmatch_jax.models.network_pair import TWINS
 
 
 def _within_network(path: Sequence[str]) -> tuple[str, ...]:
-    """The path of a module or variable in the network that it is of, also where there are two."""
+    """The path of a module or variable inside its network, without the name of a twin."""
     return tuple(path[1:] if path[:1] and path[0] in TWINS else path)
 
 
 def is_frozen(path: Sequence[str], frozen: Sequence[str]) -> bool:
-    """Whether `frozen` names a module or a variable, or something that it lies in.
+    """True if `frozen` names a module or variable, or a module that contains it.
 
-    A name is a path such as `encoder/layer1`. It also stands for its numbered kin
+    A name is a path such as `encoder/layer1`. It also matches numbered modules
     (`encoder/layer1_0`, but not `encoder/layer10`), and may hold the wildcards of fnmatch.
     """
     path = "/".join(_within_network(path))
@@ -32,8 +32,8 @@ def is_frozen(path: Sequence[str], frozen: Sequence[str]) -> bool:
 def freeze(model: nn.Module, frozen: Sequence[str]) -> nn.Module:
     """The model, whose batch norms in `frozen` use their running statistics also in training.
 
-    Reaches the norms that `Numerics` makes, in the modules `encoder` and `head`. The parameters
-    are the training loop's part: see `stop_frozen`.
+    Reaches the norms that `Numerics` makes, in the modules `encoder` and `head`. The training
+    loop freezes the parameters: see `stop_frozen`.
     """
 
     if not frozen:
@@ -50,7 +50,7 @@ def freeze(model: nn.Module, frozen: Sequence[str]) -> nn.Module:
 
 
 def stop_frozen(params: Any, frozen: Sequence[str]) -> Any:
-    """`params` with no gradient to those in `frozen`: what only they need is not computed."""
+    """`params` without gradients to those in `frozen`; what only they need is not computed."""
     stop = jax.lax.stop_gradient
 
     def stopped(path, leaf):
@@ -60,7 +60,7 @@ def stop_frozen(params: Any, frozen: Sequence[str]) -> Any:
 
 
 def check_frozen(params: Any, frozen: Sequence[str]) -> None:
-    """ConfigError for a name in `frozen` that nothing has, or where nothing is left to learn."""
+    """Raises ConfigError if a name in `frozen` matches nothing, or nothing is left to train."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     paths = [[entry.key for entry in path] for path, _ in leaves]
     known = sorted({"/".join(_within_network(path)[:2]) for path in paths})

@@ -16,18 +16,20 @@ def init_variables(
 ) -> Any:
     """`module.init(key, images, train=False)` as NumPy arrays, without compiling anything.
 
-    The same distributions as the initialisers of this package's modules, from NumPy's generator,
-    so that they are the same on every platform: He normal by fan-in for convolution kernels, a
+    The distributions are those of this package's initializers, drawn from NumPy's generator and so
+    the same on every platform: He normal by fan-in for convolution kernels, a standard
     deviation of 0.02 for matrices and tokens, ones for scales and variances, zeros for biases and
-    means. Compiling `module.init` takes XLA up to half a
-    minute on CPU, a generator for every shape. A module with variables of other names is
-    initialised by its own `init`.
+    means. Compiling `module.init` takes XLA up to half a minute on CPU. A module with variables of
+    other names is initialized by its own `init`.
 
     Args:
         key: typed key, `jax.random.key(seed)`.
-        images: [B,H,W,3]; only the shape counts.
+        images: [B,H,W,channels]; only the shape matters.
     """
-    init = lambda k, x: module.init(k, x, train=False)  # noqa: E731
+
+    def init(k, x):
+        return module.init(k, x, train=False)
+
     abstract = jax.eval_shape(init, key, images)
     names = {path[-1].key for path, _ in jax.tree_util.tree_leaves_with_path(abstract)}
     if not names <= {"kernel", *_CONSTANTS, *_TOKENS}:

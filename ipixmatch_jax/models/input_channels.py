@@ -1,4 +1,4 @@
-"""Images of other than three channels: what the first convolution and the normalisation become."""
+"""Images of other than three channels: adapting the first convolution and the normalization."""
 
 from collections.abc import Sequence
 
@@ -25,8 +25,8 @@ def adapt_first_conv(kernel: np.ndarray, in_channels: int) -> np.ndarray:
     return adapted.astype(kernel.dtype)
 
 
-def spread(rgb: Sequence[float], in_channels: int) -> tuple[float, ...]:
-    """Per-channel constants of RGB for `in_channels`, mean values where there is no own one."""
+def channel_constants(rgb: Sequence[float], in_channels: int) -> tuple[float, ...]:
+    """Constants of RGB for `in_channels`; channels beyond RGB, or fewer, get the mean."""
     mean = (sum(rgb) / len(rgb),)
     kept = tuple(rgb) if in_channels >= 3 else ()
     return kept + mean * (in_channels - len(kept))
@@ -40,11 +40,11 @@ class RgbStatistics:
 
     @property
     def input_mean(self) -> tuple[float, ...]:
-        return spread(self.rgb_mean, self.in_channels)
+        return channel_constants(self.rgb_mean, self.in_channels)
 
     @property
     def input_std(self) -> tuple[float, ...]:
-        return spread(self.rgb_std, self.in_channels)
+        return channel_constants(self.rgb_std, self.in_channels)
 
 
 def check_channels(images: jax.Array, in_channels: int) -> None:

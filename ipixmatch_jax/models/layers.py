@@ -72,9 +72,9 @@ class BatchNorm(nn.Module):
     """Batch norm over all axes but the last, with PyTorch's running statistics: x [...,C] alike.
 
     Statistics are averaged over the devices of `axis_name` when training. The variance is the
-    mean of squared deviations: E[x²] − E[x]² cancels in float32 once the mean is large beside the
-    spread (google/flax issue 1491). Normalising divides by n, but the running variance is the
-    unbiased one, n/(n − 1) of it with n the values of a channel on all devices, as
+    mean of squared deviations: E[x²] − E[x]² cancels in float32 if the mean is large compared with
+    the deviation (google/flax issue 1491). Normalization divides by n, but the running variance is
+    the unbiased one, n/(n − 1) of it with n the values of a channel on all devices, as
     torch.nn.SyncBatchNorm keeps it (linen's keeps the biased one, half as large where n = 2).
     A channel with one value has variance 0. Computed in x's dtype: give float32 or better.
     Where `frozen` names it (see `is_frozen`), it uses and keeps its running statistics.
@@ -137,7 +137,7 @@ class Numerics:
     epsilon: float = 1e-5
     frozen: tuple[str, ...] = ()
 
-    def normalise(self, x: jax.Array, train: bool, name: str) -> jax.Array:
+    def normalize(self, x: jax.Array, train: bool, name: str) -> jax.Array:
         """x [B,H,W,C] through the norm layer `name`, computed in float32 or better."""
         x = widen(x)
         if self.norm == "batch":
@@ -180,7 +180,7 @@ class ConvNorm(nn.Module):
             conv_general_dilated=conv_general_dilated,
             name="conv",
         )(x)
-        x = self.numerics.normalise(x, train, "norm")
+        x = self.numerics.normalize(x, train, "norm")
         return self.act(x.astype(self.numerics.dtype))
 
 

@@ -3,7 +3,7 @@
 import flax.linen as nn
 import jax
 
-# The names of the two.
+# The names of the two networks.
 TWINS = ("first", "second")
 
 

@@ -6,7 +6,7 @@ _Names = tuple[tuple[str, str], ...]
 
 
 def _encoder(prefix: str) -> _Names:
-    """torchvision's names; timm's and the deep-stem ResNets' are the same but for the stem."""
+    """torchvision's names; timm's and the deep-stem ResNets' differ only in the stem."""
     block = rf"{prefix}layer\1.\2"
     stems = (("stem", "conv1", "bn1"),) + tuple(
         (f"stem_{i}", f"conv1.{3 * i}", "bn1" if i == 2 else f"conv1.{3 * i + 1}") for i in range(3)

@@ -80,11 +80,12 @@ def from_torch(state_dict: StateDict, variables: Any) -> Any:
     A prefix `module.` of all names, as DistributedDataParallel writes, is dropped. A first
     convolution made for RGB is adapted to the model's channels (`adapt_first_conv`).
 
-    Errors: CheckpointError for an unknown layout, and one that lists all missing, unexpected and
-    misshapen keys.
+    Raises:
+        CheckpointError: an unknown layout, or keys that do not fit; the message lists all that are
+            missing, unexpected or misshapen.
     """
     state_dict = _without_prefix(state_dict)
-    name, layout = _recognise(state_dict)
+    name, layout = _recognize(state_dict)
     leaves, tree = jax.tree_util.tree_flatten_with_path(variables)
     keys = [_torch_keys(path, layout) for path, _ in leaves]
     of_head = [_group(path) == "head" for path, _ in leaves]
@@ -122,7 +123,9 @@ def to_torch(variables: Any, layout: str | None = None) -> dict[str, np.ndarray]
             it, else all of the encoder), the first by alphabet where several do, and this
             package's own names where none does.
 
-    Errors: ConfigError for an unknown layout; CheckpointError for one of another encoder.
+    Raises:
+        ConfigError: an unknown layout.
+        CheckpointError: a layout for another encoder.
     """
     leaves, _ = jax.tree_util.tree_flatten_with_path(variables)
     paths = [path for path, _ in leaves]
@@ -145,7 +148,7 @@ def _without_prefix(state_dict: StateDict, prefix: str = "module.") -> StateDict
     return {key.removeprefix(prefix): value for key, value in state_dict.items()}
 
 
-def _recognise(state_dict: StateDict) -> tuple[str, Layout]:
+def _recognize(state_dict: StateDict) -> tuple[str, Layout]:
     for name in sorted(LAYOUTS.names(), key=lambda name: name == _OWN):
         sign = re.compile(LAYOUTS[name].sign)
         if any(map(sign.fullmatch, state_dict)):
@@ -194,7 +197,7 @@ def _renamed(path: tuple, layout: Layout) -> tuple[str, ...]:
 
 
 def _axes(path: tuple, rank: int) -> tuple[int, ...]:
-    """Which of our axes stands where in PyTorch's array: HWIO → OIHW, IO → OI, others equal."""
+    """The order of our axes in PyTorch's array: HWIO → OIHW, IO → OI, others equal."""
     if path[-1].key != "kernel":
         return tuple(range(rank))
     return {2: (1, 0), 4: (3, 2, 0, 1)}[rank]

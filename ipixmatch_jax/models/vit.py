@@ -106,7 +106,7 @@ class Dinov2(RgbStatistics, nn.Module):
     and W must be multiples of the patch: ConfigError otherwise.
 
     The position embedding is resized bicubically. facebookresearch/dinov2 resizes by the factor
-    (n + 0.1) / 37 for n patches, and by n / 37 with antialiasing where there are registers:
+    (n + 0.1) / 37 for n patches, and by n / 37 with antialiasing if there are registers:
     `position_offset` and `antialias`; Hugging Face has no offset in either. `remat` recomputes
     each block's inside in the backward pass. `mask_token` takes no part: it is there because the
     published weights hold it.
@@ -191,7 +191,8 @@ def dinov2(
 ) -> Dinov2:
     """The encoder that facebookresearch/dinov2 publishes under this name.
 
-    Errors: ConfigError for a name that is not in DINOV2.
+    Raises:
+        ConfigError: a name that is not in DINOV2.
     """
     return Dinov2(
         DINOV2[backbone],

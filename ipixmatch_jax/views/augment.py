@@ -12,8 +12,8 @@ from ipixmatch_jax.views.color import random_band_jitter, random_color_jitter, r
 from ipixmatch_jax.views.cutmix import cutmix_box
 from ipixmatch_jax.views.intensity import random_intensity
 
-# Streams of the randomness of one view of a record. The later ones lie beyond all views of the
-# first two, which are numbered 2·view + stream.
+# Random streams of one view of a record, folded in as 2·view + stream. The last two lie beyond any
+# view of the first two.
 _PHOTOMETRIC, _BOX, _CHANNELS, _CHANCE = 0, 1, 1 << 16, 1 << 17
 
 
@@ -28,25 +28,25 @@ def normalize(images: jax.Array, mean: tuple[float, ...], std: tuple[float, ...]
 class Views:
     """The views of a batch that a method trains on, with UniMatch's strengths by default.
 
-    Images are uint8 [B,H,W,3], or [B,H,W,D] with D bands that are no colours: these change in
-    brightness and contrast alone. Keys are uint32 [B,2], one a record. What a record becomes
-    depends on its own image and key alone, never on its place in the batch, the batch size or the
+    Images are uint8 [B,H,W,3], or [B,H,W,D] with D bands that are not colours: these change in
+    brightness and contrast only. Keys are uint32 [B,2], one per record. The view of a record
+    depends only on its own image and key, never on its place in the batch, the batch size or the
     device.
     `view` numbers independent strong views and boxes of one record. Images or keys of another
     shape or dtype raise ValueError.
 
     Attributes:
-        mean: of each channel, for images in [0, 1]; the model names it. Its length is D.
-        std: likewise.
-        jitter_probability: of `color_jitter`, whose strengths are the next four.
+        mean: mean of each of the D channels, for images in [0, 1]; the model names it.
+        std: standard deviation of each channel.
+        jitter_probability: probability of `color_jitter`, whose strengths are the next four.
         brightness: strength of the jitter.
         contrast: strength of the jitter.
         saturation: strength of the jitter.
         hue: strength of the jitter, at most 0.5.
-        gray_probability: of `grayscale`.
-        blur_probability: of `gaussian_blur`.
+        gray_probability: probability of `grayscale`.
+        blur_probability: probability of `gaussian_blur`.
         blur_sigma: range of its sigma, pixels.
-        cutmix_probability: that a record has a CutMix box.
+        cutmix_probability: probability that a record has a CutMix box.
         cutmix_area: range of the box's area, as a share of the image's.
         cutmix_ratio: range of the box's height over its width.
     """
@@ -100,7 +100,7 @@ class Views:
         return normalize(changed, self.mean, self.std)
 
     def without_intensity(self) -> "Views":
-        """The same views, with strong ones that change no colour and blur nothing."""
+        """The same views without photometric changes: strong images are weak ones."""
         return dataclasses.replace(
             self, jitter_probability=0.0, gray_probability=0.0, blur_probability=0.0
         )
@@ -109,7 +109,10 @@ class Views:
         self, keys: jax.Array, channels: int, probability: float, view: int = 0
     ) -> jax.Array:
         """For each record, every channel at random: [B,channels] float32, 1 with `probability`."""
-        draw = lambda key: jax.random.bernoulli(key, probability, (channels,))  # noqa: E731
+
+        def draw(key):
+            return jax.random.bernoulli(key, probability, (channels,))
+
         return jax.vmap(draw)(_streams(keys, view, _CHANNELS)).astype(jnp.float32)
 
     def chance(self, keys: jax.Array, view: int = 0) -> jax.Array:

@@ -16,7 +16,7 @@ def gaussian_blur(image: jax.Array, sigma: float | jax.Array, *, max_sigma: floa
     Args:
         image: [H,W,C] float.
         sigma: standard deviation in pixels, above 0 and at most `max_sigma`; may be traced.
-        max_sigma: the largest sigma that can come, a Python number; it fixes the kernel's size.
+        max_sigma: the largest possible sigma, a Python number; it fixes the kernel's size.
 
     Returns:
         [H,W,C] of the image's dtype.

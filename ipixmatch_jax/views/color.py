@@ -38,8 +38,8 @@ def color_jitter(
     planes = jnp.moveaxis(image, -1, 0)
     factors = jnp.stack([jnp.asarray(f, jnp.float32) for f in (brightness, contrast, saturation)])
     turn = jnp.argmax(order == HUE)
-    # Under vmap every branch of a switch runs. With the hue, the dear one, fixed in the middle and
-    # the blends that do not belong on a side made idle, it is computed once instead of four times.
+    # Under vmap every branch of a switch runs. With the hue, the expensive change, fixed in the
+    # middle and blends on the wrong side made idle, it is computed once instead of four times.
     for slot in (0, 1, 2):
         planes = _blend(planes, factors, order[slot], slot < turn)
     planes = turn_hue(planes, hue)
@@ -66,9 +66,7 @@ def random_color_jitter(
         key: PRNG key.
         image: [H,W,3] float32 in [0, 1].
         probability: that the image changes at all.
-        brightness: strength s, at least 0; so are `contrast` and `saturation`.
-        contrast: see `brightness`.
-        saturation: see `brightness`.
+        brightness, contrast, saturation: strengths s, at least 0.
         hue: strength s, in [0, 0.5].
 
     Returns:
@@ -120,11 +118,11 @@ def random_band_jitter(
     def brighten(bands: jax.Array) -> jax.Array:
         return jnp.clip(bright * bands, 0.0, 1.0)
 
-    def spread(bands: jax.Array) -> jax.Array:
+    def stretch(bands: jax.Array) -> jax.Array:
         mean = jnp.mean(bands, axis=(0, 1), keepdims=True)
         return jnp.clip(contrasted * bands + (1.0 - contrasted) * mean, 0.0, 1.0)
 
-    one, other = spread(brighten(image)), brighten(spread(image))
+    one, other = stretch(brighten(image)), brighten(stretch(image))
     jittered = jnp.where(drawn[2] < 0.5, one, other)
     return jnp.where(drawn[3] < probability, jittered, image)
 

@@ -30,7 +30,7 @@ def cutmix_box(
         key: PRNG key.
         height: H, pixels.
         width: W, pixels.
-        probability: that there is a box at all.
+        probability: probability that there is a box at all.
         area: range of the box's area as a share of the image's.
         ratio: range of the box's height over its width.
 

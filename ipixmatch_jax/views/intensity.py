@@ -36,9 +36,9 @@ def identity(image: jax.Array, strength: jax.Array) -> jax.Array:
 def autocontrast(image: jax.Array, strength: jax.Array) -> jax.Array:
     """Each channel stretched to the whole range."""
     low, high = (f(image, axis=(0, 1), keepdims=True) for f in (jnp.min, jnp.max))
-    spread = high - low
-    stretched = (image - low) / jnp.where(spread > 0, spread, 1.0)
-    return jnp.where(spread > 0, stretched, image)
+    span = high - low
+    stretched = (image - low) / jnp.where(span > 0, span, 1.0)
+    return jnp.where(span > 0, stretched, image)
 
 
 def equalize(image: jax.Array, strength: jax.Array) -> jax.Array:

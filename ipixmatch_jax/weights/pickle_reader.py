@@ -11,15 +11,17 @@ import pickletools
 from collections.abc import Callable
 from typing import Any
 
+from ipixmatch_jax.weights.raw_values import BFLOAT16
+
 _INT64 = 2**63
 _MAX_DIMENSIONS = 64  # NumPy's limit
 
-# Storage class -> dtype of its raw bytes; bfloat16, which NumPy lacks, is read as its 16 bits.
+# Storage class -> dtype of its raw bytes.
 STORAGES = {
     "torch.DoubleStorage": "<f8",
     "torch.FloatStorage": "<f4",
     "torch.HalfStorage": "<f2",
-    "torch.BFloat16Storage": "<u2",
+    "torch.BFloat16Storage": BFLOAT16,
     "torch.LongStorage": "<i8",
     "torch.IntStorage": "<i4",
     "torch.ShortStorage": "<i2",

@@ -10,6 +10,7 @@ import numpy as np
 from ipixmatch_jax.errors import CheckpointError
 from ipixmatch_jax.models import TWINS
 from ipixmatch_jax.models.torch_bridge import from_torch
+from ipixmatch_jax.weights.raw_values import BFLOAT16, from_bytes
 from ipixmatch_jax.weights.torch_reader import read_torch_file
 
 HUB = "hf://"
@@ -30,12 +31,12 @@ _IMAGENET = {
     )
     for n, digest in enumerate(("57934424", "77cc7160", "9656183e"))
 }
-# Kinds of numbers in safetensors files; bfloat16, which NumPy lacks, is read as its 16 bits.
+# Dtypes of safetensors files.
 _SAFETENSORS = {
     "F64": "<f8",
     "F32": "<f4",
     "F16": "<f2",
-    "BF16": "<u2",
+    "BF16": BFLOAT16,
     "I64": "<i8",
     "I32": "<i4",
     "I16": "<i2",
@@ -46,7 +47,7 @@ _SAFETENSORS = {
 
 
 def load_pretrained(variables: Any, pretrained: str, backbone: str) -> Any:
-    """`variables` with the values from `pretrained`: the encoder, and the head if it is there.
+    """`variables` with values from `pretrained`: the encoder, and the head if the file has one.
 
     `pretrained` is 'imagenet', for the weights that an installed package holds; the path of a state
     dict: .safetensors, .pth, .pt or .bin by torch.save, or .npz with the same names; or
@@ -56,7 +57,8 @@ def load_pretrained(variables: Any, pretrained: str, backbone: str) -> Any:
     Two networks (`models.Twins`) both get them, but the second keeps its own first values of the
     head: equal from the start, they would stay equal.
 
-    Errors: CheckpointError if there are no such weights, or they do not fit.
+    Raises:
+        CheckpointError: there are no such weights, or they do not fit.
     """
     if pretrained == "imagenet":
         path = _imagenet_file(backbone)
@@ -112,14 +114,14 @@ def _imagenet_file(backbone: str) -> Path:
 
 
 def _hub_file(address: str) -> Path:
-    """The file in the local cache of the hub, downloaded if it is not there."""
+    """The path of the file in the local hub cache, downloaded first if it is missing."""
     parts = address.removeprefix(HUB).split("/", 2)
     if len(parts) != 3 or not all(parts):
         raise CheckpointError(
             f"model.pretrained is {address!r}; expected {HUB}ORG/NAME/FILE, or "
             f"{HUB}ORG/NAME@REVISION/FILE"
         )
-    organisation, (name, _, revision), file = parts[0], parts[1].partition("@"), parts[2]
+    organization, (name, _, revision), file = parts[0], parts[1].partition("@"), parts[2]
     by_hand = "or download it by other means and set model.pretrained to its path"
     try:
         from huggingface_hub import hf_hub_download
@@ -130,7 +132,7 @@ def _hub_file(address: str) -> Path:
             f"pip install -e '.[hub]', {by_hand}"
         ) from error
     try:
-        return Path(hf_hub_download(f"{organisation}/{name}", file, revision=revision or None))
+        return Path(hf_hub_download(f"{organization}/{name}", file, revision=revision or None))
     except LocalEntryNotFoundError as error:
         raise CheckpointError(
             f"{address} is not in the local cache, and the hub cannot be reached; connect to the "
@@ -138,8 +140,8 @@ def _hub_file(address: str) -> Path:
         ) from error
     except (OSError, ValueError) as error:
         raise CheckpointError(
-            f"{address} cannot be had ({type(error).__name__}: {_first_line(error)}); mend the "
-            f"name, log in where the weights are not public, {by_hand}"
+            f"{address} cannot be downloaded ({type(error).__name__}: {_first_line(error)}); check "
+            f"the name, log in if the weights are not public, {by_hand}"
         ) from error
 
 
@@ -183,8 +185,5 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
             raise CheckpointError(
                 f"{path}: {name} has the dtype {kind}; expected one of {', '.join(_SAFETENSORS)}"
             )
-        values = np.frombuffer(tensor["data"], _SAFETENSORS[kind])
-        if kind == "BF16":
-            values = (values.astype(np.uint32) << np.uint32(16)).view(np.float32)
-        arrays[name] = values.reshape(tensor["shape"])
+        arrays[name] = from_bytes(tensor["data"], _SAFETENSORS[kind]).reshape(tensor["shape"])
     return arrays

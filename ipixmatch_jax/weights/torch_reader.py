@@ -10,16 +10,15 @@ import numpy as np
 
 from ipixmatch_jax.errors import CheckpointError
 from ipixmatch_jax.weights.pickle_reader import STORAGES, Refused, Tensor, Walk
+from ipixmatch_jax.weights.raw_values import from_bytes
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
 
 
 def _decode(raw: bytes, kind: str) -> np.ndarray:
-    values = np.frombuffer(raw, STORAGES[kind])
-    if kind == "torch.BFloat16Storage":
-        values = (values.astype(np.uint32) << np.uint32(16)).view(np.float32)
-    elif kind == "torch.BoolStorage":
+    values = from_bytes(raw, STORAGES[kind])
+    if kind == "torch.BoolStorage":
         values = values != 0
     values.flags.writeable = False
     return values

@@ -23,9 +23,14 @@ def test_what_is_computed_on_the_fly_takes_no_room():
 
 
 def test_arrays_live_as_long_as_they_are_needed():
-    chain = lambda x: x @ x @ x @ x  # noqa: E731
+    def chain(x):
+        return x @ x @ x @ x
+
     assert peak(chain, MATRIX) == 2 * ONE
-    kept = lambda x: (y := x @ x) @ (y @ x) @ y  # noqa: E731
+
+    def kept(x):
+        return (y := x @ x) @ (y @ x) @ y
+
     assert peak(kept, MATRIX) == 3 * ONE
     # A product needs its operands whole: the sine is written, then read.
     assert peak(lambda x: jnp.sin(x) @ x, MATRIX) == 2 * ONE
@@ -43,7 +48,9 @@ def test_the_inside_of_a_loop_and_of_a_call():
 
 
 def test_a_backward_pass_needs_the_activations():
-    deep = lambda x, depth: jnp.sum(x if depth == 0 else deep(jnp.tanh(x @ x), depth - 1))  # noqa: E731
+    def deep(x, depth):
+        return jnp.sum(x if depth == 0 else deep(jnp.tanh(x @ x), depth - 1))
+
     small, large = (peak(jax.grad(lambda x, d=d: deep(x, d)), MATRIX) for d in (2, 8))
     assert large - small >= 6 * ONE
 

@@ -103,7 +103,10 @@ def test_options_of_a_model_of_ones_own(config_file):
 
 def test_imagenet_weights_of_the_models_own_backbone(monkeypatch):
     asked = []
-    load = lambda variables, *source: asked.append(source) or variables  # noqa: E731
+
+    def load(variables, *source):
+        return asked.append(source) or variables
+
     monkeypatch.setattr(build, "load_pretrained", load)
     config = default_config()
     config.data.crop_size, config.model.pretrained = (SIZE, SIZE), "imagenet"

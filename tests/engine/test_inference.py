@@ -110,9 +110,9 @@ def test_scales_and_mirror_images_are_averaged():
 
 def test_a_loop_holds_the_network_once_for_windows_of_a_size():
     def text(width):
-        find = lambda x: predict_logits(  # noqa: E731
-            as_network(VARIABLES), x, Inference("sliding", (9, 9))
-        )
+        def find(x):
+            return predict_logits(as_network(VARIABLES), x, Inference("sliding", (9, 9)))
+
         return jax.jit(find).lower(jnp.zeros((1, 9, width, 3))).as_text()
 
     assert text(40).count("stablehlo.convolution") == text(10).count("stablehlo.convolution")
@@ -133,7 +133,7 @@ def test_names():
     ({"scales": (0.5, 0)}, "eval.scales"),
     ({"window": (5,)}, r"eval.window is \(5,\)"),
     ({"size": (5, 0)}, r"eval.size is \(5, 0\); expected two positive"),
-    ({"mode": "resize", "size": (5, 5), "scales": (0.5,)}, "would look alike"),
+    ({"mode": "resize", "size": (5, 5), "scales": (0.5,)}, "would be the same"),
 ])  # fmt: skip
 def test_bad_options(changes, message):
     with pytest.raises(ConfigError, match=message):

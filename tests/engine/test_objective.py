@@ -144,7 +144,9 @@ def test_a_relation_may_have_a_ramp_of_its_own(output, mask):
 
 
 def test_ramps():
-    at = lambda step, kind: float(ramp_up(jnp.asarray(step), 4, 3, kind))  # noqa: E731
+    def at(step, kind):
+        return float(ramp_up(jnp.asarray(step), 4, 3, kind))
+
     assert [at(step, "none") for step in (0, 99)] == [1.0, 1.0]
     assert [at(step, "linear") for step in (3, 4, 7, 9)] == [0.0, 0.25, 1.0, 1.0]
     assert [at(step, "sigmoid") for step in (3, 7, 9)] == [0.0, 1.0, 1.0]
@@ -186,7 +188,7 @@ def test_relations_of_features_see_the_share_of_kept_pixels(mask):
         (lambda: Objective(normalize="local"), "'global' or 'per_device'"),
         (
             lambda: Objective(relations=(WeightedRelation("class_map", "kl"),) * 2),
-            "relation/class_map/kl is there twice",
+            "relation/class_map/kl is given twice",
         ),
     ],
 )

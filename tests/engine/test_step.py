@@ -83,8 +83,12 @@ def test_zero1_is_shard_map_with_the_optimizer_and_the_teacher_in_pieces():
     chex.assert_trees_all_close(whole, pieces, rtol=1e-4, atol=1e-6)
     assert metrics["loss"] == pytest.approx(metrics_of_pieces["loss"], rel=1e-5)
 
-    held = lambda tree: sum(x.addressable_shards[0].data.nbytes for x in jax.tree.leaves(tree))  # noqa: E731
-    total = lambda tree: sum(x.nbytes for x in jax.tree.leaves(tree))  # noqa: E731
+    def held(tree):
+        return sum(x.addressable_shards[0].data.nbytes for x in jax.tree.leaves(tree))
+
+    def total(tree):
+        return sum(x.nbytes for x in jax.tree.leaves(tree))
+
     assert held(run.state.params) == total(run.state.params)
     for part in (run.state.teacher_params, run.state.opt_state):
         assert held(part) < 0.3 * total(part)  # a quarter, and what four cannot share
@@ -92,7 +96,7 @@ def test_zero1_is_shard_map_with_the_optimizer_and_the_teacher_in_pieces():
     assert all(leaf.is_fully_replicated for leaf in jax.tree.leaves(network))
 
 
-def test_per_device_normalisation_differs_where_valid_counts_do():
+def test_per_device_normalization_differs_where_valid_counts_do():
     # Half of the records are padded, so that per-device means weigh pixels unequally.
     everywhere, _ = make_run(devices=8, normalize="global").take(BATCHES[0])
     per_device, _ = make_run(devices=8, normalize="per_device").take(BATCHES[0])

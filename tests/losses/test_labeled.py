@@ -56,7 +56,7 @@ def test_dice_is_the_stated_mean_over_the_classes_that_occur():
 
 
 @pytest.mark.parametrize("name", SUPERVISED_LOSSES.names())
-def test_shares_and_slopes_add_up_over_devices(name):
+def test_shares_and_gradients_add_up_over_devices(name):
     options = {"min_pixels": 20, "threshold": 0.4} if name == "ohem" else {}
 
     def together(logits):

@@ -72,7 +72,7 @@ def draw(seed, shape, *, scale=1.0, gap=1.0, density=0.7, fractional=True):
     fractional=st.booleans(),
     temperature=st.sampled_from([0.5, 1.0, 3.0]),
 )
-def test_value_and_slopes_are_those_of_the_float64_statement(
+def test_value_and_gradients_are_those_of_the_float64_statement(
     name, seed, shape, scale, gap, density, fractional, temperature
 ):
     student, teacher, keep = draw(
@@ -87,8 +87,8 @@ def test_value_and_slopes_are_those_of_the_float64_statement(
     few = 1e-6 if name.endswith("corr") and density == 0.1 else 1e-7
     assert value == pytest.approx(naive(student), rel=1e-5, abs=few)
     direction = np.random.default_rng(seed).normal(size=shape)
-    expected = reference.slope(naive, student, direction)
-    # Where the slope is 0 because two pixels always correlate, the rounding of float32 is left.
+    expected = reference.directional_derivative(naive, student, direction)
+    # Where the gradient is 0 because two pixels always correlate, the rounding of float32 is left.
     tolerance = np.linalg.norm(direction) * (1e-5 * np.linalg.norm(grad) + 1e-6)
     assert np.sum(grad * direction) == pytest.approx(expected, rel=1e-4, abs=tolerance)
 
@@ -242,7 +242,7 @@ def test_options_of_affinity(name, options, gap):
     assert value == pytest.approx(naive(student), rel=1e-5)
     for direction in np.random.default_rng(23).normal(size=(3, *student.shape)):
         size = np.linalg.norm(grad) * np.linalg.norm(direction)
-        expected = reference.slope(naive, student, direction)
+        expected = reference.directional_derivative(naive, student, direction)
         assert np.sum(grad * direction) == pytest.approx(expected, rel=1e-4, abs=1e-5 * size)
     assert value != pytest.approx(evaluate(name, student, teacher, keep, 0.7)[0], rel=1e-3)
 
@@ -292,16 +292,20 @@ def test_hand_written_derivatives(gap):
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         y, z, weight = map(jnp.asarray, maps)
         weight = weight / weight.sum(1, keepdims=True)
-        check = lambda f, *rest, **how: check_grads(  # noqa: E731
-            jax.jit(f), *rest, order=1, rtol=1e-5, eps=1e-6, **how
-        )
+
+        def check(f, *rest, **how):
+            return check_grads(jax.jit(f), *rest, order=1, rtol=1e-5, eps=1e-6, **how)
+
         check(lambda y: class_map._divergence(y, z, weight), (y,))
         check(lambda y: pixel_vectors._probabilities(y, z), (y,))
         check = functools.partial(check, modes=["rev"])
         check(lambda y: class_map._correlation(y, z, weight, classes), (y,))
         check(lambda y: affinity._square_gap(z, y, y - z, weight), (y,))
         check(lambda y: affinity._correlation(z, y, y - z, weight), (y,))
-        rows = lambda y: affinity_kl.row_divergence(z, y, y - z, weight, 0.5, block=5)  # noqa: E731
+
+        def rows(y):
+            return affinity_kl.row_divergence(z, y, y - z, weight, 0.5, block=5)
+
         check(rows, (y,))
 
 
@@ -318,12 +322,20 @@ def test_sums_over_many_pixels_keep_their_digits(distance):
     with jax.enable_x64(True):
         q, p = (jax.nn.softmax(jnp.float64(x)).reshape(-1, 2) for x in (student, teacher))
         m = jnp.float64(keep).reshape(-1, 1) / np.float64(keep).sum()
-        inner = lambda x, y: jnp.sum(((m * x).T @ y) ** 2)  # noqa: E731  (⟨x xᵀ, y yᵀ⟩)
+
+        def inner(x, y):
+            return jnp.sum(((m * x).T @ y) ** 2)  # ⟨x xᵀ, y yᵀ⟩
+
         if distance == "mse":
             expected = inner(p, p) + inner(q, q) - 2 * inner(p, q)
         else:
-            mean = lambda x: jnp.sum((m * x).sum(0) ** 2)  # noqa: E731
-            cov = lambda x, y: inner(x, y) - mean(x) * mean(y)  # noqa: E731
+
+            def mean(x):
+                return jnp.sum((m * x).sum(0) ** 2)
+
+            def cov(x, y):
+                return inner(x, y) - mean(x) * mean(y)
+
             expected = 1 - cov(p, q) / jnp.sqrt(cov(p, p) * cov(q, q))
     value, _ = evaluate(f"affinity/{distance}", student, teacher, keep)
     assert value == pytest.approx(float(expected), rel=2e-6)

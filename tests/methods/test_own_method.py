@@ -47,3 +47,21 @@ def test_two_networks_train_and_are_evaluated_with_measured_class_weights(config
 def test_what_is_no_method_is_named(name):
     with pytest.raises(ConfigError, match="method.name is"):
         make_method(name, {})
+
+
+def test_a_method_without_the_base_class_gets_the_defaults_of_the_protocol(tmp_path, monkeypatch):
+    (tmp_path / "bare_methods.py").write_text(
+        "import dataclasses\n\n\n@dataclasses.dataclass(frozen=True)\nclass Bare:\n"
+        "    rate: float = 0.5\n\n    def __call__(self, student, teacher, views, batch): ...\n"
+        "\n\nclass Two(Bare):\n    networks = 2\n\n\nclass Labeled(Bare):\n"
+        "    uses_unlabeled = False\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    method = make_method("bare_methods:Bare", {"options": {"rate": 0.25}, "mix": "same"})
+    assert (method.rate, method.mix, method.networks, method.uses_unlabeled) == (
+        0.25, "stream", 1, True,
+    )  # fmt: skip
+    assert method.labeling_network == "teacher"
+    assert make_method("bare_methods:Two", {}).labeling_network == "student"
+    assert make_method("bare_methods:Labeled", {}).labeling_network == ""
+    assert type(method) is type(make_method("bare_methods:Bare", {}))

@@ -126,7 +126,10 @@ def test_any_size_gives_logits_of_that_size(name, size, train):
     model = create_model(name, num_classes=3, **SMALL[name])
     variables = abstract(model)
     images = jax.ShapeDtypeStruct((2, *size, 3), jnp.float32)
-    apply = lambda v, x: model.apply(v, x, train=train, mutable=["batch_stats"])[0]  # noqa: E731
+
+    def apply(v, x):
+        return model.apply(v, x, train=train, mutable=["batch_stats"])[0]
+
     logits = jax.eval_shape(apply, variables, images)
     assert logits.shape == (2, *size, 3)
     assert logits.dtype == jnp.float32
@@ -178,7 +181,7 @@ def test_bfloat16_is_near_float32_and_decode_follows_encode():
     assert 0 < float(jnp.abs(narrow - wide).max()) < 0.05 * float(jnp.abs(wide).max())
 
 
-def test_models_name_the_normalisation_they_expect():
+def test_models_name_the_normalization_they_expect():
     unet = create_model("unet", num_classes=2)
     assert unet.input_mean == (0.5,) * 3 and unet.input_std == (0.25,) * 3
     deeplab = create_model("deeplabv3plus", num_classes=2)

@@ -128,7 +128,10 @@ def test_parameters(backbone, registers, parameters):
     model = create_model("dpt", num_classes=21, backbone=backbone, registers=registers)
     variables = abstract(model)
     assert set(variables) == {"params"} and set(variables["params"]) == {"encoder", "head"}
-    count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))  # noqa: E731
+
+    def count(tree):
+        return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
     if parameters is None:
         assert count(variables["params"]["encoder"]) == 1_136_480_768
     else:
@@ -146,7 +149,10 @@ def test_decode_follows_encode_and_sees_dropped_channels():
     def run(variables, images):
         features = model.apply(variables, images, method="encode")
         dropped = tuple(f * jnp.zeros((1, 1, 1, 8)) for f in features)
-        decode = lambda f, size: model.apply(variables, f, size, method="decode")  # noqa: E731
+
+        def decode(f, size):
+            return model.apply(variables, f, size, method="decode")
+
         return features, decode(features, (28, 42)), decode(dropped, (9, 11))
 
     features, decoded, flat = run(variables, images)
@@ -164,7 +170,10 @@ def test_what_callers_rely_on():
     np.testing.assert_allclose(model.input_std, (0.229, 0.224, 0.225))
     assert model.size_multiple == 14
     assert feature_names(model) == ("decoder", "encoder")
-    apply = lambda v, x: model.apply(v, x, train=True)  # noqa: E731
+
+    def apply(v, x):
+        return model.apply(v, x, train=True)
+
     images = jax.ShapeDtypeStruct((2, 42, 28, 3), jnp.float32)
     logits = jax.eval_shape(apply, abstract(model), images)
     assert logits.shape == (2, 42, 28, 3) and logits.dtype == jnp.float32

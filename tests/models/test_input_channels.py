@@ -5,7 +5,7 @@ import pytest
 
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.models import create_model
-from ipixmatch_jax.models.input_channels import adapt_first_conv, spread
+from ipixmatch_jax.models.input_channels import adapt_first_conv, channel_constants
 
 
 @pytest.fixture
@@ -31,10 +31,10 @@ def test_rgb_weights_are_kept_where_there_is_rgb(kernel):
 
 def test_constants_of_further_channels_are_means():
     rgb = (0.1, 0.2, 0.6)
-    assert spread(rgb, 3) == rgb
-    np.testing.assert_allclose(spread(rgb, 1), [0.3])
-    np.testing.assert_allclose(spread(rgb, 2), [0.3, 0.3])
-    np.testing.assert_allclose(spread(rgb, 5), [0.1, 0.2, 0.6, 0.3, 0.3])
+    assert channel_constants(rgb, 3) == rgb
+    np.testing.assert_allclose(channel_constants(rgb, 1), [0.3])
+    np.testing.assert_allclose(channel_constants(rgb, 2), [0.3, 0.3])
+    np.testing.assert_allclose(channel_constants(rgb, 5), [0.1, 0.2, 0.6, 0.3, 0.3])
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,10 @@ def test_models_of_other_channels(name, options, in_channels):
 
     def logits(channels):
         images = jax.ShapeDtypeStruct((1, 33, 33, channels), jnp.float32)
-        init = lambda k, x: model.init_with_output(k, x, train=False)[0]  # noqa: E731
+
+        def init(k, x):
+            return model.init_with_output(k, x, train=False)[0]
+
         return jax.eval_shape(init, jax.random.key(0), images)
 
     assert logits(in_channels).shape == (1, 33, 33, 2)

@@ -103,7 +103,10 @@ def test_batch_norm_equals_pytorch_in_values_gradients_and_statistics(shape):
         )
         grads, dx = pull(jnp.asarray(dy))
         evaluated, untouched = apply(variables["params"], jnp.asarray(x), False)
-    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-12)  # noqa: E731
+
+    def close(a, b):
+        return np.testing.assert_allclose(a, b, rtol=0, atol=1e-12)
+
     close(evaluated, still)
     close(y, expected.detach().permute(0, 2, 3, 1).numpy())
     close(dx, there.grad.permute(0, 2, 3, 1).numpy())
@@ -141,7 +144,7 @@ def test_group_norm_equals_pytorch(channels, groups):
     class Layer(nn.Module):
         @nn.compact
         def __call__(self, x):
-            return Numerics(norm="group").normalise(x, True, "norm")
+            return Numerics(norm="group").normalize(x, True, "norm")
 
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         found, variables = Layer().init_with_output(jax.random.key(0), jnp.asarray(x))

@@ -96,9 +96,15 @@ def test_training_equals_transformers(float64):
     state = numbers(network) | {n: p.grad.numpy() for n, p in network.named_parameters()}
     expected = from_torch(state, variables)
     atol = 1e-6 * max(np.abs(leaf).max() for leaf in jax.tree.leaves(expected["params"]))
-    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=atol)  # noqa: E731
+
+    def close(a, b):
+        return np.testing.assert_allclose(a, b, rtol=0, atol=atol)
+
     jax.tree.map(close, grads, expected["params"])
-    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6)  # noqa: E731
+
+    def close(a, b):
+        return np.testing.assert_allclose(a, b, rtol=1e-6)
+
     jax.tree.map(close, new["batch_stats"], expected["batch_stats"])
 
 

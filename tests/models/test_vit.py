@@ -133,9 +133,10 @@ def test_dinov2_small_in_float32_equals_transformers():
 def test_bicubic_matrix_equals_pytorch(size, antialias):
     torch = pytest.importorskip("torch")
     x = torch.eye(37, dtype=torch.float64)[None, None]
-    resize = lambda **how: torch.nn.functional.interpolate(  # noqa: E731
-        x, mode="bicubic", antialias=antialias, **how
-    )[0, 0]
+
+    def resize(**how):
+        return torch.nn.functional.interpolate(x, mode="bicubic", antialias=antialias, **how)[0, 0]
+
     by_size = bicubic_matrix(37, size, 37 / size, antialias)
     np.testing.assert_allclose(by_size, resize(size=(size, 37)), atol=1e-12)
     factor = (size + 0.1) / 37
@@ -176,7 +177,10 @@ def test_remat_and_bfloat16_change_little():
 
     grads, maps = run(plain)
     again, same = run(plain.clone(remat=True))
-    close = lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4)  # noqa: E731
+
+    def close(a, b):
+        return np.testing.assert_allclose(a, b, atol=1e-4)
+
     jax.tree.map(close, (grads, maps), (again, same))
     bfloat16 = plain.clone(numerics=Numerics(jnp.bfloat16))
     narrow = jax.jit(lambda p: bfloat16.apply({"params": p}, images, True))(params)
@@ -190,7 +194,10 @@ def test_remat_keeps_the_tokens_of_a_block_and_not_its_weights():
 
     def saved(encoder):
         params = abstract(encoder, np.float32)["params"]["encoder"]
-        loss = lambda p, x: sum(map(jnp.sum, encoder.apply({"params": p}, x, True)))  # noqa: E731
+
+        def loss(p, x):
+            return sum(map(jnp.sum, encoder.apply({"params": p}, x, True)))
+
         _, backward = jax.eval_shape(lambda p, x: jax.vjp(loss, p, x), params, images)
         return sum(leaf.size for leaf in jax.tree.leaves(backward))
 

@@ -88,7 +88,10 @@ def _relation(student, teacher, keep, name, temperature, cosine, stride, classes
         counted = np.isin(np.arange(len(counted)), teacher[keep > 0].argmax(-1))
     if name.startswith("class_map"):
         kept = keep > 0
-        one = lambda c: RELATIONS[name](student[kept], teacher[kept], keep[kept], temperature, c)  # noqa: E731
+
+        def one(c):
+            return RELATIONS[name](student[kept], teacher[kept], keep[kept], temperature, c)
+
         return np.mean([one(c) for c in np.flatnonzero(counted)])
     student, teacher = (np.where(keep[..., None] > 0, x, 0.0) for x in (student, teacher))
     q, p = (student, teacher) if on == "features" else (softmax(student), softmax(teacher))
@@ -124,7 +127,7 @@ def relation_loss(
     return np.mean(values) if values else 0.0
 
 
-def slope(function, point, direction, step=1e-5):
+def directional_derivative(function, point, direction, step=1e-5):
     """Derivative of a float64 function along a direction."""
     point = np.asarray(point, np.float64)
     ahead, behind = function(point + step * direction), function(point - step * direction)
@@ -137,5 +140,5 @@ def gradient(function, point, step=1e-5):
     for index in np.ndindex(point.shape):
         direction = np.zeros(point.shape)
         direction[index] = 1.0
-        out[index] = slope(function, point, direction, step)
+        out[index] = directional_derivative(function, point, direction, step)
     return out

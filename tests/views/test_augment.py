@@ -30,7 +30,7 @@ def plain(**changes):
     return Views((0.0,) * 3, (1.0,) * 3, **{**nothing, **changes})
 
 
-def test_weak_is_the_normalised_image():
+def test_weak_is_the_normalized_image():
     images, _ = draw()
     found = jax.jit(VIEWS.weak)(images)
     assert found.dtype == jnp.float32

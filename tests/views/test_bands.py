@@ -18,7 +18,7 @@ def draw(bands=5, count=3):
     return images, rng.integers(0, 2**32, (count, 2), dtype=np.uint32)
 
 
-def test_weak_view_is_normalised_by_band():
+def test_weak_view_is_normalized_by_band():
     images, _ = draw()
     expected = (images / 255.0 - np.array(MEAN)) / np.array(STD)
     np.testing.assert_allclose(VIEWS.weak(images), expected, rtol=1e-5, atol=1e-5)
@@ -37,7 +37,10 @@ def test_strong_view_of_any_number_of_bands(bands):
 
 def test_jitter_is_brightness_and_contrast_in_either_order():
     image = draw()[0][0].astype(np.float32) / 255
-    mean = lambda x: x.mean((0, 1), keepdims=True)  # noqa: E731
+
+    def mean(x):
+        return x.mean((0, 1), keepdims=True)
+
     orders = set()
     for seed in range(8):
         key = jax.random.key(seed)

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from ipixmatch_jax.evaluator import labeler_name
 from ipixmatch_jax.methods import make_method
 from tests.references.eval_reference import normalized, toy_logits
 from tests.references.toy_evaluation import NETWORKS, Scenes, config_with, evaluator_of
@@ -74,5 +73,5 @@ def test_who_labels():
         "fixmatch": "teacher", "unimatch": "student", "cps": "student", "mean_teacher": "teacher",
         "supervised": "",
     }  # fmt: skip
-    assert {name: labeler_name(make_method(name, {})) for name in expected} == expected
-    assert labeler_name(make_method("fixmatch", {"labeler": "student"})) == "student"
+    assert {name: make_method(name, {}).labeling_network for name in expected} == expected
+    assert make_method("fixmatch", {"labeler": "student"}).labeling_network == "student"

@@ -183,7 +183,9 @@ def hub(monkeypatch, tmp_path):
 def test_weights_of_the_hub_are_fetched_once_and_then_found_without_network(hub, monkeypatch):
     address = "hf://org/name/weights/w.npz"
     assert equal(load_pretrained(small(2), address, ""), small(1))
-    with pytest.raises(CheckpointError, match="absent.npz cannot be had .*EntryNotFound.*path"):
+    with pytest.raises(
+        CheckpointError, match="absent.npz cannot be downloaded .*EntryNotFound.*path"
+    ):
         load_pretrained(small(2), "hf://org/name/absent.npz", "")
     monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
     assert equal(load_pretrained(small(2), address, ""), small(1))
