@@ -204,7 +204,7 @@ def test_bad_steps_name_their_records(config, config_file, tmp_path, capsys):
         assert set(line["labeled"]) <= {f"t{i}" for i in range(6)}
         assert set(line["unlabeled"]) | set(line["mix"]) <= {f"t{i}" for i in range(6, 12)}
         assert {len(line[stream]) for stream in ("labeled", "unlabeled", "mix")} == {2}
-    assert "was not finite and changed nothing: labeled t" in capsys.readouterr().out
+    assert "was not finite and was skipped: labeled t" in capsys.readouterr().out
 
 
 def test_a_workdir_in_an_object_store(config, tmp_path, monkeypatch):

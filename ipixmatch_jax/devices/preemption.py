@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: finish the step, save, leave; on several processes after the same step."""
+"""Stop signals: finish the step, save and exit; on several processes after the same step."""
 
 import collections
 import dataclasses
@@ -46,12 +46,16 @@ class StopSignal:
 
 
 class StopVote:
-    """All processes of a run stop after the same step, whichever of them was signalled.
+    """Lets all processes of a run stop after the same step, whichever of them was signalled.
 
-    Every batch carries a vote of its process; the step adds them up over the devices, one more
-    number in a reduction that it makes anyway. The sum is read `LAG` steps later, when it has long
-    been there: nothing waits for it, and every process reads the same sums at the same steps. A
-    process alone asks its own signal.
+    Every batch carries a vote of its process. The step adds the votes over the devices: one more
+    number in a reduction that it makes anyway. The sum is read `LAG` steps later, when it is ready
+    without waiting, and every process reads the same sums at the same steps. A process that runs
+    alone asks its own signal.
+
+    Args:
+        stop: the signal of this process.
+        axis_name: axis over devices of the step.
     """
 
     LAG = 2
@@ -63,13 +67,13 @@ class StopVote:
         self._sums: collections.deque = collections.deque()
 
     def ballot(self, batch: dict[str, Any], devices: int) -> dict[str, Any]:
-        """The batch with this process's vote, one float32 for each of its devices."""
+        """Adds this process's vote to the batch, one float32 for each of its devices."""
         if self._alone:
             return batch
         return {**batch, "stop": np.full(devices, bool(self._stop), np.float32)}
 
     def counted(self, step: TrainStep) -> TrainStep:
-        """The per-device step with the sum of votes among its metrics."""
+        """Wraps the per-device step so that its metrics hold the sum of votes, as `stop`."""
         if self._alone:
             return step
 
@@ -82,7 +86,7 @@ class StopVote:
         return dataclasses.replace(step, gradients=gradients)
 
     def decided(self, votes: jax.Array | None) -> bool:
-        """Whether the step that gave this sum of votes, its metric `stop`, is the last one."""
+        """Whether the run stops after the step that gave this sum of votes."""
         if self._alone:
             return bool(self._stop)
         self._sums.append(votes)

@@ -1,4 +1,4 @@
-"""What a person sees while it trains: a live bar on a terminal, plain lines elsewhere."""
+"""Progress of a training run: a live bar on a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from ipixmatch_jax.devices.processes import is_first
 
-# Of all numbers that are noted, those that are shown, by these names.
+# Metrics that are shown, and their names on the screen.
 _SHOWN = {
     "loss": "loss",
     "loss_supervised": "supervised",
@@ -18,15 +18,14 @@ _SHOWN = {
     "skipped": "skipped",
 }
 _SPEED = "images_per_second"
-_BAR = (
-    "{percentage:3.0f}%|{bar}| step {n_fmt}/{total_fmt}{postfix}, {elapsed} gone, {remaining} left"
-)
+_TIMES = "{elapsed} elapsed, {remaining} left"
+_BAR = "{percentage:3.0f}%|{bar}| step {n_fmt}/{total_fmt}{postfix}, " + _TIMES
 
 
 class Progress:
     """Shows steps, the parts of the loss, mIoU, images/s and time left; a context manager.
 
-    On a terminal a bar, with the numbers in a line below it. Only the first process speaks.
+    On a terminal it draws a bar, with the numbers in a line below. Only the first process prints.
     """
 
     def __init__(self, start_step: int, total_steps: int):
@@ -56,14 +55,14 @@ class Progress:
         self._below.close()
 
     def step(self) -> None:
-        """A step was taken. Time is measured from the first on, which waits for the compiler."""
+        """Counts a step. Time is measured from the end of the first step, which compiles."""
         if self._began is None:
             self._began = time.monotonic()
             self._bar.start_t, self._bar.initial = time.time(), self._first
         self._bar.update()
 
     def note(self, values: Mapping[str, float]) -> None:
-        """Numbers to show from now on, beside the ones noted before; mIoU in [0, 1]."""
+        """Updates the numbers that are shown; mIoU in [0, 1]."""
         for name in _SHOWN.keys() & values.keys():
             value = 100 * values[name] if name == "miou" else values[name]
             whole = f"{value}" if isinstance(value, int) else f"{float(value):.3g}"
@@ -75,7 +74,7 @@ class Progress:
         self._below.set_description_str(self._numbers())
 
     def line(self, step: int, values: Mapping[str, float]) -> None:
-        """Notes the values; where there is no bar, a line with all that was noted."""
+        """Updates the numbers; without a bar, prints a line with all of them."""
         self.note(values)
         if self._silent or not self._bar.disable:
             return
@@ -83,7 +82,7 @@ class Progress:
         print("  ".join(part for part in parts if part), flush=True)
 
     def say(self, text: str) -> None:
-        """A line or table that stays above the bar."""
+        """Prints a line or table, above the bar if there is one."""
         if self._silent:
             return
         if self._bar.disable:
