@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from ipixmatch_jax.errors import ConfigError, UserError, exit_code
 from ipixmatch_jax.paths import as_path
 from ipixmatch_jax.registry import nearest
+from ipixmatch_jax.terminal import guarded_output
 
 
 def _train(config, arguments) -> None:
@@ -121,6 +122,8 @@ MODES: dict[str, Callable] = {
     "new-config": _new_config,
 }
 
+
+_READER_GONE = "standard output has no reader any more: the run goes on; SIGTERM saves and ends it"
 
 # Modes that may run on several processes; the others run on one.
 _ON_PROCESSES = ("train", "eval")
@@ -311,15 +314,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Returns:
-        The exit code: 0 done, or saved after SIGTERM; 2 an error that the user can fix.
+        The exit code: 0 done, or saved after a stop signal; 2 an error that the user can fix; 130
+        interrupted by Ctrl-C with nothing to save.
     """
-    arguments, overrides = _parsed(sys.argv[1:] if argv is None else argv)
-    # Late, so that --help and a misspelt flag do not wait for jax.
-    from ipixmatch_jax.devices.processes import ended_together
+    with guarded_output() as output:
+        arguments, overrides = _parsed(sys.argv[1:] if argv is None else argv)
+        if arguments.mode == "train":
+            output.reader_gone = _READER_GONE
+        # Late, so that --help and a misspelt flag do not wait for jax.
+        from ipixmatch_jax.devices.processes import ended_together
 
-    with ended_together() as end:
-        end.code = _run(arguments, overrides)
-    return end.code
+        with ended_together() as end:
+            end.code = _run(arguments, overrides)
+        return end.code
 
 
 def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
@@ -339,6 +346,9 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
         MODES[arguments.mode](_load(arguments, overrides), arguments)
     except UserError as error:
         return exit_code(error)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     except ImportError as error:
         if "gcsfs" not in str(error):
             raise

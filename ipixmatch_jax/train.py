@@ -284,7 +284,9 @@ def _introduce(run: _Run, state: TrainState, memory: Memory | None) -> None:
         return
     print(overview(run.config, run.workdir))
     print(summarize(run.dataset))
-    print(parameter_overview.get_parameter_overview(state.params, max_lines=12))
+    print(
+        parameter_overview.get_parameter_overview(state.params, include_stats=False, max_lines=12)
+    )
     devices, processes = len(run.parallel.devices), jax.process_count()
     labeled, unlabeled = run.config.batch_size, run.unlabeled_batch_size
     layout = f"{processes} processes x {devices // processes} = " if processes > 1 else ""

@@ -1,8 +1,15 @@
 """Stop signals: finish the step, save and exit; on several processes after the same step."""
 
 import collections
+import contextlib
 import dataclasses
+import math
+import os
 import signal
+import socket
+import sys
+import threading
+import time
 from types import FrameType
 from typing import Any
 
@@ -14,13 +21,26 @@ from ipixmatch_jax.engine.step import TrainStep
 
 
 class StopSignal:
-    """A context manager; true once SIGTERM or SIGINT has come. A second one ends at once."""
+    """A context manager that becomes true after SIGTERM, SIGINT (Ctrl-C) or SIGHUP.
 
-    _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+    SIGHUP comes when the terminal is closed or ssh is dropped; under `nohup` it stays ignored. The
+    first signal is answered at once on standard error, also while the main thread compiles. A
+    second SIGINT or SIGTERM ends the process without saving. Signals within `PAUSE_S` count as one:
+    Ctrl-C often arrives from the terminal and from a launcher, and a closed terminal sends SIGHUP
+    several times.
+    """
+
+    PAUSE_S = 0.5
 
     def __init__(self):
         self._name = ""
-        self._before = {}
+        self._before: dict[int, Any] = {}
+        self._wakeup_before = -1
+        self._first = math.inf
+        # The system writes the number of every signal to it, even while Python code is not run.
+        self._numbers, self._write_end = socket.socketpair()
+        self._write_end.setblocking(False)
+        self._watcher = threading.Thread(target=self._watch, daemon=True, name="stop-signal")
 
     def __bool__(self) -> bool:
         return bool(self._name)
@@ -29,20 +49,50 @@ class StopSignal:
         return self._name or "a stop signal to another process"
 
     def __enter__(self) -> "StopSignal":
-        self._before = {number: signal.signal(number, self._note) for number in self._SIGNALS}
+        for name in ("SIGTERM", "SIGINT", "SIGHUP"):
+            number = getattr(signal, name, None)  # Windows has no SIGHUP
+            if number is None or (
+                name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN  # nohup
+            ):
+                continue
+            self._before[number] = signal.signal(number, self._note)
+        descriptor = self._write_end.fileno()
+        self._wakeup_before = signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)
+        self._watcher.start()
         return self
 
     def __exit__(self, *_) -> None:
-        self._restore()
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self._name = signal.Signals(number).name
-        self._restore()
-
-    def _restore(self) -> None:
+        signal.set_wakeup_fd(self._wakeup_before)
         for number, handler in self._before.items():
             # None: it was not set from Python, as by jax's own preemption service.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._write_end.close()
+        self._watcher.join()
+        self._numbers.close()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._name = self._name or signal.Signals(number).name
+
+    def _watch(self) -> None:
+        while received := self._numbers.recv(1):
+            number = received[0]
+            if number not in self._before:
+                continue
+            now = time.monotonic()
+            if self._first == math.inf:
+                self._first = now
+                self._note(number, None)
+                _say(
+                    f"{self}: the run saves after this step and exits; a second one: without saving"
+                )
+            elif signal.Signals(number).name != "SIGHUP" and now - self._first > self.PAUSE_S:
+                _say("exits without saving; the same command resumes from the last checkpoint")
+                os._exit(128 + number)
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # the terminal may be gone
+        print(text, file=sys.stderr, flush=True)
 
 
 class StopVote:

@@ -1,5 +1,6 @@
 """Progress of a training run: a live bar on a terminal, plain lines elsewhere."""
 
+import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -71,15 +72,15 @@ class Progress:
             speed = values[_SPEED]
             self._speed = f"{speed:.0f} images/s" if speed >= 100 else f"{speed:.3g} images/s"
         self._bar.set_postfix_str(self._speed, refresh=False)
-        self._below.set_description_str(self._numbers())
+        self._below.set_description_str("  ".join(self._numbers()))
 
     def line(self, step: int, values: Mapping[str, float]) -> None:
         """Updates the numbers; without a bar, prints a line with all of them."""
         self.note(values)
         if self._silent or not self._bar.disable:
             return
-        parts = (f"step {step}/{self._total}", self._numbers(), self._speed, self._clock(step))
-        print("  ".join(part for part in parts if part), flush=True)
+        parts = [f"step {step}/{self._total}", *self._numbers(), self._speed, self._clock(step)]
+        print(_folded([part for part in parts if part]), flush=True)
 
     def say(self, text: str) -> None:
         """Prints a line or table, above the bar if there is one."""
@@ -90,9 +91,8 @@ class Progress:
         else:
             self._bar.write(text)
 
-    def _numbers(self) -> str:
-        shown = [(name, self._noted[key]) for key, name in _SHOWN.items() if key in self._noted]
-        return "  ".join(f"{name} {text}" for name, text in shown)
+    def _numbers(self) -> list[str]:
+        return [f"{name} {self._noted[key]}" for key, name in _SHOWN.items() if key in self._noted]
 
     def _clock(self, step: int) -> str:
         if self._began is None or step <= self._first:
@@ -100,3 +100,18 @@ class Progress:
         spent = time.monotonic() - self._began
         left = int(spent / (step - self._first) * (self._total - step))
         return f"{left // 60}:{left % 60:02d} left"
+
+
+def _folded(parts: list[str]) -> str:
+    """One line in a file; on a terminal, as many lines as its width needs."""
+    if not sys.stdout.isatty():
+        return "  ".join(parts)
+    width = shutil.get_terminal_size().columns
+    lines = [parts[0]]
+    for part in parts[1:]:
+        longer = f"{lines[-1]}  {part}"
+        if len(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(f"    {part}")
+    return "\n".join(lines)

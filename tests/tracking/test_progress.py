@@ -51,3 +51,12 @@ def test_other_processes_are_silent(monkeypatch, capsys, terminal):
     go(Progress(10, 20), monkeypatch, [0.0])
     captured = capsys.readouterr()
     assert captured.out == captured.err == ""
+
+
+def test_plain_lines_fit_a_terminal(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    go(Progress(10, 20), monkeypatch, [0.0])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("step 13/20  loss 2.5") and max(map(len, lines)) <= 80
+    assert lines[1] == "    123 images/s  0:14 left"
