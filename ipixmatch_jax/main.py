@@ -127,6 +127,8 @@ _READER_GONE = "standard output has no reader any more: the run goes on; SIGTERM
 
 # Modes that may run on several processes; the others run on one.
 _ON_PROCESSES = ("train", "eval")
+# Modes that run the network.
+_ON_DEVICES = (*_ON_PROCESSES, "predict", "report", "export", "serve")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -332,16 +334,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
     from absl import logging
 
-    from ipixmatch_jax.devices.cpu_allocator import keep_freed_memory
-    from ipixmatch_jax.devices.processes import start_processes, use_compilation_cache
+    from ipixmatch_jax.devices.processes import use_compilation_cache
     from ipixmatch_jax.runtime_flags import pass_on
 
     logging.set_verbosity(logging.ERROR)  # orbax warns of every checkpoint between evaluations
     try:
         overrides = pass_on(overrides, arguments.flags)
-        if arguments.mode in _ON_PROCESSES:
-            start_processes(arguments.coordinator, arguments.processes, arguments.process)
-            keep_freed_memory()
+        if arguments.mode in _ON_DEVICES:
+            _start_devices(arguments)
         use_compilation_cache(arguments.workdir)
         MODES[arguments.mode](_load(arguments, overrides), arguments)
     except UserError as error:
@@ -354,6 +354,22 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
             raise
         return exit_code(ConfigError(f"gs:// needs pip install ipixmatch-jax[gs] ({error})"))
     return 0
+
+
+def _start_devices(arguments: argparse.Namespace) -> None:
+    """Joins the other processes of the run, if any, and starts JAX's backend."""
+    from ipixmatch_jax.devices.backend import check_backend, check_xla_flags
+    from ipixmatch_jax.devices.cpu_allocator import keep_freed_memory
+    from ipixmatch_jax.devices.processes import is_first, start_processes
+
+    check_xla_flags()
+    if arguments.mode in _ON_PROCESSES:
+        start_processes(arguments.coordinator, arguments.processes, arguments.process)
+    note = check_backend()
+    if note and is_first():
+        print(note, file=sys.stderr)
+    if arguments.mode in _ON_PROCESSES:
+        keep_freed_memory()
 
 
 def _load(arguments: argparse.Namespace, overrides: Sequence[str]):
