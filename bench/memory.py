@@ -61,7 +61,7 @@ def compare(parallel) -> None:
         begin = time.process_time()
         found = estimate(step, state, batch, parallel)
         tracing = time.process_time() - begin
-        program = parallel.spread_train(step).lower(state, batch).compile()
+        program = parallel.distribute_train(step).lower(state, batch).compile()
         actual = program.memory_analysis().temp_size_in_bytes
         print(
             f"| {name} {options.get('backbone', '')} | {side} | {found.step / 1e6:.0f} "

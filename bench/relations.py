@@ -174,7 +174,9 @@ def step_shares(
         config.relation.name, _, config.relation.distance = relation.partition("/")
         optimizer, step = build.build_train_step(config, model, method)
         state = build.build_state(config, model, optimizer, spread)
-        run = functools.partial(spread.spread(step, donate=False), state, spread.put_batch(data))
+        run = functools.partial(
+            spread.distribute(step, donate=False), state, spread.put_batch(data)
+        )
         steps[name] = (run, [])
         jax.block_until_ready(run())
     # In turns, so that a noisy neighbour slows all of them.

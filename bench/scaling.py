@@ -69,7 +69,7 @@ def measure(options: argparse.Namespace, parallel_name: str, count: int) -> dict
     parallel = PARALLEL[parallel_name](jax.devices()[:count])
     model, method = build.build_model(config), build.build_method(config)
     optimizer, device_step = build.build_train_step(config, model, method)
-    step = parallel.spread_train(device_step)
+    step = parallel.distribute_train(device_step)
     state = build.build_state(config, model, optimizer, parallel)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     data = random_batch(

@@ -109,7 +109,7 @@ def ours(row: Row) -> dict[str, Any]:
     state = spread.first_state(init_variables(model, jax.random.key(0), images), rule)
     batch = spread.put_batch(random_batch(case.side, row.batch, row.batch, CLASSES))
     begin = time.perf_counter()
-    lowered = spread.spread_train(step).lower(state, batch)
+    lowered = spread.distribute_train(step).lower(state, batch)
     compiled = lowered.compile()
     compile_s = time.perf_counter() - begin
 

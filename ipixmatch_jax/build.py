@@ -18,8 +18,9 @@ from ipixmatch_jax.engine.state import DATA_AXIS, TrainState, create_state
 from ipixmatch_jax.engine.step import TrainStep, make_train_step
 from ipixmatch_jax.engine.weighted_relation import WeightedRelation
 from ipixmatch_jax.errors import ConfigError
-from ipixmatch_jax.losses import RELATION_OPTIONS
+from ipixmatch_jax.losses import RELATION_OPTIONS, RELATIONS
 from ipixmatch_jax.methods import Method, make_method
+from ipixmatch_jax.methods.base import find_method
 from ipixmatch_jax.models import (
     Twins,
     check_frozen,
@@ -245,3 +246,22 @@ def restore_networks(
     with Checkpoints(workdir) as checkpoints:
         step = checkpoints.find(which)
         return step, {n: checkpoints.restore_network(step, n, abstract) for n in names}
+
+
+def unregistered(config: ConfigDict) -> list[str]:
+    """Those of the groups `method` and `relation` that name code which is not registered here.
+
+    A run with a method or relation of one's own registers it in its config file.
+    """
+    method, relation = config.method.name, config.relation
+    found = []
+    try:
+        find_method(method)
+    except ConfigError:
+        found.append("method")
+    pairs = [(relation.name, relation.distance)]
+    for changes in relation.more:
+        pairs.append((changes.get("name", pairs[0][0]), changes.get("distance", pairs[0][1])))
+    if any(name != "none" and f"{name}/{distance}" not in RELATIONS for name, distance in pairs):
+        found.append("relation")
+    return found

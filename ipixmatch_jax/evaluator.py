@@ -49,7 +49,7 @@ class Evaluator:
         self._labeler, self._confidence = method.labeling_network, float(method.confidence)
         self.validation_images = ValidationImages(dataset, config.tracking.images)
         views, show = build.build_views(config, model), self.validation_images.per_device(devices)
-        self._step = parallel.spread(
+        self._step = parallel.distribute(
             make_eval_step(model, views, self._classes, self._inference, self._confidence, show)
         )
         self._groups: dict[tuple[int, int], list[int]] | None = None

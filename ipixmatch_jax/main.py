@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from ipixmatch_jax.errors import ConfigError, UserError, exit_code
 from ipixmatch_jax.paths import as_path
 from ipixmatch_jax.registry import nearest
+from ipixmatch_jax.terminal import guarded_output
 
 
 def _train(config, arguments) -> None:
@@ -65,6 +66,12 @@ def _inspect(config, arguments) -> None:
     inspect_data(config, arguments.workdir or arguments.output)
 
 
+def _convert(config, arguments) -> None:
+    from ipixmatch_jax.data.convert import convert_data
+
+    print("\n".join(convert_data(config.data, arguments.output)))
+
+
 def _export(config, arguments) -> None:
     from ipixmatch_jax.export import export
 
@@ -115,6 +122,7 @@ MODES: dict[str, Callable] = {
     "predict": _predict,
     "report": _report,
     "inspect": _inspect,
+    "convert": _convert,
     "export": _export,
     "serve": _serve,
     "config": _print_config,
@@ -122,8 +130,12 @@ MODES: dict[str, Callable] = {
 }
 
 
+_READER_GONE = "standard output has no reader any more: the run goes on; SIGTERM saves and ends it"
+
 # Modes that may run on several processes; the others run on one.
 _ON_PROCESSES = ("train", "eval")
+# Modes that run the network.
+_ON_DEVICES = (*_ON_PROCESSES, "predict", "report", "export", "serve")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -206,7 +218,9 @@ def _add_takeaway(parser: argparse.ArgumentParser) -> None:
         "--input", nargs="+", metavar="PHOTOS", help="predict: photos, folders or 'patterns*.jpg'"
     )
     parser.add_argument(
-        "--output", type=_place, help="predict: output folder; export, report, new-config: file"
+        "--output",
+        type=_place,
+        help="predict, convert: output folder; export, report, new-config: file",
     )
     parser.add_argument(
         "--also",
@@ -231,7 +245,10 @@ def _add_takeaway(parser: argparse.ArgumentParser) -> None:
         help="report: workdirs of other runs to compare with the one in --workdir",
     )
     parser.add_argument(
-        "--format", choices=("torch", "stablehlo"), default="torch", help="export: output format"
+        "--format",
+        choices=("torch", "stablehlo", "onnx"),
+        default="torch",
+        help="export: output format",
     )
     parser.add_argument(
         "--size",
@@ -300,10 +317,12 @@ def _parsed(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     if arguments.mode == "config":
         arguments.groups = tuple(itertools.takewhile(lambda a: not a.startswith("--"), overrides))
         overrides = overrides[len(arguments.groups) :]
-    if arguments.workdir is None and arguments.mode not in ("inspect", *_ALONE):
+    if arguments.workdir is None and arguments.mode not in ("inspect", "convert", *_ALONE):
         parser.error(f"--mode {arguments.mode} needs --workdir")
-    if arguments.config is None and arguments.mode in ("train", "inspect"):
+    if arguments.config is None and arguments.mode in ("train", "inspect", "convert"):
         parser.error(f"--mode {arguments.mode} needs --config")
+    if arguments.mode == "convert" and not arguments.output:
+        parser.error("--mode convert needs --output, the new folder")
     return arguments, overrides
 
 
@@ -311,39 +330,60 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Returns:
-        The exit code: 0 done, or saved after SIGTERM; 2 an error that the user can fix.
+        The exit code: 0 done, or saved after a stop signal; 2 an error that the user can fix; 130
+        interrupted by Ctrl-C with nothing to save.
     """
-    arguments, overrides = _parsed(sys.argv[1:] if argv is None else argv)
-    # Late, so that --help and a misspelt flag do not wait for jax.
-    from ipixmatch_jax.devices.processes import ended_together
+    with guarded_output() as output:
+        arguments, overrides = _parsed(sys.argv[1:] if argv is None else argv)
+        if arguments.mode == "train":
+            output.reader_gone = _READER_GONE
+        # Late, so that --help and a misspelt flag do not wait for jax.
+        from ipixmatch_jax.devices.processes import ended_together
 
-    with ended_together() as end:
-        end.code = _run(arguments, overrides)
-    return end.code
+        with ended_together() as end:
+            end.code = _run(arguments, overrides)
+        return end.code
 
 
 def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
     from absl import logging
 
-    from ipixmatch_jax.devices.cpu_allocator import keep_freed_memory
-    from ipixmatch_jax.devices.processes import start_processes, use_compilation_cache
+    from ipixmatch_jax.devices.processes import use_compilation_cache
     from ipixmatch_jax.runtime_flags import pass_on
 
     logging.set_verbosity(logging.ERROR)  # orbax warns of every checkpoint between evaluations
     try:
         overrides = pass_on(overrides, arguments.flags)
-        if arguments.mode in _ON_PROCESSES:
-            start_processes(arguments.coordinator, arguments.processes, arguments.process)
-            keep_freed_memory()
+        if arguments.mode in _ON_DEVICES:
+            _start_devices(arguments)
         use_compilation_cache(arguments.workdir)
         MODES[arguments.mode](_load(arguments, overrides), arguments)
     except UserError as error:
         return exit_code(error)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     except ImportError as error:
         if "gcsfs" not in str(error):
             raise
         return exit_code(ConfigError(f"gs:// needs pip install ipixmatch-jax[gs] ({error})"))
     return 0
+
+
+def _start_devices(arguments: argparse.Namespace) -> None:
+    """Joins the other processes of the run, if any, and starts JAX's backend."""
+    from ipixmatch_jax.devices.backend import check_backend, check_xla_flags
+    from ipixmatch_jax.devices.cpu_allocator import keep_freed_memory
+    from ipixmatch_jax.devices.processes import is_first, start_processes
+
+    check_xla_flags()
+    if arguments.mode in _ON_PROCESSES:
+        start_processes(arguments.coordinator, arguments.processes, arguments.process)
+    note = check_backend()
+    if note and is_first():
+        print(note, file=sys.stderr)
+    if arguments.mode in _ON_PROCESSES:
+        keep_freed_memory()
 
 
 def _load(arguments: argparse.Namespace, overrides: Sequence[str]):

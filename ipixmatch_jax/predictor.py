@@ -15,9 +15,7 @@ from PIL import Image
 from ipixmatch_jax import build
 from ipixmatch_jax.build import restore_networks
 from ipixmatch_jax.config import load_snapshot, with_run_statistics
-from ipixmatch_jax.data import (
-    resize_image,
-)
+from ipixmatch_jax.data import pixels_of, resize_image
 from ipixmatch_jax.data.catalog import assemble
 from ipixmatch_jax.data.records import spread_palette
 from ipixmatch_jax.engine.inference import predict_logits
@@ -25,6 +23,8 @@ from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.errors import DataError, UserError
 from ipixmatch_jax.methods import Network
 from ipixmatch_jax.paths import AnyPath
+from ipixmatch_jax.photo_reader import Photo, read_photo
+from ipixmatch_jax.trained_model import with_known_method
 from ipixmatch_jax.workdir.results import read_evaluations
 
 # Photos whose longer side has more pixels are predicted in windows: a whole one would need more
@@ -48,7 +48,7 @@ class Prediction:
 
 
 class Predictor:
-    """A function from an image uint8 [H, W, D] of any size to its class map uint8 [H, W].
+    """A function from a photo of any size to its class map, uint8 [H, W].
 
     It predicts as `config.eval` says. The first image of every size waits for the compiler. With
     `data.image_size` the image is resized to that size first, and the class map is resized back.
@@ -92,16 +92,33 @@ class Predictor:
         self._run = run
         self._may_tile = inference.mode == "whole"
 
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        return self.predict(image).mask
+    def __call__(self, photo: Photo, *, probs: bool = False) -> np.ndarray | Prediction:
+        """The class map, uint8 [H, W]; with `probs`, all of `predict(photo, probs=True)`."""
+        return self.predict(photo, probs=True) if probs else self.predict(photo).mask
 
-    def predict(self, image: np.ndarray, *, probs: bool = False) -> Prediction:
+    def predict(self, photo: Photo, *, probs: bool = False) -> Prediction:
         """Class map, confidence and, with `probs`, the probabilities of all classes.
+
+        Args:
+            photo: path, bytes of a file, Pillow image, or array [H, W] or [H, W, D] as a file
+                stores it (see `read_photo`).
+            probs: return the probabilities of all classes too.
+
+        Raises:
+            DataError: not an image, or one of other channels or another bit depth than the training
+                images.
+        """
+        return self.predict_record(read_photo(photo, pixels_of(self.config.data)), probs=probs)
+
+    # The former name of `predict`.
+    look = predict
+
+    def predict_record(self, image: np.ndarray, *, probs: bool = False) -> Prediction:
+        """Like `predict`, for the image of a record of a data set: already brought to 8 bits.
 
         Raises:
             DataError: not an image uint8 [H, W, D] with D = data.channels.
         """
-        image = np.asarray(image)
         channels = self.config.data.channels
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != channels:
             raise DataError(
@@ -119,9 +136,6 @@ class Predictor:
                 planes = [_resized(plane, size) for plane in np.moveaxis(all_probs, -1, 0)]
                 all_probs = np.stack(planes, -1)
         return Prediction(mask, confidence, all_probs)
-
-    # The former name of `predict`.
-    look = predict
 
     def with_variables(self, variables: Any, step: int, network: str) -> "Predictor":
         """A predictor with other weights of the same model; nothing is compiled again."""
@@ -156,11 +170,11 @@ def load_predictor(
     tile_above: int = TILE_ABOVE,
     trust: bool = False,
 ) -> Predictor:
-    """Loads a trained network as a function from an image to its class map.
+    """Loads a trained network as a function from a photo to its class map.
 
         predict = load_predictor("runs/photos")
-        mask = predict(image)                 # uint8 [H, W, 3] → uint8 [H, W]
-        predict.predict(image).confidence     # float32 [H, W]
+        mask = predict("photo.jpg")                  # uint8 [H, W]
+        predict.predict("photo.jpg").confidence     # float32 [H, W]
 
     Args:
         workdir: folder of the run. The training data is not needed.
@@ -197,7 +211,7 @@ def restore_predictors(
     tile_above: int = TILE_ABOVE,
 ) -> dict[str, Predictor]:
     """Loads several networks of one checkpoint; they share their compiled programs."""
-    config = with_run_statistics(config, workdir)
+    config = with_known_method(with_run_statistics(config, workdir), workdir, checkpoint)
     model, parallel = build.build_model(config), build.build_parallel(config)
     step, restored = restore_networks(config, workdir, model, parallel, checkpoint, networks)
     first = Predictor(

@@ -41,7 +41,7 @@ from ipixmatch_jax.tracking.nonfinite_steps import BadSteps, describe
 from ipixmatch_jax.tracking.profiler import Profiler
 from ipixmatch_jax.tracking.progress import Progress
 from ipixmatch_jax.tracking.services import check_installed
-from ipixmatch_jax.tracking.skipped_records import Skips
+from ipixmatch_jax.tracking.skipped_records import SkippedRecords
 from ipixmatch_jax.tracking.throughput import Throughput
 from ipixmatch_jax.tracking.writers import Writers
 from ipixmatch_jax.viz.validation_images import draw_validation
@@ -133,10 +133,10 @@ def _loop(
     """Steps until the end or a stop signal: the last state, and whether it was a signal."""
     config, dataset, step = run.config, run.dataset, int(state.step)
     vote = StopVote(stop, DATA_AXIS)
-    train_step = run.parallel.spread_train(vote.counted(run.device_step))
+    train_step = run.parallel.distribute_train(vote.counted(run.device_step))
     batches = stack.enter_context(contextlib.closing(_feed(run, vote, step)))
     writers = stack.enter_context(Writers(run.workdir, step, config))
-    skipped = Skips(run.workdir, config.data.on_error)
+    skipped = SkippedRecords(run.workdir, config.data.on_error)
     progress = stack.enter_context(Progress(step, config.total_steps))
     profiler = stack.enter_context(Profiler(run.workdir, config.profile))
     throughput = Throughput(config.batch_size + run.unlabeled_batch_size)
@@ -179,7 +179,7 @@ def _loop(
         if best is not None or step % config.checkpoint_every == 0 or stopping:
             throughput.pause(metrics)
             _tell(bad_steps, writers, progress)
-            writers.write(step, skipped.untold(skips))
+            writers.write(step, skipped.unreported(skips))
             writers.sync()
             checkpoints.save(step, run.parallel.global_arrays(state), best)
     return state, stopping
@@ -284,7 +284,9 @@ def _introduce(run: _Run, state: TrainState, memory: Memory | None) -> None:
         return
     print(overview(run.config, run.workdir))
     print(summarize(run.dataset))
-    print(parameter_overview.get_parameter_overview(state.params, max_lines=12))
+    print(
+        parameter_overview.get_parameter_overview(state.params, include_stats=False, max_lines=12)
+    )
     devices, processes = len(run.parallel.devices), jax.process_count()
     labeled, unlabeled = run.config.batch_size, run.unlabeled_batch_size
     layout = f"{processes} processes x {devices // processes} = " if processes > 1 else ""

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# What the launchers share. To be sourced.
+# Functions that the launchers share. Source this file.
 
-# fail MESSAGE…: one message, exit code 2.
+# fail MESSAGE…: prints one message and exits with code 2.
 fail() {
     echo "$(basename "$0"): $*" >&2
     exit 2
 }
 
-# run COMMAND…: runs it, or prints it with DRY_RUN=1.
+# run COMMAND…: runs the command; with DRY_RUN=1, prints it.
 run() {
     if [[ ${DRY_RUN:-} == 1 ]]; then
         printf '%q ' "$@" | sed 's/ $//'
@@ -17,7 +17,7 @@ run() {
     fi
 }
 
-# split ARGUMENTS…: those before `--` to OWN, those after it to MODULE_ARGS.
+# split ARGUMENTS…: sets OWN to those before `--` and MODULE_ARGS to those after it.
 # shellcheck disable=SC2034
 split() {
     OWN=()
@@ -29,7 +29,7 @@ split() {
     MODULE_ARGS=("$@")
 }
 
-# quoted WORDS…: as one line that a shell reads back as the same words.
+# quoted WORDS…: one line that a shell reads back as the same words.
 quoted() {
     local line
     printf -v line '%q ' "$@"

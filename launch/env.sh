@@ -1,32 +1,33 @@
 #!/usr/bin/env bash
-# Settings of every launcher, in one place, each with its reason. To be sourced; what is already set
-# in the environment wins.
+# Settings of every launcher, each with its reason. Source this file; variables that are already set
+# keep their values.
 
-# Output appears when it is printed: jax prints what ended a process last of all.
+# Print output at once: JAX prints the reason for a crash last.
 export PYTHONUNBUFFERED=1
-# A crash inside a library says at which Python line it happened.
+# A crash inside a library reports the Python line.
 export PYTHONFAULTHANDLER=1
 
-# Compiled programs are kept in .jax_cache beside the workdir, so that a restarted run, also on
-# another machine, does not compile again. Another folder or gs:// address: set this; none: set it
-# to the empty string. Whoever may write there decides what runs: no public folder.
+# Compiled programs are kept in .jax_cache next to the workdir, so that a restarted run, also on
+# another machine, does not compile again. Set CACHE_DIR to another folder or gs:// address, or
+# JAX_COMPILATION_CACHE_DIR to the empty string for no cache. Anyone who can write to the cache can
+# run code in your job: never use a public folder.
 if [[ -n ${CACHE_DIR:-} ]]; then
     export JAX_COMPILATION_CACHE_DIR="$CACHE_DIR"
 fi
 
-# GPU: jax takes 75 % of the memory at the start. The last tenth is left to NCCL's buffers and to
-# cuDNN, which do not take theirs from jax.
+# GPU: JAX takes 75 % of the memory by default. 90 % leaves enough for NCCL and cuDNN, which allocate
+# their own.
 export XLA_PYTHON_CLIENT_MEM_FRACTION="${XLA_PYTHON_CLIENT_MEM_FRACTION:-0.9}"
-# GPU: gradients are summed while the rest of the step still computes. NVIDIA's own containers set
-# this flag and no other. Flags that this XLA does not know end the program: add one only with a
-# profile that pays for it (--config.profile=START:STOP).
+# GPU: overlap gradient sums with the rest of the step. NVIDIA's own containers set only this flag.
+# XLA ends the program at an unknown flag; add one only if a profile shows a gain
+# (--config.profile=START:STOP).
 if command -v nvidia-smi >/dev/null; then
     export XLA_FLAGS="${XLA_FLAGS:---xla_gpu_enable_latency_hiding_scheduler=true}"
 fi
-# NCCL says why a connection failed, and nothing else. Which network it takes is the cluster's
-# matter: NCCL_SOCKET_IFNAME and NCCL_IB_HCA go through as they are.
+# NCCL reports failed connections only. The network is the cluster's choice: NCCL_SOCKET_IFNAME and
+# NCCL_IB_HCA are passed on unchanged.
 export NCCL_DEBUG="${NCCL_DEBUG:-WARN}"
 
-# TPU: flags of libtpu go here, not into XLA_FLAGS (there they end the program). None is needed: the
-# step's only collective is the all-reduce, which the compiler overlaps by itself.
+# TPU: flags of libtpu belong here; in XLA_FLAGS they end the program. None is needed: the step's
+# only collective is the all-reduce, which the compiler overlaps by itself.
 export LIBTPU_INIT_ARGS="${LIBTPU_INIT_ARGS:-}"

@@ -3,8 +3,8 @@
 #
 #     export NAME=voc IMAGE=REGISTRY/ipixmatch ACCELERATOR=tpu-v5-lite-podslice TOPOLOGY=4x4 HOSTS=4 CHIPS=4
 #     launch/gke.sh apply -- --config configs/voc.py --workdir gs://bucket/runs/voc
-#     launch/gke.sh logs                 what the first pod prints
-#     launch/gke.sh delete               the run saves first; `apply` again goes on
+#     launch/gke.sh logs                 output of the first pod
+#     launch/gke.sh delete               the run saves first; `apply` resumes it
 #     launch/gke.sh print -- …           the filled-in YAML
 #     launch/gke.sh xpk -- …             the same by xpk; also CLUSTER, TPU_TYPE (v5litepod-16)
 set -euo pipefail
@@ -15,7 +15,7 @@ source "$here/common.sh"
 split "$@"
 commands="apply, print, logs, delete, xpk"
 [[ ${#OWN[@]} == 1 ]] || fail "expected one of $commands"
-: "${NAME:?set NAME, of the run}"
+: "${NAME:?set NAME, the name of the run}"
 
 # A JSON list is YAML too.
 json_list() {
@@ -35,7 +35,7 @@ filled() {
         [[ ${!name:-} =~ ^[A-Za-z0-9._/:@-]+$ ]] || fail "set $name; it is '${!name:-}'"
         text="${text//: $name/: ${!name}}"
     done
-    # Not by substitution: & and \ would mean something in it.
+    # Not by substitution, in which & and \ have a meaning.
     echo "${text%%ARGUMENTS*}$(json_list "${MODULE_ARGS[@]}")${text#*ARGUMENTS}"
 }
 

@@ -4,9 +4,9 @@
 #     launch/gpu.sh -- --config configs/voc.py --workdir runs/voc
 #     launch/gpu.sh 0,1 -- …                                        only these GPUs
 #
-# A run that crashes is started again, RETRIES times (default 3); it goes on from its last
-# checkpoint. SIGTERM and Ctrl-C save and leave. Exit code 2, an error that a person must mend, is
-# not tried again.
+# A run that crashes is started again, at most RETRIES times (default 3), and resumes from its last
+# checkpoint. SIGTERM, SIGHUP and Ctrl-C save a checkpoint and exit. Exit code 2, an error that a
+# person must fix, is not retried.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 # shellcheck source=launch/common.sh
@@ -27,7 +27,7 @@ if [[ ${DRY_RUN:-} == 1 ]]; then
 fi
 
 stopped=0 pid=0
-trap 'stopped=1; kill -TERM "$pid" 2>/dev/null || true' TERM INT
+trap 'stopped=1; kill -TERM "$pid" 2>/dev/null || true' TERM INT HUP
 for ((left = ${RETRIES:-3}; ; left--)); do
     "${command[@]}" &
     pid=$!
@@ -39,5 +39,5 @@ for ((left = ${RETRIES:-3}; ; left--)); do
         wait "$pid" || code=$?
     fi
     if ((code == 0 || code == 2 || stopped || left <= 0)); then exit "$code"; fi
-    echo "gpu.sh: the run ended with code $code; it is started again ($left times left)" >&2
+    echo "gpu.sh: the run ended with code $code; restarting it ($left retries left)" >&2
 done

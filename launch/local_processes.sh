@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Several processes on this machine, each with virtual CPU devices: how a cluster run behaves.
+# Several processes on this machine, each with virtual CPU devices: a cluster run in miniature.
 #
 #     launch/local_processes.sh 2 4 -- --config configs/demo.py --workdir runs/two
 #
-# 2 processes with 4 devices each. SIGTERM and Ctrl-C go to all of them; when one fails, the others
-# are ended, and its exit code is this one's. PORT chooses the coordinator's port, PYTHON the Python.
+# 2 processes with 4 devices each. SIGTERM, SIGHUP and Ctrl-C are passed to all of them. If one fails,
+# the others are killed, and its exit code is returned. PORT sets the coordinator's port, PYTHON the
+# Python.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 # shellcheck source=launch/common.sh
@@ -17,7 +18,7 @@ split "$@"
     fail "expected PROCESSES DEVICES -- ARGUMENTS of python -m ipixmatch_jax.main"
 count="${OWN[0]}" devices="${OWN[1]}"
 [[ $count =~ ^[1-9][0-9]*$ && $devices =~ ^[1-9][0-9]*$ ]] ||
-    fail "PROCESSES is '$count' and DEVICES '$devices'; expected numbers from 1 on"
+    fail "PROCESSES is '$count' and DEVICES '$devices'; expected positive numbers"
 port="${PORT:-$((20000 + RANDOM % 20000))}"
 export JAX_PLATFORMS=cpu JAX_NUM_CPU_DEVICES="$devices"
 
@@ -27,6 +28,7 @@ forward() {
 }
 trap 'forward TERM' TERM
 trap 'forward INT' INT
+trap 'forward HUP' HUP
 
 for ((index = 0; index < count; index++)); do
     command=("${PYTHON:-python}" -m ipixmatch_jax.main --coordinator "localhost:$port"

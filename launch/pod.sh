@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The command of a pod: runs the module and passes SIGTERM on, as process 1 does not by itself.
+# The command of a pod: runs the module and passes SIGTERM on, which process 1 does not do by itself.
 #
-# A pod that was told to stop saves and ends with code 143, although the program ends with 0: with 0
-# Kubernetes would call the job done, and nothing would start it again.
+# A pod that is told to stop saves and exits with code 143, although the program exits with 0: with 0
+# Kubernetes would consider the job done and never restart it.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 # shellcheck source=launch/common.sh

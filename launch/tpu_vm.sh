@@ -5,13 +5,13 @@
 #     launch/tpu_vm.sh create            now, or `queue`: as soon as there is one; SPOT=1 for both
 #     launch/tpu_vm.sh setup             copies this checkout to all workers and installs it
 #     launch/tpu_vm.sh run -- --config configs/voc.py --workdir gs://bucket/runs/voc
-#     launch/tpu_vm.sh attach            what worker 0 prints; Ctrl-C only stops looking
-#     launch/tpu_vm.sh stop              the run saves and ends; `run` again goes on
+#     launch/tpu_vm.sh attach            output of worker 0; Ctrl-C only ends the display
+#     launch/tpu_vm.sh stop              the run saves and exits; `run` resumes it
 #     launch/tpu_vm.sh status
 #     launch/tpu_vm.sh delete
 #
-# jax runs one process a worker, and the processes find each other; `run` starts all of them, and
-# they live on when this connection ends. Also: PROJECT, EXTRA (more arguments for create or queue),
+# JAX runs one process per worker, and the processes find each other; `run` starts all of them, and
+# they keep running when this connection ends. Also: PROJECT, EXTRA (more arguments for create or queue),
 # QUEUED=1 (delete what `queue` made).
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
@@ -21,7 +21,7 @@ source "$here/common.sh"
 split "$@"
 commands="create, queue, setup, run, attach, stop, status, delete"
 [[ ${#OWN[@]} == 1 ]] || fail "expected one of $commands"
-: "${NAME:?set NAME, of the slice}" "${ZONE:?set ZONE, as us-west4-a}"
+: "${NAME:?set NAME, the name of the slice}" "${ZONE:?set ZONE, as us-west4-a}"
 where=(--zone "$ZONE" ${PROJECT:+--project "$PROJECT"})
 read -ra extra <<<"${EXTRA:-}"
 if [[ ${SPOT:-} == 1 ]]; then extra+=(--spot); fi

@@ -3,7 +3,7 @@
 #
 #     launch/tpu_worker.sh setup
 #     launch/tpu_worker.sh start --config configs/voc.py --workdir gs://bucket/runs/voc
-#     launch/tpu_worker.sh stop                     SIGTERM; comes back when the run has saved
+#     launch/tpu_worker.sh stop                     SIGTERM; returns after the run has saved
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=launch/common.sh
@@ -15,7 +15,7 @@ running() { [[ -f train.pid ]] && kill -0 "$(cat train.pid)" 2>/dev/null; }
 
 case "${1:-}" in
     setup)
-        # The images bring an older Python: uv fetches one of its own.
+        # The TPU images have an older Python; uv installs a newer one.
         uv="$HOME/.local/bin/uv"
         [[ -x $uv ]] || curl -LsSf https://astral.sh/uv/install.sh | sh
         "$uv" venv --allow-existing --python 3.12 venv
@@ -23,8 +23,8 @@ case "${1:-}" in
         ;;
     start)
         shift
-        running && fail "a run is going on here; stop it first"
-        # Its own session: it lives on when the connection that started it ends.
+        running && fail "a run is active here; stop it first"
+        # Its own session, so that it keeps running when the connection ends.
         setsid nohup "${PYTHON:-venv/bin/python}" -m ipixmatch_jax.main "$@" \
             >>train.log 2>&1 </dev/null &
         echo $! >train.pid

@@ -166,6 +166,23 @@ def test_a_workdir_that_becomes_read_only(config, tmp_path, at_step):
     assert int(train(config, run).step) == 6
 
 
+def test_a_run_whose_output_nobody_reads_goes_on(config_file, tmp_path):
+    """As `| head` does, and `| less` when it is quit; in an encoding without box characters."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ipixmatch_jax.main", "--config", f"{config_file}:supervised",
+         "--workdir", tmp_path / "run"],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    process.stdout.readline()
+    process.stdout.close()
+    errors = process.stderr.read()
+    assert process.wait(timeout=120) == 0, errors
+    assert errors.count("the run goes on") == 1 and "Error" not in errors, errors
+    with Checkpoints(tmp_path / "run") as checkpoints:
+        assert checkpoints.latest() == 6
+
+
 @pytest.mark.parametrize("room", [0, 4096])
 def test_a_full_disk(config, tmp_path, at_step, room):
     """A limit on the size of files stands in for it: metrics fail, or a checkpoint does."""
@@ -204,7 +221,7 @@ def test_bad_steps_name_their_records(config, config_file, tmp_path, capsys):
         assert set(line["labeled"]) <= {f"t{i}" for i in range(6)}
         assert set(line["unlabeled"]) | set(line["mix"]) <= {f"t{i}" for i in range(6, 12)}
         assert {len(line[stream]) for stream in ("labeled", "unlabeled", "mix")} == {2}
-    assert "was not finite and changed nothing: labeled t" in capsys.readouterr().out
+    assert "was not finite and was skipped: labeled t" in capsys.readouterr().out
 
 
 def test_a_workdir_in_an_object_store(config, tmp_path, monkeypatch):

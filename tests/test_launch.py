@@ -160,7 +160,7 @@ def test_a_tpu_slice_is_set_up_looked_at_and_stopped(fakes):
         ("gpu.sh", ["0", "1", "--", "x"], {}, "expected [GPUS] --"),
         ("local_processes.sh", ["2", "--", "x"], {}, "expected PROCESSES DEVICES --"),
         ("local_processes.sh", ["2", "none", "--", "x"], {}, "DEVICES 'none'"),
-        ("slurm.sbatch", ["x"], {"SLURM_SUBMIT_DIR": "/"}, "is no checkout"),
+        ("slurm.sbatch", ["x"], {"SLURM_SUBMIT_DIR": "/"}, "is not a checkout"),
         ("slurm.sbatch", ["x"], {}, "runs under sbatch only"),
         ("pod.sh", [], {}, "expected the arguments"),
     ],

@@ -89,10 +89,39 @@ def test_a_run_of_another_image_size_answers_at_the_size_of_the_photo(
     assert found.probs.shape == (21, 35, 2)
 
 
-@pytest.mark.parametrize("image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)])
-def test_what_is_no_image(run, image):
-    with pytest.raises(DataError, match=r"expected uint8 \[H, W, 3\]"):
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (
+            np.zeros((4, 4, 3), np.float32),
+            "float32 pixels; the network takes images of 3",
+        ),
+        (np.zeros((4, 4), np.uint16), "the array: uint16 pixels"),
+        (
+            np.zeros((4, 4, 7), np.uint8),
+            r"7 band\(s\); the network takes images of 3 channels",
+        ),
+        (np.zeros(4, np.uint8), "is no image"),
+        ("nowhere.jpg", "nowhere.jpg: there is no such file"),
+        (b"not a photo", "the photo: cannot be read as an image"),
+    ],
+)
+def test_what_cannot_be_predicted(run, image, message):
+    with pytest.raises(DataError, match=message):
         load_predictor(run[0])(image)
+
+
+def test_records_are_eight_bit_images_of_the_channels(run):
+    predict = load_predictor(run[0])
+    for image in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)):
+        with pytest.raises(DataError, match=r"expected uint8 \[H, W, 3\]"):
+            predict.predict_record(image)
+
+
+def test_the_former_name_still_works(run):
+    predict, image = load_predictor(run[0]), image_of(20, 24)
+    np.testing.assert_array_equal(predict.look(image).mask, predict(image))
+    assert predict(image, probs=True).probs.shape == (20, 24, 2)
 
 
 def test_what_is_no_run(run, tmp_path):

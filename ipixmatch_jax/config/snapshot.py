@@ -8,6 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from ipixmatch_jax import build
 from ipixmatch_jax.config.defaults import default_config, flatten
 from ipixmatch_jax.config.loading import given_values, set_overrides
 from ipixmatch_jax.config.reference import changed
@@ -20,6 +21,8 @@ from ipixmatch_jax.workdir.folder import config_path, write_whole
 # Measured before training, so that the network can be used without the training images.
 _MEASURED = ("mean", "std", "value_range")
 _LONGEST = 40
+# What may stand in for a part that is not registered here.
+_KNOWN = {"method": "supervised", "relation": "none"}
 
 
 def read_snapshot(workdir: AnyPath) -> dict[str, Any]:
@@ -62,11 +65,12 @@ def load_snapshot(
             of the run's own without `trust`.
     """
     config = default_config()
-    _fill(config, read_snapshot(workdir))
+    saved = read_snapshot(workdir)
+    _fill(config, saved)
     if not trust and "method.name" not in given_values(overrides):
         _refuse_code(config, config_path(workdir))
     problems = set_overrides(config, overrides)
-    raise_problems(problems + problems_of(config))
+    raise_problems(problems + problems_of(_with_known_loss(config, saved)))
     config.lock()
     return config
 
@@ -91,6 +95,21 @@ def _origin(module: str) -> str:
     except (ImportError, ValueError):
         spec = None
     return f"from {spec.origin}" if spec and spec.origin else f"{first}: not found from here"
+
+
+def _with_known_loss(config: ConfigDict, saved: Mapping[str, Any]) -> ConfigDict:
+    """A copy without the run's own method and relation, if they are not registered here.
+
+    They came with the run's config file; using its networks does not need them. Names that the
+    command line gives are still checked.
+    """
+    copy = config.copy_and_resolve_references()
+    for group in build.unregistered(config):
+        if saved.get(group, {}).get("name") == config[group].name:
+            copy[group].name, copy[group].options = _KNOWN[group], ConfigDict()
+            if group == "relation":
+                copy.relation.more = ()
+    return copy
 
 
 def with_run_statistics(config: ConfigDict, workdir: AnyPath) -> ConfigDict:

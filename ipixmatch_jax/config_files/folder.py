@@ -9,8 +9,9 @@ The argument is the folder:
     photos/unlabeled/…                             more images without masks (optional)
     photos/classes.txt                             class names, one per line (optional)
 
-or `photos/train/images`, `photos/train/masks`, `photos/val/images`, `photos/val/masks`. Without
-validation images, 20 % of the labeled images are held out for validation, stratified by class.
+or any other layout or export that data/importers knows: train and val folders, masks next to their
+images, COCO, LabelMe, YOLO, VOC, CVAT and others; --mode inspect says what was recognised. Without
+validation images about 20 % of the labeled images are held out, each by a hash of its id.
 Docs: docs/data.md.
 """
 

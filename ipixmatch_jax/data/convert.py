@@ -1,5 +1,6 @@
 """Writes any folder that can be read in the plain layout.
 
+    ipixmatch --mode convert --config folder:SRC --output DST
     python -m ipixmatch_jax.data.convert SRC DST [--set KEY=VALUE ...]
 
 DST gets images/, masks/ (PNG of class ids, 255 is ignored) and classes.txt; with validation or test
@@ -20,12 +21,12 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from ipixmatch_jax.data.catalog import data_defaults
-from ipixmatch_jax.data.datasets.folder import masks_of
+from ipixmatch_jax.data.datasets.folder import data_root, masks_of
 from ipixmatch_jax.data.datasets.folder_config import describe_folder
 from ipixmatch_jax.data.importers import Found, choices_of, read_folder
 from ipixmatch_jax.data.importers.cache import materialize
 from ipixmatch_jax.data.importers.found import Item
-from ipixmatch_jax.errors import DataError, UserError, exit_code
+from ipixmatch_jax.errors import ConfigError, DataError, UserError, exit_code
 from ipixmatch_jax.paths import as_path
 
 _NOTHING: Mapping[str, Any] = {}
@@ -45,11 +46,25 @@ def convert(src: str, dst: str, given: Mapping[str, Any] = _NOTHING) -> list[str
     Raises:
         DataError: `src` is not recognised, a mask is wrong, or `dst` is not empty or not writable.
     """
+    return convert_data(_config(src, given), dst)
+
+
+def convert_data(config: ConfigDict, dst: str | os.PathLike) -> list[str]:
+    """`convert` for a folder that `config.data` describes (`data.name='folder'`).
+
+    Raises:
+        ConfigError: the data is not a folder.
+        DataError: as for `convert`.
+    """
+    if config.name != "folder":
+        raise ConfigError(
+            f"data.name={config.name!r}; expected 'folder', such as --config folder:SRC"
+        )
     target = Path(dst).expanduser()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise DataError(f"{target}: not empty; expected a new folder; name another one")
-    config = _config(src, given)
-    _, _, found = read_folder(as_path(src).expanduser(), choices_of(config.folder))
+    root = data_root(config, "images and masks")
+    _, _, found = read_folder(root, choices_of(config.folder))
     if found.problems:
         raise DataError("\n".join(found.problems[:5]))
     problems: list[str] = []

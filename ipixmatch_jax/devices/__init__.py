@@ -1,1 +1,1 @@
-"""How a step is distributed: devices, processes, preemption and memory."""
+"""Devices, processes, stop signals and memory."""

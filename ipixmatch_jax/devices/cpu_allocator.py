@@ -1,4 +1,4 @@
-"""The host's allocator, where the host is the device."""
+"""Settings of the memory allocator for runs on a CPU."""
 
 import ctypes
 import platform
@@ -10,10 +10,13 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
 
 
 def keep_freed_memory() -> bool:
-    """On a CPU under glibc: large freed blocks stay with the process. True where it did so.
+    """Keeps large freed blocks in the process, on a CPU under glibc.
 
     By default they go back to the kernel, and every call of a compiled program waits for fresh
     pages: a fifth of the demo's train step, and most of some relation losses (bench/relations.py).
+
+    Returns:
+        Whether the allocator was set; False on other platforms.
     """
     if jax.default_backend() != "cpu" or platform.libc_ver()[0] != "glibc":
         return False

@@ -1,9 +1,9 @@
-"""What a train step needs of a device's memory, said before the compiler runs.
+"""Estimate of the device memory that a train step needs, before the compiler runs.
 
-The estimate walks the traced step: arrays live from where they are made to where they are last
-needed, and what a compiler can compute on the fly, inside of what consumes it, takes no room. Real
-programs need more, by what compilers copy and keep: XLA on a CPU 1.0 to 2.1 times the estimate of
-the step (bench/memory.py).
+The estimate walks the traced step. An array lives from the operation that makes it to the last one
+that needs it; values that a compiler can fuse into their consumer take no memory. Real programs
+need more, because compilers copy and keep arrays: XLA on a CPU 1.0 to 2.1 times the estimate of the
+step (bench/memory.py).
 """
 
 import contextlib
@@ -19,10 +19,10 @@ from ipixmatch_jax.engine.state import DATA_AXIS, TrainState
 from ipixmatch_jax.engine.step import TrainStep
 from ipixmatch_jax.errors import ConfigError
 
-# These read whole arrays from memory, and write one.
+# Operations that read whole arrays from memory and write one.
 _WHOLE = ("conv_general_dilated", "dot_general", "sort", "gather", "concatenate", "cumsum", "psum")
 _WHOLE_KINDS = ("scatter", "select_and_", "reduce_window", "dynamic_", "all_", "top_k")
-# Their inner programs run as if they stood in the outer one.
+# Operations whose inner program runs as part of the outer one.
 _CALLS = ("pjit", "jit", "closed_call", "remat", "checkpoint", "custom_jvp_call", "custom_vjp_call")
 _ADVICE = (
     "lower batch_size and unlabeled_batch_size or data.crop_size, or set accumulate_steps=2 (or "
@@ -32,12 +32,12 @@ _ADVICE = (
 
 @dataclasses.dataclass(frozen=True)
 class Memory:
-    """Bytes of one device.
+    """Memory of one device, in bytes.
 
     Attributes:
         state: parameters of both networks, statistics and the optimizer's state.
-        step: at most at once beside it: gradients, activations, views.
-        device: what it has; None where the platform does not say.
+        step: peak of everything else: gradients, activations, views.
+        device: memory of the device; None if the platform does not report it.
     """
 
     state: int
@@ -47,16 +47,19 @@ class Memory:
     def __str__(self) -> str:
         has = f" of {_size(self.device)}" if self.device else ""
         return (
-            f"memory of a device: at least {_size(self.state + self.step)}{has} "
+            f"memory per device: at least {_size(self.state + self.step)}{has} "
             f"(state {_size(self.state)}, step {_size(self.step)})"
         )
 
 
 def estimate(step: TrainStep, state: TrainState, batch: Any, parallel: Parallel) -> Memory:
-    """The memory of a train step, without compiling it.
+    """Estimates the memory of a train step without compiling it.
 
     Args:
-        state, batch: arrays or their shapes; the batch of all devices, [B, ...].
+        step: the per-device step.
+        state: arrays or their shapes.
+        batch: arrays or their shapes, [B, ...] over all devices.
+        parallel: how the step is distributed.
     """
     devices = len(parallel.devices)
 
@@ -74,13 +77,17 @@ def estimate(step: TrainStep, state: TrainState, batch: Any, parallel: Parallel)
 
 
 def device_memory() -> int | None:
-    """Bytes of a device of this process; None where the platform does not say."""
+    """Memory of a device of this process in bytes; None if the platform does not report it."""
     return (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
 
 
 @contextlib.contextmanager
 def explained(memory: Memory | None) -> Iterator[None]:
-    """ConfigError with a way out, where a device's allocator gives up."""
+    """Turns an out-of-memory error of a device into a ConfigError that says what to change.
+
+    Raises:
+        ConfigError: the device is out of memory.
+    """
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
@@ -95,7 +102,7 @@ def explained(memory: Memory | None) -> Iterator[None]:
 
 @dataclasses.dataclass
 class _Operation:
-    """`inside`: what it needs beside its inputs and outputs while it runs."""
+    """`inside`: bytes that it needs while it runs, besides its inputs and outputs."""
 
     whole_inputs: bool
     whole_outputs: bool
@@ -105,7 +112,7 @@ class _Operation:
 
 
 def peak_bytes(jaxpr: Jaxpr) -> int:
-    """Most bytes that a traced program's arrays, but for its arguments, take at once."""
+    """Peak bytes of a traced program's arrays, without its arguments."""
     sizes: list[int] = []
     operations: list[_Operation] = []
     places = {var: _new(sizes, 0) for var in (*jaxpr.invars, *jaxpr.constvars)}
@@ -118,7 +125,7 @@ def peak_bytes(jaxpr: Jaxpr) -> int:
         written.update(operation.outputs * operation.whole_outputs)
     needed_until = dict.fromkeys(results, len(operations))
     for index, operation in reversed(list(enumerate(operations))):
-        # What is computed on the fly needs its inputs for as long as it is needed itself.
+        # A fused value needs its inputs for as long as it is needed itself.
         on_the_fly = [needed_until.get(v, index) for v in operation.outputs if v not in written]
         until = max([index, *on_the_fly])
         for place in operation.inputs:
@@ -140,7 +147,7 @@ def peak_bytes(jaxpr: Jaxpr) -> int:
 def _list(
     jaxpr: Jaxpr, places: dict[Any, int], sizes: list[int], operations: list[_Operation]
 ) -> None:
-    """Appends the operations of a program, those of the programs that it calls in their place."""
+    """Appends the operations of a program; calls are replaced by the operations they run."""
     for eqn in jaxpr.eqns:
         name, inner = eqn.primitive.name, list(jaxprs_in_params(eqn.params))
         inputs = [None if isinstance(var, Literal) else places[var] for var in eqn.invars]
@@ -174,7 +181,7 @@ def _new(sizes: list[int], size: int) -> int:
 
 
 def _bytes(aval: Any) -> int:
-    # Keys of random numbers and other extended dtypes are small.
+    # Extended dtypes, such as random keys, are small.
     return getattr(aval, "size", 0) * getattr(getattr(aval, "dtype", None), "itemsize", 0)
 
 

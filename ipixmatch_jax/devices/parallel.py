@@ -1,8 +1,8 @@
-"""How a per-device step is spread over devices: `pmap`, or `jit` of `shard_map`; same results.
+"""Distributes a per-device step over devices: by `pmap`, or by `jit` of `shard_map`.
 
-Every process passes its own share of the batch. State is replicated; under `zero1`, which is
-`shard_map` for models that are large beside a device's memory, the optimizer's state and the
-teacher lie in pieces on the devices.
+The results are the same. Every process passes its own share of the batch, and the state is
+replicated. `zero1` is `shard_map` for models that are large compared with a device's memory: each
+device holds a piece of the optimizer's state and of the teacher.
 """
 
 import abc
@@ -25,11 +25,11 @@ PARALLEL: Registry[type["Parallel"]] = Registry("parallel")
 
 
 class Parallel(abc.ABC):
-    """Spreads steps over devices along the axis `data`.
+    """Distributes steps over devices along the axis `data`.
 
     Attributes:
         devices: all devices of all processes.
-        replicated: the sharding of whatever every device holds whole.
+        replicated: the sharding of arrays that every device holds whole.
     """
 
     def __init__(self, devices: Sequence[jax.Device] | None = None):
@@ -47,11 +47,11 @@ class Parallel(abc.ABC):
 
     @property
     def local_count(self) -> int:
-        """Devices of this process."""
+        """Number of devices of this process."""
         return sum(d.process_index == jax.process_index() for d in self.devices)
 
     def replicate(self, tree: Any) -> Any:
-        """Host arrays, the same on every process, as replicated global arrays."""
+        """Replicated global arrays from host arrays, which are the same on every process."""
         if jax.process_count() == 1:
             return jax.tree.map(lambda leaf: jax.device_put(leaf, self.replicated), tree)
 
@@ -62,69 +62,76 @@ class Parallel(abc.ABC):
         return jax.tree.map(put, tree)
 
     def global_arrays(self, tree: Any) -> Any:
-        """Results of a spread step as global arrays, of which each process holds copies."""
+        """Results of a distributed step as global arrays; each process holds copies."""
         return tree
 
     def state_shardings(self, state: TrainState) -> TrainState:
-        """How every array of a (possibly abstract) state lies on the devices."""
+        """The sharding of every array of a (possibly abstract) state."""
         return jax.tree.map(lambda _: self.replicated, state)
 
     def first_state(self, variables: Any, optimizer: optax.GradientTransformation) -> TrainState:
-        """`create_state` of host arrays, the same on every process, as it lies on the devices."""
+        """`create_state` on the devices, from host arrays that are the same on every process."""
         make = functools.partial(create_state, optimizer=optimizer)
         shardings = self.state_shardings(jax.eval_shape(make, variables))
         return jax.jit(make, out_shardings=shardings)(self.replicate(variables))
 
     def whole(self, tree: Any) -> Any:
-        """Arrays of a state as every device holds them whole; called by all processes."""
+        """Gathers the arrays of a state, so that every device holds them whole.
+
+        All processes call it together.
+        """
         return tree
 
     def check_batch_size(self, key: str, size: int, parts: int = 1) -> None:
-        """ConfigError where a global batch cannot be dealt out evenly, each share in `parts`."""
+        """Checks that devices share a global batch evenly, each share in `parts` micro-batches.
+
+        Raises:
+            ConfigError: they do not; with a size that works.
+        """
         count = len(self.devices) * parts
         if size % count:
-            each = f", each in {parts} parts (accumulate_steps)," if parts > 1 else ""
+            each = f", each in {parts} micro-batches (accumulate_steps)," if parts > 1 else ""
             raise ConfigError(
                 f"{key} is {size}, which {len(self.devices)} devices{each} cannot share evenly; "
                 f"set it to a multiple of {count}, for example {-(-size // count) * count}"
             )
 
-    def spread_train(self, step: TrainStep) -> Callable:
-        """The train step over all devices; it takes the state's buffers."""
-        return self.spread(step, donate=True)
+    def distribute_train(self, step: TrainStep) -> Callable:
+        """Runs the train step on all devices; the state's buffers are donated."""
+        return self.distribute(step, donate=True)
 
     @abc.abstractmethod
-    def spread(self, step: Callable, *, donate: bool = False) -> Callable:
-        """The step over all devices.
+    def distribute(self, step: Callable, *, donate: bool = False) -> Callable:
+        """Runs the step on all devices.
 
         Args:
             step: per-device function of replicated arguments and, last, a batch; it reduces over
                 the axis `data`, so that its results are the same on every device.
-            donate: give the buffers of the first argument to the result.
+            donate: reuse the buffers of the first argument for the result.
 
         Returns:
             A function of replicated arguments and, last, `put_batch` of this process's records;
-            its `lower`, with the same arguments, is that of `jax.jit`.
+            its `lower` takes the same arguments and is that of `jax.jit`.
         """
 
     @abc.abstractmethod
     def put_batch(self, batch: Any) -> Any:
-        """This process's records, NumPy arrays [b, …], as the spread step takes them."""
+        """Puts this process's records, NumPy arrays [b, …], on its devices for the step."""
 
 
 @PARALLEL.register("pmap")
 class Pmap(Parallel):
     """`jax.pmap` with unmapped state.
 
-    On several processes its results are arrays over this process's devices, its arguments those or
-    global arrays.
+    On several processes it returns arrays over this process's devices, and takes those or global
+    arrays.
     """
 
     def __init__(self, devices: Sequence[jax.Device] | None = None):
         super().__init__(devices)
         own = [d for d in self.devices if d.process_index == jax.process_index()]
         mesh = jax.make_mesh((len(own),), (DATA_AXIS,), axis_types=(AxisType.Auto,), devices=own)
-        self._dealt = NamedSharding(mesh, PartitionSpec(DATA_AXIS))
+        self._split = NamedSharding(mesh, PartitionSpec(DATA_AXIS))
 
     def global_arrays(self, tree: Any) -> Any:
         if jax.process_count() == 1:
@@ -138,10 +145,10 @@ class Pmap(Parallel):
 
         return jax.tree.map(joined, tree)
 
-    def spread(self, step: Callable, *, donate: bool = False) -> Callable:
+    def distribute(self, step: Callable, *, donate: bool = False) -> Callable:
         @functools.cache
         def mapped(arguments: int) -> Callable:
-            # in_axes has one entry an argument, known only at the first call.
+            # in_axes has one entry per argument; their number is known at the first call.
             return jax.pmap(
                 step,
                 axis_name=DATA_AXIS,
@@ -162,7 +169,7 @@ class Pmap(Parallel):
 
         def put(leaf: np.ndarray) -> jax.Array:
             split = leaf.reshape(count, leaf.shape[0] // count, *leaf.shape[1:])
-            return jax.device_put(split, self._dealt)
+            return jax.device_put(split, self._split)
 
         return jax.tree.map(put, batch)
 
@@ -171,7 +178,7 @@ class Pmap(Parallel):
 class ShardMap(Parallel):
     """`jax.jit(jax.shard_map)` over global arrays."""
 
-    def spread(self, step: Callable, *, donate: bool = False) -> Callable:
+    def distribute(self, step: Callable, *, donate: bool = False) -> Callable:
         def call(*args):
             specs = (PartitionSpec(),) * (len(args) - 1) + (PartitionSpec(DATA_AXIS),)
             # With check_vma the gradient of replicated parameters would be summed over devices
@@ -209,11 +216,11 @@ class Zero1(ShardMap):
     def whole(self, tree: Any) -> Any:
         return jax.jit(lambda arrays: arrays, out_shardings=self.replicated)(tree)
 
-    def spread_train(self, step: TrainStep) -> Callable:
-        gradients = super().spread(step.gradients)
+    def distribute_train(self, step: TrainStep) -> Callable:
+        gradients = super().distribute(step.gradients)
 
         def call(state: TrainState, batch: Any) -> tuple[TrainState, Any]:
-            # Without the optimizer's state, which no device needs whole.
+            # Gradients do not need the optimizer's state, which no device holds whole.
             found = gradients(state.replace(opt_state=()), batch)
             state, metrics = step.update(state, found)
             return jax.lax.with_sharding_constraint(state, self.state_shardings(state)), metrics
@@ -221,7 +228,7 @@ class Zero1(ShardMap):
         return jax.jit(call, donate_argnums=(0,))
 
     def _piece(self, leaf: Any) -> NamedSharding:
-        """Along the longest axis that the devices can share evenly; whole where there is none."""
+        """A split along the longest axis that the devices share evenly; replicated without one."""
         count = len(self.devices)
         lengths = [size if size % count == 0 else 0 for size in leaf.shape]
         if not any(lengths):

@@ -1,8 +1,15 @@
-"""SIGTERM and Ctrl-C: finish the step, save, leave; on several processes after the same step."""
+"""Stop signals: finish the step, save and exit; on several processes after the same step."""
 
 import collections
+import contextlib
 import dataclasses
+import math
+import os
 import signal
+import socket
+import sys
+import threading
+import time
 from types import FrameType
 from typing import Any
 
@@ -14,13 +21,26 @@ from ipixmatch_jax.engine.step import TrainStep
 
 
 class StopSignal:
-    """A context manager; true once SIGTERM or SIGINT has come. A second one ends at once."""
+    """A context manager that becomes true after SIGTERM, SIGINT (Ctrl-C) or SIGHUP.
 
-    _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+    SIGHUP comes when the terminal is closed or ssh is dropped; under `nohup` it stays ignored. The
+    first signal is answered at once on standard error, also while the main thread compiles. A
+    second SIGINT or SIGTERM ends the process without saving. Signals within `PAUSE_S` count as one:
+    Ctrl-C often arrives from the terminal and from a launcher, and a closed terminal sends SIGHUP
+    several times.
+    """
+
+    PAUSE_S = 0.5
 
     def __init__(self):
         self._name = ""
-        self._before = {}
+        self._before: dict[int, Any] = {}
+        self._wakeup_before = -1
+        self._first = math.inf
+        # The system writes the number of every signal to it, even while Python code is not run.
+        self._numbers, self._write_end = socket.socketpair()
+        self._write_end.setblocking(False)
+        self._watcher = threading.Thread(target=self._watch, daemon=True, name="stop-signal")
 
     def __bool__(self) -> bool:
         return bool(self._name)
@@ -29,29 +49,63 @@ class StopSignal:
         return self._name or "a stop signal to another process"
 
     def __enter__(self) -> "StopSignal":
-        self._before = {number: signal.signal(number, self._note) for number in self._SIGNALS}
+        for name in ("SIGTERM", "SIGINT", "SIGHUP"):
+            number = getattr(signal, name, None)  # Windows has no SIGHUP
+            if number is None or (
+                name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN  # nohup
+            ):
+                continue
+            self._before[number] = signal.signal(number, self._note)
+        descriptor = self._write_end.fileno()
+        self._wakeup_before = signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)
+        self._watcher.start()
         return self
 
     def __exit__(self, *_) -> None:
-        self._restore()
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self._name = signal.Signals(number).name
-        self._restore()
-
-    def _restore(self) -> None:
+        signal.set_wakeup_fd(self._wakeup_before)
         for number, handler in self._before.items():
             # None: it was not set from Python, as by jax's own preemption service.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._write_end.close()
+        self._watcher.join()
+        self._numbers.close()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._name = self._name or signal.Signals(number).name
+
+    def _watch(self) -> None:
+        while received := self._numbers.recv(1):
+            number = received[0]
+            if number not in self._before:
+                continue
+            now = time.monotonic()
+            if self._first == math.inf:
+                self._first = now
+                self._note(number, None)
+                _say(
+                    f"{self}: the run saves after this step and exits; a second one: without saving"
+                )
+            elif signal.Signals(number).name != "SIGHUP" and now - self._first > self.PAUSE_S:
+                _say("exits without saving; the same command resumes from the last checkpoint")
+                os._exit(128 + number)
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # the terminal may be gone
+        print(text, file=sys.stderr, flush=True)
 
 
 class StopVote:
-    """All processes of a run stop after the same step, whichever of them was signalled.
+    """Lets all processes of a run stop after the same step, whichever of them was signalled.
 
-    Every batch carries a vote of its process; the step adds them up over the devices, one more
-    number in a reduction that it makes anyway. The sum is read `LAG` steps later, when it has long
-    been there: nothing waits for it, and every process reads the same sums at the same steps. A
-    process alone asks its own signal.
+    Every batch carries a vote of its process. The step adds the votes over the devices: one more
+    number in a reduction that it makes anyway. The sum is read `LAG` steps later, when it is ready
+    without waiting, and every process reads the same sums at the same steps. A process that runs
+    alone asks its own signal.
+
+    Args:
+        stop: the signal of this process.
+        axis_name: axis over devices of the step.
     """
 
     LAG = 2
@@ -63,13 +117,13 @@ class StopVote:
         self._sums: collections.deque = collections.deque()
 
     def ballot(self, batch: dict[str, Any], devices: int) -> dict[str, Any]:
-        """The batch with this process's vote, one float32 for each of its devices."""
+        """Adds this process's vote to the batch, one float32 for each of its devices."""
         if self._alone:
             return batch
         return {**batch, "stop": np.full(devices, bool(self._stop), np.float32)}
 
     def counted(self, step: TrainStep) -> TrainStep:
-        """The per-device step with the sum of votes among its metrics."""
+        """Wraps the per-device step so that its metrics hold the sum of votes, as `stop`."""
         if self._alone:
             return step
 
@@ -82,7 +136,7 @@ class StopVote:
         return dataclasses.replace(step, gradients=gradients)
 
     def decided(self, votes: jax.Array | None) -> bool:
-        """Whether the step that gave this sum of votes, its metric `stop`, is the last one."""
+        """Whether the run stops after the step that gave this sum of votes."""
         if self._alone:
             return bool(self._stop)
         self._sums.append(votes)

@@ -1,4 +1,4 @@
-"""Several processes of one run: when they are started, what only the first one does."""
+"""Several processes of one run: how they find each other, agree, and end together."""
 
 import contextlib
 import dataclasses
@@ -27,19 +27,20 @@ def start_processes(
     index: int | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> None:
-    """Joins the other processes of the run where there are any; before jax touches a device.
+    """Joins the other processes of the run, if any, before JAX touches a device.
 
-    What is not given is read from JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID,
-    and else asked of the cluster, as far as jax knows it: a Cloud TPU slice, SLURM, Open MPI or
-    Kubernetes. On a plain machine, and with a count of 1, it does nothing.
+    Missing arguments are read from JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID,
+    and otherwise from a cluster that JAX knows: a Cloud TPU slice, SLURM, Open MPI or Kubernetes.
+    On a plain machine, and with a count of 1, it does nothing.
 
     Args:
         coordinator: HOST:PORT of process 0.
-        count: how many processes.
-        index: which of them this is.
+        count: number of processes.
+        index: index of this process.
+        environ: environment variables.
 
     Raises:
-        ConfigError: given in part, or the processes did not find each other.
+        ConfigError: some arguments are missing, or the processes did not find each other.
     """
     coordinator = coordinator or environ.get("JAX_COORDINATOR_ADDRESS") or None
     count = _number(count, "JAX_NUM_PROCESSES", environ)
@@ -50,7 +51,7 @@ def start_processes(
     if coordinator and (count is None) != (index is None):
         raise ConfigError(
             f"--coordinator {coordinator} with --processes {count} and --process {index}; expected "
-            "all three, or none of them on a cluster that jax knows"
+            "all three, or none of them on a cluster that JAX knows"
         )
     try:
         jax.distributed.initialize(
@@ -80,10 +81,10 @@ def _number(given: int | None, name: str, environ: Mapping[str, str]) -> int | N
 
 
 def slurm_devices(environ: Mapping[str, str]) -> list[int] | None:
-    """Which GPUs a SLURM task takes, where jax would choose wrongly; None leaves it to jax.
+    """The GPUs that a SLURM task uses, if JAX would choose wrongly; None leaves it to JAX.
 
-    jax takes the GPU whose number is the task's number on its node. With one task a node all other
-    GPUs would stand idle in silence, and with GPUs bound to tasks that number does not exist.
+    JAX takes the GPU with the task's number on its node. With one task per node all other GPUs
+    would be idle, and with GPUs bound to tasks that number does not exist.
     """
     needed = ("SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_STEP_NUM_NODES")
     if environ.get("JAX_LOCAL_DEVICE_IDS") or not all(environ.get(name) for name in needed):
@@ -97,9 +98,9 @@ def slurm_devices(environ: Mapping[str, str]) -> list[int] | None:
 
 
 def use_compilation_cache(workdir: AnyPath) -> None:
-    """Keeps compiled programs beside the workdir, for the next start and for sibling runs.
+    """Keeps compiled programs next to the workdir, for the next start and for sibling runs.
 
-    JAX_COMPILATION_CACHE_DIR names another folder, and, empty, none.
+    JAX_COMPILATION_CACHE_DIR names another folder; an empty value turns the cache off.
     """
     if workdir is None or "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
@@ -109,7 +110,7 @@ def use_compilation_cache(workdir: AnyPath) -> None:
 
 @dataclasses.dataclass
 class End:
-    """How a command ended.
+    """End of a command.
 
     Attributes:
         code: its exit code.
@@ -120,10 +121,10 @@ class End:
 
 @contextlib.contextmanager
 def ended_together() -> Iterator[End]:
-    """Takes leave of the other processes at the end, where there are any.
+    """Leaves the other processes, if any, when the command ends.
 
-    After a failure this process ends at once, with the exit code: the others may be waiting for it
-    in a collective operation that it will never join, and jax's own farewell would wait for them.
+    After a failure this process exits at once: the others may be waiting for it in a collective
+    operation that it will never join, and JAX's own shutdown would wait for them.
     """
     end = End()
     try:
@@ -143,29 +144,29 @@ def ended_together() -> Iterator[End]:
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes and prints."""
+    """Whether this is the process that writes and prints."""
     return jax.process_index() == 0
 
 
 def agree(value: bool) -> bool:
-    """Whether it is true in any process; all processes call it together."""
+    """Whether the value is true in any process; all processes call it together."""
     if jax.process_count() == 1:
         return value
     return bool(np.any(multihost_utils.process_allgather(np.array([value]))))
 
 
 def gather(array: np.ndarray) -> np.ndarray:
-    """Arrays [b, …] of all processes as one [B, …]; all processes call it together."""
+    """Joins arrays [b, …] of all processes to one [B, …]; all processes call it together."""
     if jax.process_count() == 1:
         return array
     return multihost_utils.process_allgather(array, tiled=True)
 
 
 def first_only(action: Callable[[], Any]) -> None:
-    """Runs it in the first process, while the others wait; an error ends all of them.
+    """Runs an action in the first process while the others wait; an error ends all of them.
 
     Raises:
-        UserError: of the action; in the other processes one that refers to it.
+        UserError: the action's error; the other processes raise one that refers to it.
     """
     error = None
     if is_first():
@@ -174,4 +175,4 @@ def first_only(action: Callable[[], Any]) -> None:
         except UserError as caught:
             error = caught
     if agree(error is not None):
-        raise error or UserError("process 0 could not go on; its message says why")
+        raise error or UserError("process 0 failed; its message says why")

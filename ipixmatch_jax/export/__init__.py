@@ -14,10 +14,13 @@ from ipixmatch_jax.build import restore_networks
 from ipixmatch_jax.config import with_run_statistics
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.export.model_card import write_card
+from ipixmatch_jax.export.onnx import to_onnx
 from ipixmatch_jax.export.stablehlo import to_stablehlo
 from ipixmatch_jax.models import TWINS
 from ipixmatch_jax.models.torch_bridge import to_torch
+from ipixmatch_jax.outputs import check_writable_file
 from ipixmatch_jax.paths import AnyPath
+from ipixmatch_jax.trained_model import with_known_method
 from ipixmatch_jax.weights.torch_writer import write_torch_file
 
 _MEAN = ".running_mean"
@@ -39,26 +42,30 @@ def export(
     If the method trains two networks, the first is exported, which is also the one evaluated.
 
     Args:
-        output: the file: .safetensors, .pth or .npz; with `stablehlo`, .stablehlo.
+        output: the file: .safetensors, .pth or .npz; with `stablehlo` or `onnx`,
+            .stablehlo or .onnx.
         checkpoint: `latest`, `best` or a step.
         layout: naming scheme of the weights in `torch` files; None: that of the model's PyTorch
             origin (see `to_torch`).
-        form: `torch`, a state dict that the PyTorch model loads strictly, or `stablehlo`, a
-            function from images to class maps (see `to_stablehlo`).
-        size: (H, W) of the images for `stablehlo`.
+        form: `torch`, a state dict that the PyTorch model loads strictly, or `stablehlo` or
+            `onnx`, a function from images to class maps (see `to_stablehlo`, `to_onnx`).
+        size: (H, W) of the images for `stablehlo` and `onnx`.
 
     Raises:
         ConfigError: an output or layout that cannot be used.
         CheckpointError: the run has no such checkpoint, or the layout belongs to another model.
     """
     save = _writer(output, form)
-    config = with_run_statistics(config, workdir)
+    check_writable_file(output, "--output")
+    config = with_known_method(with_run_statistics(config, workdir), workdir, checkpoint)
     model = build.build_model(config)
     parallel = build.build_parallel(config)
     step, networks = restore_networks(config, workdir, model, parallel, checkpoint, (network,))
     variables = jax.device_get(networks[network])
     if form == "stablehlo":
         usage = _save_stablehlo(output, to_stablehlo(config, model, variables, size))
+    elif form == "onnx":
+        usage = _save_onnx(output, to_onnx(config, model, variables, size))
     else:
         usage = _save_torch(
             config, model, variables, save, output, layout, f"{network}, step {step}"
@@ -74,6 +81,15 @@ def _save_stablehlo(output: AnyPath, content: bytes) -> str:
         f"    exported = jax.export.deserialize(bytearray(open({output.name!r}, 'rb').read()))\n"
         "    found = exported.call(images)  # uint8; found['mask'], found['probs']\n"
         f"    exported.in_avals  # {_shape(content)}"
+    )
+
+
+def _save_onnx(output: AnyPath, content: bytes) -> str:
+    """Writes the file; returns instructions for its use."""
+    _replace(output, lambda path: path.write_bytes(content))
+    return (
+        f"    session = onnxruntime.InferenceSession({output.name!r})\n"
+        "    mask, probs = session.run(None, {'images': images})  # uint8 [1, H, W, D]"
     )
 
 
@@ -143,7 +159,7 @@ _WRITERS = {".safetensors": _safetensors, ".pth": _pth, ".npz": _npz}
 
 
 def _writer(output: AnyPath | None, form: str) -> Callable:
-    known = {".stablehlo": None} if form == "stablehlo" else _WRITERS
+    known = {"stablehlo": {".stablehlo": None}, "onnx": {".onnx": None}}.get(form, _WRITERS)
     if output is None or output.suffix not in known:
         raise ConfigError(
             f"--mode export writes to --output, which is {str(output or '')!r}; expected a file "

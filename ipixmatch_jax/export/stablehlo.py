@@ -1,5 +1,6 @@
 """A network as StableHLO: one file with its weights, which jax alone can run."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -36,17 +37,32 @@ def to_stablehlo(
     Raises:
         ConfigError: a size below 1.
     """
+    shape, predict = image_shape(config, size), predictor_of(config, model, variables)
+    (batch,) = export.symbolic_shape("batch")
+    images = jax.ShapeDtypeStruct((batch, *shape), jnp.uint8)
+    exported = export.export(jax.jit(predict), platforms=PLATFORMS)(images)
+    return bytes(exported.serialize())
+
+
+def image_shape(config: ConfigDict, size: tuple[int, int] | None) -> tuple[int, int, int]:
+    """(H, W, D) of the images; `size` is by default `data.image_size`, or `data.crop_size`.
+
+    Raises:
+        ConfigError: a size below 1.
+    """
     image_size = tuple(config.data.image_size)
     size = tuple(size or (image_size if image_size != (0, 0) else config.data.crop_size))
     if min(size) < 1:
         raise ConfigError(f"--size is {size}; expected height and width of at least 1")
+    return (*size, config.data.channels)
+
+
+def predictor_of(config: ConfigDict, model: Any, variables: Any) -> Callable:
+    """The function images uint8 [B, H, W, D] → {'mask', 'probs'}, with constant variables."""
     views, inference = build.build_views(config, model), build.build_inference(config, model)
 
     def predict(images):
         logits = predict_logits(Network(model, **variables), views.weak(images), inference)
         return {"mask": logits.argmax(-1).astype("uint8"), "probs": jax.nn.softmax(logits)}
 
-    (batch,) = export.symbolic_shape("batch")
-    images = jax.ShapeDtypeStruct((batch, *size, config.data.channels), jnp.uint8)
-    exported = export.export(jax.jit(predict), platforms=PLATFORMS)(images)
-    return bytes(exported.serialize())
+    return predict

@@ -1,5 +1,6 @@
 """`--mode report`: a page of one file about one run, or comparing several runs."""
 
+import dataclasses
 import datetime
 import html
 import json
@@ -9,9 +10,11 @@ from typing import Any
 from ml_collections import ConfigDict
 
 import ipixmatch_jax
+from ipixmatch_jax.advice import advise
 from ipixmatch_jax.config import flatten, load_snapshot
 from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.errors import UserError
+from ipixmatch_jax.outputs import check_writable_file, next_command
 from ipixmatch_jax.paths import AnyPath, as_path
 from ipixmatch_jax.predictor import names_and_palette
 from ipixmatch_jax.report.intervals import bootstrap_difference, mean_and_sd, paired_difference
@@ -65,9 +68,14 @@ def write_report(
     runs[0].config.data.root = config.data.root
     check_comparable(runs)
     path = as_path(output or as_path(workdir) / REPORT)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, page(contents(runs)))
+    check_writable_file(path, "--output")
+    shown = contents(runs)
+    write_whole(path, page(shown))
+    for run in shown["runs"]:
+        for one in run["advice"]:
+            print(f"{run['name']}: {one['symptom']} Try {one['change']}; see {one['page']}")
     print(f"report of {len(runs)} run(s): {path}")
+    print(next_command(workdir, "--mode", "predict", "--input", "PHOTOS"))
     return path
 
 
@@ -112,6 +120,9 @@ def _run(run: Run, group: int) -> dict[str, Any]:
         "miou": {name: run.series(name) for name in NETWORKS},
         "iou": {name: last[name]["iou"] for name in NETWORKS if name in last},
         "best_network": run.config.best_network,
+        "advice": [
+            dataclasses.asdict(one) for one in advise(run.config, run.curves, run.evaluations)
+        ],
     }
 
 
@@ -178,8 +189,8 @@ def _by_seed(runs: Sequence[Run], members: Sequence[int], network: str) -> dict[
 
 def page(shown: dict[str, Any]) -> str:
     """The page as HTML that makes no external requests: it holds `shown`, styles and scripts."""
-    # A browser ends a script at the first '</', whatever it stands in.
-    data = json.dumps(shown, separators=(",", ":")).replace("</", "<\\/")
+    # To a browser '</script', and '<!--' with a '<script', mean something in whatever they stand.
+    data = json.dumps(shown, separators=(",", ":")).replace("<", "\\u003c")
     filled = {
         "TITLE": html.escape(shown["title"]),
         "STYLE": asset("web/page.css"),

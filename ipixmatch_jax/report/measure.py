@@ -19,6 +19,7 @@ from ipixmatch_jax.methods import Network
 from ipixmatch_jax.predictor import Prediction, Predictor
 from ipixmatch_jax.report.intervals import calibration
 from ipixmatch_jax.report.runs import Run
+from ipixmatch_jax.trained_model import with_known_method
 from ipixmatch_jax.viz.drawing import colored, error_map
 from ipixmatch_jax.web.explorer import GRID, as_base64, centers, grid_size, packed
 from ipixmatch_jax.web.images import thumbnail
@@ -43,11 +44,13 @@ class Counts:
         confusion: pixels by true and predicted class, int64 [C, C].
         bins: pixels, correct pixels and sum of confidences by confidence, float64 [BINS, 3].
         images: correct, true and predicted pixels of each class in each image, int64 [n, 3, C].
+        labels: like `confusion`, only pixels that the threshold would make pseudo-labels.
     """
 
     confusion: np.ndarray
     bins: np.ndarray
     images: np.ndarray
+    labels: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,12 +69,14 @@ def measure_run(run: Run, checkpoint: str = "latest") -> MeasuredRun:
         CheckpointError: the run has no such checkpoint.
     """
     config = with_run_statistics(run.config, run.workdir)
+    config = with_known_method(config, run.workdir, checkpoint)
     dataset = load_dataset(config.data, config.seed)
     model, parallel = build.build_model(config), build.build_parallel(config)
     step, networks = restore_networks(config, run.workdir, model, parallel, checkpoint, NETWORKS)
     networks = {name: jax.device_get(variables) for name, variables in networks.items()}
     chosen = _evenly_spaced(len(dataset.val), MOST_IMAGES)
-    counts = _count(config, model, networks, _Subset(dataset.val, chosen))
+    threshold = float(build.build_method(config).confidence)
+    counts = _count(config, model, networks, _Subset(dataset.val, chosen), threshold)
 
     teacher = Predictor(config, model, networks["teacher"], workdir=run.workdir, tile_above=0)
     best_network = config.best_network
@@ -84,14 +89,16 @@ def measure_run(run: Run, checkpoint: str = "latest") -> MeasuredRun:
         "images": len(chosen),
         "of": len(dataset.val),
         "network": best_network,
-        "confidence": float(build.build_method(config).confidence),
+        "confidence": threshold,
+        "uses_labels": config.method.name != "supervised",
         "confusion": {name: c.confusion.tolist() for name, c in counts.items()},
+        "labels": {name: c.labels.tolist() for name, c in counts.items()},
         "calibration": {name: calibration(c.bins) for name, c in counts.items()},
         **{
             kind: [_judged(judge, dataset, int(chosen[at]), miou) for at, miou in found]
             for kind, found in pick.items()
         },
-        "pseudo": _pseudo_labels(run, config, model, teacher, dataset),
+        "pseudo": _pseudo_labels(run, config, model, teacher, dataset, threshold),
         "explorer": _explored(teacher, networks, step, dataset, chosen),
     }
     return MeasuredRun(counts, page)
@@ -118,7 +125,9 @@ def _evenly_spaced(total: int, most: int) -> np.ndarray:
     return np.linspace(0, total - 1, min(total, most)).round().astype(int)
 
 
-def _count(config, model, networks: Mapping[str, Any], source: _Subset) -> dict[str, Counts]:
+def _count(
+    config: Any, model: Any, networks: Mapping[str, Any], source: _Subset, threshold: float
+) -> dict[str, Counts]:
     classes = config.data.num_classes
     views, inference = build.build_views(config, model), build.build_inference(config, model)
 
@@ -131,23 +140,27 @@ def _count(config, model, networks: Mapping[str, Any], source: _Subset) -> dict[
         def confusion(one, true):
             return ConfusionMatrix.from_predictions(one[None], true[None], classes).counts
 
-        return jax.vmap(confusion)(predicted, mask), bin_counts(predicted, mask, confidence)
+        kept = jnp.where(confidence >= threshold, mask, 255)
+        labels = ConfusionMatrix.from_predictions(predicted, kept, classes).counts
+        bins = bin_counts(predicted, mask, confidence)
+        return jax.vmap(confusion)(predicted, mask), bins, labels
 
     empty = np.zeros((classes, classes), np.int64)
-    totals = {name: (empty.copy(), np.zeros((BINS, 3))) for name in networks}
+    totals = {name: (empty.copy(), np.zeros((BINS, 3)), empty.copy()) for name in networks}
     images = {name: np.zeros((len(source), 3, classes), np.int64) for name in networks}
     for batch in eval_batches(source, batch_size=config.eval_batch_size):
         rows = batch["index"] >= 0
         mask = batch["mask"].astype(np.int32)
         # Rows of padding hold 255 only.
         for name, variables in networks.items():
-            confusion, bins = jax.device_get(count(variables, batch["image"], mask))
+            confusion, bins, labels = jax.device_get(count(variables, batch["image"], mask))
             confusion = confusion[rows].astype(np.int64)
             totals[name][0][...] += confusion.sum(0)
             totals[name][1][...] += bins
+            totals[name][2][...] += labels
             parts = (np.einsum("ncc->nc", confusion), confusion.sum(2), confusion.sum(1))
             images[name][batch["index"][rows]] = np.stack(parts, 1)
-    return {name: Counts(*totals[name], images[name]) for name in networks}
+    return {name: Counts(one[0], one[1], images[name], one[2]) for name, one in totals.items()}
 
 
 def bin_counts(predicted: jax.Array, mask: jax.Array, confidence: jax.Array) -> jax.Array:
@@ -178,7 +191,7 @@ def _ranked(images: np.ndarray) -> list[tuple[int, float]]:
 
 def _predict(predictor: Predictor, image: np.ndarray) -> Prediction:
     # Always with probabilities, so that every size is compiled once only.
-    return predictor.predict(image, probs=True)
+    return predictor.predict_record(image, probs=True)
 
 
 def _judged(judge: Predictor, dataset: Dataset, index: int, miou: float) -> dict[str, Any]:
@@ -196,12 +209,11 @@ def _judged(judge: Predictor, dataset: Dataset, index: int, miou: float) -> dict
 
 
 def _pseudo_labels(
-    run: Run, config: Any, model: Any, predictor: Predictor, dataset: Dataset
+    run: Run, config: Any, model: Any, predictor: Predictor, dataset: Dataset, threshold: float
 ) -> dict[str, Any]:
     """The teacher's labels for a few unlabeled images, at every checkpoint that was kept."""
     if not len(dataset.unlabeled) or config.method.name == "supervised":
         return {"steps": [], "images": []}
-    confidence = build.build_method(config).confidence
     parallel = build.build_parallel(config)
     folder = checkpoints_folder(run.workdir)
     steps = sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
@@ -215,7 +227,7 @@ def _pseudo_labels(
         teacher = predictor.with_variables(jax.device_get(found["teacher"]), step, "teacher")
         for record, image in zip(records, images, strict=True):
             seen = _predict(teacher, record["image"])
-            sure = seen.confidence >= confidence
+            sure = seen.confidence >= threshold
             colors = colored(seen.mask, dataset.palette)
             colors = np.where(sure[..., None], colors, np.uint8(colors // 5 + 190))
             shown = thumbnail(colors, _SIDE)

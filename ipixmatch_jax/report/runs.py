@@ -1,7 +1,6 @@
 """Reads runs from disk: curves, evaluations, and which runs are seeds of one method."""
 
 import dataclasses
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +12,7 @@ from ipixmatch_jax.data import comparable
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import AnyPath, as_path
 from ipixmatch_jax.tracking.services import tracking_defaults
+from ipixmatch_jax.workdir.curves import Curves, read_curves
 from ipixmatch_jax.workdir.folder import THROUGHPUT, metrics_path
 from ipixmatch_jax.workdir.results import read_evaluations
 
@@ -39,7 +39,7 @@ class Run:
     name: str
     workdir: AnyPath
     config: ConfigDict
-    curves: dict[str, tuple[list[int], list[float]]]
+    curves: Curves
     evaluations: list[dict[str, Any]]
 
     def series(self, network: str) -> tuple[list[int], list[float]]:
@@ -71,31 +71,9 @@ def read_run(workdir: AnyPath, config: ConfigDict) -> Run:
             f"{metrics_path(folder)} does not exist; expected the metrics that training writes; "
             "train first, or correct --workdir"
         )
-    curves = _curves(metrics_path(folder)) | _curves(folder / THROUGHPUT)
+    found = read_curves(metrics_path(folder)) | read_curves(folder / THROUGHPUT)
+    curves = {name: _thinned(*curve) for name, curve in found.items()}
     return Run(name, folder, config, curves, read_evaluations(folder))
-
-
-def _curves(path: AnyPath) -> dict[str, tuple[list[int], list[float]]]:
-    """Reads curves from JSON lines. Empty if the file does not exist (older runs)."""
-    curves: dict[str, tuple[list[int], list[float]]] = {}
-    text = path.read_text() if path.exists() else ""
-    for number, line in enumerate(text.splitlines(keepends=True), 1):
-        if not line.endswith("\n"):
-            break  # a run that is still going, or was killed, may leave half a line
-        try:
-            values = json.loads(line)
-            step = values.pop("step")
-        except (ValueError, KeyError, AttributeError) as error:
-            raise DataError(
-                f"{path}, line {number}: {error}; expected a JSON object with a step; remove "
-                "the line"
-            ) from None
-        for name, value in values.items():
-            if isinstance(value, int | float):
-                steps, found = curves.setdefault(name, ([], []))
-                steps.append(step)
-                found.append(value)
-    return {name: _thinned(*curve) for name, curve in curves.items()}
 
 
 def _thinned(steps: list[int], values: list[float]) -> tuple[list[int], list[float]]:
@@ -156,11 +134,11 @@ def differing(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
 
 
 def method_name(flat: Mapping[str, Any]) -> str:
-    """The method of a flat config with its relation, as 'fixmatch + class_map/kl'."""
+    """The method of a flat config with its relation, as 'fixmatch with class_map/kl'."""
     relation, distance = flat["relation.name"], flat["relation.distance"]
     if flat["method.name"] == "supervised" or relation == "none":
         return flat["method.name"]
-    return f"{flat['method.name']} + {relation}/{distance}"
+    return f"{flat['method.name']} with {relation}/{distance}"
 
 
 def _names(flat: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -5,7 +5,11 @@ const NETWORKS = ['student', 'teacher'];
 // The methods of which one run was evaluated on validation images.
 const measured = (report) => report.results.filter((result) => !result.missing);
 const lastOf = (series) => (series[1].length ? series[1][series[1].length - 1] : null);
-const signed = (value) => (value >= 0 ? '+' : '−') + Math.abs(100 * value).toFixed(1);
+const signed = (value) => {
+  const text = Math.abs(100 * value).toFixed(1);
+  if (!Number(text)) return text;
+  return (value > 0 ? '+' : '−') + text;
+};
 
 // A section that can be seen for one method at a time.
 function perMethod(report, build) {
@@ -43,10 +47,18 @@ function summary(report) {
     out.push(el('div', { class: 'card' }, table(
       ['run', 'method', 'seed', 'student mIoU', 'teacher mIoU', 'student, best', 'teacher, best'], rows)));
   }
+  out.push(...advice(report));
   for (const result of report.results) {
     if (result.missing) out.push(el('p', { class: 'note' }, `${result.run}: no images, confusion or relations: ${result.missing}`));
   }
   return out;
+}
+
+// What the numbers of each run suggest to change.
+function advice(report) {
+  return report.runs.filter((run) => run.advice.length).map((run) => el('div', { class: 'card advice' },
+    el('h3', {}, report.runs.length > 1 ? `Advice for ${run.name}` : 'Advice'),
+    el('ul', {}, ...run.advice.map((one) => el('li', {}, one.symptom, ' Try ', el('b', {}, one.change), `; see ${one.page}.`)))));
 }
 
 function comparison(report) {
@@ -59,14 +71,14 @@ function comparison(report) {
     el('p', { class: 'lead' }, 'mIoU of the last evaluation in percent: mean ± standard deviation over seeds.'),
     el('div', { class: 'card' }, table(['method', 'seeds', 'student', 'teacher'], groups)),
   ];
-  const interval = (d) => `${signed(d.mean)}  [${signed(d.low)}, ${signed(d.high)}]`;
+  const interval = (d) => (d.low === 0 && d.high === 0 ? 'no difference' : `${signed(d.mean)}  [${signed(d.low)}, ${signed(d.high)}]`);
   const rows = report.pairs.map((pair) => [
-    `${report.groups[pair.other].name} − ${report.groups[pair.one].name}`, pair.network,
+    report.groups[pair.other].name, report.groups[pair.one].name, pair.network,
     pair.seeds ? `${interval(pair.seeds)}, ${pair.seeds.seeds.length} seeds` : 'needs two common seeds',
     pair.images ? `${interval(pair.images)}, ${pair.images.images} images` : '–']);
   if (rows.length) out.push(
-    el('h3', {}, 'Paired differences, with 95 % intervals'),
-    el('div', { class: 'card' }, table(['difference in points of mIoU', 'network', 'over seeds', 'over images, first seed'], rows)),
+    el('h3', {}, 'Paired differences in points of mIoU, with 95 % intervals'),
+    el('div', { class: 'card' }, table(['method', 'compared with', 'network', 'over seeds', 'over images, first seed'], rows)),
     el('p', { class: 'dim' }, 'Over seeds: Student’s t over runs of equal seed; it says what another seed would do. Over images: '
       + 'bootstrap of the measured images for one trained pair; it says nothing of other seeds. An interval that holds 0 shows no difference.'));
   if (report.differing.length) out.push(el('details', {}, el('summary', {}, `${report.differing.length} config key(s) that differ`),
@@ -101,7 +113,7 @@ function curves(report) {
 function singleCharts(run) {
   const charts = [];
   const scores = NETWORKS.map((n, i) => ({ name: n, color: color(i), points: pairsOf(run.miou[n]) }));
-  if (scores.some((s) => s.points.length)) charts.push(lineChart('mIoU in %', scores, { format: (v) => percent(v) }));
+  if (scores.some((s) => s.points.length)) charts.push(lineChart('mIoU in %', scores, { format: (v, more = 0) => percent(v, 1 + more) }));
   for (const [title, pattern, options] of SINGLE) {
     const names = Object.keys(run.curves).filter((name) => pattern.test(name)
       && run.curves[name][1].some((v) => v !== 0));
@@ -129,7 +141,7 @@ function severalCharts(report) {
   const charts = [];
   for (const n of NETWORKS) {
     const series = groupSeries(report, (r) => r.miou[n]);
-    if (series.length) charts.push(lineChart(`${n} mIoU in %`, series, { format: (v) => percent(v) }));
+    if (series.length) charts.push(lineChart(`${n} mIoU in %`, series, { format: (v, more = 0) => percent(v, 1 + more) }));
   }
   for (const name of SEVERAL) {
     const series = groupSeries(report, (r) => r.curves[name]);
@@ -240,14 +252,31 @@ function calibrationSection(report) {
     const coverage = [
       { name: 'share of pixels kept', color: color(2), points: teacher.map((r) => [r[0], r[1]]) },
       { name: 'of these, right', color: color(1), points: teacher.map((r) => [r[0], r[2]]) }];
-    const at = teacher.filter((r) => r[0] <= result.confidence + 1e-9).pop();
+    const total = (matrix) => matrix.flat().reduce((a, b) => a + b, 0), right = (matrix) => matrix.reduce((sum, row, i) => sum + row[i], 0);
+    const all = result.confusion.teacher, kept = result.labels.teacher;
     const unit = { x: [0, 1], y: [0, 1] };
     return [el('div', { class: 'grid' },
       lineChart('How often it is right, by confidence', reliability, { ...unit, diagonal: true }),
       lineChart('Pseudo-labels by confidence threshold (teacher)', coverage, unit)),
-    at ? el('p', { class: 'dim' }, `At this run’s threshold of ${result.confidence} the teacher keeps ${percent(at[1])} % of the `
-      + `validation pixels, of which ${percent(at[2])} % are right; of all pixels, ${percent(teacher[0][2])} % are.`) : null];
+    ...(result.uses_labels ? labelTable(report, result) : []),
+    total(kept) ? el('p', { class: 'dim' }, `At this run’s threshold of ${result.confidence} the teacher keeps ${percent(total(kept) / total(all), 2)} % of the `
+      + `validation pixels, of which ${percent(right(kept) / total(kept))} % are right; of all pixels, ${percent(right(all) / total(all))} % are.`) : null];
   })];
+}
+
+// The teacher's pseudo-labels by class: how many, and how many of them are right.
+function labelTable(report, result) {
+  const all = result.confusion.teacher, labels = result.labels.teacher, sum = (row) => row.reduce((a, b) => a + b, 0);
+  const given = labels.map((_, j) => sum(labels.map((row) => row[j])));
+  const share = (part, whole) => (whole ? `${percent(part / whole)} %` : '–');
+  const rows = report.classes.map((c, i) => [el('span', {}, swatch(c.color), c.name),
+    share(sum(labels[i]), sum(all[i])), share(given[i], sum(given)), share(labels[i][i], given[i])])
+    .filter((_, i) => sum(all[i]) || given[i]);
+  const only = given.filter((n) => n > 0.005 * sum(given)).length === 1 && rows.length > 1
+    ? el('p', { class: 'note' }, `All pseudo-labels are of the class ${report.classes[given.indexOf(Math.max(...given))].name}; `
+      + 'that most of them are right says nothing of the other classes.') : null;
+  return [el('h3', {}, `Pseudo-labels on validation images by class, at the threshold of ${result.confidence}`), only,
+    el('div', { class: 'card' }, table(['class', 'of its pixels, labeled', 'of all labels', 'of its labels, right'], rows))];
 }
 
 // image: {src, width, height}

@@ -10,7 +10,9 @@ from ml_collections import ConfigDict
 
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.paths import AnyPath
-from ipixmatch_jax.serve.photo_predictions import Limits, PhotoPredictor
+from ipixmatch_jax.serve.upload_limits import Limits, limits_of
+
+__all__ = ["Limits", "limits_of", "serve"]
 
 _OWN_NAMES = ("localhost", "127.0.0.1", "::1")
 
@@ -47,15 +49,20 @@ def serve(
         import uvicorn
 
         from ipixmatch_jax.serve.app import make_app
+        from ipixmatch_jax.serve.connections import BoundedProtocol
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"--mode serve needs {error.name}, which is not installed; "
             "run: pip install 'ipixmatch-jax[serve]'"
         ) from None
-    with _listening(host, port) as listening:
+    # Not at the top: the process that decodes photos imports this package, but no model.
+    from ipixmatch_jax.serve.photo_predictions import PhotoPredictor
+
+    with _listening(host, port) as listening, contextlib.ExitStack() as ending:
         predictor = PhotoPredictor(
             config, workdir, checkpoint=checkpoint, network=network, limits=limits
         )
+        ending.callback(predictor.close)
         app = make_app(predictor, limits, (*_OWN_NAMES, host, *names))
         settings = uvicorn.Config(
             app,
@@ -65,9 +72,9 @@ def serve(
             ws="none",
             proxy_headers=False,
             server_header=False,
-            limit_concurrency=64,
+            http=BoundedProtocol,
         )
-        _introduce(predictor, listening, host)
+        _introduce(f"{predictor.title}, step {predictor.step}", listening, host)
         with _signals_stop_it():
             uvicorn.Server(settings).run(sockets=[listening])
     print("\nstopped", flush=True)
@@ -85,10 +92,10 @@ def _listening(host: str, port: int) -> socket.socket:
         ) from None
 
 
-def _introduce(predictor: PhotoPredictor, listening: socket.socket, host: str) -> None:
+def _introduce(title: str, listening: socket.socket, host: str) -> None:
     port = listening.getsockname()[1]
     shown = f"[{host}]" if ":" in host else host
-    print(f"{predictor.title}, step {predictor.step}: http://{shown}:{port}")
+    print(f"{title}: http://{shown}:{port}")
     if not _is_loopback(host):
         print("other machines can reach it, and there is no password")
     print("Ctrl-C stops it after the current photo", flush=True)
@@ -111,17 +118,3 @@ def _signals_stop_it() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def limits_of(megabytes: float, megapixels: float, side: int) -> Limits:
-    """The limits from their flags.
-
-    Raises:
-        ConfigError: an impossible limit, with its flag.
-    """
-    for flag, value in (("--max_megabytes", megabytes), ("--max_megapixels", megapixels)):
-        if not value > 0:
-            raise ConfigError(f"{flag} is {value:g}; expected more than 0")
-    if side < 64 or side % 64:
-        raise ConfigError(f"--max_side is {side}; expected a multiple of 64, as 1024")
-    return Limits(bytes=int(megabytes * 1e6), pixels=int(megapixels * 1e6), side=side)

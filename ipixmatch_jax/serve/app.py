@@ -16,7 +16,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ipixmatch_jax.errors import UserError
-from ipixmatch_jax.serve.photo_predictions import Limits, PhotoPredictor, TooLarge
+from ipixmatch_jax.serve.photo_predictions import PhotoPredictor
+from ipixmatch_jax.serve.upload_limits import Limits, TooLarge
 from ipixmatch_jax.web.assets import asset, assets
 
 # The page shares parts with the report.
@@ -35,6 +36,8 @@ _HEADERS = {
 # One is predicted, the others wait.
 _MOST_PHOTOS = 4
 _UPLOAD_SECONDS = 60
+# Of more uploads that are still arriving at once, the oldest is given up.
+_MOST_ARRIVING = 8
 
 
 def make_app(predictor: PhotoPredictor, limits: Limits, names: Sequence[str]) -> Starlette:
@@ -75,7 +78,8 @@ def _fixed(text: str, kind: str):
 
 
 def _refusal(status: int, message: str) -> JSONResponse:
-    return JSONResponse({"error": message}, status)
+    # The rest of a body that was refused is not read, so nothing can follow on the connection.
+    return JSONResponse({"error": message}, status, {"connection": "close"})
 
 
 class _Uploads:
@@ -84,10 +88,11 @@ class _Uploads:
     def __init__(self, predictor: PhotoPredictor, limits: Limits):
         self._predictor, self._limits = predictor, limits
         self._waiting, self._turn = 0, asyncio.Lock()
+        self._arriving: list[asyncio.Timeout] = []
 
     async def predict(self, request: Request) -> Response:
+        data = await self._body(request)
         with self._place():
-            data = await self._body(request)
             async with self._turn:
                 return JSONResponse(await run_in_threadpool(self._predictor.predict, data))
 
@@ -113,17 +118,26 @@ class _Uploads:
         declared = request.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > self._limits.bytes:
             raise self._too_many(int(declared))
-        body = bytearray()
         try:
-            async with asyncio.timeout(_UPLOAD_SECONDS):
-                async for chunk in request.stream():
-                    body += chunk
-                    if len(body) > self._limits.bytes:
-                        raise self._too_many(len(body))
+            async with asyncio.timeout(_UPLOAD_SECONDS) as timeout:
+                self._arriving.append(timeout)
+                if len(self._arriving) > _MOST_ARRIVING:
+                    self._arriving.pop(0).reschedule(0)  # a time that has passed
+                return await self._whole(request)
         except TimeoutError:
             raise HTTPException(
-                408, f"the photo did not arrive within {_UPLOAD_SECONDS} s"
+                408, f"the photo did not arrive in time (at most {_UPLOAD_SECONDS} s)"
             ) from None
+        finally:
+            if timeout in self._arriving:
+                self._arriving.remove(timeout)
+
+    async def _whole(self, request: Request) -> bytes:
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > self._limits.bytes:
+                raise self._too_many(len(body))
         return bytes(body)
 
     def _too_many(self, found: int) -> HTTPException:
@@ -168,7 +182,10 @@ class _Guard:
                 f"{', '.join(sorted(self._names))}; start it with --host_names to add one",
             )
         origin = headers.get("origin")
-        foreign = origin is not None and urlsplit(origin).netloc.lower() != host.lower()
+        try:
+            foreign = origin is not None and urlsplit(origin).netloc.lower() != host.lower()
+        except ValueError:
+            return _refusal(400, f"the request's origin {origin!r} is not an address")
         site = headers.get("sec-fetch-site", "same-origin")
         if foreign or (method not in ("GET", "HEAD") and site not in ("same-origin", "none")):
             return _refusal(

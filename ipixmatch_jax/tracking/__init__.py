@@ -1,1 +1,1 @@
-"""Numbers and pictures of a training run: files, services, the terminal."""
+"""Logs of a training run: files, services, the terminal."""

@@ -14,14 +14,14 @@ _MOST_VALUES = 100_000
 
 
 def parameter_histograms(params: Any, most: int) -> dict[str, Histogram]:
-    """Path of a module → histogram of its parameters.
+    """Histograms of parameters, by the path of their module.
 
-    Modules are taken at the depth at which there are as many as possible, but at most `most`;
-    where the model has more at its top, the largest. Of a large module every n-th value counts.
+    Modules are grouped at the deepest level that has at most `most` groups. If even the top level
+    has more, the largest are shown. Large modules are sampled: every n-th value counts.
 
     Args:
-        params: as in the state, arrays of which this process has a copy.
-        most: 0 gives none.
+        params: parameters as in the state; this process has a copy of every array.
+        most: largest number of histograms; 0 gives none.
     """
     leaves = {
         tuple(key.key for key in path): leaf
@@ -45,7 +45,7 @@ def _grouped(leaves: Mapping[tuple[str, ...], Any], depth: int) -> dict[str, lis
 
 def _histogram(arrays: list[Any]) -> Histogram:
     every = -(-sum(array.size for array in arrays) // _MOST_VALUES)
-    # Replicated: any one device holds all of it.
+    # Replicated: any device holds the whole array.
     hosts = [np.asarray(x.addressable_data(0) if isinstance(x, jax.Array) else x) for x in arrays]
     values = np.concatenate([host.reshape(-1)[::every] for host in hosts]).astype(np.float64)
     return np.histogram(values[np.isfinite(values)], _BINS)

@@ -1,4 +1,4 @@
-"""Steps that were not finite: which, and what was in their batches."""
+"""Steps with a non-finite loss or gradient, and the records of their batches."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -12,11 +12,11 @@ _SHOWN = 8
 
 
 class BadSteps:
-    """Remembers every step until the next report; nothing is read from a device before that.
+    """Collects all steps until the next report; nothing is read from a device before that.
 
     Args:
-        limit: so many bad steps in a row end the run.
-        names: stream → function from the positions of records to what a person calls them.
+        limit: number of bad steps in a row that ends the run.
+        names: stream → function from the position of a record to its name.
     """
 
     def __init__(self, limit: int, names: Mapping[str, Callable[[int], str]]):
@@ -26,9 +26,10 @@ class BadSteps:
         self._steps: list[tuple[int, jax.Array, dict[str, np.ndarray]]] = []
 
     def note(self, step: int, in_a_row: jax.Array, records: dict[str, np.ndarray]) -> None:
-        """A step that was taken.
+        """Adds a step.
 
         Args:
+            step: its number.
             in_a_row: its metric `bad_steps`.
             records: stream → positions of this process's records, int [b].
         """
@@ -46,13 +47,17 @@ class BadSteps:
         return [(step, self._named(records)) for step, records in bad]
 
     def check(self, step: int) -> None:
-        """UserError where the last report held too many in a row."""
+        """Ends the run after too many bad steps in a row.
+
+        Raises:
+            UserError: the last report held at least `limit` in a row.
+        """
         if self._most >= self._limit:
             raise UserError(
                 f"the loss or its gradient was not finite in {self._most} steps in a row before "
-                f"step {step}; they changed nothing, and the last checkpoint is kept. Lower "
-                "optimizer.learning_rate, or look at the records of bad_steps.jsonl with --mode "
-                "inspect"
+                f"step {step}; these steps were skipped, and the last checkpoint is kept. Lower "
+                "optimizer.learning_rate, or check the records listed in bad_steps.jsonl with "
+                "--mode inspect"
             )
 
     def _named(self, records: dict[str, np.ndarray]) -> dict[str, list[str]]:
@@ -63,9 +68,9 @@ class BadSteps:
 
 
 def describe(step: int, records: Mapping[str, Sequence[str]]) -> str:
-    """One bad step as a line."""
+    """One line about a bad step."""
     parts = []
     for stream, names in records.items():
         more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
         parts.append(f"{stream} {', '.join(names[:_SHOWN])}{more}")
-    return f"step {step} was not finite and changed nothing: {'; '.join(parts)}"
+    return f"step {step} was not finite and was skipped: {'; '.join(parts)}"

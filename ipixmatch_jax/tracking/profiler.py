@@ -1,4 +1,4 @@
-"""A profile of some steps, for TensorBoard or xprof."""
+"""Profile of selected steps, for TensorBoard or xprof."""
 
 import contextlib
 
@@ -9,10 +9,10 @@ from ipixmatch_jax.paths import AnyPath
 
 
 def profiled_steps(text: str) -> tuple[int, int]:
-    """`START:STOP` as numbers of steps, START < STOP; (0, 0) of the empty text.
+    """Parses `START:STOP`, two steps with START < STOP; an empty text gives (0, 0).
 
     Raises:
-        ConfigError: anything else.
+        ConfigError: the text has another form.
     """
     if not text:
         return 0, 0
@@ -37,7 +37,7 @@ class Profiler:
         self._stack.close()
 
     def step(self, number: int) -> jax.profiler.StepTraceAnnotation:
-        """A context for the step after step `number`; starts and ends the recording on its way."""
+        """A context for the step after step `number`; starts or ends the recording if it is due."""
         if number == self._start and self._stop:
             self._stack.enter_context(jax.profiler.trace(self._folder))
         if number == self._stop:

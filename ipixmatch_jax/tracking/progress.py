@@ -1,5 +1,6 @@
-"""What a person sees while it trains: a live bar on a terminal, plain lines elsewhere."""
+"""Progress of a training run: a live bar on a terminal, plain lines elsewhere."""
 
+import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -8,7 +9,7 @@ from tqdm import tqdm
 
 from ipixmatch_jax.devices.processes import is_first
 
-# Of all numbers that are noted, those that are shown, by these names.
+# Metrics that are shown, and their names on the screen.
 _SHOWN = {
     "loss": "loss",
     "loss_supervised": "supervised",
@@ -18,15 +19,14 @@ _SHOWN = {
     "skipped": "skipped",
 }
 _SPEED = "images_per_second"
-_BAR = (
-    "{percentage:3.0f}%|{bar}| step {n_fmt}/{total_fmt}{postfix}, {elapsed} gone, {remaining} left"
-)
+_TIMES = "{elapsed} elapsed, {remaining} left"
+_BAR = "{percentage:3.0f}%|{bar}| step {n_fmt}/{total_fmt}{postfix}, " + _TIMES
 
 
 class Progress:
     """Shows steps, the parts of the loss, mIoU, images/s and time left; a context manager.
 
-    On a terminal a bar, with the numbers in a line below it. Only the first process speaks.
+    On a terminal it draws a bar, with the numbers in a line below. Only the first process prints.
     """
 
     def __init__(self, start_step: int, total_steps: int):
@@ -56,14 +56,14 @@ class Progress:
         self._below.close()
 
     def step(self) -> None:
-        """A step was taken. Time is measured from the first on, which waits for the compiler."""
+        """Counts a step. Time is measured from the end of the first step, which compiles."""
         if self._began is None:
             self._began = time.monotonic()
             self._bar.start_t, self._bar.initial = time.time(), self._first
         self._bar.update()
 
     def note(self, values: Mapping[str, float]) -> None:
-        """Numbers to show from now on, beside the ones noted before; mIoU in [0, 1]."""
+        """Updates the numbers that are shown; mIoU in [0, 1]."""
         for name in _SHOWN.keys() & values.keys():
             value = 100 * values[name] if name == "miou" else values[name]
             whole = f"{value}" if isinstance(value, int) else f"{float(value):.3g}"
@@ -72,18 +72,18 @@ class Progress:
             speed = values[_SPEED]
             self._speed = f"{speed:.0f} images/s" if speed >= 100 else f"{speed:.3g} images/s"
         self._bar.set_postfix_str(self._speed, refresh=False)
-        self._below.set_description_str(self._numbers())
+        self._below.set_description_str("  ".join(self._numbers()))
 
     def line(self, step: int, values: Mapping[str, float]) -> None:
-        """Notes the values; where there is no bar, a line with all that was noted."""
+        """Updates the numbers; without a bar, prints a line with all of them."""
         self.note(values)
         if self._silent or not self._bar.disable:
             return
-        parts = (f"step {step}/{self._total}", self._numbers(), self._speed, self._clock(step))
-        print("  ".join(part for part in parts if part), flush=True)
+        parts = [f"step {step}/{self._total}", *self._numbers(), self._speed, self._clock(step)]
+        print(_folded([part for part in parts if part]), flush=True)
 
     def say(self, text: str) -> None:
-        """A line or table that stays above the bar."""
+        """Prints a line or table, above the bar if there is one."""
         if self._silent:
             return
         if self._bar.disable:
@@ -91,9 +91,8 @@ class Progress:
         else:
             self._bar.write(text)
 
-    def _numbers(self) -> str:
-        shown = [(name, self._noted[key]) for key, name in _SHOWN.items() if key in self._noted]
-        return "  ".join(f"{name} {text}" for name, text in shown)
+    def _numbers(self) -> list[str]:
+        return [f"{name} {self._noted[key]}" for key, name in _SHOWN.items() if key in self._noted]
 
     def _clock(self, step: int) -> str:
         if self._began is None or step <= self._first:
@@ -101,3 +100,18 @@ class Progress:
         spent = time.monotonic() - self._began
         left = int(spent / (step - self._first) * (self._total - step))
         return f"{left // 60}:{left % 60:02d} left"
+
+
+def _folded(parts: list[str]) -> str:
+    """One line in a file; on a terminal, as many lines as its width needs."""
+    if not sys.stdout.isatty():
+        return "  ".join(parts)
+    width = shutil.get_terminal_size().columns
+    lines = [parts[0]]
+    for part in parts[1:]:
+        longer = f"{lines[-1]}  {part}"
+        if len(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(f"    {part}")
+    return "\n".join(lines)

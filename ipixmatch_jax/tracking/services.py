@@ -1,4 +1,4 @@
-"""Services that follow a run beside its own files: TensorBoard, Weights & Biases, MLflow."""
+"""Tracking services, in addition to the run's own files: TensorBoard, Weights & Biases, MLflow."""
 
 import dataclasses
 import importlib.util
@@ -21,15 +21,15 @@ from ipixmatch_jax.workdir.folder import write_whole
 _LONGEST_VALUE = 500
 
 
-def _tracker_names() -> list[str]:
-    return TRACKERS.names()
+def _service_names() -> list[str]:
+    return SERVICES.names()
 
 
 TRACKING_KEYS: Table = {
     "writers": Key(
         ("tensorboard",),
         "services that receive metrics and images, besides the run's own files",
-        choices=_tracker_names,
+        choices=_service_names,
     ),
     "project": Key("ipixmatch", "project in Weights & Biases; experiment in MLflow"),
     "images": Key(4, "validation images logged at every evaluation", least=0, most=1000),
@@ -46,11 +46,11 @@ def tracking_defaults() -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class TrackedRun:
-    """What a service is told of a run when it opens.
+    """Description of a run, passed to every service.
 
     Attributes:
-        workdir: its folder, the last part of which is its name.
-        start_step: what was logged of later steps comes again.
+        workdir: folder of the run; its last part is the run's name.
+        start_step: step from which the run resumes; later steps are logged again.
         project: `config.tracking.project`.
         config: key → value.
     """
@@ -65,7 +65,7 @@ class TrackedRun:
         return self.workdir.absolute().name
 
     def identity(self, service: str) -> str | None:
-        """What the service called this run when it opened first, from `tracking.json`."""
+        """The id that the service gave this run at its first start, from `tracking.json`."""
         return self._identities().get(service)
 
     def remember(self, service: str, identity: str) -> None:
@@ -79,13 +79,13 @@ class TrackedRun:
         return json.loads(path.read_text()) if path.exists() else {}
 
 
-class Tracker(Protocol):
-    """A service that follows a run. Only the first process has any; steps never fall.
+class Service(Protocol):
+    """A tracking service. Only the first process opens any; steps never decrease.
 
     Attributes:
-        package: what it imports.
-        needed: whether its absence is an error, or the run goes on without it.
-        local: whether it needs a workdir that is no object store.
+        package: the package that it imports.
+        needed: whether a missing package is an error; otherwise the run goes on without it.
+        local: whether it needs a workdir on a file system, not in an object store.
     """
 
     package: ClassVar[str]
@@ -98,7 +98,7 @@ class Tracker(Protocol):
         """Named finite numbers."""
 
     def images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
-        """Named pictures, uint8 [H, W, 3]."""
+        """Named images, uint8 [H, W, 3]."""
 
     def histograms(self, step: int, histograms: Mapping[str, Histogram]) -> None:
         """Named histograms."""
@@ -106,35 +106,43 @@ class Tracker(Protocol):
     def close(self) -> None: ...
 
 
-TRACKERS: Registry[type[Tracker]] = Registry("writer")
+SERVICES: Registry[type[Service]] = Registry("writer")
 
 
 def check_installed(names: Sequence[str]) -> None:
-    """ConfigError for a service whose package is missing, but for TensorBoard."""
+    """Checks that the packages of the services are installed; TensorBoard's may be missing.
+
+    Raises:
+        ConfigError: a package is missing.
+    """
     for name in names:
-        package = TRACKERS[name].package
-        if TRACKERS[name].needed and not _found(package):
+        package = SERVICES[name].package
+        if SERVICES[name].needed and not _found(package):
             raise ConfigError(
                 f"tracking.writers has {name!r}, whose package {package!r} is not installed; "
-                f"run: pip install {package}, or take it out"
+                f"run: pip install {package}, or remove it from tracking.writers"
             )
 
 
-def open_trackers(names: Sequence[str], run: TrackedRun) -> list[Tracker]:
-    """The named services, told of the run; ConfigError where one cannot be opened."""
+def open_services(names: Sequence[str], run: TrackedRun) -> list[Service]:
+    """Opens the named services.
+
+    Raises:
+        ConfigError: one cannot be opened.
+    """
     opened = []
     for name in names:
-        tracker = TRACKERS[name]
-        if not _found(tracker.package) or (tracker.local and is_remote(run.workdir)):
+        service = SERVICES[name]
+        if not _found(service.package) or (service.local and is_remote(run.workdir)):
             continue
         try:
-            opened.append(tracker(run))
+            opened.append(service(run))
         except Exception as error:  # a service's own errors: no key, no network, a full disk
             for one in opened:
                 one.close()
             raise ConfigError(
-                f"tracking.writers has {name!r}, which cannot be opened: {error}; mend that, or "
-                "take it out"
+                f"tracking.writers has {name!r}, which cannot be opened: {error}; fix that, or "
+                "remove it from tracking.writers"
             ) from error
     return opened
 
@@ -143,17 +151,17 @@ def _found(package: str) -> bool:
     return package in sys.modules or importlib.util.find_spec(package) is not None
 
 
-@TRACKERS.register("tensorboard")
+@SERVICES.register("tensorboard")
 class TensorBoard:
-    """Event files in the workdir; they are appended to, which an object store does not know."""
+    """Event files in the workdir. They are appended to, which object stores cannot do."""
 
     package = "tensorboardX"
     needed = False
     local = True
 
     def __init__(self, run: TrackedRun):
-        # Not its SummaryWriter: that writes in a thread, and where the thread dies of a full disk,
-        # the training waits for it forever.
+        # Not SummaryWriter: it writes in a thread, and if the thread dies of a full disk, training
+        # waits for it forever.
         from tensorboardX import summary
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto import event_pb2
@@ -198,7 +206,7 @@ class TensorBoard:
         self._file.write_event(self._event(step=step, wall_time=time.time(), **content))
 
 
-@TRACKERS.register("wandb")
+@SERVICES.register("wandb")
 class WeightsAndBiases:
     """A run of Weights & Biases; a resumed run continues it by its id."""
 
@@ -234,9 +242,9 @@ class WeightsAndBiases:
         self._run.finish()
 
 
-@TRACKERS.register("mlflow")
+@SERVICES.register("mlflow")
 class MLflow:
-    """A run of MLflow, where MLFLOW_TRACKING_URI says; a resumed run continues it by its id.
+    """A run of MLflow at MLFLOW_TRACKING_URI; a resumed run continues it by its id.
 
     MLflow has no histograms.
     """
@@ -273,7 +281,7 @@ class MLflow:
 
 
 def _allowed(name: str) -> str:
-    """The name with what MLflow takes: letters, digits and a few signs."""
+    """The name with only the characters that MLflow accepts."""
     return re.sub(r"[^\w.\- /]", "_", name)
 
 

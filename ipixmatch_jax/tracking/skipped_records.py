@@ -1,4 +1,4 @@
-"""How many records had to be skipped, counted over all starts of a run."""
+"""Number of skipped records, counted over all starts of a run."""
 
 import json
 
@@ -9,37 +9,37 @@ from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.workdir.folder import metrics_path
 
 
-class Skips:
-    """The number `skipped` of `metrics.jsonl`, where `data.on_error` is 'skip'.
+class SkippedRecords:
+    """The metric `skipped`, logged if `data.on_error` is 'skip'.
 
-    A resumed run goes on from the last one that its file holds. On several processes all of them
-    call a method after the same step, and the number is that of all.
+    A resumed run continues from the last count in `metrics.jsonl`. On several processes all of them
+    call a method after the same step, and the count is their sum.
 
     Args:
-        workdir: of the run, its `metrics.jsonl` cut back to the step from which it resumes.
+        workdir: folder of the run; its `metrics.jsonl` ends at the step from which it resumes.
         on_error: `config.data.on_error`.
     """
 
     def __init__(self, workdir: AnyPath, on_error: str):
         self._counts = on_error == "skip"
-        self._before = self._told = _last(metrics_path(workdir)) if self._counts else 0
+        self._before = self._reported = _last(metrics_path(workdir)) if self._counts else 0
 
     def numbers(self, since_start: int) -> dict[str, int]:
-        """`skipped`; {} where nothing is skipped.
+        """`skipped`; {} if `on_error` is not 'skip'.
 
         Args:
-            since_start: how many this process skipped since this start.
+            since_start: number of records that this process skipped since it started.
         """
         if not self._counts:
             return {}
-        self._told = self._before + int(gather(np.array([since_start])).sum())
-        return {"skipped": self._told}
+        self._reported = self._before + int(gather(np.array([since_start])).sum())
+        return {"skipped": self._reported}
 
-    def untold(self, since_start: int) -> dict[str, int]:
-        """As `numbers`, but {} where it is the same as before: for a checkpoint between logs."""
-        before = self._told
+    def unreported(self, since_start: int) -> dict[str, int]:
+        """`numbers` if the count has changed, otherwise {}; for a checkpoint between two logs."""
+        before = self._reported
         found = self.numbers(since_start)
-        return found if self._told != before else {}
+        return found if self._reported != before else {}
 
 
 def _last(path: AnyPath) -> int:

@@ -1,4 +1,4 @@
-"""How fast a run is: images and steps a second, and the share of time that input is waited for."""
+"""Speed of a run: images and steps per second, and the share of time spent waiting for input."""
 
 import contextlib
 import time
@@ -11,14 +11,14 @@ import jax
 class Throughput:
     """A clock over the steps between two log lines.
 
-    It stands still during the first step, which compiles, and during evaluations and saves. Steps
-    are dispatched ahead of the device, so it is read and stopped only when the device has finished:
-    after a log line has fetched its metrics, or after waiting for them where an evaluation or a
-    save, which would wait themselves, begin. No other step waits.
+    It is stopped during the first step, which compiles, and during evaluations and saves. Steps are
+    dispatched ahead of the device, so the clock is read only when the device has finished: after a
+    log line has fetched the metrics, or before an evaluation or a save, which wait anyway. No other
+    step waits.
 
     Args:
-        images_per_step: labeled and unlabeled, over all devices.
-        clock: seconds.
+        images_per_step: labeled and unlabeled images, over all devices.
+        clock: returns seconds.
     """
 
     def __init__(self, images_per_step: int, clock: Callable[[], float] = time.perf_counter):
@@ -31,7 +31,7 @@ class Throughput:
 
     @contextlib.contextmanager
     def input(self) -> Iterator[None]:
-        """Around waiting for a batch; starts the clock where it stands."""
+        """Measures the wait for a batch; starts the clock if it is stopped."""
         begin = self._clock()
         if self._warm and self._since is None:
             self._since = begin
@@ -40,7 +40,7 @@ class Throughput:
             self._waited += self._clock() - begin
 
     def step(self, metrics: Any) -> None:
-        """A step that was dispatched; waits for the first one."""
+        """Counts a dispatched step; waits for the first one."""
         if not self._warm:
             jax.block_until_ready(metrics)
             self._warm = True
@@ -48,16 +48,17 @@ class Throughput:
         self._steps += 1
 
     def pause(self, metrics: Any) -> None:
-        """Stops the clock when the last step, which gave these metrics, is done."""
+        """Stops the clock after the last step, which gave these metrics, is done."""
         if self._since is not None:
             jax.block_until_ready(metrics)
             self._spent += self._clock() - self._since
             self._since = None
 
     def numbers(self) -> dict[str, float]:
-        """Since the last call; {} where no step was timed. The last step must have been done.
+        """Speed since the last call; {} if no step was timed. The last step must be done.
 
-        `images_per_second`, `steps_per_second`, and `input_wait`, the share of time in [0, 1].
+        Returns:
+            `images_per_second`, `steps_per_second`, and `input_wait`, a share of time in [0, 1].
         """
         if self._since is not None:
             now = self._clock()

@@ -1,4 +1,4 @@
-"""Where numbers go: `metrics.jsonl` always, and the services of `config.tracking`."""
+"""Metric files of a run (`metrics.jsonl` and others) and the services of `config.tracking`."""
 
 import contextlib
 import json
@@ -14,7 +14,7 @@ from tqdm import tqdm
 from ipixmatch_jax.devices.processes import is_first
 from ipixmatch_jax.paths import AnyPath, is_remote
 from ipixmatch_jax.tracking.histograms import Histogram
-from ipixmatch_jax.tracking.services import TrackedRun, Tracker, open_trackers, tracking_defaults
+from ipixmatch_jax.tracking.services import Service, TrackedRun, open_services, tracking_defaults
 from ipixmatch_jax.workdir.folder import (
     BAD_STEPS,
     THROUGHPUT,
@@ -26,23 +26,25 @@ from ipixmatch_jax.workdir.folder import (
 
 
 class Writers:
-    """The metric files of a run and the services that follow it; only the first process writes.
+    """Writes the metrics of a run to its files and services; only the first process writes.
 
-    A resumed run continues the files: lines and evaluations after the restored step are dropped
-    first, since the run takes these steps again. What a clock measured, which is never the same
-    twice, has a file of its own.
+    A resumed run continues the files: lines and evaluations after the restored step are removed
+    first, since the run takes these steps again. Speeds, which differ between any two runs, have a
+    file of their own.
 
     Args:
-        config: its `tracking` says which services, and they are told all of it; None: defaults.
+        workdir: folder of the run.
+        start_step: step from which the run starts.
+        config: the whole config; its `tracking` names the services. None: defaults.
 
     Raises:
-        ConfigError: a service that cannot be opened.
+        ConfigError: a service cannot be opened.
     """
 
     def __init__(self, workdir: AnyPath, start_step: int, config: ConfigDict | None = None):
         self._active = is_first()
         self._metrics = self._bad = self._speed = None
-        self._trackers: list[Tracker] = []
+        self._services: list[Service] = []
         self._stack = contextlib.ExitStack()
         if not self._active:
             return
@@ -55,9 +57,9 @@ class Writers:
         tracking = config.tracking if config else tracking_defaults()
         told = flatten_dict(config.to_dict(), sep=".") if config else {}
         run = TrackedRun(workdir, start_step, tracking["project"], told)
-        self._trackers = open_trackers(tracking["writers"], run)
-        for tracker in self._trackers:
-            self._stack.callback(_close_quietly, tracker)
+        self._services = open_services(tracking["writers"], run)
+        for service in self._services:
+            self._stack.callback(_close_quietly, service)
 
     def __enter__(self) -> "Writers":
         return self
@@ -67,37 +69,38 @@ class Writers:
 
     @property
     def shows(self) -> bool:
-        """Whether anybody sees pictures and histograms."""
-        return bool(self._trackers)
+        """Whether a service shows images and histograms."""
+        return bool(self._services)
 
     def write(
         self, step: int, values: Mapping[str, Any], speed: Mapping[str, float] | None = None
     ) -> None:
-        """A line of named numbers; NaN becomes null, as JSON has no word for it.
+        """Writes a line of named numbers; NaN becomes null, because JSON has no NaN.
 
         Args:
-            values: to `metrics.jsonl`.
-            speed: to `throughput.jsonl`; of either, no line where there are none.
+            step: step of the numbers.
+            values: for `metrics.jsonl`; no line if empty.
+            speed: for `throughput.jsonl`; no line if empty.
         """
         for lines, numbers in ((self._metrics, values), (self._speed, speed)):
             if self._active and numbers:
                 self._write(lines, step, numbers)
 
     def write_bad_step(self, step: int, records: Mapping[str, Sequence[str]]) -> None:
-        """The records of a step that was not finite, by stream, to `bad_steps.jsonl`."""
+        """Writes the records of a non-finite step, by stream, to `bad_steps.jsonl`."""
         if self._active:
             self._bad.write({"step": step, **records})
 
     def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
-        """Named pictures uint8 [H, W, 3], to the services."""
-        self._tell(lambda tracker: tracker.images(step, images))
+        """Sends named images, uint8 [H, W, 3], to the services."""
+        self._send(lambda service: service.images(step, images))
 
     def write_histograms(self, step: int, histograms: Mapping[str, Histogram]) -> None:
-        """Named histograms, to the services."""
-        self._tell(lambda tracker: tracker.histograms(step, histograms))
+        """Sends named histograms to the services."""
+        self._send(lambda service: service.histograms(step, histograms))
 
     def sync(self) -> None:
-        """Brings what was written to the disk; before a checkpoint of the same step."""
+        """Flushes the files to the disk, before a checkpoint of the same step is saved."""
         if self._active:
             for lines in (self._metrics, self._bad, self._speed):
                 lines.sync()
@@ -106,25 +109,25 @@ class Writers:
         clean = {name: _number(value) for name, value in values.items()}
         lines.write({"step": step, **clean})
         known = {name: value for name, value in clean.items() if value is not None}
-        self._tell(lambda tracker: tracker.numbers(step, known))
+        self._send(lambda service: service.numbers(step, known))
 
-    def _tell(self, call: Callable[[Tracker], None]) -> None:
-        for tracker in list(self._trackers):
+    def _send(self, call: Callable[[Service], None]) -> None:
+        for service in list(self._services):
             try:
-                call(tracker)
-            except Exception as error:  # of a network or a full disk: no reason to end a training
-                self._trackers.remove(tracker)
-                name = type(tracker).__name__
-                tqdm.write(f"{name} follows no longer ({error}); metrics.jsonl goes on")
+                call(service)
+            except Exception as error:  # a network or a full disk must not end training
+                self._services.remove(service)
+                name = type(service).__name__
+                tqdm.write(f"{name} logging stopped: {error}; metrics.jsonl is still written")
 
 
-def _close_quietly(tracker: Tracker) -> None:
-    with contextlib.suppress(Exception):  # metrics.jsonl has the numbers too
-        tracker.close()
+def _close_quietly(service: Service) -> None:
+    with contextlib.suppress(Exception):  # metrics.jsonl has the numbers
+        service.close()
 
 
 class _Lines:
-    """A file of JSON lines that can be cut back to a step."""
+    """A file of JSON lines; lines after the start step are removed when it is opened."""
 
     def __init__(self, path: AnyPath, start_step: int):
         self._path = path
@@ -132,7 +135,7 @@ class _Lines:
         self._file = None
         self._synced = True
         if is_remote(path):
-            return  # objects cannot be appended to: kept here, and written whole by sync
+            return  # objects cannot be appended to: sync writes the whole text
         if self._text or path.exists():
             write_whole(path, self._text)
         self._text = ""
@@ -144,7 +147,7 @@ class _Lines:
             self._text += text
             return
         with writing(self._path):
-            # Opened with the first line: most runs have no bad step.
+            # Opened for the first line: most runs have no bad step.
             self._file = self._file or self._path.open("a", buffering=1)
             self._file.write(text)
 

@@ -53,15 +53,35 @@ def error_map(image: np.ndarray, predicted: np.ndarray, mask: np.ndarray) -> np.
     return np.where(wrong[..., None], np.uint8(_WRONG), pale)
 
 
+def captioned(image: np.ndarray, captions: Sequence[str]) -> np.ndarray:
+    """An image uint8 [H, W, 3] of equal columns, with the caption of each column above it."""
+    width = image.shape[1] / len(captions)
+    size = int(np.clip(width / 14, 12, 40))
+    font = ImageFont.load_default(size)
+    top = round(1.6 * size)
+    canvas = Image.new("RGB", (image.shape[1], image.shape[0] + top), "white")
+    canvas.paste(Image.fromarray(image), (0, top))
+    draw = ImageDraw.Draw(canvas)
+    for number, caption in enumerate(captions):
+        draw.text(((number + 0.5) * width, top / 2), caption, "#222", font, anchor="mm")
+    return np.asarray(canvas)
+
+
 def with_legend(
-    image: np.ndarray, mask: np.ndarray, class_names: Sequence[str], palette: np.ndarray
+    image: np.ndarray,
+    mask: np.ndarray,
+    class_names: Sequence[str],
+    palette: np.ndarray,
+    other: np.ndarray | None = None,
 ) -> np.ndarray:
     """An image uint8 [H, W, 3] with a legend below: the classes of its map and their shares.
 
-    An image that is narrower than the legend gets a white margin on the right.
+    An image that is narrower than the legend gets a white margin on the right. Classes that only
+    the map `other` holds are listed too.
     """
     counts = np.bincount(mask.reshape(-1), minlength=256)[: len(class_names)]
-    present = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i]]
+    shown = set(np.unique(mask if other is None else np.stack([mask, other])).tolist())
+    present = [int(i) for i in np.argsort(-counts, kind="stable") if i in shown]
     size = int(np.clip(image.shape[1] / 45, 12, 48))
     font = ImageFont.load_default(size)
     texts = [f"{class_names[i]}  {100 * counts[i] / mask.size:.1f} %" for i in present]

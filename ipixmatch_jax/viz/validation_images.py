@@ -13,10 +13,13 @@ from ipixmatch_jax.data import Dataset, displayable
 from ipixmatch_jax.devices.processes import is_first
 from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.predictor import Predictor
-from ipixmatch_jax.viz.drawing import colored, error_map, side_by_side
+from ipixmatch_jax.viz.drawing import captioned, colored, error_map, side_by_side, with_legend
 from ipixmatch_jax.workdir.folder import predictions_folder
 
 _SIDE = 256
+# Columns of smaller images are enlarged by a whole number.
+_LEAST_COLUMN = 160
+_CAPTIONS = ("image", "mask", "prediction", "errors")
 
 
 class ValidationImages:
@@ -85,34 +88,41 @@ def _shrunk(array: np.ndarray, method: int) -> np.ndarray:
 
 
 def draw_validation(
-    config: ConfigDict, workdir: AnyPath, model, network: Any, dataset: Dataset
+    config: ConfigDict,
+    workdir: AnyPath,
+    model: Any,
+    network: Any,
+    dataset: Dataset,
+    folder: AnyPath | None = None,
 ) -> pathlib.Path:
-    """Writes `predictions/ID.png`: photo, mask, prediction and errors side by side.
+    """Writes `predictions/ID.png`: image, mask, prediction and errors, with captions and legend.
 
-    Draws `config.pictures` validation images, spread evenly over the list.
+    Draws `config.pictures` validation images, spread evenly over the list, to `folder` if given.
 
     Returns:
         The folder.
     """
-    folder = predictions_folder(workdir)
+    folder = folder or predictions_folder(workdir)
     folder.mkdir(parents=True, exist_ok=True)
-    predict = Predictor(config, model, jax.device_get(network), tile_above=0)
+    predictor = Predictor(config, model, jax.device_get(network), tile_above=0)
     count = min(config.pictures, len(dataset.val))
     for index in np.linspace(0, len(dataset.val) - 1, count).round().astype(int):
         record = dataset.val[int(index)]
         image, mask = record["image"], record["mask"]
-        predicted = predict(image)
+        predicted = predictor.predict_record(image).mask
         columns = [
             displayable(image),
             colored(mask, dataset.palette),
             colored(predicted, dataset.palette),
             error_map(image, predicted, mask),
         ]
-        drawn = Image.fromarray(side_by_side(columns))
-        enlarge = max(1, 160 // image.shape[0])
-        drawn = drawn.resize((drawn.width * enlarge, drawn.height * enlarge), 0)
+        enlarge = max(1, _LEAST_COLUMN // min(image.shape[:2]))
+        columns = [column.repeat(enlarge, 0).repeat(enlarge, 1) for column in columns]
+        drawn = captioned(side_by_side(columns), _CAPTIONS)
+        # The classes of the mask and of the prediction, with their shares of the prediction.
+        drawn = with_legend(drawn, predicted, dataset.class_names, dataset.palette, mask)
         path = folder / f"{record['id']}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
-            drawn.save(file, "PNG")
+            Image.fromarray(drawn).save(file, "PNG")
     return folder

@@ -23,13 +23,14 @@ function svg(tag, attributes, ...children) {
 const known = (value) => value !== null && value !== undefined;
 const percent = (value, digits = 1) => (known(value) ? (100 * value).toFixed(digits) : '–');
 
-function short(value) {
+// A number in few characters; 'more' digits than usual where neighbors would read alike.
+function short(value, more = 0) {
   if (!known(value)) return '–';
   const size = Math.abs(value);
-  if (size >= 1e6) return `${+(value / 1e6).toPrecision(3)}M`;
-  if (size >= 1e4) return `${+(value / 1e3).toPrecision(3)}k`;
-  if (size && size < 1e-3) return value.toExponential(1);
-  return String(+value.toPrecision(3));
+  if (size >= 1e6) return `${+(value / 1e6).toPrecision(3 + more)}M`;
+  if (size >= 1e4) return `${+(value / 1e3).toPrecision(3 + more)}k`;
+  if (size && size < 1e-3) return value.toExponential(1 + more);
+  return String(+value.toPrecision(3 + more));
 }
 
 function ticks(low, high, about = 4) {
@@ -39,6 +40,14 @@ function ticks(low, high, about = 4) {
   const found = [];
   for (let t = Math.ceil(low / step - 1e-9) * step; t <= high + step * 1e-9; t += step) found.push(t);
   return found;
+}
+
+// The texts of an axis, no two of them alike.
+function labels(values, format) {
+  for (let more = 0; ; more++) {
+    const texts = values.map((value) => format(value, more));
+    if (more > 8 || new Set(texts).size === values.length) return texts;
+  }
 }
 
 // series: [{name, color, points: [[x, y], …], dash, faint, mute}]
@@ -58,12 +67,14 @@ function lineChart(title, series, options = {}) {
   const X = (x) => L + ((x - x0) / (x1 - x0)) * (W - L - R);
   const Y = (y) => H - B - ((y - y0) / (y1 - y0)) * (H - T - B);
   const plot = svg('svg', { viewBox: `0 0 ${W} ${H}`, tabindex: 0, role: 'img' });
-  for (const t of ticks(y0, y1)) {
+  const rows = ticks(y0, y1), rowTexts = labels(rows, format);
+  for (const [i, t] of rows.entries()) {
     plot.append(svg('line', { class: 'rule', x1: L, x2: W - R, y1: Y(t), y2: Y(t) }));
-    plot.append(svg('text', { x: L - 6, y: Y(t) + 4, 'text-anchor': 'end' }, format(t)));
+    plot.append(svg('text', { x: L - 6, y: Y(t) + 4, 'text-anchor': 'end' }, rowTexts[i]));
   }
-  for (const t of ticks(x0, x1, 5)) {
-    plot.append(svg('text', { x: X(t), y: H - 8, 'text-anchor': 'middle' }, xFormat(t)));
+  const columns = ticks(x0, x1, 5), columnTexts = labels(columns, xFormat);
+  for (const [i, t] of columns.entries()) {
+    plot.append(svg('text', { x: X(t), y: H - 8, 'text-anchor': 'middle' }, columnTexts[i]));
   }
   if (options.diagonal) {
     const ends = { x1: X(x0), y1: Y(x0), x2: X(x1), y2: Y(x1) };

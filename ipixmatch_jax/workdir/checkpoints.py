@@ -218,6 +218,13 @@ class Checkpoints:
         """`{'params', 'batch_stats'}` of the `student` or the `teacher` alone."""
         return self._restore(step, {network: abstract})[network]
 
+    def module_names(self, step: int) -> set[str]:
+        """Names of the outermost modules of the student's parameters at a step."""
+        folder = self.directory / str(step) / "student"
+        with ocp.StandardCheckpointer() as checkpointer:
+            tree = checkpointer.metadata(folder).item_metadata.tree
+        return set(tree["params"])
+
     def _restore(self, step: int, abstract: dict[str, Any]) -> dict[str, Any]:
         args = {name: ocp.args.StandardRestore(item) for name, item in abstract.items()}
         folder = self.directory / str(step)

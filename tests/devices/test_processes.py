@@ -233,7 +233,7 @@ def test_a_first_process_that_fails_ends_all(monkeypatch):
         processes.first_only(lambda: (_ for _ in ()).throw(ConfigError("mine")))
     monkeypatch.setattr(processes, "is_first", lambda: False)
     monkeypatch.setattr(processes, "agree", lambda value: True)
-    with pytest.raises(Exception, match="process 0 could not go on"):
+    with pytest.raises(Exception, match="process 0 failed"):
         processes.first_only(lambda: pytest.fail("only the first runs it"))
 
 

@@ -28,7 +28,7 @@ def start(config):
     model, method = build.build_model(config), build.build_method(config)
     optimizer, step = build.build_train_step(config, model, method)
     state = build.build_state(config, model, optimizer, spread)
-    return spread, spread.spread(step, donate=False), state
+    return spread, spread.distribute(step, donate=False), state
 
 
 def equal(a, b):

@@ -152,7 +152,7 @@ def test_three_steps_equal_pytorch(name, options):
             model, method, VIEWS, objective, rule, schedule, teacher_decay=0.996, total_steps=TOTAL
         )
         spread = PARALLEL["pmap"](jax.devices()[:1])
-        step = spread.spread(step)
+        step = spread.distribute(step)
         for k, batch in enumerate(batches):
             batch = spread.put_batch(batch)
             state, metrics = step(state, batch)

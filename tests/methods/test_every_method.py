@@ -139,7 +139,7 @@ def run(name, relations, parallel):
     spread = PARALLEL[parallel](jax.devices())
     variables = model.init(jax.random.key(0), np.zeros((1, SIZE, SIZE, 3), np.float32))
     variables = {key: variables[key] for key in ("params", "batch_stats")}
-    return spread, spread.spread(step), spread.first_state(jax.device_get(variables), rule)
+    return spread, spread.distribute(step), spread.first_state(jax.device_get(variables), rule)
 
 
 def check(name, relations):

@@ -1,4 +1,4 @@
-"""A run in miniature: a small U-Net, random records, and the step spread over some devices."""
+"""A run in miniature: a small U-Net, random records, and the step distributed over some devices."""
 
 import dataclasses
 from typing import Any
@@ -58,8 +58,8 @@ def make_run(**options) -> Run:
     key = repr(sorted(full.items())) + jax.config.jax_numpy_dtype_promotion
     if key not in MADE:
         MADE[key] = _parts(**options)
-    spread, step, create, device_step = MADE[key]
-    return Run(spread, step, create(), device_step)
+    layout, step, create, device_step = MADE[key]
+    return Run(layout, step, create(), device_step)
 
 
 MADE: dict[str, tuple] = {}
@@ -77,8 +77,8 @@ def _parts(
     accumulate_steps: int = 1,
     **objective,
 ) -> tuple:
-    """How it is spread, the spread step, a function that makes the first state, and the step."""
-    spread = PARALLEL[parallel](jax.devices()[:devices])
+    """The distribution, the distributed step, a maker of the first state, and the plain step."""
+    layout = PARALLEL[parallel](jax.devices()[:devices])
     model = create_model("unet", num_classes=CLASSES, width=4, depth=1, norm=norm, axis_name="data")
     options = {
         "name": optimizer,
@@ -109,4 +109,4 @@ def _parts(
         jax.random.key(0, impl="unsafe_rbg")
     )
     variables = jax.device_get(variables)
-    return spread, spread.spread_train(step), lambda: spread.first_state(variables, rule), step
+    return layout, layout.distribute_train(step), lambda: layout.first_state(variables, rule), step

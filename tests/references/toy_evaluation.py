@@ -55,5 +55,5 @@ def config_with(**changes):
 
 def evaluator_of(config, scenes, model=None, devices=1, parallel="pmap"):
     dataset = Dataset(scenes, scenes, scenes, NAMES, np.zeros((CLASSES, 3), np.uint8))
-    spread = PARALLEL[parallel](jax.devices()[:devices])
-    return Evaluator(config, dataset, model or Toy(), spread), spread
+    layout = PARALLEL[parallel](jax.devices()[:devices])
+    return Evaluator(config, dataset, model or Toy(), layout), layout

@@ -113,18 +113,22 @@ def check_against_predictions(tmp_path, result):
 
     predict = load_predictor(tmp_path / "run")
     confusion, confidences, right = np.zeros((2, 2), int), [], []
+    labels = np.zeros((2, 2), int)
     for i in range(5):
         root = tmp_path / "data" / "val"
         image, mask = (np.asarray(Image.open(root / k / f"v{i}.png")) for k in ("images", "masks"))
         found = predict.predict(image, probs=True)
         known = mask != 255
         np.add.at(confusion, (mask[known], found.mask[known]), 1)
+        sure = known & (found.confidence >= result["confidence"])
+        np.add.at(labels, (mask[sure], found.mask[sure]), 1)
         confidences.append(found.confidence[known])
         right.append((found.mask == mask)[known])
         if i == 0:
             got = np.frombuffer(base64.b64decode(result["explorer"][0]["teacher"]), np.uint8)
             np.testing.assert_allclose(got.reshape(20, 24, 2), 255 * found.probs, atol=0.51)
     assert result["confusion"]["teacher"] == confusion.tolist()
+    assert result["labels"]["teacher"] == labels.tolist()
     confidence, right = np.concatenate(confidences).astype(np.float64), np.concatenate(right)
     ece, at = 0.0, np.minimum((confidence * 15).astype(int), 14)
     for b in set(at):
@@ -201,7 +205,9 @@ def test_two_methods_of_two_seeds(config_file, tmp_path, one_device):
     ]
 
 
-def test_names_cannot_break_out_of_the_page():
-    evil = "</script><script>alert(1)</script>"
+@pytest.mark.parametrize("evil", ["</script><script>alert(1)</script>", "<!--<script>", "<b>&"])
+def test_names_cannot_break_out_of_the_page(evil, tmp_path):
     text = page({"title": evil})
-    assert text.count("</script>") == 2 and evil not in text
+    assert text.count("</script>") == 2 and evil not in text.partition("<body>")[2]
+    (tmp_path / "page.html").write_text(text)
+    assert data_of(tmp_path / "page.html") == {"title": evil}

@@ -42,4 +42,4 @@ def test_groups_are_named_by_what_differs(config_file, tmp_path, one_device):
     ]
     names = grouped(runs)
     assert [members for _, members in names] == [[0, 1], [2]]
-    assert names[1][0] == "fixmatch + class_map/kl (weight 0.5)"
+    assert names[1][0] == "fixmatch with class_map/kl (weight 0.5)"

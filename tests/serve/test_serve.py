@@ -20,17 +20,13 @@ from starlette.testclient import TestClient
 
 from ipixmatch_jax import load_predictor
 from ipixmatch_jax.config import load_snapshot
-from ipixmatch_jax.data import resize_image
+from ipixmatch_jax.data import Pixels, resize_image
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.main import main
 from ipixmatch_jax.serve.app import make_app
-from ipixmatch_jax.serve.photo_predictions import (
-    Limits,
-    PhotoPredictor,
-    checked_size,
-    kind_of,
-    predicted_size,
-)
+from ipixmatch_jax.serve.decoder import decode
+from ipixmatch_jax.serve.photo_predictions import PhotoPredictor
+from ipixmatch_jax.serve.upload_limits import Limits, checked_size, kind_of, predicted_size
 from tests.references.browser import Browser
 from tests.references.untrained import save_untrained
 
@@ -68,7 +64,9 @@ def workdir(tmp_path_factory):
 @pytest.fixture(scope="module")
 def predictor(workdir):
     config = load_snapshot(workdir)
-    return PhotoPredictor(config, workdir, checkpoint="latest", network="teacher", limits=LIMITS)
+    found = PhotoPredictor(config, workdir, checkpoint="latest", network="teacher", limits=LIMITS)
+    yield found
+    found.close()
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +167,10 @@ def test_what_is_refused(client, monkeypatch, what):
 
     data, status, message = REFUSED[what]
     if what not in ("cut short", "only a beginning"):
-        monkeypatch.setattr("ipixmatch_jax.serve.photo_predictions.read_image", decoded)
+        monkeypatch.setattr("ipixmatch_jax.serve.decoder.read_photo", decoded)
+        if what != "many bytes":  # which the server counts
+            with pytest.raises(DataError, match=re.escape(message)):
+                decode(data, LIMITS, Pixels(), True)
     answer = client.post("/predict", content=data, headers=TYPE)
     assert answer.status_code == status
     assert message in answer.json()["error"] and len(answer.json()["error"]) < 300
@@ -247,6 +248,7 @@ def test_names_of_files_are_ignored(client, tmp_path, monkeypatch):
         ({"host": "[::1]:8000"}, 200),
         ({"origin": "http://evil.example"}, 403),
         ({"origin": "null"}, 403),
+        ({"origin": "http://["}, 400),
         ({"origin": "http://127.0.0.1:9000"}, 403),
         ({"origin": "http://127.0.0.1:8000"}, 200),
         ({"sec-fetch-site": "cross-site"}, 403),

@@ -39,7 +39,7 @@ def test_a_bar_on_a_terminal(monkeypatch, capsys):
     monkeypatch.setattr("sys.stderr", screen)
     go(Progress(10, 20), monkeypatch, [0.0])
     shown = screen.getvalue()
-    assert re.search(r" 65%\|.*\| step 13/20, 123 images/s, 00:00 gone, 00:00 left", shown)
+    assert re.search(r" 65%\|.*\| step 13/20, 123 images/s, 00:00 elapsed, 00:00 left", shown)
     assert "loss 2.5  supervised 1.25  pseudo 1  relation 0.25  mIoU 43.2" in shown
     assert capsys.readouterr().out == "a table\n"
 
@@ -51,3 +51,12 @@ def test_other_processes_are_silent(monkeypatch, capsys, terminal):
     go(Progress(10, 20), monkeypatch, [0.0])
     captured = capsys.readouterr()
     assert captured.out == captured.err == ""
+
+
+def test_plain_lines_fit_a_terminal(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    go(Progress(10, 20), monkeypatch, [0.0])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("step 13/20  loss 2.5") and max(map(len, lines)) <= 80
+    assert lines[1] == "    123 images/s  0:14 left"

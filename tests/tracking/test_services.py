@@ -105,7 +105,7 @@ def test_a_service_that_fails_does_not_end_the_run(calls, tmp_path, capsys, monk
 
     monkeypatch.setattr(sys.modules["mlflow"], "log_metrics", fail)
     follow(tmp_path, "mlflow", "wandb", steps=(2, 4))
-    assert capsys.readouterr().out.count("MLflow follows no longer (no route)") == 1
+    assert capsys.readouterr().out.count("MLflow logging stopped: no route") == 1
     assert len([name for name, _, _ in calls if name == "log"]) == 8
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
     monkeypatch.setattr(sys.modules["mlflow"], "start_run", fail)

@@ -12,9 +12,11 @@ from ipixmatch_jax.data.files.masks import MASK_SUFFIXES, Masks
 from ipixmatch_jax.data.files.split_lists import Entry, read_list
 from ipixmatch_jax.data.grouping import group_keys
 from ipixmatch_jax.data.importers import choices_of, counts, read_folder
+from ipixmatch_jax.data.importers.beside import masks_among
 from ipixmatch_jax.data.importers.cache import materialize
 from ipixmatch_jax.data.importers.finders import ItemFinder
 from ipixmatch_jax.data.importers.found import SPLITS
+from ipixmatch_jax.data.importers.tree import collecting_later
 from ipixmatch_jax.data.records import Splits
 from ipixmatch_jax.data.stratify import class_presence, hold_out
 from ipixmatch_jax.errors import ConfigError, DataError
@@ -171,7 +173,18 @@ class _Layout:
                 "of the same name for every labeled image; set data.folder.train_images and "
                 "data.folder.train_masks, or data.labeled to a list"
             )
+        self._report_orphans()
         return self.rows([Entry(name) for name in ids], finders)
+
+    def _report_orphans(self) -> None:
+        """Warns about masks without an image; nothing is left out in silence."""
+        orphans = [name for name in self.masks.ids() if not self.images.has(name)]
+        if orphans:
+            shown = ", ".join(orphans[:3]) + (", …" if len(orphans) > 3 else "")
+            self.warnings.append(
+                f"{len(orphans)} masks in {self.options.train_masks} have no image of the same "
+                f"name in {self.options.train_images} and are left out: {shown}"
+            )
 
     def _scan(self, finder: Finder) -> list[str]:
         if not self._has_folder(finder):
@@ -284,7 +297,15 @@ class _Imported(_Layout):
     def unlabeled_pools(self, taken: Rows) -> list[Rows]:
         pools = super().unlabeled_pools(taken)
         own = [(item.id, item.image) for item in self.items["unlabeled"]]
-        return [*pools, without(own, taken)] if own else pools
+        pools = [*pools, without(own, taken)] if own else pools
+        for pool in pools:
+            masks = masks_among([path for _, path in pool])
+            if masks:
+                self.warnings.append(
+                    f"{len(masks)} of a few unlabeled images look like masks (few colours): "
+                    f"{', '.join(masks[:3])}; take them out of the folder"
+                )
+        return pools
 
 
 def without(rows: Rows, others: Rows) -> Rows:
@@ -318,7 +339,11 @@ def build(data: ConfigDict, seed: int, problems: list[str]) -> Splits:
         ConfigError: mask colours or pool weights that do not fit.
         DataError: the root is missing.
     """
-    layout = (_Imported if data.folder.format else _Layout)(data, problems)
+    with collecting_later():
+        return _splits((_Imported if data.folder.format else _Layout)(data, problems), data)
+
+
+def _splits(layout: _Layout, data: ConfigDict) -> Splits:
     everything, test = layout.labeled(), layout.test()
     listed = bool(data.labeled)
     labeled, val = layout.val(everything if listed else without(everything, test))

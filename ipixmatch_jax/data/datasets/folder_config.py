@@ -5,10 +5,10 @@ from typing import Any
 
 from ipixmatch_jax.data.files.images import stored_channels
 from ipixmatch_jax.data.files.mask_values import Said, describe_masks
-from ipixmatch_jax.data.importers import PLACES, Found, choices_of, read_folder
+from ipixmatch_jax.data.importers import PLACES, Found, choices_of, read_tree
 from ipixmatch_jax.data.importers.cache import materialize
 from ipixmatch_jax.data.importers.class_files import find_classes
-from ipixmatch_jax.data.importers.tree import FolderTree, scan
+from ipixmatch_jax.data.importers.tree import FolderTree, collecting_later, scan
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import as_path
 
@@ -37,7 +37,9 @@ def describe_folder(root: str, given: Mapping[str, Any] = _NOTHING) -> dict[str,
     """
     place = as_path(root).expanduser()
     own = {key.removeprefix("folder."): v for key, v in given.items() if key.startswith("folder.")}
-    importer, reason, found = read_folder(place, choices_of(own))
+    with collecting_later():
+        tree = scan(place)
+        importer, reason, found = read_tree(tree, choices_of(own))
     labeled = [item for item in found.items if item.mask is not None]
     if not labeled:
         raise DataError(_no_pairs(str(place), reason, found))
@@ -46,7 +48,7 @@ def describe_folder(root: str, given: Mapping[str, Any] = _NOTHING) -> dict[str,
     if not drawn:
         raise DataError("\n".join(problems[:_SHOWN]))
     try:
-        classes = _classes(scan(place), found, [str(item.mask) for item in drawn], given)
+        classes = _classes(tree, found, [str(item.mask) for item in drawn], given)
     except DataError as error:
         # Faults of the layout often explain what is wrong with the masks.
         raise DataError("\n".join([str(error), *found.problems[:_SHOWN]])) from None

@@ -100,7 +100,7 @@ def resolve(
             try:
                 files.append(known.path(path, finder.kind) if path else finder.find(entry.id))
             except DataError as error:
-                problems.append(str(error))
+                problems.append(f"{entry.where}: {error}" if entry.where else str(error))
         if len(files) == len(finders):
             rows.append((entry.id, *files))
     return rows

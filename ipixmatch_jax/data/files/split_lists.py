@@ -1,7 +1,7 @@
 """Split lists: one id per line, or `IMAGE MASK` as in published splits."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
@@ -13,11 +13,12 @@ _TAILS = ("_leftImg8bit",)
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of a list: a record id, and its files relative to the root if they are named."""
+    """A line of a list: a record id, its files relative to the root if named, and the place."""
 
     id: str
     image: str = ""
     mask: str = ""
+    where: str = ""
 
 
 def short_id(name: str) -> str:
@@ -30,18 +31,33 @@ def short_id(name: str) -> str:
     return name
 
 
+# What separates IMAGE and MASK: as a rule a space, in lists of other tools a tab or a comma.
+_SEPARATORS = ("\t", ",", ";", " ")
+
+
 def parse(line: str) -> Entry:
-    """Parse a line, `ID` or `IMAGE MASK`; names may contain spaces."""
-    words = line.split(" ")
-    for cut in range(1, len(words)):
-        image, mask = " ".join(words[:cut]).strip(), " ".join(words[cut:]).strip()
-        image_stem, image_suffix = os.path.splitext(image)
-        if (
-            image_suffix.lower() in IMAGE_SUFFIXES
-            and os.path.splitext(mask)[1].lower() in MASK_SUFFIXES
-        ):
-            return Entry(image_stem, image, mask)
+    """Parse a line, `ID`, `IMAGE` or `IMAGE MASK`; names may contain spaces.
+
+    IMAGE IMAGE, as UniMatch advises for unlabeled images, is the image alone.
+    """
+    for separator in _SEPARATORS:
+        words = line.split(separator)
+        for cut in range(1, len(words)):
+            image, mask = separator.join(words[:cut]).strip(), separator.join(words[cut:]).strip()
+            stem, suffix = os.path.splitext(image)
+            if suffix.lower() not in IMAGE_SUFFIXES:
+                continue
+            if image == mask:
+                return Entry(stem, image)
+            if os.path.splitext(mask)[1].lower() in MASK_SUFFIXES:
+                return Entry(stem, image, mask)
     return Entry(line)
+
+
+def _decoded(content: bytes) -> str:
+    # PowerShell writes UTF-16.
+    utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+    return content.decode("utf-16" if utf16 else "utf-8-sig")
 
 
 def read_list(path: Path, key: str, problems: list[str]) -> list[Entry]:
@@ -56,7 +72,7 @@ def read_list(path: Path, key: str, problems: list[str]) -> list[Entry]:
         The entries in the order of the file, each id once.
     """
     try:
-        lines = path.read_bytes().decode("utf-8-sig").splitlines()
+        lines = _decoded(path.read_bytes()).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = "not there" if isinstance(error, FileNotFoundError) else str(error)
         problems.append(
@@ -70,7 +86,7 @@ def read_list(path: Path, key: str, problems: list[str]) -> list[Entry]:
         line = line.strip()
         if not line or line.startswith("#"):
             continue
-        entry = parse(line)
+        entry = replace(parse(line), where=f"{path} line {number}")
         if entry.id in entries:
             problems.append(
                 f"{path}: id {entry.id!r} in line {number} and in line {first_line[entry.id]}; "

@@ -6,6 +6,7 @@ from ipixmatch_jax.data.importers.registry import (
     PLACES,
     choices_of,
     read_folder,
+    read_tree,
     recognize,
 )
 
@@ -18,5 +19,6 @@ __all__ = [
     "choices_of",
     "counts",
     "read_folder",
+    "read_tree",
     "recognize",
 ]

@@ -4,11 +4,13 @@ A pixel's class is R // 10 * 256 + G of X_seg.png; its name stands in the text o
 classes that occur are used; 0 is unlabeled and ignored. Zhou et al., CVPR 2017.
 """
 
+import io
+
 import numpy as np
 from PIL import Image
 
 from ipixmatch_jax.data.importers.annotations import MOST_CLASSES, item_id, split_of
-from ipixmatch_jax.data.importers.drawing import read_json
+from ipixmatch_jax.data.importers.contents import content, read_json
 from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, Item, some
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE
@@ -64,7 +66,7 @@ def _stems(tree: FolderTree) -> list[str]:
 
 def _numbers(path: str) -> np.ndarray:
     try:
-        with Image.open(path) as picture:
+        with Image.open(io.BytesIO(content(path))) as picture:
             array = np.asarray(picture.convert("RGB")).astype(np.int64)
     except (OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as a mask ({error})") from None
@@ -76,9 +78,9 @@ def _objects(tree: FolderTree, stem: str) -> dict[int, str]:
     path = f"{stem}.json"
     if not tree.has(path):
         return {}
-    content = read_json(tree.path("", path))
+    listed = read_json(tree.path("", path))
     try:
-        objects = content["annotation"]["object"]
+        objects = listed["annotation"]["object"]
         return {int(o["name_ndx"]): str(o["name"]).split(",")[0] for o in objects}
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{tree.path('', path)}: no ADE20K objects ({error})") from None

@@ -1,17 +1,21 @@
 """Masks that lie in the folder of their images: X_mask.png, mask_X.png or X.png next to X.jpg."""
 
+import io
 import os
 import re
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
+from ipixmatch_jax.data.importers.contents import content
 from ipixmatch_jax.data.importers.found import Found, some
 from ipixmatch_jax.data.importers.names import MASK_AFFIXES
 from ipixmatch_jax.data.importers.pairing import Name
 from ipixmatch_jax.data.importers.places import Files, Place
 from ipixmatch_jax.data.importers.tree import FolderTree
+from ipixmatch_jax.errors import DataError
 
 _LOSSY = (".jpg", ".jpeg")
 # A file with more distinct values than this is taken for a photo.
@@ -101,18 +105,32 @@ def _twin_masks(tree: FolderTree, twins: list[list[str]]) -> bool:
     """True if of each of these pairs one is a JPEG and the other looks like a mask."""
     for paths in twins[:_OPENED]:
         others = [path for path in paths if not path.lower().endswith(_LOSSY)]
-        if len(others) != 1 or not _looks_like_mask(tree.path("", others[0])):
+        if len(others) != 1 or not looks_like_mask(tree.path("", others[0])):
             return False
     return True
 
 
-def _looks_like_mask(path: str) -> bool:
+def looks_like_mask(path: str) -> bool:
+    """True if a file shows at most 32 different colours, which no photo does."""
     if os.path.splitext(path)[1].lower() == ".npy":
         return True
     try:
-        with Image.open(path) as picture:
+        with Image.open(io.BytesIO(content(path))) as picture:
             array = np.asarray(picture.convert("RGB") if len(picture.getbands()) > 1 else picture)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, DataError):
         return False
     flat = array.reshape(-1, array.shape[-1]) if array.ndim == 3 else array.reshape(-1, 1)
     return len(np.unique(flat[:: max(1, len(flat) // 20000)], axis=0)) <= _MOST_VALUES
+
+
+def masks_among(paths: Sequence[str], count: int = 8) -> list[str]:
+    """Those of a few images, spread over the list, that look like masks; JPEG is not opened."""
+    lossless = [path for path in paths if not path.lower().endswith(_LOSSY)]
+    picked = np.linspace(0, len(lossless) - 1, min(count, len(lossless))).round().astype(int)
+    return [lossless[i] for i in picked if looks_like_mask(lossless[i]) and _varies(lossless[i])]
+
+
+def _varies(path: str) -> bool:
+    with Image.open(io.BytesIO(content(path))) as picture:
+        low_high = picture.convert("L").getextrema()
+    return low_high[0] != low_high[1]

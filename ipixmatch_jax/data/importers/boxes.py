@@ -1,5 +1,6 @@
 """Exports without masks: boxes, class labels, unreadable containers. Refused by name."""
 
+from ipixmatch_jax.data.importers.contents import head
 from ipixmatch_jax.data.importers.found import Choices, Found
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
@@ -23,25 +24,17 @@ class Boxes:
 
     def sniff(self, tree: FolderTree) -> str:
         for path in tree.with_ending(".xml")[:20]:
-            content = _head(tree.path("", path))
+            content = head(tree.path("", path))
             if b"<bndbox>" in content and b"<polygon>" not in content:
                 return f"{path}: Pascal VOC XML holds boxes"
-        if tree.with_ending("/labeltxt") or any(f.endswith("labelTxt") for f in tree.files):
+        if any(f.endswith("labelTxt") for f in tree.files):
             return "labelTxt: oriented boxes"
         for path in tree.with_ending(*_FILES):
             return f"{path}: " + next(t for e, t in _FILES.items() if path.lower().endswith(e))
         for path in tree.with_ending("_classes.csv"):
-            if _head(tree.path("", path)).lower().startswith(b"filename"):
+            if head(tree.path("", path)).lower().startswith(b"filename"):
                 return f"{path}: one label per image (classification)"
         return ""
 
     def read(self, tree: FolderTree, choices: Choices) -> Found:
         raise DataError(f"{tree.root}: {self.sniff(tree)}; expected masks; {_EXPORT}")
-
-
-def _head(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read(100_000)
-    except OSError:
-        return b""

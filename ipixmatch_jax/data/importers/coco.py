@@ -10,7 +10,8 @@ import numpy as np
 
 from ipixmatch_jax.data.importers.annotations import Sheet, collect
 from ipixmatch_jax.data.importers.coco_regions import draw_annotations
-from ipixmatch_jax.data.importers.drawing import background_first, read_json
+from ipixmatch_jax.data.importers.contents import head, read_json
+from ipixmatch_jax.data.importers.drawing import background_first
 from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, some
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE
@@ -64,11 +65,7 @@ class Coco:
 
 def _is_coco(path: str) -> bool:
     """True if the file begins like COCO JSON, or holds its three keys."""
-    try:
-        with open(path, "rb") as file:
-            content = file.read()
-    except OSError:
-        return False
+    content = head(path, -1)
     if not all(key in content for key in _KEYS):
         return False
     # Panoptic annotations describe PNG files, not regions.

@@ -5,6 +5,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 
 from ipixmatch_jax.data.importers.annotations import Sheet, collect
+from ipixmatch_jax.data.importers.contents import content, head
 from ipixmatch_jax.data.importers.found import Choices, Found, some
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
@@ -55,24 +56,17 @@ class CvatXml:
 
 
 def _starts(path: str) -> bool:
-    try:
-        with open(path, "rb") as file:
-            head = file.read(65536)
-    except OSError:
-        return False
-    return (
-        b"<annotations>" in head and b"<image " in head or b"<annotations>\n  <version>1.1" in head
-    )
+    start = head(path)
+    return b"<annotations>" in start and (b"<image " in start or b"<version>1.1" in start)
 
 
 def _parsed(path: str) -> ElementTree.Element:
+    text = content(path)
+    if b"<!ENTITY" in text:
+        raise DataError(f"{path}: XML with entities is not read; export the annotations again")
     try:
-        with open(path, "rb") as file:
-            content = file.read()
-        if b"<!ENTITY" in content:
-            raise DataError(f"{path}: XML with entities is not read; export the annotations again")
-        return ElementTree.fromstring(content)
-    except (OSError, ElementTree.ParseError) as error:
+        return ElementTree.fromstring(text)
+    except ElementTree.ParseError as error:
         raise DataError(f"{path}: cannot be read as XML ({error}); export it again") from None
 
 

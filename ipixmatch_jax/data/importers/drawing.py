@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from ipixmatch_jax.data.files.images import image_size
+from ipixmatch_jax.data.files.stored_masks import read_stored
 from ipixmatch_jax.data.importers.found import Drawn
 from ipixmatch_jax.data.records import IGNORE
 from ipixmatch_jax.errors import DataError
@@ -156,29 +156,14 @@ def union_of_files(paths: Sequence[str], image: str) -> np.ndarray:
 
 
 def grey(path: str) -> np.ndarray:
-    """A mask file as one channel of its stored numbers [H,W].
+    """A mask file as the numbers that it stores [H,W]; of colours, the largest channel.
 
     Raises:
         DataError: unreadable.
     """
-    try:
-        with Image.open(path) as picture:
-            array = np.array(picture if len(picture.getbands()) == 1 else picture.convert("L"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: cannot be read as a mask ({error}); export it again") from None
+    stored = read_stored(path, path)
+    array = stored.colors.max(-1) if stored.grey is None else stored.grey
     return array.astype(np.uint8) if array.dtype == bool else array
-
-
-def read_json(path: str) -> Any:
-    """The content of a JSON file.
-
-    Raises:
-        DataError: unreadable or not JSON.
-    """
-    try:
-        return json.loads(Path(path).read_bytes().decode("utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: cannot be read as JSON ({error}); export it again") from None
 
 
 def background_first(names: Sequence[str]) -> tuple[tuple[str, ...], dict[str, int]]:

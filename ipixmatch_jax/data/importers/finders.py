@@ -1,7 +1,9 @@
 """Gives the items of an importer the interface of `Finder`: ids and files of one split."""
 
+import os
 from collections.abc import Sequence
 
+from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.importers.found import Item
 from ipixmatch_jax.errors import DataError
 
@@ -17,10 +19,17 @@ class ItemFinder:
     """
 
     def __init__(self, items: Sequence[Item], kind: str, split: str, place: str):
-        self.kind, self.place = kind, place
+        self.kind, self.folder = kind, place
         prefix = "" if split in ("train", "unlabeled") else f"{split}/"
-        files = ((i.id.removeprefix(prefix), i.image if kind == "image" else i.mask) for i in items)
-        self._files: dict[str, str] = {name: path for name, path in files if path}
+        self._files: dict[str, str] = {}
+        self._by_path: dict[str, str] = {}
+        root = place.rstrip("/") + "/"
+        for item in items:
+            path = item.image if kind == "image" else item.mask
+            if path:
+                self._files[item.id.removeprefix(prefix)] = str(path)
+                stem = os.path.splitext(item.image.removeprefix(root))[0]
+                self._by_path[stem] = str(path)
 
     def exists(self) -> bool:
         """True if the split has any file of this kind."""
@@ -40,10 +49,17 @@ class ItemFinder:
         Raises:
             DataError: there is none.
         """
-        if record_id not in self._files:
-            raise DataError(
-                f"{self.place}: no {self.kind} for id {record_id!r}; expected the path relative to "
-                f"the folder of images, without ending, such as {next(iter(self._files), 'ID')!r}; "
-                "correct the list"
-            )
-        return self._files[record_id]
+        # Lists of other tools name the image's file, or its path without ending.
+        stem, ending = os.path.splitext(record_id)
+        names = (record_id, stem) if ending.lower() in IMAGE_SUFFIXES else (record_id,)
+        for known in (self._files, self._by_path):
+            for name in names:
+                if name in known:
+                    return known[name]
+        shown = "".join(f"{separator!r} " for separator in "\t,; " if separator in record_id)
+        hint = f"; {shown}separates no image and mask here" if shown else ""
+        raise DataError(
+            f"{self.folder}: no {self.kind} for id {record_id!r}; expected the path below the "
+            f"folder of images, without ending, such as {next(iter(self._files), 'ID')!r}, or "
+            f"IMAGE and MASK{hint}; correct the list, or add the {self.kind}"
+        )

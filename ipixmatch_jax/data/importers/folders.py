@@ -61,6 +61,7 @@ class _Reader:
         images = self._image_places(masks)
         by_split = {split: [p for p in images if _split(p) == split] for split in SPLITS}
         affixes = (self.choices.get("mask_prefix", ""), self.choices.get("mask_tail", ""))
+        self._note_places(by_split, masks)
         unused: dict[Place, set[Name]] = {}
         for split in SPLITS:
             of_split = [p for p in masks if (p.split or split) == split and split != "unlabeled"]
@@ -69,6 +70,14 @@ class _Reader:
         self._pin(by_split, masks)
         self._count_others(images)
         return self.found
+
+    def _note_places(self, by_split: dict[str, list[Place]], masks: list[Place]) -> None:
+        for split, found in by_split.items():
+            tops = sorted({place.top or place.folder or "." for place in found})
+            if len(tops) > 1 and split != "unlabeled":
+                self.found.notes.append(f"{split} images of {len(tops)} folders: {some(tops)}")
+        left = [place for place in masks if place.split == "unlabeled"]
+        self._left_out(left, "masks of unlabeled images are not used", note=True)
 
     def _image_places(self, masks: list[Place]) -> list[Place]:
         """The folders of images: those named so, else those without a role."""
@@ -189,7 +198,6 @@ class _Reader:
         pairs = pair(list(image_files.paths), list(mask_files.paths), affixes)
         self.found.notes += [f"{split}: {note}" for note in pairs.notes]
         mask_of = {image: mask_files.paths[mask][0] for mask, image in pairs.pairs.items()}
-        labeled = bool(mask_of)
         for name, paths in image_files.paths.items():
             mask = mask_of.get(name)
             self.found.items.append(
@@ -201,7 +209,7 @@ class _Reader:
         left = set(pairs.masks_left)
         for place in masks:
             unused[place] = unused.get(place, left) & left
-        if labeled and split in ("val", "test") and pairs.images_left:
+        if split in ("val", "test") and pairs.images_left:
             self.found.warnings.append(
                 f"{len(pairs.images_left)} {split} images have no mask and are left out: "
                 f"{some([stem for _, stem in pairs.images_left])}"

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ipixmatch_jax.data.importers.annotations import Sheet, collect
 from ipixmatch_jax.data.importers.class_files import find_classes
-from ipixmatch_jax.data.importers.drawing import read_json
+from ipixmatch_jax.data.importers.contents import read_json
 from ipixmatch_jax.data.importers.found import Choices, Found, some
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError

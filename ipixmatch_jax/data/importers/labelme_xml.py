@@ -1,5 +1,6 @@
 """LabelMe's XML of the MIT web tool, also CVAT's "LabelMe 3.0": Annotations, Images and Masks."""
 
+import io
 import posixpath
 import xml.etree.ElementTree as ElementTree
 
@@ -7,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from ipixmatch_jax.data.importers.annotations import Sheet, collect
+from ipixmatch_jax.data.importers.contents import content, head
 from ipixmatch_jax.data.importers.found import Choices, Found
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
@@ -20,8 +22,8 @@ class LabelMeXml:
 
     def sniff(self, tree: FolderTree) -> str:
         for path in tree.with_ending(".xml")[:20]:
-            content = _bytes(tree.path("", path))
-            if b"<annotation>" in content and b"<object>" in content and b"<pt>" in content:
+            start = head(tree.path("", path))
+            if b"<annotation>" in start and b"<object>" in start and b"<pt>" in start:
                 return f"objects with polygons in {path}"
         return ""
 
@@ -30,21 +32,13 @@ class LabelMeXml:
         return collect(tree, sheets, None, choices)
 
 
-def _bytes(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read(1_000_000)
-    except OSError:
-        return b""
-
-
 def _sheet(tree: FolderTree, path: str) -> Sheet:
     full = tree.path("", path)
-    content = _bytes(full)
+    text = content(full)
     try:
-        if b"<!ENTITY" in content:
+        if b"<!ENTITY" in text:
             raise ValueError("XML with entities is not read")
-        root = ElementTree.fromstring(content)
+        root = ElementTree.fromstring(text)
         image = posixpath.join(root.findtext("folder", ""), root.findtext("filename", ""))
         size = root.find("imagesize")
         shapes = [
@@ -70,7 +64,7 @@ def _shape(tree: FolderTree, one: ElementTree.Element, folder: str, name: str) -
     if not file or len(candidates) != 1:
         raise DataError(f"{name}: mask file {file!r} is not there; export the masks, too")
     try:
-        with Image.open(tree.path("", candidates[0])) as picture:
+        with Image.open(io.BytesIO(content(tree.path("", candidates[0])))) as picture:
             array = np.asarray(picture.convert("RGBA"))
     except (OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{tree.path('', candidates[0])}: cannot be read ({error})") from None

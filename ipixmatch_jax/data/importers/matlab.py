@@ -1,5 +1,6 @@
 """Masks in MATLAB files: CrackForest and BSDS (`groundTruth`), SBD (`GTcls`), or a plain matrix."""
 
+import io
 import os
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.importers import names as folder_names
 from ipixmatch_jax.data.importers.annotations import item_id, split_of
+from ipixmatch_jax.data.importers.contents import content
 from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, Item, some
 from ipixmatch_jax.data.importers.pairing import pair
 from ipixmatch_jax.data.importers.tree import FolderTree
@@ -82,7 +84,7 @@ def read_matlab(path: str) -> np.ndarray:
     import scipy.io
 
     try:
-        content = scipy.io.loadmat(path)
+        variables = scipy.io.loadmat(io.BytesIO(content(path)))
     except (OSError, ValueError, TypeError, NotImplementedError, EOFError, KeyError) as error:
         raise DataError(
             f"{path}: cannot be read as a MATLAB file ({error}); save it again"
@@ -90,13 +92,13 @@ def read_matlab(path: str) -> np.ndarray:
     except Exception as error:  # scipy.io raises whatever a damaged file leads to
         raise DataError(f"{path}: cannot be read as a MATLAB file ({error})") from None
     for variable, field in _STRUCTS:
-        if variable in content:
-            return _checked(_field(content[variable], field, f"{path}: {variable}.{field}"), path)
-    matrices = {k: v for k, v in content.items() if isinstance(v, np.ndarray) and v.ndim == 2
+        if variable in variables:
+            return _checked(_field(variables[variable], field, f"{path}: {variable}.{field}"), path)
+    matrices = {k: v for k, v in variables.items() if isinstance(v, np.ndarray) and v.ndim == 2
                 and min(v.shape) > 1}  # fmt: skip
     if len(matrices) != 1:
         raise DataError(
-            f"{path}: variables {some([k for k in content if k[:2] != '__'])}; expected "
+            f"{path}: variables {some([k for k in variables if k[:2] != '__'])}; expected "
             "groundTruth, GTcls or a single matrix; save the masks as PNG"
         )
     return _checked(next(iter(matrices.values())), path)

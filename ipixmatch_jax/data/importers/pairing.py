@@ -151,7 +151,9 @@ def _affix_rule(result: Pairs) -> _Rule | None:
     known = _known(rule.mask) and not any(rule.image)
     # One pair of short names proves nothing: a1 and b1 may be two images.
     convincing = matched > 1 or len(_core(rule.mask)(masks[0][1])) >= _LONG_CORE
-    return rule if known or (convincing and matched >= _COVERAGE * len(masks)) else None
+    # Numbers left over after two prefixes were removed look like a shift: frame0 <-> mask1.
+    least = len(masks) if any(rule.image) else _COVERAGE * len(masks)
+    return rule if known or (convincing and matched >= least) else None
 
 
 def _known(affixes: tuple[str, str]) -> bool:

@@ -62,10 +62,11 @@ def places(tree: FolderTree, choices: Choices) -> list[Place]:
     chosen: dict[tuple[str, str], list[Place]] = {}
     for split in ("train", "val", "test"):
         for role in ("image", "mask"):
-            top = str(choices.get(f"{split}_{role}s") or "").strip("/")
-            if not top or os.path.isabs(str(choices[f"{split}_{role}s"])):
+            key = f"{split}_{role}s"
+            top = _below_root(tree, str(choices.get(key) or ""), f"data.folder.{key}")
+            if not top:
                 continue
-            _check_folder(tree, top, f"data.folder.{split}_{role}s")
+            _check_folder(tree, top, f"data.folder.{key}")
             chosen[split, role] = [
                 Place(folder, role, split, top, _inside(folder, top), chosen=True)
                 for folder, _ in tree.below("" if top == "." else top)
@@ -82,6 +83,20 @@ def places(tree: FolderTree, choices: Choices) -> list[Place]:
             place = replace(place, role="unused")
         kept.append(place)
     return kept + [place for places in chosen.values() for place in places]
+
+
+def _below_root(tree: FolderTree, top: str, key: str) -> str:
+    """A chosen folder relative to the root; '.' is the root itself."""
+    root = str(tree.root).rstrip("/")
+    if top.rstrip("/") == root:
+        return "."
+    top = top.removeprefix(f"{root}/")
+    if os.path.isabs(top) or "://" in top or ".." in top.split("/"):
+        raise DataError(
+            f"{key}={top!r}: not below {tree.root}; expected a folder relative to data.root; point "
+            "data.root at a folder that holds both images and masks"
+        )
+    return top.strip("/").removeprefix("./")
 
 
 def _claimed(folder: str, chosen: dict[tuple[str, str], list[Place]]) -> bool:
@@ -111,11 +126,11 @@ class Files:
 
     def add(self, tree: FolderTree, place: Place, endings: Iterable[str]) -> None:
         """Adds the files of a place with these endings; others are listed in `others`."""
-        known = frozenset(endings)
+        known, group = frozenset(endings), place.group
+        prefix = f"{place.folder}/" if place.folder else ""
         for name in tree.files.get(place.folder, ()):
-            stem, ending = os.path.splitext(name)
-            relative = f"{place.folder}/{name}" if place.folder else name
-            if ending.lower() in known:
-                self.paths.setdefault((place.group, stem), []).append(relative)
+            stem, dot, ending = name.rpartition(".")
+            if dot and f".{ending.lower()}" in known:
+                self.paths.setdefault((group, stem), []).append(prefix + name)
             else:
-                self.others.append(relative)
+                self.others.append(prefix + name)

@@ -12,6 +12,7 @@ from ipixmatch_jax.data.importers.coco import Coco
 from ipixmatch_jax.data.importers.cvat_xml import CvatXml
 from ipixmatch_jax.data.importers.folders import Folders, layout_words
 from ipixmatch_jax.data.importers.found import Choices, Found, Importer, some
+from ipixmatch_jax.data.importers.image_folders import ImageFolders
 from ipixmatch_jax.data.importers.label_studio import LabelStudio
 from ipixmatch_jax.data.importers.labelme import LabelMe
 from ipixmatch_jax.data.importers.labelme_xml import LabelMeXml
@@ -34,7 +35,7 @@ IMPORTERS: Registry[Importer] = Registry("data.folder.format")
 _SPECIFIC: tuple[Importer, ...] = (
     Coco(), LabelMe(), Voc(), Yolo(), PerObject(), MagneticTile(), Matlab(), OxfordPet(),
     Cityscapes(), Kitti(), Supervisely(), Via(), LabelStudio(), CvatXml(), Mapillary(),
-    Ade20kFull(), LabelMeXml(),
+    Ade20kFull(), LabelMeXml(), ImageFolders(),
 )  # fmt: skip
 for _importer in (*_SPECIFIC, Folders()):
     IMPORTERS.register(_importer.name)(_importer)
@@ -83,10 +84,15 @@ def recognize(tree: FolderTree, choices: Choices) -> tuple[Importer, str]:
 
 
 def read_folder(root: AnyPath, choices: Choices) -> tuple[Importer, str, Found]:
-    """Recognises and reads a folder.
+    """Lists and reads a folder; see `read_tree`."""
+    return read_tree(scan(root), choices)
+
+
+def read_tree(tree: FolderTree, choices: Choices) -> tuple[Importer, str, Found]:
+    """Recognises and reads a folder that has been listed.
 
     Args:
-        root: the folder.
+        tree: the folder.
         choices: keys of `config.data.folder` that the user has set.
 
     Returns:
@@ -97,10 +103,9 @@ def read_folder(root: AnyPath, choices: Choices) -> tuple[Importer, str, Found]:
         DataError: the folder is not recognised or cannot be read.
         ConfigError: `choices['format']` is unknown.
     """
-    tree = scan(root)
     importer, reason = recognize(tree, choices)
     found = importer.read(tree, choices)
-    _unique_ids(found, str(root))
+    _unique_ids(found, str(tree.root))
     if tree.skipped:
         shown = ", ".join(tree.skipped[:3]) + (", …" if len(tree.skipped) > 3 else "")
         found.notes.append(

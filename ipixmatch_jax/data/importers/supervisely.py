@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from ipixmatch_jax.data.importers.annotations import Sheet, collect
-from ipixmatch_jax.data.importers.drawing import read_json
+from ipixmatch_jax.data.importers.contents import read_json
 from ipixmatch_jax.data.importers.found import Choices, Found
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError

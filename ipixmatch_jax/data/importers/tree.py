@@ -1,5 +1,8 @@
 """One listing of a folder and everything below it; no file is opened."""
 
+import contextlib
+import functools
+import gc
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -41,8 +44,12 @@ class FolderTree:
 
     def path(self, folder: str, name: str = "") -> str:
         """The full path of a folder, or of a file in it."""
-        base = str(self.root)
-        return "/".join(part for part in (base.rstrip("/") or base, folder, name) if part)
+        inner = f"{folder}/{name}" if folder and name else folder or name
+        return f"{self._base}{inner}" if inner else str(self.root)
+
+    @functools.cached_property
+    def _base(self) -> str:
+        return str(self.root).rstrip("/") + "/"
 
     def below(self, folder: str) -> Iterator[tuple[str, list[str]]]:
         """(folder, its file names) of a folder and of all folders below it."""
@@ -51,20 +58,42 @@ class FolderTree:
             if not start or place == start or place.startswith(f"{start}/"):
                 yield place, names
 
-    def with_ending(self, *endings: str, folder: str = "") -> list[str]:
+    def with_ending(self, *endings: str) -> list[str]:
         """Relative paths of the files with these endings (lower case), sorted."""
-        found = [
-            f"{place}/{name}" if place else name
-            for place, names in self.below(folder)
-            for name in names
-            if name.lower().endswith(endings)
-        ]
+        kinds = {ending[ending.rfind(".") :] for ending in endings}
+        found = [path for kind in kinds for path in self._by_kind.get(kind, ())]
+        if any(ending[0] != "." for ending in endings):
+            found = [path for path in found if path.lower().endswith(endings)]
         return sorted(found)
+
+    @functools.cached_property
+    def _by_kind(self) -> dict[str, list[str]]:
+        """Relative paths by what follows the last dot, made once: a folder may hold millions."""
+        kinds: dict[str, list[str]] = {}
+        for place, names in self.files.items():
+            prefix = f"{place}/" if place else ""
+            for name in names:
+                dot = name.rfind(".")
+                kind = name[dot:].lower() if dot >= 0 else ""
+                kinds.setdefault(kind, []).append(prefix + name)
+        return kinds
 
     def has(self, relative: str) -> bool:
         """True if the file is in the listing."""
         folder, _, name = relative.rpartition("/")
         return name in self.files.get(folder, ())
+
+
+@contextlib.contextmanager
+def collecting_later() -> Iterator[None]:
+    """Python's garbage collector pauses: it would walk millions of names again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def scan(root: AnyPath, folder: str = "") -> FolderTree:

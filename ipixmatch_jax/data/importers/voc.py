@@ -4,6 +4,7 @@ Images in JPEGImages, masks in SegmentationClass (colours of labelmap.txt, or id
 SegmentationClassNpy (-1 is ignored); lists in ImageSets/Segmentation.
 """
 
+import io
 import posixpath
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.importers.annotations import item_id
 from ipixmatch_jax.data.importers.class_files import ClassFile, find_classes
+from ipixmatch_jax.data.importers.contents import content
 from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, Item, some
 from ipixmatch_jax.data.importers.pairing import pair
 from ipixmatch_jax.data.importers.tree import FolderTree
@@ -140,8 +142,8 @@ def drawn_array(path: str) -> Drawn:
 
     def draw() -> np.ndarray:
         try:
-            ids = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+            ids = np.load(io.BytesIO(content(path)), allow_pickle=False)
+        except (ValueError, EOFError) as error:
             raise DataError(f"{path}: cannot be read as an array ({error})") from None
         if ids.ndim != 2 or ids.dtype.kind not in "iu" or ids.min() < -1 or ids.max() > IGNORE:
             raise DataError(

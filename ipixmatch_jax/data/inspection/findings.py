@@ -1,5 +1,6 @@
 """Checks of a data set beyond unreadable files."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -72,7 +73,9 @@ class Facts:
 
 def from_problem(problem: str) -> Finding:
     """The finding for a problem found without pixels; its message begins with the file."""
-    file, separator, _ = problem.partition(": ")
+    # A line of a list comes first where one names the file.
+    text = re.sub(r"^[^:]+ line \d+: ", "", problem)
+    file, separator, _ = text.partition(": ")
     file = file if separator and " " not in file.strip() or "/" in file else ""
     return Finding(ERROR, "list", "", file, problem)
 

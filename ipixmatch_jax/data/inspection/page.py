@@ -23,7 +23,12 @@ _STYLE = """
   background: var(--card); overflow-wrap: anywhere; }
 .finding.error { border-color: var(--bad); }
 .kind { font-weight: 600; margin-right: .6em; }
-figure { display: inline-block; margin: .3rem .6rem .3rem 0; font-size: 12px; color: var(--dim); }
+td.name { text-align: left; }
+.pair { display: inline-flex; vertical-align: top; align-items: flex-start; max-width: 100%; }
+h1 { overflow-wrap: anywhere; }
+h2 { margin-top: 1.6rem; }
+figure { display: inline-block; vertical-align: top; margin: .3rem .6rem .3rem 0; font-size: 12px;
+  color: var(--dim); min-width: 0; }
 figure img { display: block; max-width: 100%; }
 """
 
@@ -64,7 +69,7 @@ def _split_table(report: Report) -> str:
             f"<td class='name'>{sizes}{more}</td></tr>"
         )
     head = "<tr><th>split</th><th>images</th><th>unusable</th><th>width × height (images)</th></tr>"
-    return f"<table>{head}{''.join(rows)}</table>"
+    return f"<div class='scroll'><table>{head}{''.join(rows)}</table></div>"
 
 
 def _class_table(report: Report) -> str:
@@ -86,7 +91,8 @@ def _class_table(report: Report) -> str:
             f"<td class='name'><span class='share' style='width:{width:.0f}px'></span></td></tr>"
         )
     heads = "".join(f"<th>{kind} pixels</th><th></th><th>images</th>" for kind in masked)
-    return f"<table><tr><th>class</th>{heads}<th></th></tr>{''.join(rows)}</table>"
+    table = f"<table><tr><th>class</th>{heads}<th></th></tr>{''.join(rows)}</table>"
+    return f"<div class='scroll'>{table}</div>"
 
 
 def _findings(report: Report) -> str:
@@ -125,10 +131,11 @@ def _figure(dataset: Dataset, split: str, index: int) -> str:
     if "mask" in record:
         colors = np.full((256, 3), 255, np.uint8)
         colors[: len(dataset.palette)] = dataset.palette
-        images.append(colors[record["mask"]])
-    tags = "".join(f"<figure>{_tag(image, 'PNG')}</figure>" for image in images[1:])
+        images.append((0.4 * images[0] + 0.6 * colors[record["mask"]]).round().astype(np.uint8))
+    tags = "".join(f"<figure>{_tag(image, 'JPEG')}</figure>" for image in images[1:])
     name = html.escape(str(record["id"]))
-    return f"<figure>{_tag(images[0], 'JPEG')}<figcaption>{name}</figcaption></figure>{tags}"
+    photo = f"<figure>{_tag(images[0], 'JPEG')}<figcaption>{name}</figcaption></figure>"
+    return f"<div class='pair'>{photo}{tags}</div>"
 
 
 def _tag(image: np.ndarray, kind: str) -> str:

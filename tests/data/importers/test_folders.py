@@ -94,6 +94,10 @@ def test_names_that_are_almost_equal_are_paired_and_reported(tmp_path):
 def test_a_name_that_fits_two_images_is_never_paired():
     found = pair([("", "p1"), ("", "p01")], [("", "p001")])
     assert not found.pairs and "p001" in found.warnings[0]
+    # Numbers that are left over: is mask1 that of frame0?
+    frames, masks = ([("", f"{kind}{n + shift}") for n in range(6)]
+                     for kind, shift in (("frame", 0), ("mask", 1)))  # fmt: skip
+    assert not pair(frames, masks).pairs
     # One pair of short names that differ proves nothing.
     assert not pair([("", "a1")], [("", "b1")]).pairs
 
@@ -208,3 +212,43 @@ def test_converting_writes_the_plain_layout(tmp_path, make_config, capsys):
     convert(str(tmp_path / "robo"), str(tmp_path / "robo2"))
     dataset = loaded(tmp_path / "robo2", make_config)
     assert [len(part) for part in (dataset.labeled, dataset.val, dataset.test)] == [3, 3, 3]
+
+
+@pytest.mark.parametrize("line, encoding", [
+    ("images/{}.jpg\tmasks/{}.png", "utf-8"),
+    ("images/{}.jpg,masks/{}.png", "utf-8"),
+    ("images/{}.jpg; masks/{}.png", "utf-8-sig"),
+    ("images/{}", "utf-8"),
+    ("{}.jpg", "utf-8"),
+    ("images/{}.jpg images/{}.jpg", "utf-16"),
+])  # fmt: skip
+def test_lists_of_other_tools(line, encoding, tmp_path, make_config):
+    fill(tmp_path)
+    for name, ids in (("lab", "abc"), ("val", "de")):
+        lines = "".join(line.format(i, i) + "\n" for i in ids)
+        (tmp_path / f"{name}.txt").write_bytes(lines.encode(encoding))
+    found = describe_folder(str(tmp_path))
+    config = make_config(**{**found, "labeled": "lab.txt", "val": "val.txt", "unlabeled": ""})
+    dataset = load_dataset(config, 0)
+    assert len(dataset.labeled) == 3 and len(dataset.val) == 2
+    np.testing.assert_array_equal(dataset.val[1]["mask"], exports.truth())
+    (tmp_path / "lab.txt").write_text("a\nb|c\n")
+    with pytest.raises(DataError, match=r"lab\.txt line 2: .*no image for id 'b\|c'"):
+        load_dataset(config, 0)
+
+
+def test_a_folder_per_image(tmp_path, make_config):
+    fill(tmp_path, "case{}/image.png", "case{}/mask.png")
+    dataset = loaded(tmp_path, make_config)
+    assert len(dataset.labeled) + len(dataset.val) == 5 and "casea" in {
+        *dataset.labeled.ids, *dataset.val.ids}  # fmt: skip
+
+
+def test_masks_in_the_unlabeled_pool_and_images_without_use_are_reported(tmp_path, make_config):
+    fill(tmp_path)
+    fill(tmp_path, "val/images/{}.jpg", names="vw", labeled=0, seed=30)
+    for name in "xyz":
+        exports.mask(tmp_path / f"unlabeled/{name}.png", exports.truth())
+    dataset = loaded(tmp_path, make_config)
+    assert any("3 of a few unlabeled images look like masks" in w for w in dataset.warnings)
+    assert any("2 val images have no mask and are left out: v, w" in w for w in dataset.warnings)

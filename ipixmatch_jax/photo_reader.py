@@ -1,0 +1,119 @@
+"""Reads a photo as a trained network expects it, or says why it does not fit."""
+
+import os
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from ipixmatch_jax.data import Pixels
+from ipixmatch_jax.data.files.images import open_picture, read_bands
+from ipixmatch_jax.data.files.multiband import is_raw, to_eight_bits, with_channels
+from ipixmatch_jax.errors import DataError
+
+Photo = str | os.PathLike | bytes | Image.Image | np.ndarray
+
+# Pillow modes of 8 bits a channel, as training reads them.
+_EIGHT_BIT = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+def read_photo(
+    photo: Photo,
+    pixels: Pixels,
+    name: str = "",
+    *,
+    at_least: tuple[int, int] | None = None,
+) -> np.ndarray:
+    """A photo as training would have read it: uint8 [H, W, D].
+
+    JPEG files and Pillow images from them are turned upright by their EXIF tag. For a network of
+    three channels grey becomes RGB and transparency is dropped. Values of more than 8 bits become 8
+    bits by the value range of the training images.
+
+    Args:
+        photo: path, bytes of a file, Pillow image, or array [H, W] or [H, W, D].
+        pixels: channels and value range of the training images.
+        name: name of the photo in messages; by default its path.
+        at_least: (H, W) that suffices; JPEG files may then be decoded at a fraction of their size.
+
+    Raises:
+        DataError: unreadable, or of other channels or another bit depth than the training images.
+    """
+    name = name or _name(photo)
+    try:
+        array = _stored(photo, pixels.channels, name, at_least)
+    except DataError as error:
+        raise DataError(f"{fault(error)}; the network takes {needs(pixels)}") from None
+    except Exception as error:  # whatever a decoder raises for a damaged file
+        raise DataError(f"{name}: cannot be read ({type(error).__name__}: {error})") from None
+    deep = bool(pixels.value_range)
+    if deep == (array.dtype == np.uint8):
+        raise DataError(
+            f"{name}: {array.dtype} pixels; the network takes {needs(pixels)}; "
+            "use a photo in the bit depth of the training images"
+        )
+    return to_eight_bits(array, pixels.value_range) if deep else np.ascontiguousarray(array)
+
+
+def needs(pixels: Pixels) -> str:
+    """The kind of images that a network was trained on, for messages."""
+    depth = "8 bits a channel"
+    if pixels.value_range:
+        low, high = min(p[0] for p in pixels.value_range), max(p[1] for p in pixels.value_range)
+        depth = f"more than 8 bits a channel (values of about {low:g} to {high:g})"
+    channels = "1 channel" if pixels.channels == 1 else f"{pixels.channels} channels"
+    return f"images of {channels} with {depth}"
+
+
+def fault(error: Exception) -> str:
+    """The part of a message that names the file and its fault, without advice for training."""
+    return str(error).partition("; expected")[0]
+
+
+def _name(photo: Photo) -> str:
+    if isinstance(photo, str | os.PathLike):
+        return os.fspath(photo)
+    if isinstance(photo, Image.Image):
+        return getattr(photo, "filename", "") or "the photo"
+    return "the photo" if isinstance(photo, bytes) else "the array"
+
+
+def _stored(photo: Photo, channels: int, name: str, at_least: Any) -> np.ndarray:
+    """The upright photo [H, W, D] in the number type that it is stored in."""
+    if isinstance(photo, Image.Image):
+        return _from_pillow(photo, channels, name)
+    if not isinstance(photo, str | os.PathLike | bytes):
+        return _from_array(np.asarray(photo), channels, name)
+    if not isinstance(photo, bytes) and not os.path.exists(photo):
+        raise DataError(f"{name}: there is no such file")
+    if not is_raw(photo):
+        with open_picture(photo, name) as picture:
+            _check_bands(picture, channels, name)
+    return read_bands(photo, name, channels, at_least)
+
+
+def _check_bands(picture: Image.Image, channels: int, name: str) -> None:
+    # Pillow would add an opaque fourth channel, which no training image had.
+    bands = len(picture.getbands())
+    if picture.mode in _EIGHT_BIT and channels not in (1, 3) and picture.mode != "RGBA":
+        raise DataError(f"{name}: {bands} channel(s) ({picture.mode})")
+
+
+def _from_pillow(picture: Image.Image, channels: int, name: str) -> np.ndarray:
+    _check_bands(picture, channels, name)
+    # As for files: only cameras write the tag, in JPEG. A converted copy no longer has a format.
+    if picture.format in ("JPEG", "MPO", None):
+        picture = ImageOps.exif_transpose(picture)
+    if picture.mode not in _EIGHT_BIT:
+        return with_channels(np.array(picture), channels, name)
+    if channels not in _MODES:
+        raise DataError(f"{name}: {len(picture.getbands())} channel(s) ({picture.mode})")
+    array = np.array(picture.convert(_MODES[channels]))
+    return array if array.ndim == 3 else array[..., None]
+
+
+def _from_array(array: np.ndarray, channels: int, name: str) -> np.ndarray:
+    if array.ndim not in (2, 3) or array.dtype.kind not in "uifb" or 0 in array.shape:
+        raise DataError(f"{name}: {array.dtype} {list(array.shape)} is no image")
+    return with_channels(array, channels, name)

@@ -1,0 +1,99 @@
+"""Photos of every kind, as training reads them or refused."""
+
+import io
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ipixmatch_jax.data import Pixels, read_image
+from ipixmatch_jax.data.files.images import image_size
+from ipixmatch_jax.errors import DataError
+from ipixmatch_jax.photo_reader import read_photo
+
+RGB, GREY, DEEP = Pixels(), Pixels(1), Pixels(4, ((0.0, 4000.0),))
+
+
+def image_of(*shape, dtype=np.uint8, seed=0):
+    high = 256 if dtype == np.uint8 else 4000
+    return np.random.default_rng(seed).integers(0, high, shape).astype(dtype)
+
+
+def saved(path, mode, orientation=None):
+    size = (6, 8) if mode in ("1", "L", "P") else (6, 8, len(mode))
+    image = Image.fromarray(image_of(*size[:2]) if len(size) == 2 else image_of(*size))
+    image = image.convert(mode)
+    options = {}
+    if orientation:
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        options = {"exif": exif, "quality": 95}
+    image.save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize("pixels", [RGB, GREY])
+@pytest.mark.parametrize(
+    ("name", "mode", "orientation"),
+    [
+        ("a.png", "RGB", None), ("a.png", "RGBA", None), ("a.png", "L", None), ("a.png", "P", None),
+        ("a.png", "1", None), ("a.jpg", "RGB", 6), ("a.jpg", "RGB", 3), ("a.jpg", "L", 8),
+    ],
+)  # fmt: skip
+def test_paths_bytes_and_pillow_images_are_read_as_training_reads_them(
+    tmp_path, pixels, name, mode, orientation
+):
+    path = saved(tmp_path / name, mode, orientation)
+    want = read_image(path, pixels=pixels)
+    for photo in (path, str(path), path.read_bytes(), Image.open(path)):
+        np.testing.assert_array_equal(read_photo(photo, pixels), want)
+    copy = Image.open(path).convert("RGB")  # loses its format, not its EXIF tag
+    assert read_photo(copy, pixels).shape == want.shape
+
+
+def test_arrays_are_taken_as_a_file_would_be():
+    image = image_of(6, 8, 4)
+    np.testing.assert_array_equal(read_photo(image, RGB), image[..., :3])
+    grey = image[..., 0]
+    np.testing.assert_array_equal(read_photo(grey, RGB), np.repeat(grey[..., None], 3, -1))
+    np.testing.assert_array_equal(read_photo(grey, GREY), grey[..., None])
+
+
+def test_deep_images_use_the_range_of_the_training_images(tmp_path):
+    image = image_of(6, 8, 4, dtype=np.uint16)
+    np.save(tmp_path / "a.npy", image)
+    want = read_image(tmp_path / "a.npy", pixels=DEEP)
+    for photo in (tmp_path / "a.npy", image):
+        np.testing.assert_array_equal(read_photo(photo, DEEP), want)
+    assert want.max() > 200
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
+def test_a_network_of_deep_bands_refuses_eight_bit_photos(tmp_path, mode):
+    path = saved(tmp_path / "a.png", mode)
+    for photo in (path, Image.open(path)):
+        with pytest.raises(DataError, match="takes images of 4 channels with more than 8"):
+            read_photo(photo, DEEP)
+    if mode == "RGBA":
+        with pytest.raises(DataError, match="uint8 pixels"):
+            read_photo(np.asarray(Image.open(path)), DEEP)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "CMYK"])
+def test_no_fourth_channel_is_invented(tmp_path, mode):
+    stream = io.BytesIO()
+    Image.fromarray(image_of(6, 8, 3)).convert(mode).save(stream, "TIFF")
+    with pytest.raises(DataError, match=f"channel.*{mode}.*the network takes images of 4 channels"):
+        read_photo(stream.getvalue(), Pixels(4))
+    assert read_photo(image_of(6, 8, 4), Pixels(4)).shape == (6, 8, 4)
+
+
+def test_an_orientation_that_is_text_turns_nothing(tmp_path):
+    # The tag as text of four bytes.
+    tag = struct.pack("<HHI4s", 0x0112, 2, 4, b"abc\0")
+    exif = b"Exif\0\0" + b"II*\0" + struct.pack("<IH", 8, 1) + tag + bytes(4)
+    Image.fromarray(image_of(6, 8, 3)).save(tmp_path / "a.jpg", exif=exif)
+    assert Image.open(tmp_path / "a.jpg").getexif()[0x0112] == "abc"
+    assert read_photo(tmp_path / "a.jpg", RGB).shape == (6, 8, 3)
+    assert image_size(tmp_path / "a.jpg", "a") == (6, 8)
