@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ipixmatch_jax import command_line
+from ipixmatch_jax import main as main_module
 from ipixmatch_jax.config import load_config
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.evaluate import with_split
@@ -162,3 +164,7 @@ def test_both_spellings_of_a_flag():
 def test_a_misspelt_split_is_suggested(config_file):
     with pytest.raises(DataError, match="--split tset .did you mean 'test'"):
         with_split(load_config(str(config_file)), "tset")
+
+
+def test_every_mode_of_the_command_line_is_run_by_something():
+    assert set(command_line.MODES) == set(main_module.RUN_MODE)
