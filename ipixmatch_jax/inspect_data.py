@@ -44,7 +44,8 @@ def _write(report: Report, folder: AnyPath) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "data.json").write_text(json.dumps(report.to_json(), indent=2) + "\n")
-        (folder / "data.html").write_text(page(report), encoding="utf-8")
+        # File names may hold bytes that are no UTF-8; they are shown as \udcXX.
+        (folder / "data.html").write_bytes(page(report).encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise DataError(
             f"{folder} cannot be written ({error.strerror}); choose another folder by --workdir"

@@ -9,6 +9,8 @@ here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 source "$here/common.sh"
 # shellcheck source=launch/env.sh
 source "$here/env.sh"
+# Hosts of a slice may start minutes apart.
+export IPIXMATCH_START_TIMEOUT="${IPIXMATCH_START_TIMEOUT:-600}"
 
 [[ $# -gt 0 ]] || fail "expected the arguments of python -m ipixmatch_jax.main"
 stopped=0 pid=0

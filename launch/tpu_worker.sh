@@ -10,6 +10,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source launch/common.sh
 # shellcheck source=launch/env.sh
 source launch/env.sh
+# Hosts of a slice may start minutes apart.
+export IPIXMATCH_START_TIMEOUT="${IPIXMATCH_START_TIMEOUT:-600}"
 
 running() { [[ -f train.pid ]] && kill -0 "$(cat train.pid)" 2>/dev/null; }
 

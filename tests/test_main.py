@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ipixmatch_jax import command_line
+from ipixmatch_jax.command_line import parsed_arguments
 from ipixmatch_jax.config import load_config
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.evaluate import with_split
-from ipixmatch_jax.main import _parsed, main
+from ipixmatch_jax.main import RUN_MODE, main
 
 
 def run(*arguments, **options):
@@ -153,12 +155,16 @@ def test_usage_errors_are_one_line(capsys, arguments, message):
 
 def test_both_spellings_of_a_flag():
     for spelling in ("--tile-above", "--tile_above"):
-        arguments, _ = _parsed(["--mode", "config", f"{spelling}=7"])
+        arguments, _ = parsed_arguments(["--mode", "config", f"{spelling}=7"])
         assert arguments.tile_above == 7
-    arguments, overrides = _parsed(["--mode", "config", "data", "--config.batch_size=3"])
+    arguments, overrides = parsed_arguments(["--mode", "config", "data", "--config.batch_size=3"])
     assert arguments.groups == ("data",) and overrides == ["--config.batch_size=3"]
 
 
 def test_a_misspelt_split_is_suggested(config_file):
     with pytest.raises(DataError, match="--split tset .did you mean 'test'"):
         with_split(load_config(str(config_file)), "tset")
+
+
+def test_every_mode_of_the_command_line_is_run_by_something():
+    assert set(command_line.MODES) == set(RUN_MODE)

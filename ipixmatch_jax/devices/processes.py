@@ -12,11 +12,14 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from ipixmatch_jax.devices.peer_wait import explained_wait, is_alone_in_slurm, start_timeout
 from ipixmatch_jax.errors import ConfigError, UserError
 from ipixmatch_jax.paths import AnyPath, is_remote
 
-# How long processes wait for each other at the start, and at the end after one of them failed.
-_START_S, _END_S = 300, 30
+# How long processes wait for each other at the end, after one of them failed.
+_END_S = 30
+# JAX aborts when its own time for the start is up; `explained_wait` ends the process before that.
+_JAX_EXTRA_S = 60
 _PLAIN_MACHINE = "coordinator_address should be defined"
 _DEVICES_IN_USE = "must be called before"
 
@@ -40,7 +43,9 @@ def start_processes(
         environ: environment variables.
 
     Raises:
-        ConfigError: some arguments are missing, or the processes did not find each other.
+        ConfigError: some arguments are missing, or the processes did not find each other. If they
+            do not come within IPIXMATCH_START_TIMEOUT seconds (default 120), the process prints
+            the error and exits with code 2 by itself.
     """
     coordinator = coordinator or environ.get("JAX_COORDINATOR_ADDRESS") or None
     count = _number(count, "JAX_NUM_PROCESSES", environ)
@@ -48,20 +53,25 @@ def start_processes(
     if count == 1 or jax.distributed.is_initialized():
         return
     asked = any(value is not None for value in (coordinator, count, index))
+    if not asked and is_alone_in_slurm(environ):
+        print("one task in this SLURM step: runs alone; srun starts all tasks", file=sys.stderr)
+        return
     if coordinator and (count is None) != (index is None):
         raise ConfigError(
             f"--coordinator {coordinator} with --processes {count} and --process {index}; expected "
             "all three, or none of them on a cluster that JAX knows"
         )
+    seconds = start_timeout(environ)
     try:
-        jax.distributed.initialize(
-            coordinator_address=coordinator,
-            num_processes=count,
-            process_id=index,
-            local_device_ids=slurm_devices(environ),
-            initialization_timeout=_START_S,
-            shutdown_timeout_seconds=_END_S,
-        )
+        with explained_wait(seconds, environ):
+            jax.distributed.initialize(
+                coordinator_address=coordinator,
+                num_processes=count,
+                process_id=index,
+                local_device_ids=slurm_devices(environ),
+                initialization_timeout=seconds + _JAX_EXTRA_S,
+                shutdown_timeout_seconds=_END_S,
+            )
     except (ValueError, RuntimeError) as error:
         plain = _PLAIN_MACHINE in str(error) or _DEVICES_IN_USE in str(error)
         if asked or not plain:

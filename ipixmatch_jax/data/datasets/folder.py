@@ -106,7 +106,13 @@ def masks_of(data: ConfigDict) -> Masks:
         )
     table = {color: index for index, color in enumerate(palette)}
     table |= {tuple(int(c) for c in color): 255 for color in data.ignore_colors}
-    return Masks(classes, colors=tuple(table.items()), style=data.masks, max_pixels=data.max_pixels)
+    return Masks(
+        classes,
+        colors=tuple(table.items()),
+        style=data.masks,
+        max_pixels=data.max_pixels,
+        cache=str(data.folder.cache),
+    )
 
 
 def data_root(data: ConfigDict, holds: str) -> Path:

@@ -214,9 +214,7 @@ def _stored(
     """The image [H,W,C] and its missing pixels, bool [H,W] or None."""
     with opened(file, name) as (stream, kind):
         if multiband.raw_kind(stream, kind, name):
-            array = multiband.read_stream(
-                stream, kind, name, shape_only=False, max_pixels=pixels.max_pixels
-            )
+            array = _raw(stream, kind, name, pixels)
         else:
             array = _pillow(stream, kind, name, pixels, at_least)
         nodata = list(pixels.nodata)
@@ -225,6 +223,20 @@ def _stored(
             tags = read_tags(stream)
             nodata += [tags.nodata] if tags.nodata is not None else []
         return _missing(multiband.with_channels(array, pixels.channels, name), nodata)
+
+
+def _raw(stream: BinaryIO, kind: str, name: str, pixels: Pixels) -> np.ndarray:
+    def read(shape_only: bool) -> np.ndarray:
+        stream.seek(0)
+        return multiband.read_stream(
+            stream, kind, name, shape_only=shape_only, max_pixels=pixels.max_pixels
+        )
+
+    # Files of another number of bands are refused before they are decoded.
+    shape = read(shape_only=True).shape
+    if kind == "TIFF":
+        multiband.check_bands(shape[-1], pixels.channels, name)
+    return read(shape_only=False)
 
 
 def _missing(array: np.ndarray, nodata: list[float]) -> tuple[np.ndarray, np.ndarray | None]:

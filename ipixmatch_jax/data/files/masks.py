@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ipixmatch_jax.data.files.decoding import MAX_PIXELS, File
+from ipixmatch_jax.data.files.mask_cache import cache_folder, converted
 from ipixmatch_jax.data.files.mask_checks import check_mask, check_same_size, likely_reason
 from ipixmatch_jax.data.files.mask_styles import STYLES, color_ids, ids_of, plain_colors
 from ipixmatch_jax.data.files.stored_masks import MASK_SUFFIXES, read_stored
@@ -35,6 +36,8 @@ class Masks:
         style: a key of STYLES; coloured masks are of style `colors` if it is `ids`.
         values: the stored value of each class, where it is not the class id; ().
         max_pixels: larger masks are refused before they are decoded.
+        cache: folder in which large coloured masks are kept as class ids, '' for the user's cache;
+            None: they are converted at every reading.
     """
 
     num_classes: int
@@ -44,6 +47,7 @@ class Masks:
     style: str = "ids"
     values: tuple[int, ...] = ()
     max_pixels: int = MAX_PIXELS
+    cache: str | None = None
 
     def read(self, file: File, name: str) -> np.ndarray:
         """Read the class ids of a mask file, uint8 [H,W], and check every one.
@@ -56,7 +60,15 @@ class Masks:
             DataError: unreadable, or a value that is no class id.
         """
         style = "colors" if self.colors is not None and self.style == "ids" else self.style
-        mask = STYLES[style](read_stored(file, name, self.max_pixels), self, name)
+
+        def convert(file: File) -> np.ndarray:
+            return STYLES[style](read_stored(file, name, self.max_pixels), self, name)
+
+        if self.colors is not None and self.cache is not None:
+            meaning = (style, self.colors)
+            mask = converted(file, name, cache_folder(self.cache), meaning, convert)
+        else:
+            mask = convert(file)
         if self.lookup:
             mask = np.array(self.lookup, np.uint8)[mask]
         check_mask(mask, self.num_classes, name, self.palette)

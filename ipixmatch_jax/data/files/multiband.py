@@ -122,10 +122,11 @@ def _read_npy(stream: BinaryIO, name: str, shape_only: bool, max_pixels: int) ->
 
 def _read_tiff(stream: BinaryIO, name: str, shape_only: bool, max_pixels: int) -> np.ndarray:
     tags = _tags(stream, name)
-    bands = max(tags.samples, tags.pages)
+    # Pages of several samples are refused when they are read.
+    bands = tags.samples * tags.pages
     check_pixels(tags.height, tags.width, bands, name, max_pixels)
     stored = tags.height, tags.width
-    if shape_only and 1 in (tags.samples, tags.pages):
+    if shape_only:
         height, width = turned_size(stored, tags.orientation)
         return np.broadcast_to(np.zeros((), np.float32), (height, width, bands))
     if tags.photometric == 3:
@@ -204,6 +205,12 @@ def wrong_channels(found: int, expected: int, name: str) -> DataError:
     )
 
 
+def check_bands(found: int, channels: int, name: str) -> None:
+    """Raise a DataError if `with_channels` cannot make `channels` bands of `found`."""
+    if found != channels and not (channels == 3 and found in (1, 4)):
+        raise wrong_channels(found, channels, name)
+
+
 def with_channels(array: np.ndarray, channels: int, name: str) -> np.ndarray:
     """The array [H,W] or [H,W,c] with `channels` bands; one band is repeated to make three.
 
@@ -233,6 +240,12 @@ def to_eight_bits(array: np.ndarray, value_range: Sequence[Sequence[float]]) -> 
 
     Values that are not finite mark missing data and become 0.
     """
-    low, high = np.asarray(value_range, np.float64).reshape(-1, 2).T
-    scaled = (array - low) * (255.0 / np.maximum(high - low, 1e-12))
-    return np.nan_to_num(scaled, nan=0.0).clip(0, 255).round().astype(np.uint8)
+    pairs = np.broadcast_to(
+        np.asarray(value_range, np.float64).reshape(-1, 2), (array.shape[-1], 2)
+    )
+    result = np.empty(array.shape, np.uint8)
+    # Band by band: floats of a whole image would take eight times its memory.
+    for band, (low, high) in enumerate(pairs):
+        scaled = (array[..., band] - low) * (255.0 / max(high - low, 1e-12))
+        result[..., band] = np.nan_to_num(scaled, nan=0.0).clip(0, 255).round()
+    return result

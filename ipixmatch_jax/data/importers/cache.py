@@ -14,24 +14,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ipixmatch_jax.data.files.mask_cache import cache_folder
 from ipixmatch_jax.data.importers.found import Drawn, Item
 from ipixmatch_jax.errors import DataError
 
 # Part of every key: raise it when the drawing of any importer changes.
 _VERSION = b"1"
 _THREADS = 4
-_ENVIRONMENT = "IPIXMATCH_CACHE"
-
-
-def cache_folder(choice: str) -> Path:
-    """The folder of cached masks: `data.folder.cache`, $IPIXMATCH_CACHE or the user's cache."""
-    if choice:
-        return Path(choice).expanduser()
-    base = os.environ.get(_ENVIRONMENT)
-    if base:
-        return Path(base).expanduser()
-    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(home).expanduser() / "ipixmatch_jax" / "masks"
 
 
 def materialize(items: list[Item], choice: str, problems: list[str]) -> list[Item]:

@@ -1,0 +1,40 @@
+"""Set-up of the processes that read data (`data.workers`): they end with their parent."""
+
+import multiprocessing
+import os
+import signal
+import threading
+
+# A worker still serves its parent for this time after SIGTERM, so that the parent can save.
+_GRACE_S = 20
+
+
+def init_worker(index: int, count: int) -> None:
+    """Runs at the start of a worker process.
+
+    A worker waits on queues, which tell nothing of a parent that was killed: a thread watches the
+    parent instead. Stop signals often go to all processes of a terminal or job; the parent alone
+    decides then, and ends its workers after it has saved.
+
+    Args:
+        index: index of this worker; as grain passes it.
+        count: number of workers.
+    """
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: _end_later())
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True, name="parent-watch").start()
+
+
+def _end_later() -> None:
+    timer = threading.Timer(_GRACE_S, os._exit, [0])
+    timer.daemon = True
+    timer.start()
+
+
+def _end_with(parent: multiprocessing.Process) -> None:
+    parent.join()
+    os._exit(1)
