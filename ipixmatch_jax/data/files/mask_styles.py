@@ -200,7 +200,7 @@ def binary_of(stored: StoredMask, reader: Reader, name: str) -> np.ndarray:
 
 
 def nearly_grey(colors: np.ndarray) -> np.ndarray | None:
-    """Brightness uint8 [H,W] of colours that differ from grey by lossy compression only, or None."""
+    """Brightness uint8 [H,W] of colours that lossy compression made of grey, or None."""
     low, high = colors.min(-1), colors.max(-1)
     if (high - low).max() > _CHROMA_NOISE:
         return None
