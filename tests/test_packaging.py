@@ -164,35 +164,41 @@ def test_the_tests_of_the_sdist_collect(published):
     assert done.returncode == 0 and " tests collected" in done.stdout, done.stdout[-2000:]
 
 
+def without_path() -> dict[str, str]:
+    return {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+
+
 @pytest.fixture(scope="module")
 def installed(published, tmp_path_factory):
     """The commands of a fresh environment: the wheel, and the other packages of this one."""
     _, wheel = published
     place = tmp_path_factory.mktemp("installed") / "env"
-    venv.create(place, with_pip=True)
+    venv.create(place)
     python = place / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--python", python]
+    command = [*pip, "install", "--quiet", "--no-deps", "--no-index", wheel]
+    subprocess.run(command, check=True, capture_output=True, env=without_path())
     site = subprocess.check_output(
         [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True
     ).strip()
     # As a path only: `.pth` files of that folder, such as one of an editable install, do not count.
     with open(os.path.join(site, "shared.pth"), "w") as file:
         file.write(sysconfig.get_path("purelib") + "\n")
-    command = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel]
-    subprocess.run(command, check=True, capture_output=True)
     return place / "bin"
 
 
-def test_the_wheel_trains_the_demo_in_an_empty_folder(installed, tmp_path):
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+@pytest.fixture
+def run(installed, tmp_path):
+    """Runs a command of the fresh environment in an empty folder."""
 
     def run(*words):
         done = subprocess.run(
             [str(installed / words[0]), *words[1:]],
             cwd=tmp_path,
-            env=environment,
+            env=without_path(),
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=500,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -200,6 +206,17 @@ def test_the_wheel_trains_the_demo_in_an_empty_folder(installed, tmp_path):
     assert not list(tmp_path.iterdir())
     where = run("python", "-c", "import ipixmatch_jax; print(ipixmatch_jax.__file__)")
     assert where.startswith(str(installed.parent))
+    return run
+
+
+def test_the_wheel_has_the_configs_and_the_command(run, tmp_path):
+    assert "1500" in run("ipixmatch", "--mode", "config", "total_steps", "--config", "demo")
+    run("ipixmatch", "--mode", "new-config", "--config", "demo", "--output", "my.py")
+    assert "get_config" in (tmp_path / "my.py").read_text()
+
+
+@pytest.mark.slow
+def test_the_wheel_trains_the_demo_in_an_empty_folder(run, tmp_path):
     steps = {"total_steps": 2, "eval_every": 2, "checkpoint_every": 2, "log_every": 1}
     keys = [f"--config.{key}={value}" for key, value in steps.items()]
     small = ["--config.model.width=4", "--config.batch_size=2", "--config.unlabeled_batch_size=2"]

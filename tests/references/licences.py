@@ -18,7 +18,8 @@ from tests.references import ROOT
 
 # Patterns of permissive licences, as SPDX, classifiers and older metadata write them.
 ALLOWED = (
-    r"apache([- ](software )?licen[sc]e)?,?([- ]?(version )?2(\.0)?)?( licen[sc]e)?(, january 2004)?",
+    r"apache([- ](software )?licen[sc]e)?,?([- ]?(version )?2(\.0)?)?( licen[sc]e)?",
+    r"apache license version 2\.0, january 2004",
     r"mit([- ]licen[sc]e)?|mit-0|mit-cmu|hpnd",
     r"(new |3-clause |2-clause |free)?bsd([- ]([023]-clause|licen[sc]e))*|0bsd",
     r"isc( licen[sc]e)?( \(iscl\))?|zlib|unlicense|cc0-1\.0|bsl-1\.0|afl-2\.1",
