@@ -9,6 +9,7 @@ import pytest
 
 from ipixmatch_jax.command_line import parsed_arguments
 from ipixmatch_jax.config import default_config, flatten
+from ipixmatch_jax.config.loading import set_overrides
 from tests.references import ROOT
 
 PAGES = sorted(
@@ -161,6 +162,8 @@ def test_commands_parse(page, capsys):
         unknown = [word for word in overrides if not word.startswith(("--config.", "--jax_"))]
         if unknown:
             wrong.append(f"{' '.join(words)}: {unknown}")
+        keys = [word for word in overrides if word.startswith("--config.")]
+        wrong += set_overrides(default_config(), keys)
         name = (arguments.config or "").partition(":")[0]
         if name.startswith("configs/") and not (ROOT / name).is_file():
             wrong.append(f"{' '.join(words)}: no {name}")
