@@ -32,9 +32,9 @@ def named(texts) -> dict[str, Requirement]:
     return {canonicalize_name(r.name): r for r in map(Requirement, texts)}
 
 
-def constraints() -> list[Requirement]:
-    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    return [Requirement(line) for line in lines if line and not line.startswith("#")]
+def constraints(file: str = "constraints.txt") -> list[Requirement]:
+    lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
+    return [Requirement(line.rstrip(" \\")) for line in lines if re.match(r"\w", line)]
 
 
 def imported_packages() -> set[str]:
@@ -76,6 +76,15 @@ def test_constraints_satisfy_every_bound():
             assert wanted[name].specifier.contains(version), f"{name}: {version}"
 
 
+def test_ci_installs_the_same_versions_by_their_hashes():
+    text = (ROOT / ".ci" / "requirements.txt").read_text(encoding="utf-8")
+    packages = re.split(r"\n(?=\w)", text.partition("\n")[2])
+    assert len(packages) == len(constraints(".ci/requirements.txt"))
+    assert all("--hash=sha256:" in package for package in packages)
+    assert {*map(str, constraints())} <= {*map(str, constraints(".ci/requirements.txt"))}
+    assert "--require-hashes -r .ci/requirements.txt" in (ROOT / ".ci" / "run").read_text()
+
+
 def test_every_dependency_has_a_lower_bound():
     for requirement in map(Requirement, PROJECT["dependencies"]):
         assert any(s.operator in (">=", "==") for s in requirement.specifier), requirement
@@ -95,7 +104,6 @@ def test_pre_commit_runs_the_ruff_of_ci():
     (repo,) = (repo for repo in hooks["repos"] if "ruff" in repo["repo"])
     (pin,) = (r for r in constraints() if r.name == "ruff")
     assert str(pin.specifier) == "==" + repo["rev"].removeprefix("v")
-    assert '-c "${CONSTRAINTS:-constraints.txt}"' in (ROOT / ".ci" / "run").read_text()
 
 
 def test_the_workflow_runs_the_script_on_every_python_of_the_classifiers():
