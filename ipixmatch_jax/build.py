@@ -172,6 +172,31 @@ def build_train_step(
     return optimizer, step
 
 
+def check_batch_norm(
+    config: ConfigDict, parallel: Parallel, model: nn.Module, optimizer, step, unlabeled: int
+) -> None:
+    """Traces the step of a batch of one image, where a batch norm may be left with one value.
+
+    Larger batches need no check: each norm has the values of two images. Nothing is compiled.
+
+    Args:
+        unlabeled: number of unlabeled images per step, over all devices.
+
+    Raises:
+        ConfigError: a batch norm has one value per channel in training.
+    """
+    parts, devices = config.accumulate_steps, len(parallel.devices)
+    if 1 not in (config.batch_size // parts, unlabeled // parts):
+        return
+
+    def share(leaf: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((leaf.shape[0] // devices, *leaf.shape[1:]), leaf.dtype)
+
+    batch = jax.tree.map(share, abstract_batch(config, unlabeled))
+    state = abstract_state(config, model, optimizer)
+    jax.make_jaxpr(step, axis_env=[(DATA_AXIS, devices)])(state, batch)
+
+
 def build_parallel(config: ConfigDict) -> Parallel:
     """The distribution of steps over all devices, by `config.parallel`."""
     return PARALLEL[config.parallel]()
