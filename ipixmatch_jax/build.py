@@ -98,6 +98,7 @@ def build_supervised(config: ConfigDict) -> Supervised:
     options = config.supervised.to_dict()
     name, dice_weight = options.pop("name"), options.pop("dice_weight")
     weighting, weights = options.pop("weighting"), tuple(options.pop("class_weights"))
+    weight = options.pop("weight")
     classes = config.data.num_classes
     if weighting not in ("none", "inverse_frequency", "given"):
         raise ConfigError(
@@ -110,7 +111,7 @@ def build_supervised(config: ConfigDict) -> Supervised:
         )
     if weighting == "none" and weights:
         raise ConfigError("supervised.class_weights needs supervised.weighting='given'")
-    return Supervised(name, dice_weight, weights, options)
+    return Supervised(name, dice_weight, weights, options, weight)
 
 
 def build_relations(relation: ConfigDict) -> tuple[WeightedRelation, ...]:

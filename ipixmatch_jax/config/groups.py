@@ -124,6 +124,7 @@ METHOD: Table = {
 
 SUPERVISED: Table = {
     "name": Key("cross_entropy", "loss of labeled images", choices=SUPERVISED_LOSSES.names),
+    "weight": Key(1.0, "weight of the loss of labeled images", least=0),
     "dice_weight": Key(0.0, "weight of an additional Dice loss", least=0),
     "weighting": Key(
         "none",

@@ -67,12 +67,14 @@ class Supervised:
         dice_weight: weight of an additional Dice loss.
         class_weights: one number per class, or empty.
         options: keyword arguments of the loss.
+        weight: factor of all of it in the loss; the metric `loss_supervised` is without it.
     """
 
     name: str = "cross_entropy"
     dice_weight: float = 0.0
     class_weights: tuple[float, ...] = ()
     options: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    weight: float = 1.0
 
     def __post_init__(self):
         supervised_options(self.name, self.options)
@@ -230,9 +232,9 @@ class Objective:
 
     def _supervised(self, output: MethodOutput, mask: jax.Array) -> list[_Part]:
         """The losses of every prediction of the labeled images."""
-        logits = output.labeled_logits
+        logits, total_weight = output.labeled_logits, output.labeled_weight * self.supervised.weight
         return [
-            _Part("loss_supervised", ratio, output.labeled_weight, factor=weight)
+            _Part("loss_supervised", ratio, total_weight, factor=weight)
             for prediction in jnp.split(logits, logits.shape[0] // mask.shape[0])
             for weight, ratio in self.supervised.parts(prediction, mask, self._axis)
         ]

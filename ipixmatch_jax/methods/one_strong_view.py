@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+import jax
+
 from ipixmatch_jax.methods.base import Batch, ConsistencyTerm, Method, Network, Prediction
 from ipixmatch_jax.methods.view_passes import (
     NORM_GROUPS,
@@ -45,14 +47,29 @@ class OneStrongView(Method):
     def __post_init__(self):
         check_choices(self, self.groups_by_name)
 
+    def training_images(self, views: Views, batch: Batch) -> dict[str, jax.Array]:
+        """Weak views of the `labeled` images, and the `strong`, mixed views, [B,H,W,·] float32."""
+        pairs = Pairs(views, batch, self.mix)
+        return {
+            "labeled": views.weak(batch["labeled"]["image"]),
+            "strong": pairs.mixed(pairs.box()),
+        }
+
     def strong_pass(
-        self, student: Network, teacher: Network, views: Views, batch: Batch, *feature_maps: str
+        self,
+        student: Network,
+        teacher: Network,
+        views: Views,
+        batch: Batch,
+        *feature_maps: str,
+        images: dict[str, jax.Array] | None = None,
     ) -> tuple[dict[str, Prediction], Any, Callable[..., ConsistencyTerm]]:
         """The passes of FixMatch: labels of weak views, and the student on one strong, mixed view.
 
         Args:
             feature_maps: the names of feature maps that the predictions hold in addition to those
                 that relations ask for.
+            images: `training_images`, if they are at hand.
 
         Returns:
             The student's predictions of the `labeled` and `strong` images, its running batch
@@ -64,7 +81,7 @@ class OneStrongView(Method):
         maps = tuple({*student.feature_maps, *feature_maps})
         network = labeler(self, student, teacher).replace(feature_maps=maps)
         own, partner = pairs.labels(network, self.label_norm)
-        images = {"labeled": views.weak(batch["labeled"]["image"]), "strong": pairs.mixed(box)}
+        images = images or self.training_images(views, batch)
         groups = self.groups_by_name[self.norm_groups]
         predictions, batch_stats = train_passes(
             student.replace(feature_maps=maps), images, groups, self.running_statistics

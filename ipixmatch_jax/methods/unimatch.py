@@ -13,6 +13,7 @@ from ipixmatch_jax.methods.base import (
     MethodOutput,
     Network,
     Through,
+    option,
 )
 from ipixmatch_jax.methods.view_passes import Pairs, check_choices, labeler, train_passes
 from ipixmatch_jax.views import Views
@@ -55,7 +56,7 @@ class UniMatch(Method):
     mix: str = "stream"
     norm_groups: str = "source"
     running_statistics: str = "all"
-    drop_rate: float = 0.5
+    drop_rate: float = option(0.5, least=0, most=0.99)
 
     def __post_init__(self):
         check_choices(self, NORM_GROUPS)

@@ -171,6 +171,11 @@ def test_bad_choices_are_named(options, message):
         make_method("fixmatch", options)
 
 
+def test_options_outside_their_limits_are_named():
+    with pytest.raises(ConfigError, match="method.options.drop is -1; expected a number from 0"):
+        make_method("u2pl", {"options": {"drop": -1}})
+
+
 def test_unknown_method_suggests_the_nearest():
     with pytest.raises(ConfigError, match="did you mean 'fixmatch'"):
         make_method("fixmach", {})
