@@ -238,7 +238,8 @@ def abstract_variables(config: ConfigDict, model: nn.Module) -> Any:
 def abstract_state(config: ConfigDict, model: nn.Module, optimizer) -> TrainState:
     """Shapes of the state, without computing them."""
     variables = abstract_variables(config, model)
-    return jax.eval_shape(lambda v: create_state(v, optimizer), variables)
+    balanced = build_objective(config).balanced
+    return jax.eval_shape(lambda v: create_state(v, optimizer, balanced), variables)
 
 
 def build_state(config: ConfigDict, model: nn.Module, optimizer, parallel: Parallel) -> TrainState:
@@ -247,7 +248,7 @@ def build_state(config: ConfigDict, model: nn.Module, optimizer, parallel: Paral
     if config.model.pretrained:
         chosen = config.model.backbone or model_options(config.model.name).get("backbone", "")
         variables = load_pretrained(variables, config.model.pretrained, chosen)
-    return parallel.first_state(variables, optimizer)
+    return parallel.first_state(variables, optimizer, build_objective(config).balanced)
 
 
 def view_defaults() -> dict[str, Any]:

@@ -44,8 +44,11 @@ def interrupt(monkeypatch, after):
     )
 
 
-def test_a_resumed_run_equals_a_straight_one_bit_for_bit(config_file, tmp_path, monkeypatch):
-    config = load_config(str(config_file))
+@pytest.mark.parametrize("balance", ["none", "gradient"])
+def test_a_resumed_run_equals_a_straight_one_bit_for_bit(
+    config_file, tmp_path, monkeypatch, balance
+):
+    config = load_config(str(config_file), [f"--config.relation.balance={balance}"])
     straight = train(config, tmp_path / "straight")
     with monkeypatch.context() as patch:
         interrupt(patch, after=4)
