@@ -57,7 +57,7 @@ class AugSeg(OneStrongView):
     labeled_beta: tuple[float, float] = option((8.0, 2.0), length=2, above=0)
     unlabeled_beta: tuple[float, float] = option((4.0, 4.0), length=2, above=0)
 
-    def __call__(
+    def passes(
         self, student: Network, teacher: Network, views: Views, batch: Batch
     ) -> MethodOutput:
         pairs = Pairs(views, batch, self.mix)

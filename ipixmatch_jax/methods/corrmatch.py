@@ -41,7 +41,7 @@ class CorrMatch(OneStrongView):
     grid: int = option(32, least=1)
     temperature: float = option(0.1, above=0)
 
-    def __call__(
+    def passes(
         self, student: Network, teacher: Network, views: Views, batch: Batch
     ) -> MethodOutput:
         seen, batch_stats, term = self.strong_pass(student, teacher, views, batch, "decoder")

@@ -27,7 +27,7 @@ class FixMatch(OneStrongView):
 
     distance: str = option("pseudo_label", choices=CONSISTENCY.names)
 
-    def __call__(
+    def passes(
         self, student: Network, teacher: Network, views: Views, batch: Batch
     ) -> MethodOutput:
         seen, batch_stats, term = self.strong_pass(student, teacher, views, batch)

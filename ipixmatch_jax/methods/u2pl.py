@@ -82,7 +82,7 @@ class U2PL(OneStrongView):
                 "expected rank_low < rank_high"
             )
 
-    def __call__(
+    def passes(
         self, student: Network, teacher: Network, views: Views, batch: Batch
     ) -> MethodOutput:
         images = self.training_images(views, batch)

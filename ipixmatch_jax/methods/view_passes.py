@@ -20,6 +20,8 @@ from ipixmatch_jax.methods.base import (
 from ipixmatch_jax.views import Views, paste, resize_box
 
 LABELERS = ("teacher", "student")
+# For the frameworks with one strong view.
+PEER = "peer"
 LABEL_NORMS = ("eval", "train", "ema")
 MIXES = ("stream", "flip", "same")
 RUNNING = ("labeled", "all")
@@ -37,10 +39,11 @@ def check_choices(
     method: Method,
     norm_groups: Mapping[str, Groups] = NORM_GROUPS,
     label_norms: tuple[str, ...] = LABEL_NORMS,
+    labelers: tuple[str, ...] = LABELERS,
 ) -> None:
     """Raises ConfigError if one of the shared choices has an unknown value."""
     known = {
-        "labeler": LABELERS,
+        "labeler": labelers,
         "label_norm": label_norms,
         "mix": MIXES,
         "norm_groups": tuple(norm_groups),

@@ -159,7 +159,10 @@ def test_supervised_has_no_terms_and_reads_labeled_images_only(batch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"labeler": "nobody"}, "method.labeler is 'nobody'; expected one of teacher, student"),
+        (
+            {"labeler": "nobody"},
+            "method.labeler is 'nobody'; expected one of teacher, student, peer",
+        ),
         ({"norm_groups": "shared"}, "expected one of separate, joint"),
         ({"label_norm": "batch"}, "expected one of eval, train, ema"),
         ({"mix": "other"}, "expected one of stream, flip, same"),
