@@ -108,10 +108,8 @@ METHOD: Table = {
         None, f"confidence from which on a pseudo-label counts; {_LEFT}",
         kind="float", least=0, most=1,
     ),
-    "labeler": Key(
-        None, "network that makes the pseudo-labels: teacher, student, or peer (of two students, "
-        f"the other one's moving average; at twice the cost); {_LEFT}", kind="str",
-    ),
+    "labeler": Key(None, f"network that makes the pseudo-labels: teacher, student or peer; {_LEFT}",
+                   kind="str"),
     "label_norm": Key(None, f"batch norm of the labeler's pass: eval, train or ema; {_LEFT}",
                       kind="str"),
     "mix": Key(None, f"CutMix partner: stream, flip or same; {_LEFT}", kind="str"),
@@ -155,11 +153,8 @@ RELATION: Table = {
     "distance": Key("kl", "distance of the relations; class_map has kl and corr, affinity all",
                     choices=_relation_distances),
     "weight": Key(0.1, "weight of the relation loss; or see balance", least=0),
-    "balance": Key(
-        "none", "gradient: the weight is adapted, so that the relation's gradient with respect to "
-        "the logits has relation.weight times the norm of the pseudo-label loss's",
-        choices=BALANCES,
-    ),
+    "balance": Key("none", "gradient: weight times the norm of the pseudo-labels' gradient",
+                   choices=BALANCES),
     "temperature": Key(1.0, "temperature of the relation's softmax", above=0),
     "region": Key(
         "confident", "pixels that are compared: confident and valid ones, or all valid ones",
