@@ -25,8 +25,8 @@ def valid_extent(view):
 
 def linear_axis(length, scaled):
     """Source coordinates of the pixel centres of one axis, as half-pixel resampling defines it."""
-    centres = (np.arange(scaled) + 0.5) * length / scaled - 0.5
-    return np.clip(centres, 0, length - 1)
+    centers = (np.arange(scaled) + 0.5) * length / scaled - 0.5
+    return np.clip(centers, 0, length - 1)
 
 
 @pytest.mark.parametrize("height, width", [(40, 56), (56, 40)])

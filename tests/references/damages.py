@@ -84,7 +84,7 @@ def colored(mask):
     return np.array(PALETTE, np.uint8)[np.where(mask == 255, 0, mask)]
 
 
-def grey_of_colors(mask):
+def gray_of_colors(mask):
     return np.asarray(Image.fromarray(colored(mask)).convert("L"))
 
 
@@ -106,7 +106,7 @@ DAMAGES = {
     "off by one": (change_all_labeled(lambda m: np.where(m == 255, m, m + 1)), "error",
                    "mask-values", "train/masks/l0.png", "off by one"),
     "colours": (change(MASK, colored), "error", "mask-format", MASK, "pixel format 'RGB'"),
-    "grey of colours": (change(MASK, grey_of_colors), "error", "mask-values", MASK,
+    "grey of colours": (change(MASK, gray_of_colors), "error", "mask-values", MASK,
                         "grey values of the palette"),
     "jpeg mask": (as_jpeg(MASK), "error", "mask-format", MASK, "a JPEG"),
     "other size": (change(MASK, lambda m: m[:-1]), "error", "size-mismatch", MASK,

@@ -67,10 +67,10 @@ def likely_reason(
         palette: the data set's colours.
     """
     held = {int(value) for value in values} - {IGNORE}
-    greys = {_luma(color) for color in palette}
+    grays = {_luma(color) for color in palette}
     if num_classes == 19 and max(held) <= 33 and held & set(range(19, 34)):
         return "Cityscapes labelIds in place of trainIds: use the labelTrainIds files; or "
-    if len(palette) and held <= greys and len(held) > 1:
+    if len(palette) and held <= grays and len(held) > 1:
         return "the grey values of the palette's colours: save indices, not converted colours; or "
     if held <= {0, 128, 254, 1, 2} and max(held) >= 128:
         return "a binary mask with foreground written as a brightness: write it as 1; or "

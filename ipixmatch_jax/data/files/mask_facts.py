@@ -8,7 +8,7 @@ import numpy as np
 
 from ipixmatch_jax.data.files.decoding import MAX_PIXELS
 from ipixmatch_jax.data.files.mask_edges import Steps, smoothed_colors, smoothed_values, steps_of
-from ipixmatch_jax.data.files.mask_styles import nearly_grey, whole_numbers
+from ipixmatch_jax.data.files.mask_styles import nearly_gray, whole_numbers
 from ipixmatch_jax.data.files.stored_masks import StoredMask, read_stored
 
 _THREADS = 4
@@ -78,13 +78,13 @@ def facts_of(stored: StoredMask, path: str) -> MaskFacts:
     """The facts of a mask that has been read; see `mask_facts`."""
     alpha = {} if stored.alpha is None else _counts(stored.alpha)
     common = {"path": path, "alpha": alpha if len(alpha) > 1 else {}, "lossy": stored.lossy}
-    grey = nearly_grey(stored.colors) if stored.grey is None and stored.lossy else stored.grey
-    if grey is None:
+    gray = nearly_gray(stored.colors) if stored.gray is None and stored.lossy else stored.gray
+    if gray is None:
         numbers = _numbers(stored.colors)
         colors = _color_counts(numbers)
         smoothed = smoothed_colors(numbers, colors)
         return MaskFacts(colors=colors, channels=True, smoothed=smoothed, **common)
-    integers = whole_numbers(grey, stored.nodata, path)
+    integers = whole_numbers(gray, stored.nodata, path)
     counts = _counts(integers)
     palette = {value: stored.palette[value] for value in counts if value < len(stored.palette)}
     if not _telling(palette):
@@ -98,7 +98,7 @@ def facts_of(stored: StoredMask, path: str) -> MaskFacts:
         channels=stored.values is None,
         smoothed=not palette and smoothed_values(integers, counts),
         steps=Steps() if palette else steps_of(integers, counts),
-        deep=grey.dtype.itemsize > 1,
+        deep=gray.dtype.itemsize > 1,
         **common,
     )
 

@@ -47,7 +47,7 @@ def ids_of(stored: StoredMask, reader: Reader, name: str) -> np.ndarray:
             "holds background and foreground alone"
         )
     _refuse_alpha(stored, name)
-    values = stored.grey
+    values = stored.gray
     if values is None:
         raise DataError(
             f"{name}: pixel format 'RGB'; expected one 8-bit channel of class ids (grey or palette "
@@ -173,9 +173,9 @@ def binary_of(stored: StoredMask, reader: Reader, name: str) -> np.ndarray:
     half of the full brightness.
     """
     _refuse_alpha(stored, name)
-    values = stored.grey
+    values = stored.gray
     if values is None:
-        values = nearly_grey(stored.colors)
+        values = nearly_gray(stored.colors)
     if values is None:
         raise DataError(
             f"{name}: colours; expected a grey mask (data.masks=binary); set data.masks='colors' "
@@ -203,20 +203,20 @@ def binary_of(stored: StoredMask, reader: Reader, name: str) -> np.ndarray:
 def objects_of(stored: StoredMask, reader: Reader, name: str) -> np.ndarray:
     """Background 0, and 1 for every number of an object; missing data becomes 255."""
     _refuse_alpha(stored, name)
-    if stored.lossy or stored.grey is None:
+    if stored.lossy or stored.gray is None:
         raise DataError(
             f"{name}: colours or lossy compression; expected numbers of objects in one channel "
             "(data.masks=objects); save them as grey PNG or TIFF"
         )
-    grey = stored.grey
-    if grey.dtype.kind == "u":
-        return (grey > 0).astype(np.uint8)
-    integers = whole_numbers(grey, stored.nodata, name)
-    missing = (integers == IGNORE) & (grey != IGNORE)
+    gray = stored.gray
+    if gray.dtype.kind == "u":
+        return (gray > 0).astype(np.uint8)
+    integers = whole_numbers(gray, stored.nodata, name)
+    missing = (integers == IGNORE) & (gray != IGNORE)
     return np.where(missing, IGNORE, integers > 0).astype(np.uint8)
 
 
-def nearly_grey(colors: np.ndarray) -> np.ndarray | None:
+def nearly_gray(colors: np.ndarray) -> np.ndarray | None:
     """Brightness uint8 [H,W] of colours that lossy compression made of grey, or None."""
     low, high = colors.min(-1), colors.max(-1)
     if (high - low).max() > _CHROMA_NOISE:

@@ -61,7 +61,7 @@ def _single_areas(facts: Sequence[MaskFacts], max_pixels: int) -> float:
     single = total = 0
     for fact in several[:: max(1, len(several) // _OPENED)]:
         stored = read_stored(fact.path, fact.path, max_pixels)
-        values = whole_numbers(stored.grey, stored.nodata, fact.path)
+        values = whole_numbers(stored.gray, stored.nodata, fact.path)
         for value in sorted(fact.values - {0, IGNORE}):
             rows, columns = np.nonzero(values == value)
             part = values[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] == value

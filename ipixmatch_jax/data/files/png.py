@@ -8,7 +8,7 @@ from PIL import ImageOps, PngImagePlugin
 
 from ipixmatch_jax.data.files.orientation import orientation_of
 
-GREY, COLOR, PALETTE, GREY_ALPHA, COLOR_ALPHA = 0, 2, 3, 4, 6
+GRAY, COLOR, PALETTE, GRAY_ALPHA, COLOR_ALPHA = 0, 2, 3, 4, 6
 _IHDR_END = 26
 # Pillow's raw modes that keep the first and the second byte of each 16-bit sample.
 _RAW_MODES = {"RGB": ("RGB;16B", "RGB;16L"), "RGBA": ("RGBA;16B", "RGBA;16L")}

@@ -49,7 +49,7 @@ class StoredMask:
     lossy: str = ""
 
     @property
-    def grey(self) -> np.ndarray | None:
+    def gray(self) -> np.ndarray | None:
         """The values; those of three equal channels count. None if there are real colours."""
         if self.values is not None:
             return self.values
@@ -189,7 +189,7 @@ def _read_picture(stream: BinaryIO, kind: str, name: str, max_pixels: int) -> St
 
 def _read_png(picture: Image.Image, stream: BinaryIO, name: str) -> StoredMask:
     bits, kind = png.header(stream)
-    if bits == 16 and kind == png.GREY_ALPHA:
+    if bits == 16 and kind == png.GRAY_ALPHA:
         raise _format(name, "16-bit grey with transparency")
     if png.is_deep_color(stream):
         deep = png.read_deep_color(stream)
@@ -202,7 +202,7 @@ def _read_png(picture: Image.Image, stream: BinaryIO, name: str) -> StoredMask:
         return StoredMask(array, palette=_palette(picture))
     if array.ndim == 3:
         return _of_channels(array)
-    if kind == png.GREY and bits in (2, 4):
+    if kind == png.GRAY and bits in (2, 4):
         # Pillow spreads them over 0..255.
         array = array // (255 // (2**bits - 1))
     return StoredMask(array)

@@ -139,7 +139,7 @@ def test_adding_masks_moves_no_training_image_into_validation(tmp_path, make_con
 
 
 @pytest.mark.parametrize("mode", ["RGB", "P"])
-def test_coloured_masks(photos, make_config, mode):
+def test_colored_masks(photos, make_config, mode):
     truth = {}
     for number in range(10):
         ids = ids_mask(number)
@@ -161,7 +161,7 @@ def test_coloured_masks(photos, make_config, mode):
         np.testing.assert_array_equal(dataset.labeled[index]["mask"], truth[name])
 
 
-def test_colours_are_read_from_the_masks_and_unknown_ones_named(photos, make_config):
+def test_colors_are_read_from_the_masks_and_unknown_ones_named(photos, make_config):
     for number in range(10):
         save(photos / f"masks/p{number:02d}.png", np.array(COLORS, np.uint8)[ids_mask(number)])
     found = describe_folder(str(photos))
@@ -182,7 +182,7 @@ def test_colours_are_read_from_the_masks_and_unknown_ones_named(photos, make_con
         load_dataset(config, 0)
 
 
-def test_palette_of_the_masks_gives_the_colours(photos, make_config):
+def test_palette_of_the_masks_gives_the_colors(photos, make_config):
     for number in range(10):
         mask = Image.fromarray(ids_mask(number))
         mask.putpalette([c for color in COLORS for c in color])
@@ -273,7 +273,7 @@ def test_multi_band_16_bit(tmp_path, make_config, write):
     assert dataset.labeled.size(0) == (14, 18)
 
 
-def test_grey_16_bit_png_and_statistics_of_channels(tmp_path, make_config):
+def test_gray_16_bit_png_and_statistics_of_channels(tmp_path, make_config):
     images = [np.full((8, 8), 1000 * (n + 1), np.uint16) for n in range(5)]
     for image in images:
         image[0] = 60_000

@@ -56,9 +56,9 @@ def prepared(tmp_path_factory):
     for number in range(11):
         image, mask = scene(number)
         Image.fromarray(image).save(files / f"{number}.png")
-        coloured = Image.fromarray(mask)
-        coloured.putpalette([(11 * i + 90) % 256 for i in range(768)])
-        coloured.save(files / f"{number}_mask.png")
+        colored = Image.fromarray(mask)
+        colored.putpalette([(11 * i + 90) % 256 for i in range(768)])
+        colored.save(files / f"{number}_mask.png")
     package = tmp_path_factory.mktemp("code") / "tiny_scenes_package"
     package.mkdir()
     (package / "__init__.py").write_text("")

@@ -114,7 +114,7 @@ def smooth(mask):
     return small.resize((90, 66), Image.Resampling.BILINEAR)
 
 
-def test_smoothed_grey_edges(tmp_path):
+def test_smoothed_gray_edges(tmp_path):
     paths = save(tmp_path, [smooth(ids(seed, 2)) for seed in range(4)])
     refused(paths, "smoothed edges", "data.masks=binary", "0: ")
     for read, seed in zip(read_all(paths, Said(style="binary")), range(4), strict=True):
@@ -225,7 +225,7 @@ def test_three_equal_channels_with_255(tmp_path):
     check([str(tmp_path / "a.tif")], truth[:1])
 
 
-def test_a_grey_mask_in_a_colored_set(tmp_path):
+def test_a_gray_mask_in_a_colored_set(tmp_path):
     colored = np.array(COLORS, np.uint8)[ids(0)]
     black = np.zeros_like(colored)
     assert describe_masks(save(tmp_path, [colored, black]))["palette"] == (
@@ -235,14 +235,14 @@ def test_a_grey_mask_in_a_colored_set(tmp_path):
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
-def test_low_bit_grey_png_keeps_its_integers(tmp_path, bits):
+def test_low_bit_gray_png_keeps_its_integers(tmp_path, bits):
     truth = ids(0, 2 if bits == 1 else 4)
     paths = [str(tmp_path / "m.png")]
-    write_grey_png(paths[0], truth, bits)
+    write_gray_png(paths[0], truth, bits)
     check(paths, [truth])
 
 
-def write_grey_png(path, mask, bits):
+def write_gray_png(path, mask, bits):
     """A grey PNG of `bits` per sample, chunk by chunk: Pillow writes none of 2 and 4 bits."""
     rows = b""
     for row in mask:
