@@ -1,4 +1,4 @@
-"""Photos of every kind, as training reads them or refused."""
+"""Photos of every kind are read as in training, or refused."""
 
 import io
 import struct

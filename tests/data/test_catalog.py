@@ -1,4 +1,4 @@
-"""What every data set must satisfy, and how a new one is entered."""
+"""Requirements for every data set, and how a new one is registered."""
 
 import numpy as np
 import pytest

@@ -103,14 +103,14 @@ def test_factors_that_change_nothing():
 
 
 def uniform_distance(values, low, high):
-    """Kolmogorov-Smirnov distance of a sample from the uniform law, times sqrt(n)."""
+    """Kolmogorov-Smirnov distance of a sample from the uniform distribution, times sqrt(n)."""
     sorted_values = np.sort((np.asarray(values) - low) / (high - low))
     n = len(sorted_values)
     steps = np.arange(n + 1) / n
     return np.sqrt(n) * max((steps[1:] - sorted_values).max(), (sorted_values - steps[:-1]).max())
 
 
-def test_the_law_of_factors_and_orders(key, monkeypatch):
+def test_the_distribution_of_factors_and_orders(key, monkeypatch):
     noted = {}
 
     def note(image, **factors):

@@ -1,4 +1,4 @@
-"""A folder of one's own: what is labeled, what validates, and images of every kind."""
+"""A user's folder: its labeled and validation images, and images of every kind."""
 
 import numpy as np
 import pytest
@@ -94,7 +94,7 @@ def test_list_of_labeled_and_the_rest(photos, make_config):
 
 
 def test_lists_of_val_and_test_alone(photos, make_config):
-    """Their images are not labeled, whether the lists call them by ids or by files."""
+    """Test images are not labeled, no matter if the lists hold ids or file names."""
     (photos / "val.txt").write_text("p04\np05\n")
     (photos / "test.txt").write_text("images/p06.webp masks/p06.png\n")
     config = config_of(photos, make_config)
@@ -103,7 +103,7 @@ def test_lists_of_val_and_test_alone(photos, make_config):
     assert dataset.labeled.ids == tuple(f"p{n:02d}" for n in (0, 1, 2, 3, 7, 8, 9))
     assert len(dataset.test) == 1 and len(dataset.unlabeled) == 15
     assert {finding.kind for finding in inspect_dataset(config, 0).findings} == {"blank"}
-    # Of two lists that call one image by two names, each is wrong.
+    # Two lists that give one image different names are both wrong.
     (photos / "labeled.txt").write_text("p00\np06\n")
     config.labeled, config.unlabeled = "labeled.txt", "rest"
     with pytest.raises(DataError, match=r"p06\.webp \(labeled\) and .*p06\.webp \(test\)"):

@@ -51,7 +51,7 @@ def scene(number):
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """The TFDS data directory; prepared in a process of its own, as users do."""
+    """The TFDS data directory, prepared in a separate process, as users do."""
     files = tmp_path_factory.mktemp("files")
     for number in range(11):
         image, mask = scene(number)

@@ -1,4 +1,4 @@
-"""Files of every kind that people have, and the faults that must be named."""
+"""Image files of every usual kind are read, and faults are reported."""
 
 import io
 
@@ -76,7 +76,7 @@ def test_sixteen_bits_are_refused():
             read(deep, "a.png")
 
 
-def test_masks_are_indices_whatever_their_colors():
+def test_masks_are_indices_with_any_colors():
     ids = np.random.default_rng(1).integers(0, 5, (6, 9), dtype=np.uint8)
     ids[0, 0] = 255
     gray = Image.fromarray(ids)

@@ -1,4 +1,4 @@
-"""Styles of masks that people and tools leave: read right, or refused with the key to set."""
+"""Common mask styles are read correctly, or refused with the key to set."""
 
 import struct
 import zlib
@@ -184,7 +184,7 @@ def test_palettes_in_another_order_are_read_by_color(tmp_path):
         colors = (COLORS[0], COLORS[2], COLORS[1]) if swap else COLORS
         pictures.append(with_palette(stored, colors))
     paths = save(tmp_path, pictures)
-    # Colours are sorted where nobody has named them: black, blue, red.
+    # Without class names, colours are sorted: black, blue, red.
     check(paths, [np.array((0, 2, 1))[mask] for mask in truth])
     check(paths, truth, Said(names=("none", "cat", "dog"), palette=COLORS))
     refused(paths, "3 class names without colours", said=Said(names=("none", "cat", "dog")))

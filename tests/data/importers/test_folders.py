@@ -1,4 +1,4 @@
-"""Folders of images and masks: names, pairing, what is left over, and the user's choices."""
+"""Folders of images and masks: names, pairing, unpaired files, and the user's choices."""
 
 import os
 import shutil
@@ -94,11 +94,11 @@ def test_names_that_are_almost_equal_are_paired_and_reported(tmp_path):
 def test_a_name_that_fits_two_images_is_never_paired():
     found = pair([("", "p1"), ("", "p01")], [("", "p001")])
     assert not found.pairs and "p001" in found.warnings[0]
-    # Numbers that are left over: is mask1 that of frame0?
+    # Unpaired numbers: it is not known if mask1 belongs to frame0.
     frames, masks = ([("", f"{kind}{n + shift}") for n in range(6)]
                      for kind, shift in (("frame", 0), ("mask", 1)))  # fmt: skip
     assert not pair(frames, masks).pairs
-    # One pair of short names that differ proves nothing.
+    # One pair of short, different names is no evidence.
     assert not pair([("", "a1")], [("", "b1")]).pairs
 
 
