@@ -1,8 +1,8 @@
-"""Time to read a mask of 12 megapixels: class ids, colours, and colours from the cache.
+"""Time to read a mask of 12 megapixels: class ids, colors, and colors from the cache.
 
     python -m bench.masks --json bench/results/masks-cpu.json
 
-For comparison, `unique` converts colours by sorting all pixels.
+For comparison, `unique` converts colors by sorting all pixels.
 """
 
 import argparse

@@ -133,7 +133,7 @@ def efficiency(
         devices: number of devices.
         seconds: time of a step on one device.
         parameters: number of parameters; their gradients are float32.
-        waits: number of small all-reduces that the step waits for: synchronised batch norm.
+        waits: number of small all-reduces that the step waits for: synchronized batch norm.
         bandwidth: bytes per second of a device, one way.
         wait_seconds: time of one small all-reduce over all devices.
         hidden: share of the step's time that can hide the all-reduce of the gradients.

@@ -24,7 +24,7 @@ def valid_extent(view):
 
 
 def linear_axis(length, scaled):
-    """Source coordinates of the pixel centres of one axis, as half-pixel resampling defines it."""
+    """Source coordinates of the pixel centers of one axis, as half-pixel resampling defines it."""
     centers = (np.arange(scaled) + 0.5) * length / scaled - 0.5
     return np.clip(centers, 0, length - 1)
 

@@ -5,7 +5,7 @@ import pytest
 
 from ipixmatch_jax.data.records import EmptySource, spread_palette
 
-# The first colours of the colour map in the PASCAL VOC development kit (VOClabelcolormap).
+# The first colors of the color map in the PASCAL VOC development kit (VOClabelcolormap).
 VOC_COLORS = [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128), (128, 0, 128),
                (0, 128, 128), (128, 128, 128), (64, 0, 0), (192, 0, 0), (64, 128, 0)]  # fmt: skip
 

@@ -40,7 +40,7 @@ UNCHANGED = {
 
 
 class Painter(nn.Module):
-    """The logits of a pixel are its own three colours."""
+    """The logits of a pixel are its own three colors."""
 
     @nn.compact
     def __call__(self, images, train=False):

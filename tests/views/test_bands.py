@@ -1,4 +1,4 @@
-"""Images of bands that are not colours: normalised per band, and changed in brightness only."""
+"""Images of bands that are not colors: normalized per band, and changed in brightness only."""
 
 import jax
 import jax.numpy as jnp

@@ -18,7 +18,7 @@ ORDERS = list(itertools.permutations(range(4)))
 
 
 def image_of(seed, height=5, width=6):
-    """Random colours, with grays, black, white and pure colours among them."""
+    """Random colors, with grays, black, white and pure colors among them."""
     image = np.random.default_rng(seed).random((height, width, 3))
     image[0, :5] = [[0, 0, 0], [1, 1, 1], [0.5, 0.5, 0.5], [1, 0, 0], [0, 0.25, 0.25]]
     return image.astype(np.float32)

@@ -156,7 +156,7 @@ def union_of_files(paths: Sequence[str], image: str) -> np.ndarray:
 
 
 def gray(path: str) -> np.ndarray:
-    """A mask file as the numbers that it stores [H,W]; of colours, the largest channel.
+    """A mask file as the numbers that it stores [H,W]; of colors, the largest channel.
 
     Raises:
         DataError: unreadable.

@@ -1,6 +1,6 @@
 """The magnetic-tile defect data set: MT_CLASS/Imgs/X.jpg next to X.png; the folder is the class.
 
-Masks are grey with smoothed edges; more than half of the range is the defect. MT_Free has none.
+Masks are gray with smoothed edges; more than half of the range is the defect. MT_Free has none.
 Huang, Qiu, Yuan, 2020; as published on GitHub.
 """
 

@@ -171,7 +171,7 @@ def test_colors_are_read_from_the_masks_and_unknown_ones_named(photos, make_conf
     stray = np.array(COLORS, np.uint8)[ids_mask(0)]
     stray[0, :4] = (7, 8, 9)
     save(photos / "masks/p00.png", stray)
-    with pytest.raises(DataError, match=r"p00\.png: colour \(7, 8, 9\) in 2\.1 %.*ignore_colors"):
+    with pytest.raises(DataError, match=r"p00\.png: color \(7, 8, 9\) in 2\.1 %.*ignore_colors"):
         load_dataset(config, 0)
     config.ignore_colors = ((7, 8, 9),)
     dataset, _ = assemble(config, 0)
@@ -203,7 +203,7 @@ def test_binary_masks_of_0_and_255(photos, make_config):
 
 
 @pytest.mark.parametrize("damage, message", [
-    (lambda root: (root / "masks").rename(root / "other"), "no images with masks recognised"),
+    (lambda root: (root / "masks").rename(root / "other"), "no images with masks recognized"),
     (lambda root: [p.rename(p.with_name(f"{3 * chr(97 + n)}.png"))
                    for n, p in enumerate((root / "masks").iterdir())],
      "25 images, such as .*none with a mask.*\n.*10 masks have no image of the same name"),

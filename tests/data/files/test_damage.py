@@ -71,7 +71,7 @@ def heic():
 EXIF = Image.Exif()
 EXIF[0x0112] = 6
 KINDS = {
-    "grey.png": pillow("PNG", "L"),
+    "gray.png": pillow("PNG", "L"),
     "palette.png": pillow("PNG", "P"),
     "rgb.png": pillow("PNG"),
     "rgba.png": pillow("PNG", "RGBA"),

@@ -1,4 +1,4 @@
-"""Coloured masks in the cache: converted once, never stale, bounded, and optional."""
+"""Colored masks in the cache: converted once, never stale, bounded, and optional."""
 
 import os
 
@@ -78,7 +78,7 @@ def test_damaged_entries_and_folders_that_cannot_be_used(tmp_path, counted):
     (tmp_path / "file").write_text("")
     elsewhere = Masks(3, colors=COLORS, cache=str(tmp_path / "file"))
     np.testing.assert_array_equal(elsewhere.read(str(path), "m"), ids)
-    with pytest.raises(DataError, match="m: colour"):
+    with pytest.raises(DataError, match="m: color"):
         Masks(2, colors=COLORS[:2], cache=str(cache)).read(str(path), "m")
 
 

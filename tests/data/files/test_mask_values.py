@@ -161,7 +161,7 @@ def test_blurred_colors_need_nearest(tmp_path, smoothing):
         paths = save(tmp_path, pictures, ".jpg", quality=92, subsampling=0)
     else:
         paths = save(tmp_path, [p.filter(ImageFilter.GaussianBlur(1)) for p in pictures])
-    refused(paths, "colours", "data.masks=nearest", "(0, 0, 0): ")
+    refused(paths, "colors", "data.masks=nearest", "(0, 0, 0): ")
     read = read_all(paths, Said(style="nearest", palette=COLORS))
     for mask, expected in zip(read, truth, strict=True):
         known = mask != 255
@@ -184,10 +184,10 @@ def test_palettes_in_another_order_are_read_by_color(tmp_path):
         colors = (COLORS[0], COLORS[2], COLORS[1]) if swap else COLORS
         pictures.append(with_palette(stored, colors))
     paths = save(tmp_path, pictures)
-    # Without class names, colours are sorted: black, blue, red.
+    # Without class names, colors are sorted: black, blue, red.
     check(paths, [np.array((0, 2, 1))[mask] for mask in truth])
     check(paths, truth, Said(names=("none", "cat", "dog"), palette=COLORS))
-    refused(paths, "3 class names without colours", said=Said(names=("none", "cat", "dog")))
+    refused(paths, "3 class names without colors", said=Said(names=("none", "cat", "dog")))
     # A later file in another order, such as one of validation, is refused by name.
     reader = Masks(3, palette=COLORS)
     reader.read(paths[0], "m0")
@@ -243,7 +243,7 @@ def test_low_bit_gray_png_keeps_its_integers(tmp_path, bits):
 
 
 def write_gray_png(path, mask, bits):
-    """A grey PNG of `bits` per sample, chunk by chunk: Pillow writes none of 2 and 4 bits."""
+    """A gray PNG of `bits` per sample, chunk by chunk: Pillow writes none of 2 and 4 bits."""
     rows = b""
     for row in mask:
         together = np.unpackbits(row[:, None], axis=1)[:, -bits:].ravel()
@@ -376,4 +376,4 @@ def test_16_bit_colors(tmp_path):
     check([str(tmp_path / "m.png")], [truth])
     colors[0, 0] = 65534
     deep_colors(tmp_path / "m.png", colors)
-    refused([str(tmp_path / "m.png")], "16-bit colours")
+    refused([str(tmp_path / "m.png")], "16-bit colors")

@@ -1,4 +1,4 @@
-"""Split lists are read as published, recognised, downloaded and drawn."""
+"""Split lists are read as published, recognized, downloaded and drawn."""
 
 import functools
 import hashlib
