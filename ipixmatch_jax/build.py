@@ -61,7 +61,7 @@ def build_model(config: ConfigDict) -> nn.Module:
 
 
 def build_views(config: ConfigDict, model: nn.Module) -> Views:
-    """The views of `config.views`, normalised by `config.data.mean`, or as the model expects."""
+    """The views of `config.views`, normalized by `config.data.mean`, or as the model expects."""
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in config.views.items()}
     mean = tuple(config.data.mean) or model.input_mean
     return Views(mean=mean, std=tuple(config.data.std) or model.input_std, **options)

@@ -14,7 +14,7 @@ from ipixmatch_jax.evaluator import Evaluator
 from ipixmatch_jax.train import train
 from ipixmatch_jax.workdir.checkpoints import Checkpoints
 
-# Eight devices share two records badly; these tests are about the loop.
+# Eight devices cannot share two records; these tests are about the loop.
 ONE_DEVICE = "ipixmatch_jax.devices.parallel.jax.devices"
 
 

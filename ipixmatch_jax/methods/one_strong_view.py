@@ -52,7 +52,7 @@ class OneStrongView(Method):
         mix: the CutMix partner: `stream`, another unlabeled image; `flip`, one of the same batch;
             `same`, another crop of the same image.
         norm_groups: `separate` gives labeled and strong images a batch-norm pass each; `joint`
-            normalises both in one pass, so that strong views shift the statistics of labeled ones.
+            normalizes both in one pass, so that strong views shift the statistics of labeled ones.
         running_statistics: the passes that update the running statistics, which evaluation uses:
             those with `labeled` images, or `all` (labeled first, then strong).
     """

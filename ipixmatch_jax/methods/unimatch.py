@@ -45,7 +45,7 @@ class UniMatch(Method):
             `ema` predict both under running statistics, of the labeler or of the teacher.
         mix: the CutMix partner: `same`, another crop of the same image, as the source in fact does;
             `stream`, another image; `flip`, one of the same batch.
-        norm_groups: `source` normalises labeled and weak images together, `separate` by themselves.
+        norm_groups: `source` normalizes labeled and weak images together, `separate` by themselves.
         running_statistics: which passes feed the running statistics: `all`, as the source, or
             those with `labeled` images.
         drop_rate: share of the feature channels that are dropped.

@@ -46,7 +46,7 @@ def check_choices(
 def labeler(method: Method, student: Network, teacher: Network) -> Network:
     """The network that makes the pseudo-labels, `method.labeler`.
 
-    With `method.label_norm` 'ema' it normalises by the teacher's averaged running statistics.
+    With `method.label_norm` 'ema' it normalizes by the teacher's averaged running statistics.
     """
     network = teacher if method.labeler == "teacher" else student
     if method.label_norm == "ema":
@@ -65,7 +65,7 @@ def train_passes(
 
     Args:
         images: view name → [b,H,W,·].
-        groups: the passes, in order: views of one pass are normalised together.
+        groups: the passes, in order: views of one pass are normalized together.
         running_statistics: the passes that update the running statistics: `all`, or only those
             with the `labeled` view.
         through: the last view of a pass → a function of its features. Rows that it adds come back

@@ -14,7 +14,7 @@ from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.models.conv_backends import conv_general_dilated
 from ipixmatch_jax.models.frozen import is_frozen, within_network
 
-# He initialisation; the fan-in of a depthwise kernel (k,k,1,C) is its own k*k window.
+# He initialization; the fan-in of a depthwise kernel (k,k,1,C) is its own k*k window.
 kernel_init = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
@@ -155,7 +155,7 @@ class Numerics:
     frozen: tuple[str, ...] = ()
 
     def normalize(self, x: jax.Array, train: bool, name: str) -> jax.Array:
-        """Normalises x [B,H,W,C] by the norm layer `name`, in float32 or better."""
+        """Normalizes x [B,H,W,C] by the norm layer `name`, in float32 or better."""
         x = widen(x)
         if self.norm == "batch":
             options = (self.momentum, self.epsilon, self.axis_name, self.frozen)

@@ -75,7 +75,7 @@ def color(image: jax.Array, strength: jax.Array) -> jax.Array:
 
 
 def sharpness(image: jax.Array, strength: jax.Array) -> jax.Array:
-    """Blended with its 3 × 3 mean, the centre counting 5 times; the border stays."""
+    """Blended with its 3 × 3 mean, the center counting 5 times; the border stays."""
     height, width = image.shape[:2]
     shifted = [
         image[1 + y : height - 1 + y, 1 + x : width - 1 + x] for y in (-1, 0, 1) for x in (-1, 0, 1)

@@ -11,7 +11,7 @@ def load(config_file, *overrides):
     return load_config(str(config_file), [f"--config.{override}" for override in overrides])
 
 
-def test_a_field_of_the_method_is_set_whatever_the_order(config_file):
+def test_fields_of_the_method_are_set_in_any_order(config_file):
     config = load(config_file, "method.options.drop_rate=0.25", "method.name=unimatch")
     assert build_method(config).drop_rate == 0.25
     config = load(config_file, "method.options.distance=mse")

@@ -42,6 +42,6 @@ def test_iterations_of_the_unimatch_family():
     assert load_config(FILES["cityscapes"]).total_steps == 240 * 348
 
 
-def test_what_was_never_published_is_said():
+def test_settings_that_were_never_published_are_named():
     with pytest.raises(ConfigError, match="no published recipe of method 'cps' on ade20k"):
         load_config("configs/ade20k.py:1_16/cps")

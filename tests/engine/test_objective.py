@@ -175,7 +175,7 @@ def test_relations_of_features_see_the_share_of_kept_pixels(mask):
     total, count = relation(term, jnp.zeros(size[:3]))
     # Rows of features at pixels 0.5, 2.5, 4.5: all, half and none of what they cover is valid.
     keep = jax.image.resize(valid.astype(jnp.float32), (2, 3, 3), "linear", antialias=True)
-    # The weights of a linear resize add up to 1 but for float32 rounding, which depends on the CPU.
+    # The weights of a linear resize add up to 1 up to float32 rounding, which depends on the CPU.
     assert keep[0, 0, 0] == pytest.approx(1.0, abs=1e-6)
     assert 0.3 < keep[0, 1, 0] < 0.7 and keep[0, 2, 0] < 0.2
     expected = inter_pixel_loss(

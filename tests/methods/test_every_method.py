@@ -1,4 +1,4 @@
-"""What holds for every framework: soft maps are mixed, layouts agree, the loss falls."""
+"""Properties of every method: soft maps are mixed, layouts agree, the loss falls."""
 
 import re
 
@@ -30,7 +30,7 @@ PLAIN = Views(
     blur_probability=0.0,
     cutmix_probability=1.0,
 )
-# Nothing changes what a network sees, so that the student sees what the mixed labels are of.
+# No augmentation, so that the student sees the images of the mixed labels.
 UNCHANGED = {
     "unimatch": {"drop_rate": 0.0},
     "unimatch_v2": {"whole_rate": 1.0},
@@ -40,7 +40,7 @@ UNCHANGED = {
 
 
 class Painter(nn.Module):
-    """The logits of a pixel are its own three colours."""
+    """The logits of a pixel are its own three colors."""
 
     @nn.compact
     def __call__(self, images, train=False):
@@ -55,7 +55,7 @@ class Painter(nn.Module):
 
 
 def painted(seed):
-    """Random records whose blue says whether a pixel is valid."""
+    """Random records whose blue channel marks valid pixels."""
     batch = random_batch(seed, batch=4, size=12)
     rng = np.random.default_rng(seed)
     for name in ("unlabeled", "mix"):

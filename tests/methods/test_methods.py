@@ -12,7 +12,7 @@ B, H, W = 4, 12, 10
 
 
 class Painter(nn.Module):
-    """Two classes; the logits of a pixel are its own normalised red and green."""
+    """Two classes; the logits of a pixel are its own normalized red and green."""
 
     @nn.compact
     def __call__(self, images, train=False):

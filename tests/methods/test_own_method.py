@@ -1,4 +1,4 @@
-"""The method that docs/methods.md shows works as it stands there; two networks train as one."""
+"""The example of docs/methods.md works as printed; two networks train as one."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Resizing and normalising against PyTorch; resizing against its formula; activations."""
+"""Resizing and normalizing against PyTorch; resizing against its formula; activations."""
 
 import flax.linen as nn
 import jax
