@@ -26,21 +26,25 @@ def number_objects(facts: Sequence[MaskFacts], max_pixels: int) -> bool:
     In every mask they run from 1 without a gap, up to another number than in other masks, and the
     pixels of an id touch each other. Some masks are read again for the last test.
     """
-    highest = []
-    gaps = 0
-    for fact in facts:
-        ids = sorted(fact.values - {0, IGNORE})
-        if ids:
-            highest.append(ids[-1])
-            gaps += ids != list(range(1, len(ids) + 1))
-    if (
-        len(highest) < _LEAST_MASKS
-        or max(highest) < _LEAST_OBJECTS
-        or len(set(highest)) < 3
-        or gaps > (1 - _WITHOUT_GAP) * len(highest)
-    ):
-        return False
-    return _single_areas(facts, max_pixels) >= _SINGLE
+    held = [fact.values - {0, IGNORE} for fact in facts]
+    return without_gaps(held) and _single_areas(facts, max_pixels) >= _SINGLE
+
+
+def without_gaps(held: Sequence[set[int]]) -> bool:
+    """True if the ids of each mask run from 1 without a gap, up to different numbers.
+
+    Args:
+        held: ids of each mask, without 0.
+    """
+    several = [ids for ids in held if ids]
+    highest = [max(ids) for ids in several]
+    gaps = sum(max(ids) != len(ids) for ids in several)
+    return (
+        len(several) >= _LEAST_MASKS
+        and max(highest) >= _LEAST_OBJECTS
+        and len(set(highest)) >= 3
+        and gaps <= (1 - _WITHOUT_GAP) * len(several)
+    )
 
 
 def number_colors(facts: Sequence[MaskFacts]) -> bool:

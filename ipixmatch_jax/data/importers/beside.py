@@ -12,7 +12,7 @@ from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.importers.contents import content
 from ipixmatch_jax.data.importers.found import Found, some
 from ipixmatch_jax.data.importers.names import MASK_AFFIXES
-from ipixmatch_jax.data.importers.pairing import Name
+from ipixmatch_jax.data.importers.pairing import Name, pair
 from ipixmatch_jax.data.importers.places import Files, Place
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
@@ -21,6 +21,12 @@ _LOSSY = (".jpg", ".jpeg")
 # A file with more distinct values than this is taken for a photo.
 _MOST_VALUES = 32
 _OPENED = 6
+# Files next to one image with its name and a tail.
+_MOST_TAILS = 8
+# Words in the tail of semantic masks: Segments.ai and SuperAnnotate.
+_SEMANTIC = ("semantic", "___fuse")
+# Share of the files named like masks that must belong to an image.
+_COVERAGE = 0.8
 
 
 def bare(stem: str, affixes: tuple[str, str] = ("", "")) -> str:
@@ -50,6 +56,12 @@ def sniff(tree: FolderTree, places: list[Place]) -> str:
         twins = [paths for paths in files.paths.values() if len(paths) == 2]
         if twins and _twin_masks(tree, twins):
             return f"masks next to their images, with the same name: {' and '.join(twins[0])}"
+        tails = _tails(tree, files.paths)
+        if tails:
+            return f"masks next to their images, with the tail {' or '.join(sorted(tails))}"
+        worded = _worded(list(files.paths))
+        if worded:
+            return f"masks next to their images, by their names: {worded[0][1]}"
     return ""
 
 
@@ -75,10 +87,86 @@ def separate(
         inner = bare(stem, affixes)
         if inner and (any(affixes) or (group, inner) in stems):
             moved.append(name)
+    if any(affixes):
+        _drop_other_tails(tree, images.paths, moved, found)
+    elif not moved:
+        moved = _by_tail(tree, images.paths, found) or _worded(list(stems))
     for name in moved:
         result.paths[name] = images.paths.pop(name)
     _move_twins(tree, images, result, found)
     return result
+
+
+def _tails(tree: FolderTree, paths: dict[Name, list[str]]) -> dict[str, list[Name]]:
+    """Tails that turn the names of images into those of files that look like masks."""
+    names = sorted(paths)
+    found: dict[str, list[Name]] = {}
+    taken: set[Name] = set()
+    for position, (group, stem) in enumerate(names):
+        if (group, stem) in taken:
+            continue
+        for other in names[position + 1 : position + 1 + _MOST_TAILS]:
+            if other[0] != group or not other[1].startswith(stem):
+                break
+            tail = other[1][len(stem) :]
+            # A digit or letter continues a name: photo1 and photo10.
+            if not tail[0].isalnum() and re.search("[A-Za-z]{3}", tail):
+                found.setdefault(tail, []).append(other)
+                taken.add(other)
+    longest = max(map(len, found.values()), default=0)
+    return {
+        tail: masks
+        for tail, masks in found.items()
+        if len(masks) >= max(2, longest // 2)
+        and all(looks_like_mask(tree.path("", paths[name][0])) for name in masks[:_OPENED])
+    }
+
+
+def _by_tail(tree: FolderTree, paths: dict[Name, list[str]], found: Found) -> list[Name]:
+    """The masks that a tail tells; of several tails the one that names semantic masks.
+
+    Files with other tails are taken out of `paths`: they are no images.
+
+    Raises:
+        DataError: several tails, and none is certain.
+    """
+    tails = _tails(tree, paths)
+    sure = [tail for tail in tails if any(word in tail.lower() for word in _SEMANTIC)]
+    chosen = sure if len(sure) == 1 else list(tails)
+    if len(chosen) > 1:
+        raise DataError(
+            f"{tree.root}: files with {len(chosen)} tails lie next to the images: {some(chosen)}; "
+            "expected one mask for each image; set data.folder.mask_tail to the tail of the masks"
+        )
+    for tail in tails.keys() - {*chosen}:
+        for name in tails[tail]:
+            del paths[name]
+        found.notes.append(
+            f"{len(tails[tail])} files with the tail {tail} are not used; the masks are those with "
+            f"{chosen[0]} (data.folder.mask_tail)"
+        )
+    return [name for tail in chosen for name in tails[tail]]
+
+
+def _drop_other_tails(
+    tree: FolderTree, paths: dict[Name, list[str]], masks: list[Name], found: Found
+) -> None:
+    """Takes files with other tails than that of the masks out of `paths`: they are no images."""
+    for tail, names in _tails(tree, paths).items():
+        if not set(names) & set(masks):
+            for name in names:
+                del paths[name]
+            found.notes.append(f"{len(names)} files with the tail {tail} are not used")
+
+
+def _worded(names: list[Name]) -> list[Name]:
+    """Masks whose names have a mask's word where images have another: 1_sat and 1_mask."""
+    masks = [name for name in names if bare(name[1])]
+    others = [name for name in names if not bare(name[1])]
+    if len(masks) < 2 or not others:
+        return []
+    paired = pair(others, masks).pairs
+    return masks if len(paired) >= _COVERAGE * len(masks) else []
 
 
 def _move_twins(tree: FolderTree, images: Files, masks: Files, found: Found) -> None:

@@ -71,8 +71,23 @@ def _read(path: str, read: Callable[[str], ClassFile]) -> ClassFile:
 
 def _classes_json(text: str) -> ClassFile:
     content = json.loads(text)
+    if isinstance(content, list):
+        return _listed_classes(content)
     palette = tuple(tuple(int(c) for c in color) for color in content.get("palette", ()))
     return ClassFile("", tuple(map(str, content["classes"])), palette)
+
+
+def _listed_classes(content: list) -> ClassFile:
+    """SuperAnnotate: a list of `name` and `color` (#ff0000), black is background; or names."""
+    if all(isinstance(one, str) for one in content):
+        return ClassFile("", tuple(content))
+    names = [str(one["name"]) for one in content]
+    colors = [tuple(bytes.fromhex(str(one["color"]).lstrip("#"))) for one in content]
+    if any(len(color) != 3 for color in colors):
+        raise ValueError("expected colours such as #ff0000")
+    if (0, 0, 0) not in colors:
+        names, colors = ["background", *names], [(0, 0, 0), *colors]
+    return ClassFile("", tuple(names), tuple(colors))
 
 
 def _lines(text: str) -> ClassFile:

@@ -9,15 +9,19 @@ from ipixmatch_jax.data.importers.ade20k_full import Ade20kFull
 from ipixmatch_jax.data.importers.boxes import Boxes
 from ipixmatch_jax.data.importers.cityscapes import Cityscapes, Kitti
 from ipixmatch_jax.data.importers.coco import Coco
+from ipixmatch_jax.data.importers.coco_panoptic import CocoPanoptic
 from ipixmatch_jax.data.importers.cvat_xml import CvatXml
+from ipixmatch_jax.data.importers.datumaro import Datumaro
 from ipixmatch_jax.data.importers.folders import Folders, layout_words
 from ipixmatch_jax.data.importers.found import Choices, Found, Importer, some
 from ipixmatch_jax.data.importers.image_folders import ImageFolders
 from ipixmatch_jax.data.importers.label_studio import LabelStudio
+from ipixmatch_jax.data.importers.label_studio_files import LabelStudioFiles
 from ipixmatch_jax.data.importers.labelme import LabelMe
 from ipixmatch_jax.data.importers.labelme_xml import LabelMeXml
 from ipixmatch_jax.data.importers.magnetic_tile import MagneticTile
 from ipixmatch_jax.data.importers.mapillary import Mapillary
+from ipixmatch_jax.data.importers.mask_parts import MaskParts
 from ipixmatch_jax.data.importers.matlab import Matlab
 from ipixmatch_jax.data.importers.oxford_pet import OxfordPet
 from ipixmatch_jax.data.importers.per_object import PerObject
@@ -35,7 +39,8 @@ IMPORTERS: Registry[Importer] = Registry("data.folder.format")
 _SPECIFIC: tuple[Importer, ...] = (
     Coco(), LabelMe(), Voc(), Yolo(), PerObject(), MagneticTile(), Matlab(), OxfordPet(),
     Cityscapes(), Kitti(), Supervisely(), Via(), LabelStudio(), CvatXml(), Mapillary(),
-    Ade20kFull(), LabelMeXml(), ImageFolders(),
+    Ade20kFull(), LabelMeXml(), ImageFolders(), MaskParts(), LabelStudioFiles(),
+    CocoPanoptic(), Datumaro(),
 )  # fmt: skip
 for _importer in (*_SPECIFIC, Folders()):
     IMPORTERS.register(_importer.name)(_importer)
