@@ -1,6 +1,7 @@
 """Groups of images that must stay on one side of the hold-out: near-duplicates, video frames."""
 
 import re
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -95,12 +96,17 @@ def _thumbnails(source: Any) -> np.ndarray:
             record = images.read(index, (_SIDE, _SIDE)) if images else source[index]
         except DataError:
             return np.zeros((_SIDE, _SIDE), np.float32)
-        picture = Image.fromarray(displayable(record["image"])).convert("L")
-        return np.asarray(picture.resize((_SIDE, _SIDE), Image.Resampling.BOX), np.float32)
+        return thumbnail_of(record["image"]).astype(np.float32)
 
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="groups") as executor:
         rows = list(executor.map(thumbnail, range(len(source.ids))))
     return np.stack(rows) if rows else np.zeros((0, _SIDE, _SIDE), np.float32)
+
+
+def thumbnail_of(image: np.ndarray) -> np.ndarray:
+    """The brightness of an image uint8 [H,W,C] in small: uint8 [48,48]."""
+    picture = Image.fromarray(displayable(image)).convert("L")
+    return np.asarray(picture.resize((_SIDE, _SIDE), Image.Resampling.BOX))
 
 
 def _normalized(rows: np.ndarray) -> np.ndarray:
@@ -128,11 +134,26 @@ def _features(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return _normalized(whole), _normalized(detail)
 
 
+def similar_pairs(thumbnails: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Pairs i < j of images that show the same scene.
+
+    Args:
+        thumbnails: float32 [N,48,48]; see `thumbnail_of`.
+    """
+    whole, detail = _features(thumbnails)
+    for start in range(0, len(thumbnails), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        similar = (whole[part] @ whole.T > _SAME_WHOLE) & (detail[part] @ detail.T > _SAME_DETAIL)
+        rows, columns = np.nonzero(similar)
+        for row, column in zip((rows + start).tolist(), columns.tolist(), strict=True):
+            if row < column:
+                yield row, column
+
+
 def _components(thumbnails: np.ndarray) -> list[list[int]]:
     """Connected groups of two or more images of the same scene, each sorted."""
     if len(thumbnails) < 2:
         return []
-    whole, detail = _features(thumbnails)
     parent = list(range(len(thumbnails)))
 
     def root(index: int) -> int:
@@ -141,13 +162,8 @@ def _components(thumbnails: np.ndarray) -> list[list[int]]:
             index = parent[index]
         return index
 
-    for start in range(0, len(thumbnails), _BLOCK):
-        part = slice(start, start + _BLOCK)
-        similar = (whole[part] @ whole.T > _SAME_WHOLE) & (detail[part] @ detail.T > _SAME_DETAIL)
-        rows, columns = np.nonzero(similar)
-        for row, column in zip((rows + start).tolist(), columns.tolist(), strict=True):
-            if row < column:
-                parent[root(row)] = root(column)
+    for row, column in similar_pairs(thumbnails):
+        parent[root(row)] = root(column)
     groups: dict[int, list[int]] = {}
     for index in range(len(thumbnails)):
         groups.setdefault(root(index), []).append(index)

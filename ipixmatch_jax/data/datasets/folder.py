@@ -5,6 +5,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from ipixmatch_jax.data.datasets.mask_notes import style_notes
 from ipixmatch_jax.data.files.file_records import FileImages, FileScenes
 from ipixmatch_jax.data.files.finder import Finder, resolve
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES, Pixels
@@ -275,7 +276,7 @@ class _Imported(_Layout):
         items = materialize(found.items, str(self.options.cache), self.problems)
         self.items = {split: [i for i in items if i.split == split] for split in SPLITS}
         self.notes.append(f"read as {importer.source}: {reason}")
-        self.notes += [*counts(items), *found.notes]
+        self.notes += [*counts(items), *found.notes, *style_notes(self.data)]
         self.warnings += found.warnings
 
     def _finders(self, part: str) -> tuple[Any, Any]:

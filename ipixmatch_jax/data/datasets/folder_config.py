@@ -98,4 +98,13 @@ def _classes(
         values=tuple(given.get("mask_values") or file.values),
         num_classes=int(given.get("num_classes", 0)),
     )
-    return describe_masks(paths, said)
+    described = describe_masks(paths, said)
+    count = described["num_classes"]
+    if 0 < len(names) < count:
+        source = "data.class_names" if given.get("class_names") else file.path
+        raise DataError(
+            f"{source}: {len(names)} names ({', '.join(names[:_SHOWN])}), and the masks hold ids "
+            f"up to {count - 1}; expected one name for each id 0..{count - 1}; id 0 is often the "
+            "background: put a line `background` first, or add the names that are missing"
+        )
+    return described

@@ -27,7 +27,7 @@ File = str | os.PathLike | bytes
 
 IMAGE_SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif",
-    ".npy",
+    ".npy", ".jfif", ".jpe",
 )  # fmt: skip
 # Pillow's own bound against decompression bombs; data.max_pixels replaces it.
 MAX_PIXELS = 178_956_970

@@ -17,7 +17,7 @@ from ipixmatch_jax.data.importers.places import Files, Place
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
 
-_LOSSY = (".jpg", ".jpeg")
+_LOSSY = (".jpg", ".jpeg", ".jfif", ".jpe")
 # A file with more distinct values than this is taken for a photo.
 _MOST_VALUES = 32
 _OPENED = 6

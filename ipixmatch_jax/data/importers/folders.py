@@ -17,11 +17,6 @@ from ipixmatch_jax.errors import DataError
 # JPEG and GIF masks are paired like others, so that reading them can say what is wrong, if
 # anything.
 MASK_ENDINGS = tuple(dict.fromkeys((*MASK_SUFFIXES, ".jpg", ".jpeg", ".gif")))
-# Endings of images and videos that are not read. Other files (.txt, .json) are no images.
-_UNREAD = frozenset(
-    ".gif .heic .heif .avif .jp2 .jxl .dng .cr2 .cr3 .nef .arw .raw .svg .psd .xcf .mp4 .mov .avi"
-    " .mkv .pdf .zip .tar .gz .rar .7z .dcm .nii .h5 .hdf5".split()
-) - frozenset(IMAGE_SUFFIXES)
 
 
 class Folders:
@@ -68,7 +63,6 @@ class _Reader:
             self._read_split(split, by_split[split], of_split, affixes, unused)
         self._leftovers(masks, unused)
         self._pin(by_split, masks)
-        self._count_others(images)
         return self.found
 
     def _note_places(self, by_split: dict[str, list[Place]], masks: list[Place]) -> None:
@@ -237,20 +231,6 @@ class _Reader:
                 chosen = self.choices.get(key)
                 single = len(image_tops) == len(mask_tops) == 1
                 self.found.keys[key] = chosen or (tops.copy().pop() if single else "")
-
-    def _count_others(self, images: list[Place]) -> None:
-        others = [
-            path
-            for path in self._files(images, IMAGE_SUFFIXES).others
-            if os.path.splitext(path)[1].lower() in _UNREAD
-        ]
-        if others:
-            kinds = Counter(os.path.splitext(path)[1].lower() for path in others)
-            counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-            self.found.warnings.append(
-                f"{len(others)} files in the image folders are not read ({counts}): "
-                f"{some(others)}; convert them to PNG or JPEG"
-            )
 
 
 def _split(place: Place) -> str:

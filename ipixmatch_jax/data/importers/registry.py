@@ -27,6 +27,7 @@ from ipixmatch_jax.data.importers.oxford_pet import OxfordPet
 from ipixmatch_jax.data.importers.per_object import PerObject
 from ipixmatch_jax.data.importers.supervisely import Supervisely
 from ipixmatch_jax.data.importers.tree import FolderTree, scan
+from ipixmatch_jax.data.importers.unread import unread_files
 from ipixmatch_jax.data.importers.via import Via
 from ipixmatch_jax.data.importers.voc import Voc
 from ipixmatch_jax.data.importers.yolo import Yolo
@@ -111,6 +112,7 @@ def read_tree(tree: FolderTree, choices: Choices) -> tuple[Importer, str, Found]
     importer, reason = recognize(tree, choices)
     found = importer.read(tree, choices)
     _unique_ids(found, str(tree.root))
+    found.warnings += unread_files(tree, found)
     if tree.skipped:
         shown = ", ".join(tree.skipped[:3]) + (", …" if len(tree.skipped) > 3 else "")
         found.notes.append(

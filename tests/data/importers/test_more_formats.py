@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.io
 
+from ipixmatch_jax.data.datasets.folder_config import describe_folder
 from ipixmatch_jax.errors import DataError
 from tests.data.importers.test_formats import all_masks, cache, loaded  # noqa: F401  (a fixture)
 from tests.references.exports import CAT, DOG, SIZE, corners, mask, photo, text, truth
@@ -217,10 +218,9 @@ def test_files_with_another_tail_are_no_images(tmp_path, make_config):
         (tmp_path / f"p{number}.jpg___fuse.png").rename(tmp_path / f"p{number}.jpg___one.png")
     with pytest.raises(DataError, match="2 tails.*data.folder.mask_tail"):
         loaded(tmp_path, make_config)
-    given = {"folder.mask_tail": ".jpg___one"}
-    dataset = loaded(
-        tmp_path, make_config, given, folder={"mask_tail": ".jpg___one", "format": "folders"}
-    )
+    tail = {"folder.mask_tail": ".jpg___one"}
+    folder = {**describe_folder(str(tmp_path), tail)["folder"], "mask_tail": ".jpg___one"}
+    dataset = loaded(tmp_path, make_config, tail, folder=folder)
     assert not len(dataset.unlabeled) and len(all_masks(dataset)) == 4
 
 
