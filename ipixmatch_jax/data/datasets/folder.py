@@ -271,7 +271,8 @@ class _Imported(_Layout):
     """The same for a folder that an importer reads; its masks may be drawn into the cache."""
 
     def _read(self) -> None:
-        importer, reason, found = read_folder(self.root, choices_of(self.options))
+        lists = [self.data[name] for name in ("labeled", "val", "test")]
+        importer, reason, found = read_folder(self.root, choices_of(self.options, lists))
         self.problems += found.problems
         items = materialize(found.items, str(self.options.cache), self.problems)
         self.items = {split: [i for i in items if i.split == split] for split in SPLITS}

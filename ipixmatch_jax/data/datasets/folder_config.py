@@ -37,9 +37,10 @@ def describe_folder(root: str, given: Mapping[str, Any] = _NOTHING) -> dict[str,
     """
     place = as_path(root).expanduser()
     own = {key.removeprefix("folder."): v for key, v in given.items() if key.startswith("folder.")}
+    lists = [str(given.get(name, "")) for name in ("labeled", "val", "test")]
     with collecting_later():
         tree = scan(place)
-        importer, reason, found = read_tree(tree, choices_of(own))
+        importer, reason, found = read_tree(tree, choices_of(own, lists))
     labeled = [item for item in found.items if item.mask is not None]
     if not labeled:
         raise DataError(_no_pairs(str(place), reason, found))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+from ipixmatch_jax.data.files import multiband
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.importers.contents import content
 from ipixmatch_jax.data.importers.found import Found, some
@@ -201,7 +202,7 @@ def _twin_masks(tree: FolderTree, twins: list[list[str]]) -> bool:
 def looks_like_mask(path: str) -> bool:
     """True if a file shows at most 32 different colours, which no photo does."""
     if os.path.splitext(path)[1].lower() == ".npy":
-        return True
+        return _mask_array(path)
     try:
         with Image.open(io.BytesIO(content(path))) as picture:
             array = np.asarray(picture.convert("RGB") if len(picture.getbands()) > 1 else picture)
@@ -218,7 +219,20 @@ def masks_among(paths: Sequence[str], count: int = 8) -> list[str]:
     return [lossless[i] for i in picked if looks_like_mask(lossless[i]) and _varies(lossless[i])]
 
 
+def _mask_array(path: str) -> bool:
+    """True if an NPY file holds one band of few whole numbers."""
+    try:
+        array = multiband.read(path, path)
+    except DataError:
+        return False
+    few = array.shape[-1] == 1 and len(np.unique(array)) <= _MOST_VALUES
+    return bool(few and (array == np.round(array)).all())
+
+
 def _varies(path: str) -> bool:
+    if path.lower().endswith(".npy"):
+        array = multiband.read(path, path)
+        return bool((array != array[:1, :1]).any())
     with Image.open(io.BytesIO(content(path))) as picture:
         low_high = picture.convert("L").getextrema()
     return low_high[0] != low_high[1]

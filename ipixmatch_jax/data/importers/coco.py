@@ -55,6 +55,11 @@ class Coco:
                 "not masks; expected polygons or run lengths; export instance segmentation"
             )
         found = collect(tree, sheets, None, choices, Classes(names=names))
+        doubled = sorted({n for n in categories.values() if list(categories.values()).count(n) > 1})
+        if doubled:
+            found.warnings.append(
+                f"several categories have one name and become one class: {some(doubled)}"
+            )
         if regions < boxes:
             found.warnings.append(
                 f"{boxes - regions} of {boxes} annotations have a box but no region; the pixels in "

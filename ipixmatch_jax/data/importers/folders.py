@@ -11,6 +11,7 @@ from ipixmatch_jax.data.importers import beside
 from ipixmatch_jax.data.importers.found import SPLITS, Choices, Found, Item, some
 from ipixmatch_jax.data.importers.pairing import Name, pair
 from ipixmatch_jax.data.importers.places import Files, Place, places
+from ipixmatch_jax.data.importers.split_files import apply_lists
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
 
@@ -61,6 +62,8 @@ class _Reader:
         for split in SPLITS:
             of_split = [p for p in masks if (p.split or split) == split and split != "unlabeled"]
             self._read_split(split, by_split[split], of_split, affixes, unused)
+        if not self.choices.get("own_lists"):
+            apply_lists(self.tree, self.found)
         self._leftovers(masks, unused)
         self._pin(by_split, masks)
         return self.found

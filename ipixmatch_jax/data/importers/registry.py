@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ipixmatch_jax.data.importers.ade20k_full import Ade20kFull
@@ -51,9 +51,15 @@ PLACES = ("train_images", "train_masks", "val_images", "val_masks", "test_images
 CHOICE_KEYS = ("format", *PLACES, "mask_tail", "mask_prefix", "unannotated")
 
 
-def choices_of(options: Mapping[str, Any]) -> Choices:
-    """The keys of `config.data.folder` that are set and change how a folder is read."""
-    return {key: options[key] for key in CHOICE_KEYS if key in options and options[key]}
+def choices_of(options: Mapping[str, Any], lists: Sequence[str] = ()) -> Choices:
+    """The keys of `config.data.folder` that are set and change how a folder is read.
+
+    Args:
+        options: the keys.
+        lists: `data.labeled` and others; with any of them the lists in the folder do not count.
+    """
+    chosen = {key: options[key] for key in CHOICE_KEYS if key in options and options[key]}
+    return chosen | ({"own_lists": True} if any(lists) else {})
 
 
 def recognize(tree: FolderTree, choices: Choices) -> tuple[Importer, str]:

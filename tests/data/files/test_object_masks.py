@@ -116,3 +116,11 @@ def test_palettes_name_the_values_that_are_in_use(tmp_path):
     found = describe_masks(save(tmp_path, pictures))
     assert found["mask_values"] == (0, 15, 90) and found["palette"] == COLORS
     check([str(path) for path in sorted(tmp_path.iterdir())], truth)
+
+
+def test_ids_that_are_written_apart(tmp_path):
+    truth = [ids(seed) for seed in range(4)]
+    paths = save(tmp_path, [mask * 10 for mask in truth])
+    assert describe_masks(paths)["mask_values"] == (0, 10, 20)
+    check(paths, truth)
+    assert "mask_values" not in describe_masks(paths, Said(names=tuple(map(str, range(21)))))

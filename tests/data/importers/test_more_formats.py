@@ -10,7 +10,7 @@ import scipy.io
 from ipixmatch_jax.data.datasets.folder_config import describe_folder
 from ipixmatch_jax.errors import DataError
 from tests.data.importers.test_formats import all_masks, cache, loaded  # noqa: F401  (a fixture)
-from tests.references.exports import CAT, DOG, SIZE, corners, mask, photo, text, truth
+from tests.references.exports import CAT, DOG, SIZE, coco, corners, mask, photo, text, truth
 
 PARTS = {"cat": (truth() == 1) * 255, "dog": (truth() == 2) * 255}
 
@@ -231,3 +231,34 @@ def test_classes_of_superannotate(tmp_path, make_config):
     classes = [{"name": "cat", "color": "#ff0000"}, {"name": "dog", "color": "#0000ff"}]
     text(tmp_path / "classes/classes.json", classes)
     check(tmp_path, make_config, ("background", "cat", "dog"))
+
+
+def test_photos_as_arrays_are_no_masks(tmp_path, make_config):
+    rng = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    for number in range(8):
+        array = rng.integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+        np.save(tmp_path / f"images/p{number}.npy", array)
+        if number < 4:
+            mask(tmp_path / f"masks/p{number}.png", truth())
+    dataset = check(tmp_path, make_config)
+    assert len(dataset.unlabeled) == 4 and not dataset.warnings
+
+
+def test_tracks_of_videos_are_refused(tmp_path, make_config):
+    photo(tmp_path / "images/p0.jpg")
+    text(tmp_path / "annotations.xml", "<annotations><version>1.1</version><track id='0'/>"
+                                       "</annotations>")  # fmt: skip
+    with pytest.raises(DataError, match="tracks of a video.*CVAT for images"):
+        loaded(tmp_path, make_config)
+
+
+def test_categories_of_one_name_are_named(tmp_path, make_config):
+    coco(tmp_path)
+    path = tmp_path / "annotations/instances_default.json"
+    content = json.loads(path.read_text())
+    for category in content["categories"]:
+        category["name"] = "pet"
+    path.write_text(json.dumps(content))
+    warnings = loaded(tmp_path, make_config).warnings
+    assert any("several categories have one name and become one class: pet" in w for w in warnings)
