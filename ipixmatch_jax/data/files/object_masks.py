@@ -11,8 +11,9 @@ from ipixmatch_jax.data.records import IGNORE
 
 # Fewer masks tell nothing.
 _LEAST_MASKS = 4
-# Masks of classes may hold 1..3 without gaps; numbers of objects go higher in some file.
-_LEAST_OBJECTS = 5
+# Masks of classes may hold 1..3 without gaps; numbers of objects go higher in some file, or no
+# mask of many has a gap.
+_LEAST_OBJECTS, _FEW_OBJECTS, _MANY_MASKS = 5, 3, 6
 # Share of the masks whose ids have no gap, and of the ids that are a single area.
 _WITHOUT_GAP, _SINGLE = 0.9, 0.85
 _OPENED = 12
@@ -39,12 +40,11 @@ def without_gaps(held: Sequence[set[int]]) -> bool:
     several = [ids for ids in held if ids]
     highest = [max(ids) for ids in several]
     gaps = sum(max(ids) != len(ids) for ids in several)
-    return (
-        len(several) >= _LEAST_MASKS
-        and max(highest) >= _LEAST_OBJECTS
-        and len(set(highest)) >= 3
-        and gaps <= (1 - _WITHOUT_GAP) * len(several)
-    )
+    if len(several) < _LEAST_MASKS or len(set(highest)) < 3:
+        return False
+    if max(highest) < _LEAST_OBJECTS:
+        return max(highest) >= _FEW_OBJECTS and len(several) >= _MANY_MASKS and not gaps
+    return gaps <= (1 - _WITHOUT_GAP) * len(several)
 
 
 def number_colors(facts: Sequence[MaskFacts]) -> bool:

@@ -30,16 +30,20 @@ _SEMANTIC = ("semantic", "___fuse")
 _COVERAGE = 0.8
 
 
+_TAIL = re.compile(r"(.+)[_\-. ]([A-Za-z]+1?)$")
+_HEAD = re.compile(r"([A-Za-z]+)[_\-. ](.+)$")
+
+
 def bare(stem: str, affixes: tuple[str, str] = ("", "")) -> str:
     """The image name in a mask's file name: `X` for X_mask or mask_X; '' if it has no affix."""
     prefix, tail = affixes
     if any(affixes):
         fits = stem.startswith(prefix) and stem.endswith(tail) and len(stem) > len(prefix + tail)
         return stem[len(prefix) : len(stem) - len(tail)] if fits else ""
-    found = re.match(r"(.+)[_\-. ]([A-Za-z]+1?)$", stem)
+    found = _TAIL.match(stem)
     if found and found.group(2).lower() in MASK_AFFIXES:
         return found.group(1)
-    found = re.match(r"([A-Za-z]+)[_\-. ](.+)$", stem)
+    found = _HEAD.match(stem)
     return found.group(2) if found and found.group(1).lower() in MASK_AFFIXES else ""
 
 
@@ -67,7 +71,13 @@ def sniff(tree: FolderTree, places: list[Place]) -> str:
 
 
 def separate(
-    tree: FolderTree, images: Files, masks: Files, affixes: tuple[str, str], found: Found
+    tree: FolderTree,
+    images: Files,
+    masks: Files,
+    affixes: tuple[str, str],
+    found: Found,
+    *,
+    any_name: bool = True,
 ) -> Files:
     """Moves masks from the files of images to the files of masks, and returns the latter.
 
@@ -77,6 +87,7 @@ def separate(
         masks: files of the mask folders.
         affixes: (prefix, tail) of mask names, set by the user.
         found: decisions are noted here.
+        any_name: masks may have other names than X_mask next to X.
     """
     both = images.paths.keys() & masks.paths.keys()
     shared = {name for name in both if set(images.paths[name]) & set(masks.paths[name])}
@@ -90,12 +101,27 @@ def separate(
             moved.append(name)
     if any(affixes):
         _drop_other_tails(tree, images.paths, moved, found)
-    elif not moved:
+    elif not moved and any_name:
         moved = _by_tail(tree, images.paths, found) or _worded(list(stems))
     for name in moved:
         result.paths[name] = images.paths.pop(name)
+    _report_further(images, result, found)
     _move_twins(tree, images, result, found)
     return result
+
+
+def _report_further(images: Files, masks: Files, found: Found) -> None:
+    """Takes further masks of an image, such as X_mask_1 next to X_mask, out of the images."""
+    further = []
+    for group, stem in list(images.paths) if masks.paths else ():
+        match = re.match(r"(.+)[_\-. ]\(?\d+\)?$", stem)
+        if match and (group, match.group(1)) in masks.paths and bare(match.group(1)):
+            further += images.paths.pop((group, stem))
+    if further:
+        found.problems.append(
+            f"{len(further)} files are further masks of an image that has one: {some(further)}; "
+            "expected one mask per image; merge them"
+        )
 
 
 def _tails(tree: FolderTree, paths: dict[Name, list[str]]) -> dict[str, list[Name]]:

@@ -78,7 +78,11 @@ def _is_coco(path: str) -> bool:
 
 
 def _merge(categories: dict[int, str], entries: list[dict], path: str) -> None:
+    parents = {entry.get("supercategory") for entry in entries}
     for entry in entries:
+        if entry.get("supercategory") == "none" and entry["name"] in parents:
+            # Roboflow lists the name of the project as a category, which no annotation uses.
+            continue
         known = categories.setdefault(entry["id"], str(entry["name"]))
         if known != entry["name"]:
             raise DataError(

@@ -50,10 +50,12 @@ class _Reader:
     def __init__(self, tree: FolderTree, choices: Choices):
         self.tree, self.choices, self.found = tree, choices, Found()
         self.places = places(tree, choices)
+        self.masks: list[Place] = []
 
     def read(self) -> Found:
         masks = [p for p in self.places if p.role == "mask" and _has(self.tree, p, MASK_ENDINGS)]
         masks = self._one_mask_folder(masks)
+        self.masks = masks
         images = self._image_places(masks)
         by_split = {split: [p for p in images if _split(p) == split] for split in SPLITS}
         affixes = (self.choices.get("mask_prefix", ""), self.choices.get("mask_tail", ""))
@@ -176,12 +178,14 @@ class _Reader:
         self, split: str, images: list[Place], masks: list[Place], affixes: tuple[str, str],
         unused: dict[Place, set[Name]],
     ) -> None:  # fmt: skip
-        images, masks = _one_group(images, masks)
+        images, masks = self._merged(images, masks)
         image_files = self._files(images, IMAGE_SUFFIXES)
         inside = {p.folder for p in images} & {p.folder for p in masks} or not masks
         mask_files = self._files(masks, MASK_ENDINGS)
         if inside or any(p.chosen and p.role == "mask" for p in masks):
-            mask_files = beside.separate(self.tree, image_files, mask_files, affixes, self.found)
+            mask_files = beside.separate(
+                self.tree, image_files, mask_files, affixes, self.found, any_name=not self.masks
+            )
         problems = _doubled(image_files, "image", self.tree)
         problems += _doubled(mask_files, "mask", self.tree) if split != "unlabeled" else []
         self.found.problems += problems
@@ -211,6 +215,16 @@ class _Reader:
                 f"{len(pairs.images_left)} {split} images have no mask and are left out: "
                 f"{some([stem for _, stem in pairs.images_left])}"
             )
+
+    def _merged(self, images: list[Place], masks: list[Place]) -> tuple[list[Place], list[Place]]:
+        """The places without groups if one side has none, and no two masks get one name."""
+        merged = _one_group(images, masks)
+        doubled = any(
+            len(paths) > 1 for paths in self._files(merged[1], MASK_ENDINGS).paths.values()
+        )
+        before = any(len(paths) > 1 for paths in self._files(masks, MASK_ENDINGS).paths.values())
+        grouped = any(place.group for place in images)
+        return (images, masks) if grouped and doubled and not before else merged
 
     def _leftovers(self, masks: list[Place], unused: dict[Place, set[Name]]) -> None:
         left = sorted({name for names_left in unused.values() for name in names_left})

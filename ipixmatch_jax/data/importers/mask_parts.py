@@ -28,6 +28,8 @@ _VIEWS = frozenset("color colors colour colored rgb vis viz overlay preview inst
                    " labelids instanceids labeltrainids semantic panoptic pred prediction v version"
                    " annotator rater expert reader observer user round".split())  # fmt: skip
 _MOST_CLASSES = 200
+# Digits of padded numbers: CelebAMask-HQ has five.
+_WIDTHS = range(2, 9)
 # Share of the pixels that must be dark or bright in a mask of a single class.
 _CLEAR = 0.9
 # Numbers below this are ids; smoothed edges reach higher.
@@ -128,15 +130,22 @@ def _class_of(part: str) -> str:
 def _form(tree: FolderTree) -> dict[str, Parts] | None:
     """The parts of each image if the masks are parts of one of the three forms, else None."""
     masks = _masks(tree)
+    if not _possible(masks):
+        return None
     stems: dict[tuple[str, str], list[str]] = defaultdict(list)
     images = _images(tree)
     for path in images:
         stem = os.path.splitext(path.rpartition("/")[2])[0]
         stems[_split(path), stem].append(path)
     # Images of equal names in several folders: which one a mask belongs to is not certain.
-    if not masks or any(len(paths) > 1 for paths in stems.values()):
+    if any(len(paths) > 1 for paths in stems.values()):
         return None
     known = {key: paths[0] for key, paths in stems.items()}
+    # 00012_hair.png belongs to 12.jpg; only numbers are written with zeros.
+    for (split, stem), image in list(known.items()):
+        for width in _WIDTHS if stem.isdigit() else ():
+            known.setdefault((split, stem.zfill(width)), image)
+    best: dict[str, Parts] | None = None
     for rule in (_folder_is_class, _folder_is_image, _name_and_part):
         parts: dict[str, Parts] = {}
         fitting = 0
@@ -145,9 +154,19 @@ def _form(tree: FolderTree) -> dict[str, Parts] | None:
             if found:
                 parts.setdefault(found[0], {}).setdefault(found[1], []).append(mask)
                 fitting += 1
-        if fitting >= 0.9 * len(masks) and _convincing(parts):
-            return parts
-    return None
+        sure = fitting >= 0.9 * len(masks) and _convincing(parts)
+        # A folder may have the name of an image by chance.
+        if sure and (best is None or len(parts) > len(best)):
+            best = parts
+    return best
+
+
+def _possible(masks: list[str]) -> bool:
+    """True if the names of masks alone allow several masks per image."""
+    files = [path.rpartition("/")[2] for path in masks]
+    inside = any(place_of(path.rpartition("/")[0]).group for path in masks)
+    starts = [re.split(r"[_\-. ]", os.path.splitext(file)[0])[0] for file in files]
+    return inside or len(set(files)) < len(files) or len(set(starts)) < len(starts)
 
 
 def _convincing(parts: dict[str, Parts]) -> bool:

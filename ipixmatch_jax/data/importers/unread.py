@@ -16,7 +16,7 @@ _NO_IMAGES = frozenset(
     " .pth .pt .onnx .pkl .license .url .lnk .bak .doc .docx .xls .xlsx .odt".split()
 )
 _NO_IMAGE_NAMES = frozenset("readme license licence attribution copying makefile".split())
-_READ = frozenset((*IMAGE_SUFFIXES, *MASK_SUFFIXES))
+_KNOWN = _NO_IMAGES.union(IMAGE_SUFFIXES, MASK_SUFFIXES)
 
 
 def unread_files(tree: FolderTree, found: Found) -> list[str]:
@@ -36,11 +36,11 @@ def unread_files(tree: FolderTree, found: Found) -> list[str]:
         f"{folder}/{name}" if folder else name
         for folder in sorted(folders)
         for name in tree.files.get(folder, ())
-        if _ending(name) not in _READ | _NO_IMAGES and name.lower() not in _NO_IMAGE_NAMES
+        if _ending(name) not in _KNOWN and name.lower() not in _NO_IMAGE_NAMES
     ]
     if not others:
         return []
-    kinds = Counter(_ending(path) or "without an ending" for path in others)
+    kinds = Counter(_ending(os.path.basename(path)) or "without an ending" for path in others)
     counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
     return [
         f"{len(others)} files in the folders of images and masks are not read ({counts}): "
@@ -49,4 +49,5 @@ def unread_files(tree: FolderTree, found: Found) -> list[str]:
 
 
 def _ending(name: str) -> str:
-    return os.path.splitext(name)[1].lower()
+    dot = name.rfind(".")
+    return name[dot:].lower() if dot > 0 else ""

@@ -28,6 +28,17 @@ def test_numbered_objects_are_no_classes(kind, tmp_path):
     assert describe_masks(paths, Said(style="ids"))["num_classes"] == 20
 
 
+def test_few_objects_in_many_masks_are_no_classes(tmp_path):
+    counts = (1, 2, 3, 1, 2, 3)
+    paths = save(tmp_path, [cells(seed, count) for seed, count in enumerate(counts)])
+    refused(paths, "number the objects", "up to 1", "3 in another")
+    # Without an image of two numbers the ids have a gap, as classes do.
+    masks = [cells(seed, count) for seed, count in enumerate(counts)]
+    masks[2][masks[2] == 2] = 0
+    (tmp_path / "gaps").mkdir()
+    assert describe_masks(save(tmp_path / "gaps", masks))["num_classes"] == 4
+
+
 def test_classes_without_gaps_are_no_objects(tmp_path):
     # Ids 1..k in each mask, but the pixels of an id lie in several places.
     masks = []
