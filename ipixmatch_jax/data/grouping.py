@@ -14,6 +14,9 @@ from ipixmatch_jax.errors import ConfigError, DataError
 
 _THREADS = 4
 _SIDE, _COARSE = 48, 8
+THUMBNAIL = (_SIDE, _SIDE)
+# Roboflow names the augmented copies of photo.jpg photo_jpg.rf.HASH.jpg.
+_AUGMENTED = re.compile(r"(.+)\.rf\.[0-9A-Za-z]{8,}$")
 # Two images show the same scene if both correlations of their thumbnails are higher: of the whole,
 # and of the detail, which is the thumbnail without its coarse brightness. On frames of a driving
 # camera one second apart the second is 0.4 to 0.9, between photos of different scenes below 0.45.
@@ -47,7 +50,7 @@ def group_keys(source: Any, rule: str) -> tuple[list[str], list[str]]:
         return ids, []
     if rule != "auto":
         return _by_pattern(ids, rule)
-    members = _components(_thumbnails(source))
+    members = _components(_thumbnails(source), _pairs_by_name(ids))
     keys = list(ids)
     for group in members:
         first = min(ids[index] for index in group)
@@ -63,6 +66,18 @@ def group_keys(source: Any, rule: str) -> tuple[list[str], list[str]]:
             "out together; data.folder.group sets another rule"
         )
     return keys, notes
+
+
+def _pairs_by_name(ids: list[str]) -> list[tuple[int, int]]:
+    """Pairs of ids that a tool gave to copies of one image."""
+    first: dict[str, int] = {}
+    pairs = []
+    for index, name in enumerate(ids):
+        match = _AUGMENTED.match(name)
+        if match:
+            other = first.setdefault(match.group(1), index)
+            pairs += [(other, index)] * (other != index)
+    return pairs
 
 
 def _by_pattern(ids: list[str], rule: str) -> tuple[list[str], list[str]]:
@@ -135,23 +150,34 @@ def _features(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def similar_pairs(thumbnails: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Pairs i < j of images that show the same scene.
+    """Pairs i < j of images that show the same scene, or its mirror image.
 
     Args:
         thumbnails: float32 [N,48,48]; see `thumbnail_of`.
     """
     whole, detail = _features(thumbnails)
+    turned = [
+        rows.reshape(-1, _SIDE, _SIDE)[..., ::-1].reshape(len(rows), -1) for rows in (whole, detail)
+    ]
     for start in range(0, len(thumbnails), _BLOCK):
         part = slice(start, start + _BLOCK)
         similar = (whole[part] @ whole.T > _SAME_WHOLE) & (detail[part] @ detail.T > _SAME_DETAIL)
+        similar |= (whole[part] @ turned[0].T > _SAME_WHOLE) & (
+            detail[part] @ turned[1].T > _SAME_DETAIL
+        )
         rows, columns = np.nonzero(similar)
         for row, column in zip((rows + start).tolist(), columns.tolist(), strict=True):
             if row < column:
                 yield row, column
 
 
-def _components(thumbnails: np.ndarray) -> list[list[int]]:
-    """Connected groups of two or more images of the same scene, each sorted."""
+def _components(thumbnails: np.ndarray, known: list[tuple[int, int]]) -> list[list[int]]:
+    """Connected groups of two or more images of the same scene, each sorted.
+
+    Args:
+        thumbnails: float32 [N,48,48].
+        known: pairs that belong together whatever they show.
+    """
     if len(thumbnails) < 2:
         return []
     parent = list(range(len(thumbnails)))
@@ -162,7 +188,7 @@ def _components(thumbnails: np.ndarray) -> list[list[int]]:
             index = parent[index]
         return index
 
-    for row, column in similar_pairs(thumbnails):
+    for row, column in (*known, *similar_pairs(thumbnails)):
         parent[root(row)] = root(column)
     groups: dict[int, list[int]] = {}
     for index in range(len(thumbnails)):

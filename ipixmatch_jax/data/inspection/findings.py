@@ -59,6 +59,7 @@ class Facts:
         histogram: pixels per mask value, int64 [256], or None.
         image_is_mask: True if every band equals the mask, and the mask has several values.
         thumbnail: the image in small, uint8 [48,48], or None without a mask.
+        small_mask: the mask in small, uint8 [48,48], or None.
     """
 
     index: int
@@ -71,6 +72,7 @@ class Facts:
     histogram: np.ndarray | None
     image_is_mask: bool
     thumbnail: np.ndarray | None = None
+    small_mask: np.ndarray | None = None
 
 
 def from_problem(problem: str) -> Finding:

@@ -13,10 +13,12 @@ from ml_collections import ConfigDict
 from ipixmatch_jax.data.catalog import assemble, image_is_mask
 from ipixmatch_jax.data.files.exif_agreement import orientation_problems
 from ipixmatch_jax.data.files.file_records import record_files
-from ipixmatch_jax.data.grouping import thumbnail_of
+from ipixmatch_jax.data.files.images import resize_mask
+from ipixmatch_jax.data.grouping import THUMBNAIL, thumbnail_of
 from ipixmatch_jax.data.inspection import findings
 from ipixmatch_jax.data.inspection.findings import ERROR, Facts, Finding
 from ipixmatch_jax.data.inspection.near_duplicates import near_duplicates
+from ipixmatch_jax.data.inspection.pairing_check import shifted_masks
 from ipixmatch_jax.data.records import IGNORE, NONE, Dataset, UnlabeledSource, spread_palette
 from ipixmatch_jax.errors import DataError
 
@@ -188,7 +190,7 @@ def inspect_dataset(data_config: ConfigDict, seed: int, unmeasured: str = "") ->
             found += findings.of_record(name, record)
     found += findings.of_ids(dataset)
     near, similar = near_duplicates({name: facts[name] for name in SPLITS if name != "unlabeled"})
-    found += findings.of_contents(facts, similar) + near
+    found += findings.of_contents(facts, similar) + near + shifted_masks(facts["labeled"])
     found += findings.of_classes(
         dataset, {n: (s.pixels, s.images_with) for n, s in splits.items()}, facts
     )
@@ -231,6 +233,7 @@ def _read_all(source: UnlabeledSource) -> Iterator[Facts | DataError]:
             histogram=None if mask is None else np.bincount(mask.ravel(), minlength=256),
             image_is_mask=mask is not None and image_is_mask(record),
             thumbnail=None if mask is None else thumbnail_of(image),
+            small_mask=None if mask is None else resize_mask(mask, THUMBNAIL),
         )
 
     # In blocks, so that memory holds at most one block of images.

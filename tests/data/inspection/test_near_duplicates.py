@@ -89,3 +89,25 @@ def test_names_of_fewer_classes_than_ids(folders):
     (folders / "classes.txt").write_text("cat\n")
     with pytest.raises(Exception, match=r"classes.txt: 1 names \(cat\).*`background` first"):
         describe_folder(str(folders))
+
+
+@pytest.mark.parametrize("shift, place", [(1, "after"), (-1, "before"), (0, "")])
+def test_masks_of_the_next_image(shift, place, tmp_path, make_config):
+    rng = np.random.default_rng(0)
+    masks = []
+    for _ in range(14):
+        mask = np.zeros((96, 96), np.uint8)
+        y, x = rng.integers(0, 50, 2)
+        mask[y : y + 30, x : x + 40] = 1
+        masks.append(mask)
+    for number in range(1, 13):
+        noise = rng.integers(0, 20, (96, 96, 3), dtype=np.uint8)
+        save(tmp_path / f"images/p{number:02d}.png", noise + 150 * masks[number][..., None])
+        save(tmp_path / f"masks/p{number:02d}.png", masks[number + shift])
+    for number in (90, 91):
+        save(tmp_path / f"val/images/p{number}.png", scene(number))
+        save(tmp_path / f"val/masks/p{number}.png", np.roll(MASK, number))
+    found = of_kind(report(tmp_path, make_config), "shifted-masks")
+    assert [f"fit the image {place} their own" in finding.message for finding in found] == (
+        [True] if shift else []
+    )
