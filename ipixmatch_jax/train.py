@@ -20,6 +20,7 @@ from ipixmatch_jax.data import (
     DeviceFeed,
     TrainBatches,
     UnlabeledSource,
+    check_training_needs,
     load_dataset,
     summarize,
     train_batches,
@@ -122,6 +123,9 @@ def _build(config: ConfigDict, workdir: AnyPath) -> _Run:
     parallel.check_batch_size("unlabeled_batch_size", unlabeled_batch_size, parts)
     build.check_batch_norm(config, parallel, model, optimizer, device_step, unlabeled_batch_size)
     dataset = load_dataset(config.data, config.seed)
+    needs = check_training_needs(config, dataset, uses_unlabeled=bool(unlabeled_batch_size))
+    for remark in needs.remarks:
+        _say(f"note: {remark}")
     evaluator = Evaluator(config, dataset, model, parallel)
     return _Run(
         config, workdir, parallel, model, method, optimizer, device_step, dataset, evaluator,
