@@ -36,6 +36,7 @@ from ipixmatch_jax.engine.step import TrainStep
 from ipixmatch_jax.evaluator import Evaluator, ForegroundWatch
 from ipixmatch_jax.methods import Method
 from ipixmatch_jax.paths import AnyPath, as_path
+from ipixmatch_jax.tracking.environments import EnvironmentRecord
 from ipixmatch_jax.tracking.histograms import parameter_histograms
 from ipixmatch_jax.tracking.nonfinite_steps import BadSteps, describe
 from ipixmatch_jax.tracking.profiler import Profiler
@@ -136,6 +137,7 @@ def _loop(
     train_step = run.parallel.distribute_train(vote.counted(run.device_step))
     batches = stack.enter_context(contextlib.closing(_feed(run, vote, step)))
     writers = stack.enter_context(Writers(run.workdir, step, config))
+    writers.add_to_next_line(EnvironmentRecord(run.workdir).begin(step, _say))
     skipped = SkippedRecords(run.workdir, config.data.on_error)
     progress = stack.enter_context(Progress(step, config.total_steps))
     profiler = stack.enter_context(Profiler(run.workdir, config.profile))

@@ -45,6 +45,7 @@ class Writers:
         self._active = is_first()
         self._metrics = self._bad = self._speed = None
         self._services: list[Service] = []
+        self._waiting: dict[str, Any] = {}
         self._stack = contextlib.ExitStack()
         if not self._active:
             return
@@ -82,9 +83,15 @@ class Writers:
             values: for `metrics.jsonl`; no line if empty.
             speed: for `throughput.jsonl`; no line if empty.
         """
+        if values:
+            values, self._waiting = {**values, **self._waiting}, {}
         for lines, numbers in ((self._metrics, values), (self._speed, speed)):
             if self._active and numbers:
                 self._write(lines, step, numbers)
+
+    def add_to_next_line(self, values: Mapping[str, Any]) -> None:
+        """Adds named numbers to the next line of `metrics.jsonl`."""
+        self._waiting |= values
 
     def write_bad_step(self, step: int, records: Mapping[str, Sequence[str]]) -> None:
         """Writes the records of a non-finite step, by stream, to `bad_steps.jsonl`."""
