@@ -16,8 +16,8 @@ from typing import Any
 from bench.common import write_record
 from ipixmatch_jax.data import comparable
 from ipixmatch_jax.engine.state import NETWORKS
+from ipixmatch_jax.workdir.evaluations import read_evaluations
 from ipixmatch_jax.workdir.folder import evaluation_path
-from ipixmatch_jax.workdir.results import read_evaluations
 
 
 def parser(description: str, methods: Sequence[str], *, steps: int, seeds: Sequence[int]):

@@ -8,8 +8,8 @@ from ml_collections import ConfigDict
 
 from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.workdir.curves import Curves, read_curves
+from ipixmatch_jax.workdir.evaluations import read_evaluations
 from ipixmatch_jax.workdir.folder import metrics_path
-from ipixmatch_jax.workdir.results import read_evaluations
 
 _PAGE = "docs/tuning.md"
 # Below this share of the pixels, pseudo-labels or a class count as absent.

@@ -1,40 +1,25 @@
 """`--mode eval`: restores a checkpoint, evaluates it and writes the result."""
 
 import dataclasses
-import json
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from ipixmatch_jax import build
 from ipixmatch_jax.build import restore_networks
-from ipixmatch_jax.config import read_snapshot
 from ipixmatch_jax.data import (
     Dataset,
     load_dataset,
     with_statistics,
 )
 from ipixmatch_jax.devices.processes import is_first
-from ipixmatch_jax.engine.inference import eval_defaults
 from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.errors import ConfigError, DataError
 from ipixmatch_jax.evaluator import Evaluator
 from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.registry import nearest
-from ipixmatch_jax.workdir.folder import config_path
-from ipixmatch_jax.workdir.results import write_evaluation
-
-
-def _evaluates_as_trained(config: ConfigDict, workdir: AnyPath) -> bool:
-    if not config_path(workdir).exists():
-        return True
-    now, known = (
-        json.loads(options.to_json_best_effort())
-        for options in (config.eval, ConfigDict(eval_defaults()))
-    )
-    # Keys that are newer than the run had their defaults.
-    return known | read_snapshot(workdir).get("eval", now) == now
-
+from ipixmatch_jax.workdir.evaluations import write_later_evaluation
+from ipixmatch_jax.workdir.folder import evaluation_path
 
 _SPLITS = ("val", "labeled", "test")
 
@@ -47,7 +32,9 @@ def evaluate(
     network: str = "both",
     split: str = "val",
 ) -> dict[str, dict[str, Any]]:
-    """Restores a checkpoint, evaluates it, prints the table and writes `eval/STEP.json`.
+    """Restores a checkpoint, evaluates it, prints the table and writes it to a file of its own.
+
+    `eval/STEP.json` is the run's own record, which training writes; it stays as it is.
 
     Args:
         checkpoint: `latest`, `best` or a step.
@@ -64,12 +51,12 @@ def evaluate(
     results = evaluator(networks)
     if not is_first():
         return results
-    path = write_evaluation(
-        workdir, step, split, results, dataset.protocol, evaluator.about(),
-        apart=split != "val" or not _evaluates_as_trained(config, workdir),
-    )  # fmt: skip
     print(f"step {step}, split {split}, {len(dataset.val)} images")
-    print(f"{evaluator.table(results)}\nwritten to {path}")
+    print(evaluator.table(results))
+    about = evaluator.about()
+    path = write_later_evaluation(workdir, step, split, results, dataset.protocol, about)
+    same = path == evaluation_path(workdir, step)
+    print(f"the run's own record says the same: {path}" if same else f"written to {path}")
     return results
 
 

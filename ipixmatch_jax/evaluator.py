@@ -19,8 +19,10 @@ from ipixmatch_jax.devices.processes import is_first
 from ipixmatch_jax.engine.eval_step import make_eval_step
 from ipixmatch_jax.engine.metrics import CONFIDENCE_BINS, PixelCounts, summary, table
 from ipixmatch_jax.errors import DataError
+from ipixmatch_jax.paths import as_path, is_remote
 from ipixmatch_jax.tracking.histograms import Histogram
 from ipixmatch_jax.viz.validation_images import ValidationImages
+from ipixmatch_jax.workdir.evaluations import ids_sha256
 
 # Device counts are 32 bit; they are moved to 64 bit on the host before they can overflow.
 _FLUSH_PIXELS = 2**30
@@ -39,6 +41,7 @@ class Evaluator:
 
     def __init__(self, config: ConfigDict, dataset: Dataset, model, parallel: Parallel):
         self._classes = config.data.num_classes
+        self._data = config.data
         self._dataset = dataset
         self._parallel = parallel
         self._absent = config.eval.absent
@@ -103,9 +106,18 @@ class Evaluator:
         edges = np.linspace(0, 1, CONFIDENCE_BINS + 1)
         return {f"confidence/{name}": (counts, edges) for name, counts in self._bins.items()}
 
-    def about(self) -> dict[str, str]:
-        """How it evaluates, for the files of results."""
-        return {"mode": self._inference.name, "absent": self._absent}
+    def about(self) -> dict[str, dict[str, Any]]:
+        """How it evaluates, `eval`, and what, `data`: for the files of results."""
+        return {
+            "eval": {"mode": self._inference.name, "absent": self._absent},
+            "data": {
+                "name": self._data.name,
+                "root": _whole_path(self._data.root),
+                "image_size": list(self._data.image_size),
+                "images": len(self._dataset.val),
+                "ids_sha256": ids_sha256(self._dataset.val.ids),
+            },
+        }
 
     def table(self, results: Mapping[str, Any]) -> str:
         """The table of its results."""
@@ -144,6 +156,13 @@ class Evaluator:
     def _flush(self, totals: dict[str, PixelCounts], counts: Mapping[str, Any]) -> None:
         for name, new in counts.items():
             totals[name] = jax.tree.map(lambda x, y: x + np.asarray(y), totals[name], new)
+
+
+def _whole_path(root: str) -> str:
+    """The path of a folder from the root of the file system: it names one place from anywhere."""
+    if not root or is_remote(root):
+        return root
+    return str(as_path(root).expanduser().absolute())
 
 
 class ForegroundWatch:

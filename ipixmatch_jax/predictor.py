@@ -25,7 +25,7 @@ from ipixmatch_jax.methods import Network
 from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.photo_reader import Photo, read_photo
 from ipixmatch_jax.trained_model import with_known_method
-from ipixmatch_jax.workdir.results import read_evaluations
+from ipixmatch_jax.workdir.evaluations import read_evaluations
 
 # Photos whose longer side has more pixels are predicted in windows: a whole one would need more
 # memory than training did.

@@ -47,10 +47,10 @@ from ipixmatch_jax.tracking.throughput import Throughput
 from ipixmatch_jax.tracking.writers import Writers
 from ipixmatch_jax.viz.validation_images import draw_validation
 from ipixmatch_jax.workdir.checkpoints import Checkpoints, abstract_like
+from ipixmatch_jax.workdir.evaluations import write_evaluation
 from ipixmatch_jax.workdir.folder import WorkdirLock, make_workdir, metrics_path, summary_path
 from ipixmatch_jax.workdir.results import (
     run_summary_table,
-    write_evaluation,
     write_run_summary,
 )
 

@@ -8,13 +8,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ipixmatch_jax.config import load_config
+from ipixmatch_jax.config import load_config, load_snapshot
 from ipixmatch_jax.errors import ConfigError, DataError
-from ipixmatch_jax.evaluate import _evaluates_as_trained, evaluate, with_split
+from ipixmatch_jax.evaluate import evaluate, with_split
+from ipixmatch_jax.export.model_card import write_card
+from ipixmatch_jax.report.runs import read_run
 from ipixmatch_jax.train import train
+from ipixmatch_jax.workdir.evaluations import later_rows
 
 
-def test_a_run_and_what_is_evaluated_of_it_later(config_file, tmp_path, capsys, monkeypatch):
+def test_a_run_and_what_is_evaluated_of_it_later(
+    config_file, folder_data, tmp_path, capsys, monkeypatch
+):
     devices = jax.devices()[:1]
     monkeypatch.setattr("ipixmatch_jax.devices.parallel.jax.devices", lambda *_: devices)
     options = ["--config.total_steps=2", "--config.eval_every=1", "--config.pictures=0"]
@@ -34,17 +39,37 @@ def test_a_run_and_what_is_evaluated_of_it_later(config_file, tmp_path, capsys, 
         assert found[name]["best"]["miou"] == max(scores)
     assert found["best_chosen_on"] == "val" and found["eval"]["mode"] == "whole"
 
-    # Of a run from before there was a key, the default is the run's own way.
-    snapshot = json.loads((run / "config.json").read_text())
-    del snapshot["eval"]["pad_to"]
-    (run / "config.json").write_text(json.dumps(snapshot))
-    assert _evaluates_as_trained(load_config(str(config_file), options), run)
-    flipped = load_config(str(config_file), [*options, "--config.eval.flip=True"])
-    before = (run / "eval" / "2.json").read_text()
-    evaluate(flipped, run, network="student")
-    written = {path.name for path in (run / "eval").iterdir()}
-    assert written == {"1.json", "2.json", "summary.json", "2-val-whole-flip-skip.json"}
-    assert (run / "eval" / "2.json").read_text() == before
+    before = {path.name: path.read_bytes() for path in (run / "eval").iterdir()}
+    changes = {
+        "mode whole-flip": ["--config.eval.flip=True"],
+        "image_size [10, 12]": ["--config.data.image_size=10,12"],
+        "root": [f"--config.data.root={copied(folder_data, tmp_path)}"],
+    }
+    for change, words in changes.items():
+        known = set((run / "eval").iterdir())
+        evaluate(load_config(str(config_file), [*options, *words]), run, network="student")
+        (written,) = set((run / "eval").iterdir()) - known
+        row = next(row for row in later_rows(run) if row["file"] == written.name)
+        assert change in row["differs"] and written.name.startswith("2-val-whole-"), row
+    evaluate(load_config(str(config_file), options), run)
+    assert len(list((run / "eval").iterdir())) == len(before) + len(changes)
+    assert "the run's own record says the same" in capsys.readouterr().out
+    for name, content in before.items():
+        assert (run / "eval" / name).read_bytes() == content
+    card = write_card(config_file, run, network="student", step=2, usage="")
+    text = card.read_text()
+    assert text.count("data.image_size [10, 12]") == 1 and "## Evaluated later" in text
+    assert read_run(run, load_snapshot(run)).last("student") == by_step[1]["student"]["miou"]
+    assert len(read_run(run, load_snapshot(run)).later) == 3
+
+
+def copied(folder_data, tmp_path):
+    """The same ids elsewhere, with other images."""
+    folder = tmp_path / "elsewhere"
+    shutil.copytree(folder_data, folder)
+    for path in (folder / "val" / "images").iterdir():
+        Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+    return folder
 
 
 def test_splits(config_file):

@@ -108,7 +108,7 @@ def _with_known_loss(config: ConfigDict, saved: Mapping[str, Any]) -> ConfigDict
         if saved.get(group, {}).get("name") == config[group].name:
             copy[group].name, copy[group].options = _KNOWN[group], ConfigDict()
             if group == "relation":
-                copy.relation.more = ()
+                copy.relation.distance, copy.relation.more = "kl", ()
     return copy
 
 

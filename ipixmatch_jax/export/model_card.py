@@ -10,6 +10,7 @@ import jax
 
 import ipixmatch_jax
 from ipixmatch_jax.paths import AnyPath
+from ipixmatch_jax.workdir.evaluations import later_rows
 from ipixmatch_jax.workdir.folder import config_path, evaluation_path, write_whole
 
 
@@ -44,6 +45,7 @@ def write_card(
             "",
             *_metrics(result, network, step),
             "",
+            *_later(workdir, network, step),
             "## Trained on",
             "",
             *_training(config, result),
@@ -79,6 +81,22 @@ def _metrics(result: dict[str, Any], network: str, step: int) -> list[str]:
     ]
     lines += ["| | |", "|---|---|"]
     return lines + [f"| {name} | {100 * v:.2f} |" for name, v in rows if v is not None]
+
+
+def _later(workdir: AnyPath, network: str, step: int) -> list[str]:
+    rows = [r for r in later_rows(workdir) if r["step"] == step and network in r["miou"]]
+    if not rows:
+        return []
+    return [
+        "## Evaluated later",
+        "",
+        "By `--mode eval`, of the same step, but on other images or in another way.",
+        "",
+        "| split | differs from the run's own evaluation | mIoU |",
+        "|---|---|---|",
+        *(f"| {r['split']} | {r['differs']} | {100 * r['miou'][network]:.2f} |" for r in rows),
+        "",
+    ]
 
 
 def _training(config: dict[str, Any], result: dict[str, Any]) -> list[str]:

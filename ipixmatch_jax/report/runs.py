@@ -13,8 +13,8 @@ from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import AnyPath, as_path
 from ipixmatch_jax.tracking.services import tracking_defaults
 from ipixmatch_jax.workdir.curves import Curves, read_curves
+from ipixmatch_jax.workdir.evaluations import later_rows, read_evaluations
 from ipixmatch_jax.workdir.folder import THROUGHPUT, metrics_path
-from ipixmatch_jax.workdir.results import read_evaluations
 
 # A chart on a screen cannot show more.
 _MOST_POINTS = 400
@@ -34,6 +34,7 @@ class Run:
         config: config from which the network can be built.
         curves: metric → (steps, values).
         evaluations: contents of `eval/STEP.json`, by step.
+        later: `later_rows` of the run; none of them counts as last or best.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Run:
     config: ConfigDict
     curves: Curves
     evaluations: list[dict[str, Any]]
+    later: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
     def series(self, network: str) -> tuple[list[int], list[float]]:
         """Steps and mIoU of the evaluations of a network."""
@@ -73,7 +75,7 @@ def read_run(workdir: AnyPath, config: ConfigDict) -> Run:
         )
     found = read_curves(metrics_path(folder)) | read_curves(folder / THROUGHPUT)
     curves = {name: _thinned(*curve) for name, curve in found.items()}
-    return Run(name, folder, config, curves, read_evaluations(folder))
+    return Run(name, folder, config, curves, read_evaluations(folder), later_rows(folder))
 
 
 def _thinned(steps: list[int], values: list[float]) -> tuple[list[int], list[float]]:

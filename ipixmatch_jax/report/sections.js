@@ -47,11 +47,19 @@ function summary(report) {
     out.push(el('div', { class: 'card' }, table(
       ['run', 'method', 'seed', 'student mIoU', 'teacher mIoU', 'student, best', 'teacher, best'], rows)));
   }
-  out.push(...advice(report));
+  out.push(...evaluatedLater(report), ...advice(report));
   for (const result of report.results) {
     if (result.missing) out.push(el('p', { class: 'note' }, `${result.run}: no images, confusion or relations: ${result.missing}`));
   }
   return out;
+}
+
+// Evaluations by --mode eval: on other images or in another way, so none is the last or the best.
+function evaluatedLater(report) {
+  return report.runs.filter((run) => run.later.length).map((run) => el('details', {},
+    el('summary', {}, `${run.name}: evaluated later in other ways (${run.later.length})`),
+    table(['step', 'split', 'differs from the run’s own', ...NETWORKS.map((n) => `${n} mIoU`)],
+      run.later.map((r) => [String(r.step), r.split, r.differs, ...NETWORKS.map((n) => percent(r.miou[n] ?? null))]))));
 }
 
 // What the numbers of each run suggest to change.

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO
 
 from ipixmatch_jax.errors import ConfigError, UserError
@@ -50,6 +50,16 @@ def evaluations_folder(workdir: AnyPath) -> AnyPath:
 def evaluation_path(workdir: AnyPath, step: int | str) -> AnyPath:
     """`eval/STEP.json`: the results of one of the run's own evaluations."""
     return evaluations_folder(workdir) / f"{step}.json"
+
+
+def later_evaluation_path(workdir: AnyPath, step: int, words: Sequence[str], key: str) -> AnyPath:
+    """`eval/STEP-SPLIT-MODE-ABSENT-KEY.json`: an evaluation by `--mode eval`.
+
+    Args:
+        words: split, mode and absent.
+        key: hash of what was measured and how; its beginning stands in the name.
+    """
+    return evaluations_folder(workdir) / f"{'-'.join([str(step), *words, key[:8]])}.json"
 
 
 def summary_path(workdir: AnyPath) -> AnyPath:

@@ -1,18 +1,13 @@
 """What a run reached: last, mean of the last evaluations and best, of student and teacher."""
 
 import json
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.paths import AnyPath
-from ipixmatch_jax.workdir.folder import (
-    evaluation_path,
-    evaluations_folder,
-    summary_path,
-    write_whole,
-)
+from ipixmatch_jax.workdir.evaluations import later_rows, read_evaluations
+from ipixmatch_jax.workdir.folder import summary_path, write_whole
 
 LAST = 5
 
@@ -28,16 +23,11 @@ def write_run_summary(workdir: AnyPath, chosen_by: str) -> dict[str, Any]:
     """
     found = run_summary(read_evaluations(workdir), chosen_by)
     if found:
+        later = later_rows(workdir)
+        found |= {"evaluated_later": later} if later else {}
         path = summary_path(workdir)
         write_whole(path, json.dumps(found, indent=2) + "\n")
     return found
-
-
-def read_evaluations(workdir: AnyPath) -> list[dict[str, Any]]:
-    """The contents of a run's `eval/STEP.json`, by step."""
-    folder = evaluations_folder(workdir)
-    paths = [path for path in folder.iterdir() if path.stem.isdigit()] if folder.exists() else []
-    return sorted((json.loads(path.read_text()) for path in paths), key=lambda one: one["step"])
 
 
 def run_summary(history: Sequence[Mapping[str, Any]], chosen_by: str) -> dict[str, Any]:
@@ -59,6 +49,7 @@ def run_summary(history: Sequence[Mapping[str, Any]], chosen_by: str) -> dict[st
         "split": split,
         "protocol": history[-1].get("protocol", ""),
         "eval": history[-1].get("eval", {}),
+        **({"data": history[-1]["data"]} if "data" in history[-1] else {}),
         "evaluations": len(history),
         "best_chosen_on": split,
         **{name: _numbers(values) for name, values in scores.items() if values},
@@ -108,32 +99,15 @@ def run_summary_table(found: Mapping[str, Any]) -> str:
         f"  best is chosen on split {split}, which these numbers are of, and so flatters; the best "
         f"checkpoint, by the {checkpoint['chosen_by']}, is step {checkpoint['step']}"
     )
-    return "\n".join(lines)
+    return "\n".join(lines + later_lines(found.get("evaluated_later", ())))
 
 
-def write_evaluation(
-    workdir: AnyPath,
-    step: int,
-    split: str,
-    results: Mapping[str, Any],
-    protocol: str = "",
-    about: Mapping[str, str] | None = None,
-    *,
-    apart: bool = False,
-) -> pathlib.Path:
-    """Writes `eval/STEP.json`, keeping what the file says of networks that are not in `results`.
-
-    Args:
-        protocol: the name of the labeled images' choice, where it is a published one.
-        about: `Evaluator.about()`.
-        apart: for results that are none of the run's own evaluations: they go to
-            `eval/STEP-SPLIT-MODE-ABSENT.json`.
-    """
-    about = dict(about or {})
-    parts = [str(step)] + [pathlib.PurePath(split).stem, *about.values()] * apart
-    path = evaluation_path(workdir, "-".join(parts))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    before = json.loads(path.read_text()) if path.exists() else {}
-    facts = {"step": step, "split": split, "protocol": protocol, "eval": about}
-    write_whole(path, json.dumps({**before, **facts, **results}, indent=2) + "\n")
-    return path
+def later_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A table of `later_rows`: they are none of the run's own and may be of other images."""
+    if not rows:
+        return []
+    lines = ["  evaluated later, not part of the numbers above:"]
+    for row in rows:
+        scores = ", ".join(f"{name} {100 * miou:.2f}" for name, miou in row["miou"].items())
+        lines.append(f"    step {row['step']}, {row['split']}: {scores}; differs: {row['differs']}")
+    return lines

@@ -28,7 +28,7 @@ def takes(check, name):
         check()
     except ConfigError as error:
         # Two equal relations are named as such, not by relation.more.
-        words = (name.rpartition(".")[2], "is there twice")
+        words = (name.rpartition(".")[2], "is given twice")
         assert any(word in str(error) for word in words), (name, str(error))
         return False
     return True

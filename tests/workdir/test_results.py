@@ -5,7 +5,6 @@ import pytest
 from ipixmatch_jax.workdir.results import (
     run_summary,
     run_summary_table,
-    write_evaluation,
     write_run_summary,
 )
 
@@ -53,16 +52,3 @@ def test_only_evaluations_of_the_run_itself_count(tmp_path):
     assert found["evaluations"] == 2 and found["best_checkpoint"]["step"] == 20
     assert json.loads((tmp_path / "eval" / "summary.json").read_text()) == found
     assert write_run_summary(tmp_path, "student") == found
-
-
-def test_results_of_another_kind_have_a_file_of_their_own(tmp_path):
-    one, two = {"mode": "whole", "absent": "skip"}, {"mode": "whole-flip", "absent": "skip"}
-    first = write_evaluation(tmp_path, 7, "val", {"student": 1}, "voc-fine-92", one)
-    write_evaluation(tmp_path, 7, "val", {"teacher": 2}, "voc-fine-92", one)
-    other = write_evaluation(tmp_path, 7, "lists/test.txt", {"student": 3}, "", two, apart=True)
-    assert (first.name, other.name) == ("7.json", "7-test-whole-flip-skip.json")
-    assert json.loads(first.read_text()) == {
-        "step": 7, "split": "val", "protocol": "voc-fine-92", "eval": one, "student": 1,
-        "teacher": 2,
-    }  # fmt: skip
-    assert json.loads(other.read_text())["split"] == "lists/test.txt"

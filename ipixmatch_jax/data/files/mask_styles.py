@@ -145,9 +145,10 @@ def _check_palette(stored: StoredMask, reader: Reader, name: str) -> None:
     class_of = {color: class_id for class_id, color in enumerate(reader.palette)}
     if len(class_of) < len(reader.palette):
         return
+    stored_as = reader.values or range(len(reader.palette))
     for value in np.flatnonzero(np.bincount(stored.values.ravel(), minlength=256)).tolist():
         color = stored.palette[value] if value < len(stored.palette) else None
-        if class_of.get(color, value) != value:
+        if color in class_of and stored_as[class_of[color]] != value:
             raise DataError(
                 f"{name}: mask value {value} shows {color}, the colour of class {class_of[color]}; "
                 "expected palettes in the order of the classes in every mask; set "
@@ -197,6 +198,22 @@ def binary_of(stored: StoredMask, reader: Reader, name: str) -> np.ndarray:
             "(data.masks=binary): 0 and 1, 0 and 255, or brightness between; correct the mask"
         )
     return (values >= _THRESHOLD * scale).astype(np.uint8)
+
+
+def objects_of(stored: StoredMask, reader: Reader, name: str) -> np.ndarray:
+    """Background 0, and 1 for every number of an object; missing data becomes 255."""
+    _refuse_alpha(stored, name)
+    if stored.lossy or stored.grey is None:
+        raise DataError(
+            f"{name}: colours or lossy compression; expected numbers of objects in one channel "
+            "(data.masks=objects); save them as grey PNG or TIFF"
+        )
+    grey = stored.grey
+    if grey.dtype.kind == "u":
+        return (grey > 0).astype(np.uint8)
+    integers = whole_numbers(grey, stored.nodata, name)
+    missing = (integers == IGNORE) & (grey != IGNORE)
+    return np.where(missing, IGNORE, integers > 0).astype(np.uint8)
 
 
 def nearly_grey(colors: np.ndarray) -> np.ndarray | None:
@@ -327,5 +344,6 @@ STYLES: dict[str, Style] = {
     "colors": colors_of,
     "binary": binary_of,
     "alpha": alpha_of,
+    "objects": objects_of,
     "nearest": nearest_of,
 }

@@ -13,7 +13,9 @@ from typing import Any
 from ipixmatch_jax.data.files import mask_colors
 from ipixmatch_jax.data.files.decoding import MAX_PIXELS
 from ipixmatch_jax.data.files.mask_checks import histogram_text
+from ipixmatch_jax.data.files.mask_edges import Steps
 from ipixmatch_jax.data.files.mask_facts import MaskFacts, read_facts
+from ipixmatch_jax.data.files.object_masks import number_objects
 from ipixmatch_jax.data.records import IGNORE
 from ipixmatch_jax.errors import DataError
 
@@ -62,12 +64,12 @@ def describe_masks(
     Raises:
         DataError: a mask that cannot be read, or values whose meaning is open.
     """
-    return judge(read_facts(paths, max_pixels), said or Said())
+    return judge(read_facts(paths, max_pixels), said or Said(), max_pixels)
 
 
-def judge(facts: Sequence[MaskFacts], said: Said) -> dict[str, Any]:
+def judge(facts: Sequence[MaskFacts], said: Said, max_pixels: int = MAX_PIXELS) -> dict[str, Any]:
     """`describe_masks` for facts that have been read."""
-    if said.style in ("binary", "alpha"):
+    if said.style in ("binary", "alpha", "objects"):
         return _binary(said, said.style)
     if said.style in ("colors", "nearest"):
         return mask_colors.judge_colors(facts, said.names, said.palette, said.style)
@@ -84,7 +86,7 @@ def judge(facts: Sequence[MaskFacts], said: Said) -> dict[str, Any]:
             return mask_colors.judge_colors(facts, said.names, said.palette, "colors")
         if mask_colors.orders_differ(facts):
             return mask_colors.judge_colors(facts, said.names, said.palette, "colors")
-    return _values(facts, said)
+    return _values(facts, said, max_pixels)
 
 
 def _shown_in(facts: Sequence[MaskFacts], palette: tuple) -> bool:
@@ -98,7 +100,7 @@ def _shown_in(facts: Sequence[MaskFacts], palette: tuple) -> bool:
     )
 
 
-def _values(facts: Sequence[MaskFacts], said: Said) -> dict[str, Any]:
+def _values(facts: Sequence[MaskFacts], said: Said, max_pixels: int) -> dict[str, Any]:
     total: dict[int, int] = {}
     for fact in facts:
         for value, count in fact.counts.items():
@@ -109,6 +111,7 @@ def _values(facts: Sequence[MaskFacts], said: Said) -> dict[str, Any]:
         _refuse_lossy(facts)
         _refuse_smoothed(facts)
         _refuse_two_styles(facts)
+        _refuse_objects(facts, max_pixels)
         found = _brightness(facts, total, said, where)
         if found:
             return found
@@ -147,6 +150,9 @@ def _brightness(
     enough = len(ids) >= _LEAST_USED * (top + 1)
     if top <= IGNORE - 1 and (top < _LARGE or enough):
         return None
+    if len(ids) > 1 and all(fact.palette for fact in facts) and not names:
+        # A palette names every value by a colour: these are ids with gaps, and no brightness.
+        return _listed(said, tuple(ids), palette=_own_palette(facts, ids))
     levels = tuple(sorted(total))
     stretched = _stretched(facts)
     if not stretched:
@@ -169,6 +175,11 @@ def _brightness(
         + (options if len(levels) <= 16 else "data.mask_values to the stored value of each class")
         + ", or data.masks=ids and data.num_classes if they are ids; or save the masks as ids"
     )
+
+
+def _own_palette(facts: Sequence[MaskFacts], ids: list[int]) -> tuple[tuple[int, int, int], ...]:
+    colors = {value: color for fact in facts for value, color in fact.palette.items()}
+    return tuple(colors[value] for value in ids)
 
 
 def _even(values: tuple[int, ...]) -> tuple[int, ...]:
@@ -204,9 +215,10 @@ def _listed(
 
 
 def _binary(said: Said, style: str) -> dict[str, Any]:
+    names = ("background", "object") if style == "objects" else _BINARY_NAMES
     return {
         "num_classes": 2,
-        "class_names": said.names or _BINARY_NAMES,
+        "class_names": said.names or names,
         "palette": said.palette or _BINARY_PALETTE,
         "masks": style,
     }
@@ -244,6 +256,15 @@ def _refuse_lossy(facts: Sequence[MaskFacts]) -> None:
 
 
 def _refuse_smoothed(facts: Sequence[MaskFacts]) -> None:
+    steps = sum((fact.steps for fact in facts), Steps())
+    if steps.smoothed:
+        raise DataError(
+            f"{facts[0].path}, and {len(facts) - 1} other masks: {steps.through} edges pass "
+            f"through the ids between those on both sides, {steps.direct} do not: ids resized with "
+            "interpolation, which draws rims of other classes around objects; expected resizing "
+            "by nearest neighbour; make the masks again, or set data.masks=ids if the rims are "
+            "classes"
+        )
     smoothed = [fact for fact in facts if fact.smoothed]
     if smoothed:
         first = smoothed[0]
@@ -254,6 +275,20 @@ def _refuse_smoothed(facts: Sequence[MaskFacts]) -> None:
             "data.masks=binary to cut background and foreground at half brightness, data.masks=ids "
             "if they are ids, or save the masks without smoothing"
         )
+
+
+def _refuse_objects(facts: Sequence[MaskFacts], max_pixels: int) -> None:
+    if not number_objects(facts, max_pixels):
+        return
+    highest = sorted(max(fact.values - {IGNORE}) for fact in facts if fact.values - {IGNORE})
+    raise DataError(
+        f"{facts[0].path}, and {len(facts) - 1} other masks: in each one the ids run from 1 "
+        f"without a gap, up to {highest[0]} in one mask and {highest[-1]} in another, and the "
+        "pixels of an id touch each other: they number the objects of one image, and the same "
+        "number is another thing in the next; expected class ids; set data.masks=objects "
+        "to read every object as class 1 and the rest as background, data.masks=ids if they are "
+        "classes"
+    )
 
 
 def _refuse_two_styles(facts: Sequence[MaskFacts]) -> None:

@@ -1,0 +1,205 @@
+"""Files of evaluations: the run's own record, and what was evaluated later in other ways."""
+
+import hashlib
+import json
+import pathlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from ipixmatch_jax.engine.state import NETWORKS
+from ipixmatch_jax.paths import AnyPath
+from ipixmatch_jax.workdir.folder import (
+    evaluation_path,
+    evaluations_folder,
+    later_evaluation_path,
+    summary_path,
+    write_whole,
+    writing,
+)
+
+# What an evaluation measured and how, in the order in which tables show it.
+_KEY_PARTS = ("split", "eval", "data")
+_LONGEST_SPLIT = 40
+
+
+def ids_sha256(ids: Iterable[str]) -> str:
+    """Hash of a list of record ids; their order does not matter."""
+    lines = "\n".join(sorted(map(str, ids)))
+    return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def evaluation_key(record: Mapping[str, Any]) -> str:
+    """Hash of what an evaluation measured and how: two with one key may share a file.
+
+    Args:
+        record: contents of an evaluation file.
+    """
+    facts = json.dumps(dict(_facts(record)), sort_keys=True)
+    return hashlib.sha256(facts.encode()).hexdigest()
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """(fact, first value, second value) of each fact in which two evaluations differ.
+
+    Older files lack some facts; what either file lacks is not compared.
+    """
+    first, second = dict(_facts(one)), dict(_facts(other))
+    common = [name for name in first if name in second]
+    return [(name, first[name], second[name]) for name in common if first[name] != second[name]]
+
+
+def unknown_facts(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """The facts that only one of two evaluations states."""
+    first, second = dict(_facts(one)), dict(_facts(other))
+    return [name for name in {**first, **second} if (name in first) != (name in second)]
+
+
+def _facts(record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for part in _KEY_PARTS:
+        value = record.get(part)
+        if isinstance(value, Mapping):
+            yield from ((f"{part}.{name}", fact) for name, fact in value.items())
+        elif value is not None:
+            yield part, value
+
+
+def read_evaluations(workdir: AnyPath) -> list[dict[str, Any]]:
+    """The run's own record: the contents of its `eval/STEP.json`, by step."""
+    folder = evaluations_folder(workdir)
+    paths = [path for path in folder.iterdir() if path.stem.isdigit()] if folder.exists() else []
+    return sorted((json.loads(path.read_text()) for path in paths), key=lambda one: one["step"])
+
+
+def read_later_evaluations(workdir: AnyPath) -> list[dict[str, Any]]:
+    """The evaluations by `--mode eval`, by step; `file` is the name of the file."""
+    folder = evaluations_folder(workdir)
+    if not folder.exists():
+        return []
+    found = []
+    for path in sorted(folder.iterdir()):
+        if path.suffix != ".json" or path.stem.isdigit() or path == summary_path(workdir):
+            continue
+        record = json.loads(path.read_text())
+        if "step" in record:
+            found.append({**record, "file": path.name})
+    return sorted(found, key=lambda one: one["step"])
+
+
+def write_evaluation(
+    workdir: AnyPath,
+    step: int,
+    split: str,
+    results: Mapping[str, Any],
+    protocol: str = "",
+    about: Mapping[str, Any] | None = None,
+) -> AnyPath:
+    """Writes an evaluation of the run's own record, `eval/STEP.json`; only training does.
+
+    Args:
+        protocol: name of the published split of labeled images, if it is one.
+        about: `Evaluator.about()`.
+    """
+    path = evaluation_path(workdir, step)
+    _write(path, _record(step, split, results, protocol, about))
+    return path
+
+
+def write_later_evaluation(
+    workdir: AnyPath,
+    step: int,
+    split: str,
+    results: Mapping[str, Any],
+    protocol: str = "",
+    about: Mapping[str, Any] | None = None,
+) -> AnyPath:
+    """Writes an evaluation by `--mode eval`; never to the run's own record.
+
+    A file of the same key keeps what it says of networks that are not in `results`.
+
+    Args:
+        protocol: name of the published split of labeled images, if it is one.
+        about: `Evaluator.about()`.
+
+    Returns:
+        The file. It is the run's own, unchanged, if that holds the same results of the same key.
+    """
+    record = _record(step, split, results, protocol, about)
+    own = evaluation_path(workdir, step)
+    if own.exists() and _says_the_same(json.loads(own.read_text()), record, results):
+        return own
+    how = record["eval"]
+    words = [split_word(split), how.get("mode", ""), how.get("absent", "")]
+    path = later_evaluation_path(workdir, step, words, evaluation_key(record))
+    before = json.loads(path.read_text()) if path.exists() else {}
+    _write(path, {**before, **record})
+    return path
+
+
+def split_word(split: str) -> str:
+    """A split's name for file names; a list file gives its own name."""
+    return re.sub(r"[^\w.-]", "_", pathlib.PurePath(split).stem)[:_LONGEST_SPLIT]
+
+
+def _record(
+    step: int,
+    split: str,
+    results: Mapping[str, Any],
+    protocol: str,
+    about: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    facts = {"step": step, "split": split, "protocol": protocol, "eval": {}, **(about or {})}
+    return {**facts, **results}
+
+
+def _says_the_same(
+    own: Mapping[str, Any], record: Mapping[str, Any], results: Mapping[str, Any]
+) -> bool:
+    """True if a record of the same key, as far as it states one, holds these results."""
+    known = json.loads(json.dumps(results))
+    return not differences(own, record) and all(own.get(name) == known[name] for name in known)
+
+
+def _write(path: AnyPath, record: Mapping[str, Any]) -> None:
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, json.dumps(record, indent=2) + "\n")
+
+
+def later_rows(workdir: AnyPath) -> list[dict[str, Any]]:
+    """The later evaluations, each with what differs from the run's own record.
+
+    Returns:
+        Dicts `file`, `step`, `split`, `differs` (text) and `miou` (network → mIoU in [0, 1]).
+    """
+    own = read_evaluations(workdir)
+    by_step = {record["step"]: record for record in own}
+    rows = []
+    for record in read_later_evaluations(workdir):
+        compared = by_step.get(record["step"], own[-1] if own else {})
+        rows.append(
+            {
+                "file": record["file"],
+                "step": record["step"],
+                "split": record.get("split", ""),
+                "differs": difference_text(compared, record),
+                "miou": {n: record[n]["miou"] for n in NETWORKS if "miou" in record.get(n, {})},
+            }
+        )
+    return rows
+
+
+def difference_text(own: Mapping[str, Any], record: Mapping[str, Any]) -> str:
+    """What a later evaluation has in another way than a record of the run, in a line."""
+    found = [f"{name} {_short(theirs)}" for name, _, theirs in differences(own, record)]
+    unknown = unknown_facts(own, record)
+    if unknown:
+        found.append(f"not stated in both: {', '.join(unknown)}")
+    if not found and own.get("step") == record["step"]:
+        found.append("the numbers alone: files, device or versions have changed")
+    return "; ".join(found) or "nothing"
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text[:12] if re.fullmatch(r"[0-9a-f]{64}", text) else text
