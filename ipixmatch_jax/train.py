@@ -36,9 +36,10 @@ from ipixmatch_jax.engine.step import TrainStep
 from ipixmatch_jax.evaluator import Evaluator, ForegroundWatch
 from ipixmatch_jax.methods import Method
 from ipixmatch_jax.paths import AnyPath, as_path
+from ipixmatch_jax.saving import Saves
 from ipixmatch_jax.tracking.environments import EnvironmentRecord
 from ipixmatch_jax.tracking.histograms import parameter_histograms
-from ipixmatch_jax.tracking.nonfinite_steps import BadSteps, describe
+from ipixmatch_jax.tracking.nonfinite_steps import BadSteps
 from ipixmatch_jax.tracking.profiler import Profiler
 from ipixmatch_jax.tracking.progress import Progress
 from ipixmatch_jax.tracking.services import check_installed
@@ -144,12 +145,16 @@ def _loop(
     throughput = Throughput(config.batch_size + run.unlabeled_batch_size)
     bad_steps = BadSteps(config.max_bad_steps, _record_names(dataset))
     foreground = ForegroundWatch()
+    saves = Saves(checkpoints, run.parallel, writers, bad_steps, skipped, progress, step)
 
-    stopping = False
+    stopping, skips = False, 0
     while step < config.total_steps and not stopping:
         # Step
         with throughput.input():
-            records, skips, batch = next(batches)
+            try:
+                records, skips, batch = next(batches)
+            except Exception as error:
+                raise saves.save_before(error, step, state, skips) from error
         # Reading a device value here would stall the device; only the log may.
         with jax.transfer_guard_device_to_host("disallow"), profiler.step(step):
             state, metrics = train_step(state, batch)
@@ -162,7 +167,7 @@ def _loop(
         # Log
         votes = metrics.pop("stop", None)
         if step % config.log_every == 0 or last:
-            _tell(bad_steps, writers, progress)
+            saves.report_bad_steps()
             numbers = _numbers(jax.device_get(metrics), dataset.class_names)
             numbers |= skipped.numbers(skips)
             speed = throughput.numbers()
@@ -180,17 +185,8 @@ def _loop(
         stopping = vote.decided(votes)  # a signal after this line stops a later step
         if best is not None or step % config.checkpoint_every == 0 or stopping:
             throughput.pause(metrics)
-            _tell(bad_steps, writers, progress)
-            writers.write(step, skipped.unreported(skips))
-            writers.sync()
-            checkpoints.save(step, run.parallel.global_arrays(state), best)
+            saves.save(step, state, skips, best)
     return state, stopping
-
-
-def _tell(bad_steps: BadSteps, writers: Writers, progress: Progress) -> None:
-    for step, names in bad_steps.report():
-        writers.write_bad_step(step, names)
-        progress.say(describe(step, names))
 
 
 def _evaluate(
