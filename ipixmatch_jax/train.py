@@ -140,7 +140,7 @@ def _loop(
     writers = stack.enter_context(Writers(run.workdir, step, config))
     writers.add_to_next_line(EnvironmentRecord(run.workdir).begin(step, _say))
     skipped = SkippedRecords(run.workdir, config.data.on_error)
-    progress = stack.enter_context(Progress(step, config.total_steps))
+    progress = stack.enter_context(Progress(step, config.total_steps, config.eval_every))
     profiler = stack.enter_context(Profiler(run.workdir, config.profile))
     throughput = Throughput(config.batch_size + run.unlabeled_batch_size)
     bad_steps = BadSteps(config.max_bad_steps, _record_names(dataset))
@@ -179,7 +179,8 @@ def _loop(
         best = None
         if step % config.eval_every == 0 or last:
             throughput.pause(metrics)
-            best = _evaluate(run, step, state, writers, progress, foreground)
+            with progress.evaluation():
+                best = _evaluate(run, step, state, writers, progress, foreground)
 
         # Save
         stopping = vote.decided(votes)  # a signal after this line stops a later step
