@@ -1,9 +1,9 @@
-"""The meaning of the values in a set of masks: judged file by file, checked, or asked about.
+"""Detects what the values in a set of masks mean: class ids, brightness or colours.
 
-A guess is taken only if nothing speaks against it: values far fewer than the largest one plus one
-are brightness and no ids, many rare values on edges are smoothing, 0 and 255 alone in some files is
-another style than ids in others. What stays open is a DataError that shows the values and their
-shares, and the key that answers the question.
+A guess is made only if no file contradicts it. Far fewer values than the largest one plus one are
+brightness, not ids. Many rare values on edges come from smoothing. 0 and 255 alone in some files
+are another style than ids in others. If the meaning stays open, a DataError shows the values with
+their shares, and names the key that decides.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from ipixmatch_jax.errors import DataError
 
 _BINARY_PALETTE = ((0, 0, 0), (255, 255, 255))
 _BINARY_NAMES = ("background", "foreground")
-# A set in which fewer than this share of 0..max occurs, up to a large value, holds no ids.
+# Values are not ids if the largest is at least _LARGE and less than this share of 0..max occurs.
 _LEAST_USED, _LARGE = 0.25, 32
 # Brightness steps smaller than this may be ids with gaps.
 _LEAST_STEP = 10
@@ -30,7 +30,7 @@ _MOST_LEVELS = 32
 
 @dataclass(frozen=True)
 class Said:
-    """What the user or a class file says about masks.
+    """Facts about masks that the user or a class file has stated.
 
     Attributes:
         names: class names, in the order of the ids; ().
@@ -50,25 +50,25 @@ class Said:
 def describe_masks(
     paths: Sequence[str], said: Said | None = None, max_pixels: int = MAX_PIXELS
 ) -> dict[str, Any]:
-    """Keys of `config.data` with which all masks of a data set are read right.
+    """Finds the keys of `config.data` with which all masks of a data set are read correctly.
 
     Args:
-        paths: every mask, those of validation and test included.
-        said: what is known already; it is never overruled.
+        paths: all masks, including those of validation and test.
+        said: facts that are known already; they are never overruled.
         max_pixels: larger masks are refused before they are decoded.
 
     Returns:
-        `num_classes`, `class_names`, `palette`, and where they differ from the defaults `masks`
-        and `mask_values`.
+        `num_classes`, `class_names`, `palette`; also `masks` and `mask_values` if they differ from
+        the defaults.
 
     Raises:
-        DataError: a mask that cannot be read, or values whose meaning is open.
+        DataError: a mask cannot be read, or the meaning of the values stays open.
     """
     return judge(read_facts(paths, max_pixels), said or Said(), max_pixels)
 
 
 def judge(facts: Sequence[MaskFacts], said: Said, max_pixels: int = MAX_PIXELS) -> dict[str, Any]:
-    """`describe_masks` for facts that have been read."""
+    """`describe_masks` for facts that have already been read."""
     if said.style in ("binary", "alpha", "objects"):
         return _binary(said, said.style)
     if said.style in ("colors", "nearest"):
@@ -90,7 +90,7 @@ def judge(facts: Sequence[MaskFacts], said: Said, max_pixels: int = MAX_PIXELS) 
 
 
 def _shown_in(facts: Sequence[MaskFacts], palette: tuple) -> bool:
-    """True if grey masks show nothing but the palette's colours, and more than the first ids."""
+    """True if grey masks show only the palette's colours, and values too large for class ids."""
     known = set(palette)
     values = set().union(*(fact.values for fact in facts))
     return (
@@ -124,7 +124,7 @@ def _values(facts: Sequence[MaskFacts], said: Said, max_pixels: int) -> dict[str
     count = said.num_classes or max(len(said.names), max(ids, default=0) + 1, 2)
     own = next((fact.table for fact in facts if len(fact.table) >= count), ())
     palette = said.palette or own[:count]
-    # Equal colours tell nothing: a palette that was never set.
+    # Equal colours mean that the palette was never set.
     return {
         "num_classes": count,
         "class_names": said.names,
@@ -138,7 +138,7 @@ def _brightness(
     """The keys if the values are brightness; None if they are plausible ids.
 
     Raises:
-        DataError: they are no plausible ids, and which class each one is stays open.
+        DataError: they are no plausible ids, and the class of each value stays open.
     """
     ids = sorted(set(total) - {IGNORE})
     if ids == [0] and IGNORE in total:
@@ -157,7 +157,7 @@ def _brightness(
     stretched = _stretched(facts)
     if not stretched:
         for candidate in (tuple(ids), levels):
-            # (0, 128, 255): 255 is a third class, or ignore beside foreground of half brightness.
+            # (0, 128, 255): 255 may be a third class, or ignore, with foreground at 128.
             certain = IGNORE not in total or (candidate == levels and len(levels) > 3)
             if _even(candidate) and (names == len(candidate) or (not names and certain)):
                 return _listed(said, candidate, _BINARY_NAMES if len(candidate) == 2 else ())
@@ -225,7 +225,7 @@ def _binary(said: Said, style: str) -> dict[str, Any]:
 
 
 def _alpha(facts: Sequence[MaskFacts], alpha: list[MaskFacts], said: Said) -> dict[str, Any]:
-    """Masks with transparency: the opaque pixels are the foreground if the colour tells nothing."""
+    """Masks with transparency: without colours, the opaque pixels are the foreground."""
     plain = all(len(fact.colors) == 1 for fact in facts)
     if plain and len(alpha) == len(facts) and all(set(f.alpha) == {0, 255} for f in alpha):
         return _binary(said, "alpha")
@@ -292,7 +292,7 @@ def _refuse_objects(facts: Sequence[MaskFacts], max_pixels: int) -> None:
 
 
 def _refuse_two_styles(facts: Sequence[MaskFacts]) -> None:
-    """Raise a DataError if some files hold 0 and 255 alone, and the others ids without 255."""
+    """Raises a DataError if some files hold only 0 and 255, and others ids without 255."""
     ids = [fact for fact in facts if fact.values - {0, IGNORE}]
     bright = [fact for fact in facts if fact.values in ({0, IGNORE}, {IGNORE})]
     mixed = [fact for fact in ids if IGNORE in fact.values]
