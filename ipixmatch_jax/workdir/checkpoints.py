@@ -161,6 +161,17 @@ class Checkpoints:
         except _SAVE_ERRORS as error:
             raise self._not_saved(f"step {step}, or the one before", error) from error
 
+    def wait(self) -> None:
+        """Waits until the save that was started last is complete.
+
+        Raises:
+            CheckpointError: it could not be saved.
+        """
+        try:
+            self._manager.wait_until_finished()
+        except _SAVE_ERRORS as error:
+            raise self._not_saved("the last step", error) from error
+
     def _not_saved(self, what: str, error: Exception) -> CheckpointError:
         return CheckpointError(
             f"{self.directory}: {what} could not be saved: {_first_line(error)}; make room, or "
