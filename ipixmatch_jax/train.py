@@ -14,7 +14,7 @@ from clu import parameter_overview
 from ml_collections import ConfigDict
 
 from ipixmatch_jax import build
-from ipixmatch_jax.config import checked, overview, write_snapshot
+from ipixmatch_jax.config import checked, overview, with_run_statistics, write_snapshot
 from ipixmatch_jax.data import (
     Dataset,
     DeviceFeed,
@@ -36,6 +36,7 @@ from ipixmatch_jax.engine.step import TrainStep
 from ipixmatch_jax.evaluator import Evaluator, ForegroundWatch
 from ipixmatch_jax.methods import Method
 from ipixmatch_jax.paths import AnyPath, as_path
+from ipixmatch_jax.run_images import settle_images
 from ipixmatch_jax.tracking.histograms import parameter_histograms
 from ipixmatch_jax.tracking.nonfinite_steps import BadSteps, describe
 from ipixmatch_jax.tracking.profiler import Profiler
@@ -47,11 +48,18 @@ from ipixmatch_jax.tracking.writers import Writers
 from ipixmatch_jax.viz.validation_images import draw_validation
 from ipixmatch_jax.workdir.checkpoints import Checkpoints, abstract_like
 from ipixmatch_jax.workdir.evaluations import write_evaluation
-from ipixmatch_jax.workdir.folder import WorkdirLock, make_workdir, metrics_path, summary_path
+from ipixmatch_jax.workdir.folder import (
+    WorkdirLock,
+    has_checkpoint,
+    make_workdir,
+    metrics_path,
+    summary_path,
+)
 from ipixmatch_jax.workdir.results import (
     run_summary_table,
     write_run_summary,
 )
+from ipixmatch_jax.workdir.splits import RunSplits, write_splits
 
 
 def train(config: ConfigDict, workdir: os.PathLike | str) -> TrainState:
@@ -71,9 +79,9 @@ def train(config: ConfigDict, workdir: os.PathLike | str) -> TrainState:
     with contextlib.ExitStack() as stack:
         first_only(lambda: make_workdir(run.workdir))
         first_only(lambda: stack.enter_context(WorkdirLock(run.workdir)))
-        first_only(lambda: write_snapshot(run.config, run.workdir))
         stop = stack.enter_context(StopSignal())
         checkpoints = stack.enter_context(Checkpoints(run.workdir, writable=True))
+        run = _with_its_images(run, checkpoints.latest())
         state = _first_state(run, checkpoints)
         memory = _memory(run, state)
         _introduce(run, state, memory)
@@ -101,13 +109,14 @@ class _Run:
     optimizer: optax.GradientTransformation
     device_step: TrainStep
     dataset: Dataset
+    images: RunSplits | None
     evaluator: Evaluator
     unlabeled_batch_size: int
 
 
 def _build(config: ConfigDict, workdir: AnyPath) -> _Run:
     check_installed(config.tracking.writers)
-    config = with_class_weights(with_statistics(config))
+    config = _with_measurements(config, workdir)
     parallel = build.build_parallel(config)
     model, method = build.build_model(config), build.build_method(config)
     optimizer, device_step = build.build_train_step(config, model, method)
@@ -118,9 +127,35 @@ def _build(config: ConfigDict, workdir: AnyPath) -> _Run:
     dataset = load_dataset(config.data, config.seed)
     evaluator = Evaluator(config, dataset, model, parallel)
     return _Run(
-        config, workdir, parallel, model, method, optimizer, device_step, dataset, evaluator,
+        config, workdir, parallel, model, method, optimizer, device_step, dataset, None, evaluator,
         unlabeled_batch_size,
     )  # fmt: skip
+
+
+def _with_measurements(config: ConfigDict, workdir: AnyPath) -> ConfigDict:
+    """Statistics and class weights: those that the run has measured, otherwise measured now."""
+    if has_checkpoint(workdir):
+        config = with_run_statistics(config, workdir)
+        if len(config.supervised.class_weights):
+            return with_statistics(config)
+    return with_class_weights(with_statistics(config))
+
+
+def _with_its_images(run: _Run, begun_at: int | None) -> _Run:
+    """The run with its own images; their lists and the config are written if they may be used.
+
+    All processes compare before the first one writes.
+    """
+    accept = run.config.data.changed == "accept"
+    dataset, images, notes = settle_images(
+        run.dataset, run.workdir, begun_at=begun_at, accept=accept
+    )
+    first_only(lambda: write_snapshot(run.config, run.workdir))
+    first_only(lambda: write_splits(run.workdir, images))
+    for note in notes:
+        _say(note)
+    evaluator = Evaluator(run.config, dataset, run.model, run.parallel)
+    return dataclasses.replace(run, dataset=dataset, images=images, evaluator=evaluator)
 
 
 def _loop(
@@ -205,6 +240,8 @@ def _evaluate(
     best = results[run.config.best_network]["miou"]
     if is_first():
         protocol, about = run.dataset.protocol, run.evaluator.about()
+        if run.images.accepted:
+            about["data_changed"] = list(run.images.accepted)
         write_evaluation(run.workdir, step, "val", results, protocol, about)
     writers.write(step, scores(results))
     if writers.shows:

@@ -113,14 +113,21 @@ def _with_known_loss(config: ConfigDict, saved: Mapping[str, Any]) -> ConfigDict
 
 
 def with_run_statistics(config: ConfigDict, workdir: AnyPath) -> ConfigDict:
-    """The config with the image statistics that the run in `workdir` measured."""
+    """The config with the image statistics and class weights that the run in `workdir` measured.
+
+    Its network was trained with them, also if the data has changed since.
+    """
     if not config_path(workdir).exists():
         return config
-    saved = read_snapshot(workdir).get("data", {})
+    snapshot = read_snapshot(workdir)
+    saved, supervised = snapshot.get("data", {}), snapshot.get("supervised", {})
     config = config.copy_and_resolve_references()
     with config.unlocked():
         for key in _MEASURED:
             config.data[key] = config.data[key] or _tuples(saved.get(key, ()))
+        weights = _tuples(supervised.get("class_weights", ()))
+        if config.supervised.weighting == supervised.get("weighting") == "inverse_frequency":
+            config.supervised.class_weights = weights
     return config
 
 
@@ -172,6 +179,7 @@ FREE_ON_RESUME = (
     "profile",
     "parallel",
     "data.root",
+    "data.changed",
     "data.test",
     "data.folder.test_images",
     "data.folder.test_masks",

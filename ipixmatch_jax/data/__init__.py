@@ -17,6 +17,7 @@ from ipixmatch_jax.data.files.images import (
     resize_image,
 )
 from ipixmatch_jax.data.inspection.report import Report, inspect_dataset, summarize
+from ipixmatch_jax.data.picked import content_hashes, keep_splits
 from ipixmatch_jax.data.pipeline import TrainBatches, eval_batches, size_groups, train_batches
 from ipixmatch_jax.data.protocols import comparable, identify
 from ipixmatch_jax.data.records import (
@@ -49,12 +50,14 @@ __all__ = [
     "UnlabeledSource",
     "check_statistics",
     "comparable",
+    "content_hashes",
     "data_defaults",
     "data_keys",
     "displayable",
     "eval_batches",
     "inspect_dataset",
     "identify",
+    "keep_splits",
     "load_dataset",
     "pixels_of",
     "read_image",

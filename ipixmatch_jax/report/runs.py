@@ -20,7 +20,7 @@ from ipixmatch_jax.workdir.folder import THROUGHPUT, metrics_path
 _MOST_POINTS = 400
 # Keys that change what is written or where, but not what is learned.
 _NEUTRAL = ("seed", "pictures", "profile", "log_every", "checkpoint_every", "parallel", "data.root")
-_NEUTRAL += ("data.threads", "data.workers", "eval_batch_size", "best_network")
+_NEUTRAL += ("data.threads", "data.workers", "data.changed", "eval_batch_size", "best_network")
 _NEUTRAL += tuple(f"tracking.{key}" for key in tracking_defaults())
 
 

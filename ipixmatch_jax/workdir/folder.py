@@ -22,6 +22,7 @@ BAD_STEPS = "bad_steps.jsonl"
 CHECKPOINTS = "checkpoints"
 EVALUATIONS = "eval"
 SUMMARY = "summary.json"
+SPLITS = "splits.json"
 PREDICTIONS = "predictions"
 REPORT = "report.html"
 
@@ -34,6 +35,11 @@ def config_path(workdir: AnyPath) -> AnyPath:
 def metrics_path(workdir: AnyPath) -> AnyPath:
     """`metrics.jsonl`: a line of named numbers for each logged step."""
     return as_path(workdir) / METRICS
+
+
+def splits_path(workdir: AnyPath) -> AnyPath:
+    """`splits.json`: the ids of the images that the run trains and validates on."""
+    return as_path(workdir) / SPLITS
 
 
 def evaluations_folder(workdir: AnyPath) -> AnyPath:
@@ -64,6 +70,12 @@ def summary_path(workdir: AnyPath) -> AnyPath:
 def checkpoints_folder(workdir: AnyPath) -> AnyPath:
     """`checkpoints/`: the latest checkpoints and the best one."""
     return as_path(workdir) / CHECKPOINTS
+
+
+def has_checkpoint(workdir: AnyPath) -> bool:
+    """True if a step has been saved; without one, nothing of the run is worth keeping."""
+    folder = checkpoints_folder(workdir)
+    return folder.is_dir() and any(path.name.isdigit() for path in folder.iterdir())
 
 
 def predictions_folder(workdir: AnyPath) -> AnyPath:
