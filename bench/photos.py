@@ -28,9 +28,9 @@ from scipy import stats
 
 from bench.common import write_record
 from bench.photos_config import SETS
-from bench.runs import finished, train
+from bench.runs import check_alike, finished, train
 from ipixmatch_jax.engine.state import NETWORKS
-from ipixmatch_jax.report.intervals import paired
+from ipixmatch_jax.report.intervals import paired_difference
 from ipixmatch_jax.workdir.folder import checkpoints_folder, config_path
 
 _VALID = "--config.relation.region=valid"
@@ -75,6 +75,9 @@ def main() -> None:
             found = finished(workdir, options.steps)
             if found is not None:
                 results.setdefault(arm, {})[seed] = found
+    check_alike(
+        {f"{arm}-seed{s}": found for arm, runs in results.items() for s, found in runs.items()}
+    )
     print(f"\n{options.set}, {options.labels} labels, {options.steps} steps, {options.network}:\n")
     print(table(results, options.base, options.network))
     if options.json:
@@ -153,7 +156,7 @@ def table(results: Mapping[str, Mapping[int, Any]], base: str, network: str) -> 
     for arm, of_seed in values.items():
         numbers = list(of_seed.values())
         spread = f" ± {statistics.stdev(numbers):.1f}" if len(numbers) > 1 else ""
-        difference = paired(values.get(base, {}), of_seed) if arm != base else None
+        difference = paired_difference(values.get(base, {}), of_seed) if arm != base else None
         shown, needed = "", ""
         if difference:
             shown = "{mean:+.2f} [{low:+.2f}, {high:+.2f}]".format(**difference)

@@ -13,7 +13,12 @@ from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import AnyPath, as_path
 from ipixmatch_jax.tracking.services import tracking_defaults
 from ipixmatch_jax.workdir.curves import Curves, read_curves
-from ipixmatch_jax.workdir.evaluations import later_rows, read_evaluations
+from ipixmatch_jax.workdir.evaluations import (
+    later_rows,
+    measured_otherwise,
+    read_evaluations,
+    shortened,
+)
 from ipixmatch_jax.workdir.folder import THROUGHPUT, metrics_path
 
 # A chart on a screen cannot show more.
@@ -101,18 +106,19 @@ def check_comparable(runs: Sequence[Run]) -> None:
         for what, one, other in _measured(first, run):
             if one != other:
                 raise DataError(
-                    f"{first.workdir} and {run.workdir} differ in {what}: {one!r} and {other!r}; "
-                    "expected runs measured in the same way; write a separate report for each"
+                    f"{first.workdir} and {run.workdir} differ in {what}: "
+                    f"{shortened(one)!r} and {shortened(other)!r}; expected "
+                    "runs measured in the same way; write a separate report for each"
                 )
 
 
 def _measured(first: Run, other: Run) -> list[tuple[str, Any, Any]]:
-    keys = ("data.name", "data.val", "data.num_classes", "data.image_size")
+    keys = ["data.name", "data.num_classes", "data.image_size"]
+    records = [run.evaluations[-1] if run.evaluations else {} for run in (first, other)]
+    if not all("data" in record for record in records):
+        keys.append("data.val")  # older runs did not record their images: the names of lists
     one, two = dict(flatten(first.config)), dict(flatten(other.config))
-    pairs = [(key, one[key], two[key]) for key in keys]
-    ways = [run.evaluations[-1].get("eval") if run.evaluations else None for run in (first, other)]
-    # Older runs did not record how they were evaluated.
-    return pairs + [("evaluation", *ways)] * all(ways)
+    return [(key, one[key], two[key]) for key in keys] + measured_otherwise(*records)
 
 
 def grouped(runs: Sequence[Run]) -> list[tuple[str, list[int]]]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ipixmatch_jax.engine.state import NETWORKS
+from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.workdir.folder import (
     evaluation_path,
@@ -53,6 +54,42 @@ def unknown_facts(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]
     """The facts that only one of two evaluations states."""
     first, second = dict(_facts(one)), dict(_facts(other))
     return [name for name in {**first, **second} if (name in first) != (name in second)]
+
+
+def measured_otherwise(
+    one: Mapping[str, Any], other: Mapping[str, Any]
+) -> list[tuple[str, Any, Any]]:
+    """`differences` that make two numbers incomparable: other images, or evaluated otherwise.
+
+    The place of the images does not matter.
+    """
+    return [found for found in differences(one, other) if found[0] != "data.root"]
+
+
+def check_measured_alike(records: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Checks that evaluations may stand in one table.
+
+    Args:
+        records: name of the run → contents of an evaluation file.
+
+    Returns:
+        The runs of which it is not known, because an older version did not state its images.
+
+    Raises:
+        DataError: other images, or evaluated in another way; names the runs and what differs.
+    """
+    stated = {name: record for name, record in records.items() if "data" in record}
+    first = next(iter(stated or records), "")
+    for name, record in records.items():
+        found = measured_otherwise(records[first], record)
+        if found:
+            facts = "; ".join(f"{fact}: {shortened(a)} and {shortened(b)}" for fact, a, b in found)
+            raise DataError(
+                f"{first} and {name} differ in what they were evaluated on, or how: {facts}; "
+                "expected runs measured in the same way; evaluate them alike (--mode eval), or "
+                "write a table for each"
+            )
+    return [name for name in records if stated and name not in stated]
 
 
 def _facts(record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -191,7 +228,7 @@ def later_rows(workdir: AnyPath) -> list[dict[str, Any]]:
 
 def difference_text(own: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     """What a later evaluation has in another way than a record of the run, in a line."""
-    found = [f"{name} {_short(theirs)}" for name, _, theirs in differences(own, record)]
+    found = [f"{name} {shortened(theirs)}" for name, _, theirs in differences(own, record)]
     unknown = unknown_facts(own, record)
     if unknown:
         found.append(f"not stated in both: {', '.join(unknown)}")
@@ -200,6 +237,7 @@ def difference_text(own: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     return "; ".join(found) or "nothing"
 
 
-def _short(value: Any) -> str:
+def shortened(value: Any) -> str:
+    """A fact as text; of a hash the beginning."""
     text = str(value)
     return text[:12] if re.fullmatch(r"[0-9a-f]{64}", text) else text

@@ -6,7 +6,7 @@ from typing import Any
 
 from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.paths import AnyPath
-from ipixmatch_jax.workdir.evaluations import later_rows, read_evaluations
+from ipixmatch_jax.workdir.evaluations import later_rows, measured_otherwise, read_evaluations
 from ipixmatch_jax.workdir.folder import summary_path, write_whole
 
 LAST = 5
@@ -34,11 +34,14 @@ def run_summary(history: Sequence[Mapping[str, Any]], chosen_by: str) -> dict[st
     """`last`, `mean_of_last` (five) and `best` mIoU of every network, in [0, 1].
 
     `best_checkpoint` is the step with the highest mIoU of the network `chosen_by`, with both
-    networks' mIoU at it. Of equal ones the later is the best.
+    networks' mIoU at it. Of equal ones the later is the best. Evaluations of other images than the
+    last one's, from before a change of the data, are counted as `of_other_images` and left out.
 
     Args:
         history: contents of `eval/STEP.json`, by step.
     """
+    alike = [one for one in history if not measured_otherwise(history[-1], one)]
+    left_out, history = len(history) - len(alike), alike
     scores = {name: _scores(history, name) for name in NETWORKS}
     if not scores[chosen_by]:
         return {}
@@ -51,6 +54,7 @@ def run_summary(history: Sequence[Mapping[str, Any]], chosen_by: str) -> dict[st
         "eval": history[-1].get("eval", {}),
         **({"data": history[-1]["data"]} if "data" in history[-1] else {}),
         "evaluations": len(history),
+        **({"of_other_images": left_out} if left_out else {}),
         "best_chosen_on": split,
         **{name: _numbers(values) for name, values in scores.items() if values},
         "best_checkpoint": {"step": best_step, "chosen_by": chosen_by, "miou": at_best},
@@ -99,6 +103,11 @@ def run_summary_table(found: Mapping[str, Any]) -> str:
         f"  best is chosen on split {split}, which these numbers are of, and so flatters; the best "
         f"checkpoint, by the {checkpoint['chosen_by']}, is step {checkpoint['step']}"
     )
+    if "of_other_images" in found:
+        lines.append(
+            f"  {found['of_other_images']} evaluations are of other images, from before a change "
+            "of the data, and left out; the checkpoint kept as the best may be one of theirs"
+        )
     return "\n".join(lines + later_lines(found.get("evaluated_later", ())))
 
 

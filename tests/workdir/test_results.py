@@ -42,6 +42,16 @@ def test_last_mean_of_five_and_best():
     assert "mean of last 5" in text and "80.00 at step 20" in text and "58.00" in text
 
 
+def test_evaluations_before_a_change_of_the_data_are_neither_last_nor_best():
+    results = history([0.9, 0.2, 0.3], [0.9, 0.1, 0.1])
+    for result, ids in zip(results, ("a", "b", "b"), strict=True):
+        result["data"] = {"ids_sha256": ids}
+    found = run_summary(results, "student")
+    assert found["student"]["best"] == {"step": 30, "miou": 0.3}
+    assert (found["evaluations"], found["of_other_images"]) == (2, 1)
+    assert "1 evaluations are of other images" in run_summary_table(found)
+
+
 def test_only_evaluations_of_the_run_itself_count(tmp_path):
     assert write_run_summary(tmp_path, "student") == {}
     (tmp_path / "eval").mkdir()
