@@ -1,4 +1,4 @@
-"""Networks to mIoU on whole images: the same code in training and for a restored checkpoint."""
+"""Evaluates networks on whole images; training and `--mode eval` share this code."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -29,16 +29,16 @@ from ipixmatch_jax.workdir.evaluations import ids_sha256
 # Device counts are 32 bit; they are moved to 64 bit on the host before they can overflow.
 _FLUSH_PIXELS = 2**30
 
-
-# So many sizes compile long; padding to sides of so many pixels times n, and 1, makes them few.
+# With more image sizes than this, compiling takes long; padding to multiples of _PAD_HINT pixels
+# reduces their number.
 _MANY_SIZES, _PAD_HINT = 16, 64
 
 
 class Evaluator:
     """Evaluates networks on `dataset.val`, as `config.eval` says; every image counts once.
 
-    A batch holds images of one size, at most `eval_batch_size` of them rounded up to what the
-    devices share evenly. Rows without an image are not counted.
+    A batch holds images of one size. Its length is `eval_batch_size`, rounded up to a multiple of
+    the number of devices. Rows without an image are not counted.
     """
 
     def __init__(self, config: ConfigDict, dataset: Dataset, model, parallel: Parallel):
@@ -62,13 +62,13 @@ class Evaluator:
         self._bins: dict[str, np.ndarray] = {}
 
     def __call__(self, networks: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        """Network name → `summary` of what was counted, `pseudo_label` for the one that labels.
+        """Evaluates networks: name → `summary`, with `pseudo_label` for the one that labels.
 
         Args:
             networks: name → `{'params', 'batch_stats'}` as replicated arrays.
 
         Raises:
-            DataError: a file that cannot be read, or masks without a pixel that counts.
+            DataError: a file cannot be read, or all mask pixels are ignored.
         """
         if self._groups is None:
             self._groups = size_groups(self._dataset.val, self._inference.pad_to)
@@ -83,7 +83,7 @@ class Evaluator:
             groups=self._groups,
         )
         count = sum(-(-len(group) // self._batch_size) for group in self._groups.values())
-        looked_at = self.validation_images.begin(count, len(self._parallel.devices))
+        shown_batches = self.validation_images.begin(count, len(self._parallel.devices))
         for number, batch in enumerate(batches):
             size = batch["mask"].size * jax.process_count()
             if pixels + size > _FLUSH_PIXELS:
@@ -93,24 +93,24 @@ class Evaluator:
             arrays = {key: batch[key] for key in ("image", "mask")}
             arrays["index"] = batch["index"].astype(np.int32)
             counts, shown = self._step(networks, counts, self._parallel.put_batch(arrays))
-            if number in looked_at:
+            if number in shown_batches:
                 self.validation_images.add(shown)
         self._flush(totals, counts)
         if not all(total.confusion.counts.any() for total in totals.values()):
             raise DataError(
-                f"the {len(self._dataset.val)} validation masks hold no pixel that counts; "
-                "expected class ids besides 255 (ignore); see data.val"
+                f"the {len(self._dataset.val)} validation masks hold only ignored pixels "
+                "(255); expected class ids; see data.val"
             )
         self._bins = {name: total.confidence.bins for name, total in totals.items()}
         return {name: self._summary(name, total) for name, total in totals.items()}
 
     def confidences(self) -> dict[str, Histogram]:
-        """`confidence/NETWORK` → the last evaluation's pixels by confidence."""
+        """`confidence/NETWORK` → histogram of the confidence of the last evaluation's pixels."""
         edges = np.linspace(0, 1, CONFIDENCE_BINS + 1)
         return {f"confidence/{name}": (counts, edges) for name, counts in self._bins.items()}
 
     def about(self) -> dict[str, dict[str, Any]]:
-        """How it evaluates, `eval`, and what, `data`: for the files of results."""
+        """Settings of the evaluation (`eval`) and of its data (`data`), for the files of results."""
         if self._content is None:
             self._content = content_sha256(self._dataset.val)
         return {
@@ -126,16 +126,16 @@ class Evaluator:
         }
 
     def table(self, results: Mapping[str, Any]) -> str:
-        """The table of its results."""
+        """The results as a table to print."""
         return table(results, self._absent)
 
     def _announce(self) -> None:
-        """Before the first evaluation, which compiles for every size: how many there are."""
+        """Prints the number of image sizes; the first evaluation compiles once for each."""
         count = len(self._groups)
         sizes = "one size, compiled once" if count == 1 else f"{count} sizes, each compiled once"
         fewer = len(size_groups(self._dataset.val, _PAD_HINT))
         if count > _MANY_SIZES and 2 * fewer < count:
-            sizes += f"; with eval.pad_to={_PAD_HINT} {fewer}, see docs/evaluation.md"
+            sizes += f"; eval.pad_to={_PAD_HINT} makes that {fewer}, see docs/evaluation.md"
         if is_first():
             images = f"{len(self._dataset.val)} images of {sizes}"
             tqdm.write(f"evaluation ({self._inference.name}): {images}")
@@ -144,7 +144,7 @@ class Evaluator:
         result = summary(
             total.confusion.counts,
             self._dataset.class_names,
-            # Where an image ends, and so its boundaries, is not known of a padded one.
+            # After padding, the end of an image is unknown, and with it the boundaries there.
             boundary_iou=None if self._inference.pad_to else total.boundary.compute(),
             absent=self._absent,
         )
@@ -178,13 +178,13 @@ def _whole_path(root: str) -> str:
 
 
 class ForegroundWatch:
-    """Says so when nothing but one class is found, evaluation after evaluation."""
+    """Warns when several evaluations in a row find at most one class."""
 
     def __init__(self):
         self._in_a_row = 0
 
     def __call__(self, results: Mapping[str, Any]) -> str:
-        """A warning from the second such evaluation in a row on, else ''."""
+        """Returns a warning from the second such evaluation on; otherwise ""."""
         found = [sum(bool(iou) for iou in r["iou"].values()) for r in results.values()]
         self._in_a_row = self._in_a_row + 1 if max(found) <= 1 else 0
         if self._in_a_row < 2:
@@ -193,5 +193,5 @@ class ForegroundWatch:
             f"\nwarning: {self._in_a_row} evaluations in a row found at most one class. Try "
             "supervised.weighting=inverse_frequency or supervised.dice_weight=1 (small objects), a "
             "lower method.confidence or method.threshold=class_adaptive, a later method.ramp_start,"
-            " or another optimizer.learning_rate; --mode inspect shows what the labels hold"
+            " or another optimizer.learning_rate; --mode inspect counts the labels"
         )

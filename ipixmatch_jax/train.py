@@ -63,17 +63,22 @@ from ipixmatch_jax.workdir.splits import RunSplits, write_splits
 
 
 def train(config: ConfigDict, workdir: os.PathLike | str) -> TrainState:
-    """Trains from the last checkpoint of the workdir, or from the start, to `total_steps`.
+    """Trains to step `total_steps`, from the last checkpoint of the workdir or from the start.
 
-    The order within a step is fixed: step, log, evaluate, save. A checkpoint thus always comes with
-    the metrics and the evaluation of its step, and a run that resumes from it repeats nothing and
-    misses nothing. On several processes each calls this, and only the first one writes and prints.
+    The order within a step is fixed: step, log, evaluate, save. A checkpoint therefore always comes
+    with the metrics and the evaluation of its step, and a run that resumes from it neither repeats
+    nor misses a log line. With several processes, each one calls this function, and only the first
+    writes and prints.
+
+    Args:
+        config: see docs/config.md; keys of the data set that are left open are filled in.
+        workdir: folder of the run, local or gs://; it is made if it does not exist.
 
     Returns:
-        The last state; also after SIGTERM or Ctrl-C, when it is saved first.
+        The last state; after SIGTERM or Ctrl-C, the state that was saved.
 
     Raises:
-        ConfigError: the config has unknown keys or wrong values; lists every problem.
+        ConfigError: the config has unknown keys or wrong values; the message lists every problem.
     """
     run = _build(checked(config), as_path(workdir))
     with contextlib.ExitStack() as stack:
@@ -165,7 +170,7 @@ def _loop(
     stop: StopSignal,
     stack: contextlib.ExitStack,
 ) -> tuple[TrainState, bool]:
-    """Steps until the end or a stop signal: the last state, and whether it was a signal."""
+    """Trains until the end or a stop signal; returns the last state, and True after a signal."""
     config, dataset, step = run.config, run.dataset, int(state.step)
     vote = StopVote(stop, DATA_AXIS)
     train_step = run.parallel.distribute_train(vote.counted(run.device_step))
@@ -183,7 +188,7 @@ def _loop(
         # Step
         with throughput.input():
             records, skips, batch = next(batches)
-        # Reading a device value here would stall the device; only the log may.
+        # Reading a device value here would stall the device, so only the log reads any.
         with jax.transfer_guard_device_to_host("disallow"), profiler.step(step):
             state, metrics = train_step(state, batch)
         step += 1
@@ -210,7 +215,7 @@ def _loop(
             best = _evaluate(run, step, state, writers, progress, foreground)
 
         # Save
-        stopping = vote.decided(votes)  # a signal after this line stops a later step
+        stopping = vote.decided(votes)  # a signal after this line takes effect at a later step
         if best is not None or step % config.checkpoint_every == 0 or stopping:
             throughput.pause(metrics)
             _tell(bad_steps, writers, progress)
@@ -234,7 +239,7 @@ def _evaluate(
     progress: Progress,
     foreground: ForegroundWatch,
 ) -> float:
-    """Evaluates and tells everybody: mIoU of the network that chooses the best checkpoint."""
+    """Evaluates, and writes and prints the results; returns the mIoU of `best_network`."""
     whole = run.parallel.whole(networks(state))
     results = run.evaluator(whole)
     best = results[run.config.best_network]["miou"]
@@ -256,7 +261,7 @@ def _evaluate(
 
 
 def _feed(run: _Run, vote: StopVote, start_step: int) -> DeviceFeed:
-    """Record positions by stream and skips so far, kept here, and the batch on the devices."""
+    """Batches on the devices; with each, the positions of its records and the skips so far."""
     batches = _batches(run, start_step)
 
     def put(batch: dict[str, Any]) -> tuple[dict[str, np.ndarray], int, Any]:
@@ -276,14 +281,14 @@ def _record_names(dataset: Dataset) -> dict[str, Callable[[int], str]]:
 
 
 def _first_state(run: _Run, checkpoints: Checkpoints) -> TrainState:
-    """The state of the last sound checkpoint, or a new one."""
+    """The state of the last intact checkpoint, or a new one."""
     abstract = build.abstract_state(run.config, run.model, run.optimizer)
     abstract = abstract_like(abstract, run.parallel.state_shardings(abstract))
     state = checkpoints.restore_latest(abstract, _say)
     if state is not None:
         return state
     if metrics_path(run.workdir).exists():
-        _say(f"{run.workdir} holds a run without a complete checkpoint: it begins at step 0")
+        _say(f"{run.workdir} holds a run without a complete checkpoint; training starts at step 0")
     return build.build_state(run.config, run.model, run.optimizer, run.parallel)
 
 
@@ -293,7 +298,7 @@ def _say(text: str) -> None:
 
 
 def _batches(run: _Run, start_step: int) -> TrainBatches:
-    """This process's share of every batch from a step on."""
+    """This process's share of every batch, from `start_step` on."""
     return train_batches(
         run.dataset,
         run.config.data,
@@ -308,7 +313,7 @@ def _batches(run: _Run, start_step: int) -> TrainBatches:
 
 
 def _memory(run: _Run, state: TrainState) -> Memory | None:
-    """What the step needs, where a device says what it has; elsewhere not worth the tracing."""
+    """Estimate of the step's memory; None, without tracing, if the device reports no limit."""
     if device_memory() is None:
         return None
     batch = build.abstract_batch(run.config, run.unlabeled_batch_size)
@@ -316,7 +321,7 @@ def _memory(run: _Run, state: TrainState) -> Memory | None:
 
 
 def _introduce(run: _Run, state: TrainState, memory: Memory | None) -> None:
-    """What is trained, on what, where; printed once."""
+    """Prints the config, the data, the network and the devices."""
     if not is_first():
         return
     print(overview(run.config, run.workdir))
@@ -340,7 +345,7 @@ def _introduce(run: _Run, state: TrainState, memory: Memory | None) -> None:
 
 
 def _finish(run: _Run, network: Any) -> None:
-    """What the run reached, and pictures by the network that counts."""
+    """Writes and prints the summary of the run, and draws predictions of `best_network`."""
     name = run.config.best_network
     reached = write_run_summary(run.workdir, name)
     if reached:
@@ -352,7 +357,7 @@ def _finish(run: _Run, network: Any) -> None:
 
 
 def _numbers(metrics: Mapping[str, Any], class_names) -> dict[str, Any]:
-    """Named numbers of a step; the acceptance of every class under its own name."""
+    """Metrics as named numbers; per-class metrics get one name for each class."""
     numbers = {name: value for name, value in metrics.items() if np.ndim(value) == 0}
     for name, value in metrics.items():
         if np.ndim(value) == 1:

@@ -29,7 +29,7 @@ def test_a_run_and_what_is_evaluated_of_it_later(
         train(load_config(str(config_file), options), run)
     printed = capsys.readouterr().out
     assert printed.count("5 images of one size, compiled once") == 1
-    assert "mean of last 2" in printed and "best is chosen on split val" in printed
+    assert "mean of last 2" in printed and "'best' is chosen on split val" in printed
     by_step = [json.loads((run / "eval" / f"{step}.json").read_text()) for step in (1, 2)]
     found = json.loads((run / "eval" / "summary.json").read_text())
     for name in ("student", "teacher"):

@@ -131,7 +131,7 @@ def test_many_sizes_are_said_with_a_remedy(capsys, monkeypatch):
     monkeypatch.setattr("ipixmatch_jax.evaluator.eval_batches", lambda *_, **__: ())
     with pytest.raises(DataError):
         evaluator({"student": None})
-    said = "17 images of 17 sizes, each compiled once; with eval.pad_to=64 1, see docs"
+    said = "17 images of 17 sizes, each compiled once; eval.pad_to=64 makes that 1, see docs"
     assert said in capsys.readouterr().out
 
 
@@ -157,7 +157,7 @@ def test_predictions_are_those_that_are_evaluated():
 def test_masks_without_a_class():
     scenes = Scenes(SIZES[:1])
     scenes.masks = [np.full_like(mask, 255) for mask in scenes.masks]
-    with pytest.raises(DataError, match="no pixel that counts"):
+    with pytest.raises(DataError, match="hold only ignored pixels"):
         results_of(config_with(), scenes)
 
 

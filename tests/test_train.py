@@ -151,7 +151,7 @@ def test_a_bad_mask_met_while_training_is_named(config_file, folder_data, tmp_pa
 def test_validation_masks_without_any_class(config_file, folder_data, tmp_path):
     for path in (folder_data / "val" / "masks").iterdir():
         Image.fromarray(np.full((20, 24), 255, np.uint8)).save(path)
-    with pytest.raises(DataError, match="no pixel that counts"):
+    with pytest.raises(DataError, match="hold only ignored pixels"):
         train(load_config(str(config_file)), tmp_path / "run")
 
 

@@ -13,8 +13,9 @@ DATA_KEYS: Table = {
     "palette": Key((), "one color per class; empty: generated", kind="color"),
     "masks": Key(
         "ids",
-        "masks show classes by id, by color (exact or nearest), or two by brightness or opacity",
-        choices=("ids", "colors", "nearest", "binary", "alpha"),
+        "masks show classes by id or color (exact or nearest), or two by brightness, opacity or "
+        "numbered objects",
+        choices=("ids", "colors", "nearest", "binary", "alpha", "objects"),
     ),
     "mask_values": Key((), "stored value of each class; empty: the class id", kind="int", least=0),
     "ignore_colors": Key((), "mask colors that mean ignore", kind="color"),

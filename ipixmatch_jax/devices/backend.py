@@ -22,7 +22,7 @@ _INSTALL = "pip install 'ipixmatch-jax[cuda13]'"
 
 
 def check_xla_flags(environ: Mapping[str, str] = os.environ) -> None:
-    """Checks XLA_FLAGS in a process of its own, because XLA aborts at a wrong flag.
+    """Checks XLA_FLAGS in a separate process, because XLA aborts at a wrong flag.
 
     Raises:
         ConfigError: XLA does not accept the flags.

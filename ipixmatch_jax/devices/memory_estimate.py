@@ -102,7 +102,7 @@ def explained(memory: Memory | None) -> Iterator[None]:
 
 @dataclasses.dataclass
 class _Operation:
-    """`inside`: bytes that it needs while it runs, besides its inputs and outputs."""
+    """`inside`: bytes that the operation needs while it runs, without its inputs and outputs."""
 
     whole_inputs: bool
     whole_outputs: bool

@@ -111,7 +111,7 @@ class Parallel(abc.ABC):
 
         Returns:
             A function of replicated arguments and, last, `put_batch` of this process's records;
-            its `lower` takes the same arguments and is that of `jax.jit`.
+            its `lower` takes the same arguments, as that of a `jax.jit` function.
         """
 
     @abc.abstractmethod

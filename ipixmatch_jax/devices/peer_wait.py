@@ -68,7 +68,7 @@ def explained_wait(seconds: int, environ: Mapping[str, str]) -> Iterator[None]:
 
 
 def _missing() -> str:
-    """The processes that are not there, as far as this one can tell."""
+    """Describes the missing processes, as far as this one can tell."""
     from jax._src import distributed  # its values are set before JAX connects, and nowhere else
 
     state = distributed.global_state

@@ -131,7 +131,7 @@ class End:
 
 @contextlib.contextmanager
 def ended_together() -> Iterator[End]:
-    """Leaves the other processes, if any, when the command ends.
+    """A context for a command; at its end this process leaves the others, if there are any.
 
     After a failure this process exits at once: the others may be waiting for it in a collective
     operation that it will never join, and JAX's own shutdown would wait for them.

@@ -38,10 +38,10 @@ class LayerNorm(nn.Module):
 def attend(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
     """Softmax attention: query [B,T,N,H], key and value [B,S,N,H], of one dtype → [B,T,N,H].
 
-    On an NVIDIA GPU half precision goes through cuDNN's fused kernel, which never stores the
-    [B,N,T,S] weights; jax chooses XLA's form everywhere unless told. That one runs in float32
-    here: half precision would store the weights twice, and its gradient does not lower under
-    strict promotion of dtypes.
+    On an NVIDIA GPU, half precision uses cuDNN's fused kernel, which never stores the [B,N,T,S]
+    weights; JAX uses it only on request. Everywhere else XLA's form runs, in float32: in half
+    precision it would store the weights twice, and its gradient does not lower under strict
+    dtype promotion.
     """
     if query.dtype == jnp.float64:
         return _attend_exactly(query, key, value)
@@ -58,7 +58,7 @@ def attend(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
 
 
 def _attend_exactly(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
-    """jax.nn.dot_product_attention has a float32 softmax, whatever the inputs."""
+    """Attention in float64; jax.nn.dot_product_attention always has a float32 softmax."""
     logits = jnp.einsum("btnh,bsnh->bnts", query, key) * query.shape[-1] ** -0.5
     return jnp.einsum("bnts,bsnh->btnh", jax.nn.softmax(logits, axis=-1), value)
 
@@ -69,7 +69,7 @@ def _has_fused_kernel() -> bool:
     capabilities = [getattr(device, "compute_capability", "") for device in jax.local_devices()]
     try:
         return min(float(capability) for capability in capabilities) >= 8.0
-    except ValueError:  # not CUDA: no number
+    except ValueError:  # not CUDA: the capability is no number
         return False
 
 

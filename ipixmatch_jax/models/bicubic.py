@@ -1,4 +1,4 @@
-"""Bicubic resizing as PyTorch does it, as one matrix per side."""
+"""Bicubic resizing equal to PyTorch's, as one matrix per axis."""
 
 from functools import lru_cache
 
@@ -8,11 +8,15 @@ import numpy as np
 def bicubic_matrix(size_in: int, size_out: int, scale: float, antialias: bool) -> np.ndarray:
     """Weights [size_out,size_in] float64 of `torch.nn.functional.interpolate(mode='bicubic')`.
 
-    `scale` is the step on the input per output pixel: size_in / size_out where PyTorch is given
-    `size`, 1 / scale_factor where it is given that. Pixels have half-pixel centres
-    (`align_corners=False`) and the border is repeated. `antialias` widens the kernel by `scale`
-    when shrinking, renormalises it at the border instead, and takes Keys' a = −0.5 in place of
-    −0.75.
+    Pixels have half-pixel centres (`align_corners=False`), and the border is repeated.
+
+    Args:
+        size_in: pixels of the input along the axis.
+        size_out: pixels of the output.
+        scale: step on the input per output pixel: size_in / size_out if PyTorch gets `size`,
+            1 / scale_factor if it gets `scale_factor`.
+        antialias: widen the kernel by `scale` when shrinking, renormalise it at the border instead
+            of repeating the border, and use Keys' a = −0.5 instead of −0.75.
     """
     return (_antialiased if antialias else _plain)(size_in, size_out, scale)
 
@@ -31,13 +35,13 @@ def _plain(size_in: int, size_out: int, scale: float) -> np.ndarray:
 @lru_cache(maxsize=64)
 def _antialiased(size_in: int, size_out: int, scale: float) -> np.ndarray:
     widening = max(scale, 1.0)
-    centre = (np.arange(size_out)[:, None] + 0.5) * scale
-    matrix = _keys((np.arange(size_in)[None] + 0.5 - centre) / widening, -0.5)
+    center = (np.arange(size_out)[:, None] + 0.5) * scale
+    matrix = _keys((np.arange(size_in)[None] + 0.5 - center) / widening, -0.5)
     return matrix / matrix.sum(axis=1, keepdims=True)
 
 
 def _keys(x: np.ndarray, a: float) -> np.ndarray:
-    """Keys' cubic convolution kernel (IEEE TASSP 29, 1981), 0 from |x| = 2 on."""
+    """Keys' cubic convolution kernel (IEEE TASSP 29, 1981); 0 for |x| ≥ 2."""
     x = np.abs(x)
     near = ((a + 2) * x - (a + 3)) * x**2 + 1
     far = a * (((x - 5) * x + 8) * x - 4)

@@ -1,11 +1,15 @@
-"""Convolution as each platform runs it best: the same numbers, params and signature.
+"""Convolution in the fastest form for each platform; results and signature stay the same.
 
-XLA's CPU backend is slow at four things. Depthwise convolutions run 10 to 40 times faster as a
-sum of k*k shifted products, 1x1 ones about twice as fast as a matrix product, atrous ones that
-reach far beyond the image 2 to 7 times as fast as matrix products of what their taps do touch, and
-the kernel gradient of the others about 1.5 times as fast as k*k matrix products. Elsewhere the
-native convolution is the fast one. `jax.lax.platform_dependent` chooses when the computation is
-lowered, so an exported or ahead-of-time compiled model gets what its target needs.
+XLA's CPU backend is slow in four cases, for which this module has faster forms:
+
+- Depthwise convolutions, as a sum of k*k shifted products: 10 to 40 times as fast.
+- 1x1 convolutions, as a matrix product: about twice as fast.
+- Atrous convolutions that reach far beyond the image, as matrix products of the part of the input
+  that their taps touch: 2 to 7 times as fast.
+- The kernel gradient of the others, as k*k matrix products: about 1.5 times as fast.
+
+Other platforms use the native convolution. `jax.lax.platform_dependent` chooses when the
+computation is lowered, so an exported or ahead-of-time compiled model gets the form for its target.
 """
 
 import itertools
@@ -19,9 +23,9 @@ import jax.numpy as jnp
 import numpy as np
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
-# From this many input channels on, a matrix product for every kernel position pays.
+# From this many input channels on, a matrix product for every kernel position is faster.
 _WIDE_ENOUGH = 16
-# The atrous form pays if a smaller share of the kernel's products than this is with real input.
+# The atrous form is faster if a smaller share of the kernel's products than this reads real input.
 _MOSTLY_INSIDE = 0.75
 _Pads = tuple[tuple[int, int], tuple[int, int]]
 
@@ -75,7 +79,7 @@ def explicit_pads(
     dilation: Sequence[int],
     padding: str | Sequence[tuple[int, int]],
 ) -> _Pads:
-    """(low, high) of height and width, of any padding that a convolution takes."""
+    """Padding as (low, high) of height and width; takes every form that a convolution takes."""
     if isinstance(padding, str):
         window = [(k - 1) * d + 1 for k, d in zip(kernel_shape[:2], dilation, strict=True)]
         padding = jax.lax.padtype_to_pads(shape[1:3], window, strides, padding)
@@ -101,8 +105,8 @@ def _forward(x, kernel, geometry, cpu):
 
 
 def _backward(geometry, cpu, saved, dy):
-    # Differentiating through platform_dependent would save what either branch needs; the operands
-    # are enough here.
+    # Differentiating through platform_dependent would save the residuals of both branches; here
+    # the operands are enough.
     return jax.lax.platform_dependent(
         *saved,
         dy,
@@ -132,7 +136,7 @@ def _native_vjp(x, kernel, dy, geometry):
 
 
 def _accumulator(x: jax.Array) -> jax.Array:
-    # As native convolutions do: bfloat16 operands, float32 sums.
+    # As in native convolutions: bfloat16 operands, float32 sums.
     return x if x.dtype == jnp.float64 else x.astype(jnp.float32)
 
 
@@ -153,7 +157,7 @@ def _transposed(dy: jax.Array, kernel: jax.Array, geometry: _Geometry) -> jax.Ar
 
 
 def _outer(x: jax.Array, dy: jax.Array, geometry: _Geometry) -> jax.Array:
-    """[C,D]; XLA transposes the first factor of such a product, so that is the narrow one."""
+    """[C,D]; the narrow factor comes first, because XLA transposes the first one."""
     einsum = partial(jnp.einsum, precision=geometry.precision)
     if x.shape[3] < dy.shape[3]:
         return einsum("bhwc,bhwd->cd", x, dy)
@@ -169,7 +173,7 @@ class _Tap(NamedTuple):
 
 
 def _results(shape, kernel_shape, geometry) -> tuple[int, int]:
-    """Height and width of what a convolution without strides gives."""
+    """Height and width of the output of a convolution without strides."""
     sides = zip(shape[1:3], kernel_shape, geometry.pads, geometry.dilation, strict=False)
     return tuple(size + sum(pads) - (k - 1) * dilation for size, k, pads, dilation in sides)
 
@@ -194,7 +198,7 @@ def _taps(shape, kernel_shape, geometry) -> Iterator[_Tap]:
 
 
 def _inside(shape, kernel_shape, geometry) -> float:
-    """Share of a convolution's products whose input is not padding."""
+    """Share of a convolution's products that read real input and not padding."""
     used = sum(
         math.prod(cut.stop - cut.start for cut in tap.target[1:])
         for tap in _taps(shape, kernel_shape, geometry)
@@ -221,7 +225,7 @@ def _atrous_vjp(x, kernel, dy, geometry):
 
 
 def _dense_vjp(x, kernel, dy, geometry):
-    """A matrix product for every kernel position, with dy transposed once for all."""
+    """A matrix product for every kernel position; dy is transposed once."""
     (dx,) = jax.vjp(lambda x: _native(x, kernel, geometry), x)[1](dy)
     by_filter = _accumulator(dy).reshape(-1, dy.shape[3]).T
 
@@ -246,9 +250,9 @@ def _depthwise(x: jax.Array, kernel: jax.Array, geometry: _Geometry) -> jax.Arra
 
 
 def _reach(shape, size, kernel_shape, geometry):
-    """The kernel's rows and columns that touch x at all, and the padding that those need.
+    """Finds the kernel's rows and columns that touch x, and the padding that those need.
 
-    At a large dilation on a small map most of an atrous kernel lies in the padding.
+    On a small map, most of an atrous kernel with a large dilation lies in the padding.
     """
     kept, pads = [], []
     for side, (low, high) in enumerate(geometry.pads):

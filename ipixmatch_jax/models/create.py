@@ -1,4 +1,4 @@
-"""The models and encoders by name, and `create_model`, which checks options before it builds."""
+"""Registries of models and encoders, and `create_model`, which checks options before it builds."""
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
@@ -19,7 +19,7 @@ _DTYPES = ("float32", "bfloat16", "float64")
 
 
 def model_options(name: str) -> dict[str, Any]:
-    """Option names of a model and their defaults, without those of its backbones.
+    """Options of a model with their defaults, without the options of its backbones.
 
     Raises:
         ConfigError: `name` is not a model.
@@ -32,9 +32,9 @@ def model_options(name: str) -> dict[str, Any]:
 
 
 def backbone_options(name: str) -> dict[str, Any]:
-    """Options that only this backbone has, and their defaults; a model passes them through.
+    """Options of a backbone with their defaults: the arguments of its builder that have a default.
 
-    A model whose builder takes `**backbone_options` accepts them too; arguments of an encoder's
+    A model whose builder takes `**backbone_options` passes them through. Arguments of an encoder's
     builder without a default come from the model.
 
     Raises:
@@ -45,19 +45,29 @@ def backbone_options(name: str) -> dict[str, Any]:
 
 
 def create_model(name: str, *, num_classes: int, **options: Any) -> nn.Module:
-    """A segmentation network: images [B,H,W,in_channels], normalised → logits [B,H,W,C] float32.
+    """Builds a segmentation network: normalised images [B,H,W,D] → logits [B,H,W,C] float32.
 
     The module has `encode(images, train)` → features and `decode(features, size, train)` → logits,
     the attributes `input_mean` and `input_std` (a float per channel, for images in [0, 1]), and
     params under the two keys `encoder` and `head`. `train=True` normalises by batch statistics
-    and needs `mutable=['batch_stats']` to keep the running ones.
+    and needs `mutable=['batch_stats']` to update the running statistics.
 
-    Options of every model: `dtype` ('float32' | 'bfloat16', the compute dtype; params, statistics
-    and logits stay float32) and `axis_name` (the mapped axis over which batch statistics are
-    averaged when training; None means each device uses its own). Of every convolutional one:
-    `norm` ('batch' | 'group', the latter without batch statistics), `in_channels` and `remat`
-    (recompute activations in the backward pass, for memory). A model with a `backbone` also takes
-    the options of `backbone_options(backbone)`.
+    Options of every model:
+        dtype: compute dtype, 'float32' or 'bfloat16'; params, statistics and logits stay float32.
+        axis_name: mapped axis over which batch statistics are averaged in training; None: each
+            device uses its own.
+
+    Options of convolutional models:
+        norm: 'batch', or 'group', which has no running statistics.
+        in_channels: number D of image channels.
+        remat: recompute activations in the backward pass to save memory.
+
+    A model with a `backbone` also takes the options of `backbone_options(backbone)`.
+
+    Args:
+        name: a name in MODELS.
+        num_classes: number C of classes.
+        **options: see above, and `model_options(name)`.
 
     Raises:
         ConfigError: an unknown model, option or value.
@@ -94,7 +104,7 @@ def _check_options(name: str, options: Mapping[str, Any]) -> None:
 
 
 def compute_dtype(model: str, dtype: DTypeLike) -> jnp.dtype:
-    """The jnp dtype that an option names; float64 is there for numerical checks under x64."""
+    """Checks a dtype option and returns the dtype; float64 serves numerical checks under x64."""
     try:
         resolved = jnp.dtype(dtype)
     except TypeError:

@@ -1,7 +1,7 @@
 """DeepLabV3+: atrous spatial pyramid pooling and a decoder with a stride-4 skip.
 
-Chen et al., arXiv 1802.02611; head as in the semi-supervised literature: no dropout, bilinear
-resizing with aligned corners, skip first in the concatenation.
+Chen et al., arXiv 1802.02611. The head is that of the semi-supervised literature: no dropout,
+bilinear resizing with aligned corners, skip first in the concatenation.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ _NAME = "deeplabv3plus"
 
 
 class Conv3x3(nn.Module):
-    """3x3 ConvNorm, or a depthwise 3x3 and a pointwise one when `separable`."""
+    """A 3x3 ConvNorm; with `separable`, a depthwise 3x3 and a pointwise one."""
 
     features: int
     dilation: int
@@ -105,7 +105,7 @@ def deeplabv3plus(
     axis_name: str | None = None,
     **backbone_options: Any,
 ) -> EncoderDecoder:
-    """DeepLabV3+; `atrous_rates` None means (6, 12, 18), doubled at output stride 8."""
+    """Builds DeepLabV3+; `atrous_rates` None means (6, 12, 18), doubled at output stride 8."""
     choice(_NAME, "output_stride", output_stride, (16, 8))
     positive(_NAME, decoder_channels=decoder_channels, low_level_channels=low_level_channels)
     if atrous_rates is None:

@@ -1,7 +1,7 @@
 """DPT on DINOv2: the network of UniMatch V2 (Yang et al., arXiv 2410.10777).
 
-Dense prediction transformer: Ranftl et al., arXiv 2103.13413. Without batch norm, and so without
-batch statistics.
+Dense prediction transformer: Ranftl et al., arXiv 2103.13413. It has no batch norm, and therefore
+no batch statistics.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ _NAME = "dpt"
 
 @dataclass(frozen=True)
 class DptShape:
-    """`features` is the width of the fused maps, `levels` those of the reassembled ones."""
+    """Widths of DPT's maps: `features` of the fused ones, `levels` of the reassembled ones."""
 
     features: int
     levels: tuple[int, int, int, int]
@@ -43,10 +43,10 @@ DPT_SHAPES = {
 
 
 class Enlarge(nn.Module):
-    """Transposed convolution whose stride is its kernel's side k: [B,h,w,D] → [B,k·h,k·w,D].
+    """Transposed convolution with stride k and kernel k × k: [B,h,w,D] → [B,k·h,k·w,D].
 
-    No two outputs share an input, so it is one matrix product. The kernel [k,k,out,in] is that
-    of linen's ConvTranspose with `transpose_kernel=True`, and PyTorch's [in,out,k,k] transposed.
+    Kernel windows do not overlap, so it is one matrix product. The kernel [k,k,out,in] is that of
+    linen's ConvTranspose with `transpose_kernel=True`, and PyTorch's [in,out,k,k] transposed.
     """
 
     side: int
@@ -67,7 +67,7 @@ class Enlarge(nn.Module):
 
 
 class Residual(nn.Module):
-    """x + two 3x3 convolutions of it, each after a ReLU."""
+    """Adds to x the result of two 3x3 convolutions, each after a ReLU."""
 
     numerics: Numerics
 
@@ -80,7 +80,7 @@ class Residual(nn.Module):
 
 
 class Fusion(nn.Module):
-    """A coarse map and the skip of its level → one map at the size of the next level."""
+    """Fuses a coarse map with the skip of its level into one map of the given size."""
 
     numerics: Numerics
 
@@ -90,8 +90,8 @@ class Fusion(nn.Module):
         if skip is not None:
             x = x + enter(skip)
         elif self.is_initializing():
-            # PyTorch's model has these weights at the coarsest level too, and never uses them;
-            # so do its checkpoints.
+            # PyTorch's model has these weights at the coarsest level too, without using them;
+            # its checkpoints hold them.
             enter(x)
         x = resize_bilinear(Residual(self.numerics, name="residual")(x), size)
         return conv(x.shape[-1], 1, self.numerics, "out")(x)
@@ -141,9 +141,9 @@ def dpt(
     dtype: DTypeLike = jnp.float32,
     axis_name: str | None = None,
 ) -> EncoderDecoder:
-    """DPT; `registers` is 4 for the DINOv2 weights that were made with registers.
+    """Builds DPT; `registers` is 4 for the DINOv2 weights that were trained with registers.
 
-    `axis_name` is every model's, and of no use without batch norm.
+    `axis_name` has no effect, because DPT has no batch norm; every model takes it.
     """
     choice(_NAME, "backbone", backbone, [name for name in DINOV2.names() if name in DPT_SHAPES])
     choice(_NAME, "registers", registers, (0, 4))

@@ -4,11 +4,11 @@ The lite variants have no squeeze-and-excitation and use ReLU6 (Tan and Le, arXi
 tensorflow/tpu models/official/efficientnet/lite). Their batch norm has momentum 0.99 and
 epsilon 1e-3, and their images are normalised by 127 and 128 on the scale 0..255.
 
-Padding is SAME by the size at hand, as in TensorFlow. The PyTorch weights were made for pads
-fixed at 224x224 (240 for lite1, 260 for lite2); SAME gives those of lite0 at every size that 32
-divides. A side of the form 16k + 1 samples a grid whose corners are the corners of the image, which
-is what resizing with aligned corners assumes; at even sides the grid lies up to 15 pixels to the
-lower right.
+Padding is SAME for the actual image size, as in TensorFlow. The PyTorch weights were trained with
+the padding of one fixed size: 224x224 for lite0, 240 for lite1, 260 for lite2. SAME equals lite0's
+padding at every size that is a multiple of 32. With a side of 16k + 1, the corners of the sampled
+grid are the corners of the image, as resizing with aligned corners assumes; with even sides the
+grid lies up to 15 pixels to the lower right.
 """
 
 import dataclasses
@@ -51,9 +51,9 @@ SCALES = {
 
 
 def scaled_stages(stages: tuple[Stage, ...], width: float, depth: float) -> tuple[Stage, ...]:
-    """`stages` with `width` times the features, in eights, and `depth` times the blocks.
+    """Scales stages: `width` times the features, in multiples of 8, and `depth` times the blocks.
 
-    The first and the last stage keep their number of blocks, as the lite variants do.
+    The first and the last stage keep their number of blocks, as in the lite variants.
     """
     scaled = []
     for index, stage in enumerate(stages):
@@ -64,13 +64,13 @@ def scaled_stages(stages: tuple[Stage, ...], width: float, depth: float) -> tupl
 
 
 def _in_eights(features: float) -> int:
-    """The multiple of 8 nearest to `features`, or the next if that loses more than a tenth."""
+    """The multiple of 8 nearest to `features`; the next one if that is over 10 % too small."""
     rounded = max(8, int(features + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * features else rounded + 8
 
 
 class InvertedResidual(nn.Module):
-    """Expand 1x1, depthwise k x k, project 1x1, and `skip` adds the input."""
+    """Expands by 1x1, filters by depthwise k x k, projects by 1x1; `skip` adds the input."""
 
     features: int
     kernel: int
@@ -102,9 +102,9 @@ class InvertedResidual(nn.Module):
 class EfficientNetLite(RgbStatistics, nn.Module):
     """Images [B,H,W,in_channels] → features at stride 4 and at `output_stride`.
 
-    Past `output_stride` a stride becomes a dilation of the convolutions after it (arXiv
-    1706.05587), so weights fit at any output stride. `remat` recomputes each block's inside in
-    the backward pass.
+    After `output_stride` is reached, each stride becomes a dilation of the convolutions after it
+    (arXiv 1706.05587), so that weights fit at any output stride. `remat` recomputes the inner
+    activations of each block in the backward pass.
     """
 
     stages: tuple[Stage, ...] = LITE0_STAGES
@@ -129,7 +129,7 @@ class EfficientNetLite(RgbStatistics, nn.Module):
             reached *= stride
             for repeat in range(stage.blocks):
                 first = repeat == 0
-                # By the stride that the weights were made with, not the one in use here.
+                # By the stride that the weights were trained with, not the one in use here.
                 skip = x.shape[-1] == stage.features and not (first and stage.stride > 1)
                 x = block(
                     stage.features,

@@ -1,4 +1,4 @@
-"""The form of every model: an encoder, and a head that decodes its features."""
+"""The structure of every model: an encoder, and a head that decodes its features."""
 
 import flax.linen as nn
 import jax
@@ -8,7 +8,7 @@ class EncoderDecoder(nn.Module):
     """Images [B,H,W,in_channels] → logits [B,H,W,C] float32, through `encode` and `decode`.
 
     Attributes:
-        encoder: images → feature maps; names `input_mean` and `input_std`, the statistics of the
+        encoder: images → feature maps; has `input_mean` and `input_std`, the statistics of the
             images that it expects, and may have a `size_multiple`.
         head: `(features, size, train)` → logits.
     """
@@ -26,17 +26,17 @@ class EncoderDecoder(nn.Module):
 
     @property
     def size_multiple(self) -> int:
-        """H and W must be multiples of it."""
+        """Pixels of which H and W must be multiples."""
         return getattr(self.encoder, "size_multiple", 1)
 
     def encode(self, images: jax.Array, train: bool = False) -> tuple[jax.Array, ...]:
-        """Feature maps [B,h,w,channels] in the compute dtype, as the encoder says."""
+        """Feature maps [B,h,w,channels] of the encoder, in the compute dtype."""
         return self.encoder(images, train)
 
     def decode(
         self, features: tuple[jax.Array, ...], size: tuple[int, int], train: bool = False
     ) -> jax.Array:
-        """Logits [B,*size,C] float32 of what `encode` gave."""
+        """Logits [B,*size,C] float32 of the feature maps that `encode` returned."""
         return self.head(features, size, train)
 
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:

@@ -1,7 +1,8 @@
 """The feature maps of a model by name.
 
 A model names a map with `self.sow('intermediates', name, x)`: `encoder` is the deepest map of the
-encoder, `decoder` what the classifier sees. A map costs nothing unless 'intermediates' is mutable.
+encoder, `decoder` the input of the classifier. This costs nothing unless 'intermediates' is
+mutable.
 """
 
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 
 
 def named_features(intermediates: Mapping[str, Any]) -> dict[str, jax.Array]:
-    """Name → map [B,h,w,·], of the collection 'intermediates' after `apply`."""
+    """Name → map [B,h,w,·], from the collection 'intermediates' after `apply`."""
     flat = flax.traverse_util.flatten_dict(intermediates)
     return {path[-1]: sown[-1] for path, sown in flat.items()}
 
@@ -26,6 +27,6 @@ def feature_names(model: nn.Module) -> tuple[str, ...]:
         _, updated = model.init_with_output(key, images, train=False, mutable=True)
         return named_features(updated.get("intermediates", {}))
 
-    # Sides that the patches of every model divide.
+    # A multiple of the patch size of every model.
     images = jax.ShapeDtypeStruct((1, 224, 224, len(model.input_mean)), jnp.float32)
     return tuple(sorted(jax.eval_shape(apply, jax.random.key(0), images)))

@@ -13,7 +13,7 @@ from ipixmatch_jax.models.network_pair import TWINS
 
 
 def _within_network(path: Sequence[str]) -> tuple[str, ...]:
-    """The path of a module or variable inside its network, without the name of a twin."""
+    """The path of a module or variable inside its network, without `first` or `second`."""
     return tuple(path[1:] if path[:1] and path[0] in TWINS else path)
 
 
@@ -30,10 +30,10 @@ def is_frozen(path: Sequence[str], frozen: Sequence[str]) -> bool:
 
 
 def freeze(model: nn.Module, frozen: Sequence[str]) -> nn.Module:
-    """The model, whose batch norms in `frozen` use their running statistics also in training.
+    """Returns the model with frozen batch norms: they use their running statistics in training too.
 
-    Reaches the norms that `Numerics` makes, in the modules `encoder` and `head`. The training
-    loop freezes the parameters: see `stop_frozen`.
+    It changes norms made by `Numerics` in the modules `encoder` and `head`. Parameters are frozen
+    by the training loop: see `stop_frozen`.
     """
 
     if not frozen:
@@ -50,7 +50,7 @@ def freeze(model: nn.Module, frozen: Sequence[str]) -> nn.Module:
 
 
 def stop_frozen(params: Any, frozen: Sequence[str]) -> Any:
-    """`params` without gradients to those in `frozen`; what only they need is not computed."""
+    """Stops the gradients of the parameters in `frozen`; work that only they need is skipped."""
     stop = jax.lax.stop_gradient
 
     def stopped(path, leaf):
@@ -60,7 +60,11 @@ def stop_frozen(params: Any, frozen: Sequence[str]) -> Any:
 
 
 def check_frozen(params: Any, frozen: Sequence[str]) -> None:
-    """Raises ConfigError if a name in `frozen` matches nothing, or nothing is left to train."""
+    """Checks `frozen` against the parameters of the model.
+
+    Raises:
+        ConfigError: a name matches nothing, or nothing is left to train.
+    """
     leaves = jax.tree_util.tree_leaves_with_path(params)
     paths = [[entry.key for entry in path] for path, _ in leaves]
     known = sorted({"/".join(_within_network(path)[:2]) for path in paths})

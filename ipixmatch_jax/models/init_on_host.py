@@ -1,4 +1,4 @@
-"""First values of a model's variables, drawn on the host."""
+"""Initial values of a model's variables, drawn on the host."""
 
 from typing import Any
 
@@ -14,15 +14,16 @@ _SMALL = 0.02
 def init_variables(
     module: nn.Module, key: jax.Array, images: jax.Array | jax.ShapeDtypeStruct
 ) -> Any:
-    """`module.init(key, images, train=False)` as NumPy arrays, without compiling anything.
+    """Initializes like `module.init(key, images, train=False)`, as NumPy arrays and uncompiled.
 
-    The distributions are those of this package's initializers, drawn from NumPy's generator and so
-    the same on every platform: He normal by fan-in for convolution kernels, a standard
-    deviation of 0.02 for matrices and tokens, ones for scales and variances, zeros for biases and
-    means. Compiling `module.init` takes XLA up to half a minute on CPU. A module with variables of
+    The distributions are those of this package's initializers: He normal by fan-in for convolution
+    kernels, a standard deviation of 0.02 for matrices and tokens, ones for scales and variances,
+    zeros for biases and means. NumPy's generator draws the same values on every platform. XLA
+    would take up to half a minute on a CPU to compile `module.init`. A module with variables of
     other names is initialized by its own `init`.
 
     Args:
+        module: a model.
         key: typed key, `jax.random.key(seed)`.
         images: [B,H,W,channels]; only the shape matters.
     """

@@ -1,4 +1,4 @@
-"""Images of other than three channels: adapting the first convolution and the normalization."""
+"""Adapts the first convolution and the normalization to images without exactly three channels."""
 
 from collections.abc import Sequence
 
@@ -12,11 +12,12 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def adapt_first_conv(kernel: np.ndarray, in_channels: int) -> np.ndarray:
-    """A first convolution's kernel for RGB, made fit: [k,k,3,D] → [k,k,in_channels,D].
+    """Adapts the first convolution's RGB kernel: [k,k,3,D] → [k,k,in_channels,D].
 
-    With fewer than three channels every one gets the mean of the RGB weights, with more the first
-    three keep theirs and the others get the mean; all times 3 / in_channels, so that an image whose
-    channels agree gives the response that its RGB form gave. One channel so gets the sum.
+    With fewer than three channels, each gets the mean of the RGB weights. With more, the first
+    three keep their weights and the others get the mean. All are multiplied by 3 / in_channels, so
+    that an image with equal channels gives the same response as its RGB form; a single channel
+    gets the sum.
     """
     mean = kernel.mean(axis=2, keepdims=True)
     kept = kernel if in_channels >= 3 else kernel[:, :, :0]
@@ -26,14 +27,14 @@ def adapt_first_conv(kernel: np.ndarray, in_channels: int) -> np.ndarray:
 
 
 def channel_constants(rgb: Sequence[float], in_channels: int) -> tuple[float, ...]:
-    """Constants of RGB for `in_channels`; channels beyond RGB, or fewer, get the mean."""
+    """Adapts RGB constants to `in_channels`: extra channels, or fewer than three, get the mean."""
     mean = (sum(rgb) / len(rgb),)
     kept = tuple(rgb) if in_channels >= 3 else ()
     return kept + mean * (in_channels - len(kept))
 
 
 class RgbStatistics:
-    """For encoders with `in_channels`: the mean and std of images in [0, 1] that they expect."""
+    """Mixin for encoders with `in_channels`: mean and std of the expected images in [0, 1]."""
 
     rgb_mean = IMAGENET_MEAN
     rgb_std = IMAGENET_STD
@@ -48,7 +49,11 @@ class RgbStatistics:
 
 
 def check_channels(images: jax.Array, in_channels: int) -> None:
-    """ConfigError unless images [B,H,W,·] have the channels that the model was made for."""
+    """Checks the number of channels of images [B,H,W,·].
+
+    Raises:
+        ConfigError: the model was made for another number.
+    """
     if images.shape[-1] != in_channels:
         raise ConfigError(
             f"images have {images.shape[-1]} channels, the model expects {in_channels}; "

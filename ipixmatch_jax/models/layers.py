@@ -69,15 +69,16 @@ def identity(x: jax.Array) -> jax.Array:
 
 
 class BatchNorm(nn.Module):
-    """Batch norm over all axes but the last, with PyTorch's running statistics: x [...,C] alike.
+    """Batch norm over all axes except the last, with PyTorch's running statistics.
 
-    Statistics are averaged over the devices of `axis_name` when training. The variance is the
-    mean of squared deviations: E[x²] − E[x]² cancels in float32 if the mean is large compared with
-    the deviation (google/flax issue 1491). Normalization divides by n, but the running variance is
-    the unbiased one, n/(n − 1) of it with n the values of a channel on all devices, as
-    torch.nn.SyncBatchNorm keeps it (linen's keeps the biased one, half as large where n = 2).
-    A channel with one value has variance 0. Computed in x's dtype: give float32 or better.
-    Where `frozen` names it (see `is_frozen`), it uses and keeps its running statistics.
+    Maps x [...,C] to the same shape and dtype; give float32 or better. In training, statistics are
+    averaged over the devices of `axis_name`. The variance is the mean of squared deviations,
+    because E[x²] − E[x]² cancels in float32 if the mean is large compared with the deviation
+    (google/flax issue 1491). Normalization uses the biased variance, but the running variance is
+    the unbiased one, n/(n − 1) times as large, with n values of a channel on all devices, as in
+    torch.nn.SyncBatchNorm. (linen's is the biased one, half as large if n = 2.) A channel with one
+    value has variance 0. If `frozen` names the module (see `is_frozen`), it uses its running
+    statistics and does not update them.
     """
 
     train: bool
@@ -122,12 +123,12 @@ def _as_last(channel: jax.Array, x: jax.Array) -> jax.Array:
 
 @dataclass(frozen=True)
 class Numerics:
-    """How a network computes: dtype of activations, and how it normalises.
+    """Numeric settings of a network: dtype of activations, and normalization.
 
-    `norm` 'batch' takes statistics over the batch on all devices of `axis_name`; 'group' takes
-    them over 32 groups of channels of one image (or the largest number below that divides the
-    channels), has no running statistics and so does not mind how small the batch is (Wu and He,
-    arXiv 1803.08494). Momentum, epsilon and `frozen` are the batch norm's.
+    `norm` 'batch' takes statistics over the batch on all devices of `axis_name`. 'group' takes
+    them over 32 groups of channels of one image, or the largest smaller number that divides the
+    channels; it has no running statistics and works with any batch size (Wu and He, arXiv
+    1803.08494). `momentum`, `epsilon` and `frozen` belong to batch norm.
     """
 
     dtype: DTypeLike = jnp.float32
@@ -138,7 +139,7 @@ class Numerics:
     frozen: tuple[str, ...] = ()
 
     def normalize(self, x: jax.Array, train: bool, name: str) -> jax.Array:
-        """x [B,H,W,C] through the norm layer `name`, computed in float32 or better."""
+        """Normalises x [B,H,W,C] by the norm layer `name`, in float32 or better."""
         x = widen(x)
         if self.norm == "batch":
             options = (self.momentum, self.epsilon, self.axis_name, self.frozen)
@@ -151,9 +152,9 @@ class Numerics:
 class ConvNorm(nn.Module):
     """Convolution without bias, norm, activation: [B,H,W,·] → [B,⌈H/s⌉,⌈W/s⌉,features].
 
-    Padding is TensorFlow's SAME, or with `symmetric` PyTorch's (kernel // 2)·dilation on every
-    side; the two differ at strides above 1. `depthwise` filters every channel by itself;
-    `features` is then the number of channels of the input.
+    Padding is TensorFlow's SAME; with `symmetric` it is PyTorch's (kernel // 2)·dilation on every
+    side. The two differ at strides above 1. `depthwise` filters every channel separately;
+    `features` is then the number of input channels.
     """
 
     features: int
@@ -195,7 +196,7 @@ def conv(
     groups: int = 1,
     bias: bool = True,
 ) -> nn.Conv:
-    """A convolution without norm, in the form that the backend runs best; padded by kernel // 2."""
+    """A convolution without norm, in the fastest form for the platform; padded by kernel // 2."""
     return nn.Conv(
         features,
         (kernel, kernel),
@@ -211,10 +212,10 @@ def conv(
 
 
 def classifier(num_classes: int, numerics: Numerics, name: str) -> nn.Conv:
-    """The 1x1 convolution with bias that gives logits."""
+    """The 1x1 convolution with bias that computes the logits."""
     return conv(num_classes, 1, numerics, name)
 
 
 def resize_logits(x: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """Logits [B,h,w,C] of any dtype → [B,H,W,C] float32 (float64 stays)."""
+    """Resizes logits [B,h,w,C] of any dtype to [B,H,W,C] float32; float64 stays float64."""
     return resize_bilinear(widen(x), size)

@@ -1,8 +1,8 @@
-"""Max-pooling as each platform runs it best: the same numbers and the same gradient.
+"""Max-pooling in the fastest form for each platform; values and gradients stay the same.
 
-XLA's CPU backend scatters the gradient one window at a time, which takes longer than the whole
-network's other layers. There the pooling is a maximum of nine strided slices, and its gradient
-nine masked sums. `jax.lax.platform_dependent` chooses when the computation is lowered.
+XLA's CPU backend scatters the gradient one window at a time, which takes longer than all other
+layers of the network. On a CPU, pooling is therefore a maximum of nine strided slices, and its
+gradient nine masked sums. `jax.lax.platform_dependent` chooses when the computation is lowered.
 """
 
 import flax.linen as nn
@@ -17,8 +17,8 @@ _KERNEL, _STRIDE, _PAD = 3, 2, 1
 def max_pool_3x3(x: jax.Array) -> jax.Array:
     """Maximum over 3x3 windows at stride 2, one pixel of −∞ around: [B,H,W,C] → [B,⌈H/2⌉,⌈W/2⌉,C].
 
-    As torch.nn.MaxPool2d(3, 2, 1): the gradient goes to the first maximum of a window in row
-    order. `ceil_mode=True` is the same at odd sides. Gradients are reverse-mode only.
+    Equals torch.nn.MaxPool2d(3, 2, 1): the gradient goes to the first maximum of a window in row
+    order. At odd sides it also equals `ceil_mode=True`. Gradients are reverse-mode only.
     """
     return jax.lax.platform_dependent(x, cpu=_shifted, default=_native)
 
@@ -29,14 +29,14 @@ def _native(x: jax.Array) -> jax.Array:
 
 
 def _padded(x: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """x between −∞, so that every tap of `size` windows is a slice of it."""
+    """Pads x with −∞, so that every tap of `size` windows is a slice of the result."""
     low = jnp.asarray(-jnp.inf, x.dtype)
     height, width = ((_PAD, _STRIDE * (size[i] + 1) - _PAD - x.shape[1 + i], 0) for i in (0, 1))
     return jax.lax.pad(x, low, ((0, 0, 0), height, width, (0, 0, 0)))
 
 
 def _taps(x: jax.Array, size: tuple[int, int]):
-    """(row, column, what that position of the window sees [B,*size,C]), in row order."""
+    """(row, column, values [B,*size,C] at that position of every window), in row order."""
     padded = _padded(x, size)
     for i, j in np.ndindex(_KERNEL, _KERNEL):
         bottom, right = i + _STRIDE * size[0], j + _STRIDE * size[1]

@@ -1,7 +1,7 @@
 """Mix Transformer encoders of SegFormer (Xie et al., arXiv 2105.15203), `mit_b0` to `mit_b5`.
 
-Numbers as in transformers: every layer norm has epsilon 1e-5. (NVlabs/SegFormer computes the
-blocks' and the stages' with 1e-6.) No dropout and no stochastic depth.
+Numerically equal to Hugging Face transformers: every layer norm has epsilon 1e-5.
+(NVlabs/SegFormer uses 1e-6 in the norms of blocks and stages.) No dropout and no stochastic depth.
 """
 
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ _EPSILON = 1e-5
 
 @dataclass(frozen=True)
 class MitShape:
-    """Sizes of a Mix Transformer, stage by stage, and of the head that goes with it.
+    """Sizes of a Mix Transformer, stage by stage, and the width of its head, `decoder`.
 
-    `reductions` are the strides at which keys and values are taken.
+    `reductions` are the strides of the maps from which keys and values are computed.
     """
 
     widths: tuple[int, ...]
@@ -48,7 +48,7 @@ def _tokens(x: jax.Array) -> jax.Array:
 
 
 class Attention(nn.Module):
-    """Self-attention on a map [B,h,w,C], keys and values from the map at 1/`reduction` of it."""
+    """Self-attention on a map [B,h,w,C]; keys and values come from it at 1/`reduction` size."""
 
     heads: int
     reduction: int
@@ -69,7 +69,7 @@ class Attention(nn.Module):
 
 
 class MixFfn(nn.Module):
-    """Two layers with a depthwise 3x3 convolution, which tells positions, and GELU between."""
+    """Two dense layers; between them GELU and a depthwise 3x3 convolution, which adds positions."""
 
     numerics: Numerics
 
@@ -95,7 +95,7 @@ class Block(nn.Module):
 
 
 class Stage(nn.Module):
-    """A convolution with overlapping windows makes the tokens, blocks work on them."""
+    """A convolution with overlapping windows, which makes the tokens, and transformer blocks."""
 
     index: int
     shape: MitShape
@@ -118,8 +118,8 @@ class Stage(nn.Module):
 class MixTransformer(RgbStatistics, nn.Module):
     """Images [B,H,W,in_channels] → maps at strides 4, 8, 16 and 32, in the compute dtype.
 
-    H and W are at least `smallest_side`, 29 for the published shapes: ConfigError otherwise.
-    `remat` recomputes each block's inside in the backward pass.
+    H and W must be at least `smallest_side`, 29 for the published shapes; ConfigError otherwise.
+    `remat` recomputes the inner activations of each block in the backward pass.
     """
 
     shape: MitShape
@@ -129,7 +129,7 @@ class MixTransformer(RgbStatistics, nn.Module):
 
     @property
     def smallest_side(self) -> int:
-        # A stage of stride s has ⌈side / s⌉ rows, of which its keys need `reduction`.
+        # A stage of stride s has ⌈side / s⌉ rows; its keys need at least `reduction` of them.
         return max(
             (reduction - 1) * 4 * 2**i + 1 for i, reduction in enumerate(self.shape.reductions)
         )

@@ -8,7 +8,7 @@ TWINS = ("first", "second")
 
 
 class Twins(nn.Module):
-    """Params under `first` and `second`; called like a model, it is the first network."""
+    """Two networks with params under `first` and `second`; a call runs the first one."""
 
     first: nn.Module
     second: nn.Module

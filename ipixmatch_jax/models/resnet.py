@@ -1,8 +1,8 @@
-"""ResNet encoders with a chosen output stride, exact to PyTorch's.
+"""ResNet encoders with a chosen output stride, numerically equal to PyTorch's.
 
-He et al., arXiv 1512.03385, with the stride of a bottleneck at its 3x3 convolution as torchvision
-and timm have it. Paddings are PyTorch's, the same number of pixels on every side: a side of n
-gives ⌈n / 2⌉ at each stride of 2, from whose first row and column the grid starts.
+He et al., arXiv 1512.03385; the stride of a bottleneck is at its 3x3 convolution, as in torchvision
+and timm. Padding is PyTorch's, the same number of pixels on every side: each stride of 2 maps n
+pixels to ⌈n / 2⌉, starting at the first row and column.
 """
 
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ from ipixmatch_jax.models.input_channels import RgbStatistics, check_channels
 from ipixmatch_jax.models.layers import ConvNorm, Numerics, identity
 from ipixmatch_jax.models.max_pool import max_pool_3x3
 
-# Widths of the three 3x3 convolutions that stand for the 7x7 one of the 'plain' stem.
+# Widths of the three 3x3 convolutions that replace the 7x7 one of the 'plain' stem.
 STEMS = {"plain": (), "deep": (64, 64, 128), "deep_narrow": (32, 32, 64)}
 
 
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut: [B,H,W,·] → [B,⌈H/s⌉,⌈W/s⌉,width].
 
-    `dilation` is that of the convolution with the stride and of those after it.
+    `dilation`: of the strided convolution, and of the convolutions after it.
     """
 
     width: int
@@ -73,7 +73,7 @@ def _conv(features, kernel, stride, dilation, numerics, *, act=nn.relu, name) ->
 def _shortcut(x, features, stride, numerics, train):
     if x.shape[-1] == features and stride == 1:
         return x
-    # Sampled before the 1x1 convolution: at stride 1 that is a matrix product.
+    # Sampled before the 1x1 convolution, which at stride 1 is a matrix product.
     x = x[:, ::stride, ::stride]
     return _conv(features, 1, 1, 1, numerics, act=identity, name="shortcut")(x, train)
 
@@ -94,11 +94,11 @@ VARIANTS = {
 class ResNet(RgbStatistics, nn.Module):
     """Images [B,H,W,in_channels] → features at stride 4 and at `output_stride`.
 
-    Past `output_stride` the stride of a stage becomes a dilation of the convolutions after it, so
-    weights fit at any output stride: the strided convolution of the stage's first block keeps the
-    dilation of the stage before. `multi_grid` multiplies the dilations of the last stage, a factor
-    for each of its blocks (arXiv 1706.05587). `remat` recomputes each block's inside in the
-    backward pass.
+    After `output_stride` is reached, the stride of a stage becomes a dilation of the convolutions
+    after it, so that weights fit at any output stride; the strided convolution of the stage's first
+    block keeps the dilation of the stage before. `multi_grid` multiplies the dilations of the last
+    stage, with one factor for each block (arXiv 1706.05587). `remat` recomputes the inner
+    activations of each block in the backward pass.
     """
 
     block: type[nn.Module]

@@ -1,4 +1,4 @@
-"""How PyTorch sources of ResNet and DeepLabV3+ weights name our modules."""
+"""Weight layouts of ResNet and DeepLabV3+: the names of our modules in PyTorch sources."""
 
 from ipixmatch_jax.models.torch_bridge import LAYOUTS, Layout
 
@@ -22,7 +22,7 @@ def _encoder(prefix: str) -> _Names:
 
 
 def _head() -> _Names:
-    """Our head as UniMatch V1 names it; a norm follows its convolution in a Sequential."""
+    """UniMatch V1's names of the head; a norm follows its convolution in a Sequential."""
     places = {
         "aspp_point": ("head.b0", 0),
         **{f"aspp_{i}/dense": (f"head.b{i + 1}", 0) for i in range(3)},
@@ -42,7 +42,7 @@ def _head() -> _Names:
 
 
 def _transformers(prefix: str) -> _Names:
-    """Hugging Face's names, which count the stages from 0 and the layers of a block too."""
+    """Hugging Face's names, which count stages and the layers of a block from 0."""
     names = []
     for part, theirs in (("conv", "convolution"), ("norm", "normalization")):
         names.append((f"encoder/stem/{part}", f"{prefix}embedder.embedder.{theirs}"))
@@ -59,7 +59,7 @@ def _transformers(prefix: str) -> _Names:
 LAYOUTS.register("resnet")(
     Layout(r"layer1\.0\.conv1\.weight", _encoder(""), unused=r"fc\.(weight|bias)")
 )
-# Whole checkpoints of UniMatch V1, and of CorrMatch, whose extra branch has no place here.
+# Whole checkpoints of UniMatch V1, and of CorrMatch, whose extra branch is left out.
 LAYOUTS.register("unimatch_v1")(
     Layout(
         r"backbone\.layer1\.0\.conv1\.weight",

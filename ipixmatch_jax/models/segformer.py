@@ -24,7 +24,7 @@ def _resize(x: jax.Array, size: tuple[int, int]) -> jax.Array:
 
 
 class Head(nn.Module):
-    """Maps of all stages → logits [B,H,W,C] float32; coarse maps come first where they join."""
+    """Maps of all stages → logits [B,H,W,C] float32; coarse maps are concatenated first."""
 
     num_classes: int
     channels: int
@@ -59,7 +59,7 @@ def segformer(
     dtype: DTypeLike = jnp.float32,
     axis_name: str | None = None,
 ) -> EncoderDecoder:
-    """SegFormer; `norm` is that of the head, the encoder has layer norms."""
+    """Builds SegFormer; `norm` is the norm of the head, the encoder has layer norms."""
     choice(_NAME, "backbone", backbone, MIT.names())
     numerics = Numerics(dtype, axis_name, norm)
     encoder = MixTransformer(MIT[backbone], in_channels, remat, numerics)

@@ -1,8 +1,8 @@
-"""Variables to and from PyTorch state dicts: names to NumPy arrays, no torch needed.
+"""Converts variables to and from PyTorch state dicts (name → NumPy array), without torch.
 
-Names are those of this package with dots (`head.fuse_0.dense.conv.weight`), except for modules
-whose weights exist elsewhere: a `Layout` says how such weights call each of them. A new source of
-weights is one more entry in LAYOUTS.
+By default, names are those of this package with dots (`head.fuse_0.dense.conv.weight`). For weights
+that exist elsewhere, a `Layout` gives the names of the modules. A new source of weights is one more
+entry in LAYOUTS.
 """
 
 import re
@@ -30,16 +30,18 @@ _LEAVES = {
 
 
 class Layout(NamedTuple):
-    """How one source of weights names the modules of a model.
+    """The names of a model's modules in one source of weights.
 
-    `sign`: a regular expression that some key of it matches and no other layout's does.
-    `modules`: (our path, its name), tried in order; the path is a regular expression of a module
-    (`encoder/stem/conv`; leaves then get PyTorch's `.weight`, `.bias`, …) or of one leaf
-    (`encoder/pos_embed`; the name is then a whole key); the name may use its groups. Several names
-    are parts of equal size, one after another on the output axis of our leaf.
-    `unused`: a regular expression for keys that the model has no use for.
+    Modules that no entry matches keep our name, with dots.
 
-    Modules without a name here keep ours, with dots.
+    Attributes:
+        sign: regular expression that matches a key of this source, and no key of another.
+        modules: pairs (our path, their name), tried in order. The path is a regular expression of
+            a module (`encoder/stem/conv`; leaves then get PyTorch's `.weight`, `.bias`, …) or of
+            one leaf (`encoder/pos_embed`; the name is then a whole key). The name may use groups
+            of the path. Several names are parts of equal size, concatenated on the output axis of
+            our leaf.
+        unused: regular expression of the keys that the model does not use.
     """
 
     sign: str
@@ -67,22 +69,29 @@ LAYOUTS.register("efficientnet_lite")(
         unused=r"_conv_head\.weight|_bn1\.\w+|_fc\.(weight|bias)",
     )
 )
-# Our own names; other layouts may begin with `encoder.` too, and then take precedence.
+# Our own names. Keys of other layouts may begin with `encoder.` too; those take precedence.
 LAYOUTS.register(_OWN)(Layout(sign=r"encoder\..+", modules=()))
 
 
 def from_torch(state_dict: StateDict, variables: Any) -> Any:
-    """`variables` with the encoder, and the head if it is in there, from `state_dict`.
+    """Replaces the encoder of `variables`, and the head if it is there, by a state dict.
 
-    `variables` ({'params', 'batch_stats'}, arrays or ShapeDtypeStructs) gives the names and
-    shapes; leaves that `state_dict` does not name stay as they are. New leaves are NumPy arrays
-    in the dtype of the old ones. Convolution weights OIHW become HWIO, matrices are transposed.
-    A prefix `module.` of all names, as DistributedDataParallel writes, is dropped. A first
-    convolution made for RGB is adapted to the model's channels (`adapt_first_conv`).
+    Convolution weights OIHW become HWIO, matrices are transposed. A prefix `module.` of all names,
+    as DistributedDataParallel writes it, is dropped. A first convolution for RGB is adapted to the
+    model's channels (`adapt_first_conv`).
+
+    Args:
+        state_dict: name → array.
+        variables: `{'params', 'batch_stats'}`, arrays or ShapeDtypeStructs, with the names and
+            shapes of the model.
+
+    Returns:
+        `variables` with the new leaves as NumPy arrays in the dtype of the old ones. The head stays
+        as it is if `state_dict` has none.
 
     Raises:
-        CheckpointError: an unknown layout, or keys that do not fit; the message lists all that are
-            missing, unexpected or misshapen.
+        CheckpointError: an unknown layout, or keys that do not fit; the message lists all missing,
+            unexpected and misshapen keys.
     """
     state_dict = _without_prefix(state_dict)
     name, layout = _recognize(state_dict)
@@ -116,16 +125,16 @@ def from_torch(state_dict: StateDict, variables: Any) -> Any:
 
 
 def to_torch(variables: Any, layout: str | None = None) -> dict[str, np.ndarray]:
-    """All of `variables` as a state dict, the inverse of `from_torch`.
+    """Converts all variables to a state dict, the inverse of `from_torch`.
 
     Args:
-        layout: a name in LAYOUTS; None takes the one that names most of the model (the whole of
-            it, else all of the encoder), the first by alphabet where several do, and this
-            package's own names where none does.
+        variables: `{'params', 'batch_stats'}`.
+        layout: a name in LAYOUTS. None takes the first layout by alphabet that has names for the
+            whole model, otherwise the first for the whole encoder, otherwise this package's own.
 
     Raises:
         ConfigError: an unknown layout.
-        CheckpointError: a layout for another encoder.
+        CheckpointError: the layout belongs to another encoder.
     """
     leaves, _ = jax.tree_util.tree_flatten_with_path(variables)
     paths = [path for path, _ in leaves]
@@ -154,7 +163,7 @@ def _recognize(state_dict: StateDict) -> tuple[str, Layout]:
         if any(map(sign.fullmatch, state_dict)):
             return name, LAYOUTS[name]
     raise CheckpointError(
-        f"weights with the keys {_some(list(state_dict), 6)} are of no known layout; "
+        f"weights with the keys {_some(list(state_dict), 6)} have no known layout; "
         f"known: {', '.join(LAYOUTS.names())}"
     )
 
@@ -197,7 +206,7 @@ def _renamed(path: tuple, layout: Layout) -> tuple[str, ...]:
 
 
 def _axes(path: tuple, rank: int) -> tuple[int, ...]:
-    """The order of our axes in PyTorch's array: HWIO → OIHW, IO → OI, others equal."""
+    """The order of our axes in PyTorch's array: HWIO → OIHW, IO → OI, others unchanged."""
     if path[-1].key != "kernel":
         return tuple(range(rank))
     return {2: (1, 0), 4: (3, 2, 0, 1)}[rank]

@@ -1,8 +1,8 @@
 """A small U-Net for images without a pretrained backbone (Ronneberger et al., arXiv 1505.04597).
 
-Differs from the paper: padded convolutions, batch norm, strided convolutions in place of
-max-pooling after a convolution of full size, and bilinear upsampling with aligned corners to the
-size of the skip, so any image size works.
+It differs from the paper: convolutions are padded, batch norm follows them, strided convolutions
+replace max-pooling, and bilinear upsampling with aligned corners to the size of the skip makes any
+image size work.
 """
 
 import flax.linen as nn
@@ -25,7 +25,7 @@ _NAME = "unet"
 
 
 class DoubleConv(nn.Module):
-    """Twice 3x3 convolution, batch norm, ReLU; the first one strided."""
+    """Two times 3x3 convolution, batch norm and ReLU; the first convolution is strided."""
 
     features: int
     numerics: Numerics
@@ -97,9 +97,9 @@ def unet(
     dtype: DTypeLike = jnp.float32,
     axis_name: str | None = None,
 ) -> EncoderDecoder:
-    """U-Net with `width` channels at the finest level, doubled at each of `depth` halvings.
+    """Builds a U-Net of `depth` halvings; `width` channels at the finest level double at each.
 
-    With `stem_stride` 2 the finest level has half the image's size: a quarter of the work.
+    With `stem_stride` 2 the finest level has half the image's size, which is a quarter of the work.
     """
     positive(_NAME, width=width, depth=depth, stem_stride=stem_stride)
     numerics = Numerics(dtype, axis_name, norm)

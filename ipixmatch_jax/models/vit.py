@@ -1,8 +1,8 @@
 """DINOv2 vision transformers as dense encoders.
 
 Oquab et al., arXiv 2304.07193; registers from Darcet et al., arXiv 2309.16588. Parameters,
-numbers and position embeddings as in facebookresearch/dinov2: patches of 14, layer norm epsilon
-1e-6, exact GELU, LayerScale, no dropout.
+results and position embeddings equal those of facebookresearch/dinov2: patches of 14 pixels, layer
+norm epsilon 1e-6, exact GELU, LayerScale, no dropout.
 """
 
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two layers with GELU between; `swiglu` gates by SiLU instead (Shazeer, arXiv 2002.05202)."""
+    """Two dense layers with GELU; `swiglu` gates by SiLU instead (Shazeer, arXiv 2002.05202)."""
 
     swiglu: bool
     numerics: Numerics
@@ -85,7 +85,7 @@ class LayerScale(nn.Module):
 
 
 class Block(nn.Module):
-    """Tokens [B,T,width] → the same: attention and MLP, each pre-normed, scaled and added."""
+    """Tokens [B,T,width] → [B,T,width]: attention and MLP, each pre-normed, scaled and added."""
 
     shape: VitShape
     numerics: Numerics
@@ -102,14 +102,14 @@ class Block(nn.Module):
 class Dinov2(RgbStatistics, nn.Module):
     """Images [B,H,W,in_channels] → maps [B,H/14,W/14,width] of the tapped blocks.
 
-    Every map has gone through the final layer norm; class token and registers are left out. H
-    and W must be multiples of the patch: ConfigError otherwise.
+    The final layer norm is applied to every map; class token and registers are left out. H and W
+    must be multiples of the patch size; ConfigError otherwise.
 
     The position embedding is resized bicubically. facebookresearch/dinov2 resizes by the factor
-    (n + 0.1) / 37 for n patches, and by n / 37 with antialiasing if there are registers:
-    `position_offset` and `antialias`; Hugging Face has no offset in either. `remat` recomputes
-    each block's inside in the backward pass. `mask_token` takes no part: it is there because the
-    published weights hold it.
+    (n + 0.1) / 37 for n patches, and by n / 37 with antialiasing if there are registers; see
+    `position_offset` and `antialias`. Hugging Face uses no offset in either case. `remat`
+    recomputes the inner activations of each block in the backward pass. `mask_token` is not used;
+    it exists because the published weights hold it.
     """
 
     shape: VitShape
@@ -169,7 +169,7 @@ class Dinov2(RgbStatistics, nn.Module):
         return jnp.broadcast_to(token, (batch, *token.shape[1:]))
 
     def _resized(self, positions: jax.Array, size: tuple[int, int]) -> jax.Array:
-        """Position embeddings [1,grid²,width] of the patches as a map [1,*size,width]."""
+        """Resizes the patches' position embeddings [1,grid²,width] to a map [1,*size,width]."""
         grid = self.shape.grid
         positions = positions.reshape(1, grid, grid, positions.shape[-1])
         if size == (grid, grid):
@@ -189,10 +189,10 @@ class Dinov2(RgbStatistics, nn.Module):
 def dinov2(
     backbone: str, *, registers: int, in_channels: int, remat: bool, numerics: Numerics
 ) -> Dinov2:
-    """The encoder that facebookresearch/dinov2 publishes under this name.
+    """Builds the encoder that facebookresearch/dinov2 publishes under this name.
 
     Raises:
-        ConfigError: a name that is not in DINOV2.
+        ConfigError: the name is not in DINOV2.
     """
     return Dinov2(
         DINOV2[backbone],

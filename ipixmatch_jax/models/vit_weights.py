@@ -1,7 +1,8 @@
-"""How sources of transformer weights name our modules.
+"""Weight layouts of the transformers: the names of our modules in other sources.
 
-transformers 5 renames modules when it loads and saves: the layouts ending in `_files` have the
-names in its published files, the others those of its models in memory (`state_dict()`).
+Hugging Face transformers 5 renames modules when it loads and saves. Layouts ending in `_files` have
+the names in its published files; the others have the names of its models in memory
+(`state_dict()`).
 """
 
 from ipixmatch_jax.models.torch_bridge import LAYOUTS, Layout
@@ -10,7 +11,7 @@ _Names = tuple[tuple[str, str | tuple[str, ...]], ...]
 
 
 def _inside(ours: str, theirs: str, names: dict[str, str | tuple[str, ...]]) -> _Names:
-    """`names` below the module `ours`, as a regular expression, and below `theirs`."""
+    """Prepends the module `ours`, a regular expression, and `theirs` to the names."""
 
     def below(name: str | tuple[str, ...]) -> str | tuple[str, ...]:
         return theirs + name if isinstance(name, str) else tuple(theirs + part for part in name)
@@ -52,7 +53,7 @@ def _dinov2(prefix: str) -> _Names:
 
 
 def _dpt_head() -> _Names:
-    """UniMatch V2 counts the levels of its scratch from 1, we from 0 as it does elsewhere."""
+    """UniMatch V2's names of the head; in `scratch` it counts levels from 1, elsewhere from 0."""
     names = [
         (r"head/project_(\d)", r"head.projects.\1"),
         (r"head/resize_(\d)", r"head.resize_layers.\1"),

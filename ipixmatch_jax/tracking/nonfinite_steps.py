@@ -29,8 +29,8 @@ class BadSteps:
         """Adds a step.
 
         Args:
-            step: its number.
-            in_a_row: its metric `bad_steps`.
+            step: number of the step.
+            in_a_row: metric `bad_steps` of the step.
             records: stream → positions of this process's records, int [b].
         """
         self._steps.append((step, in_a_row, records))
@@ -50,7 +50,7 @@ class BadSteps:
         """Ends the run after too many bad steps in a row.
 
         Raises:
-            UserError: the last report held at least `limit` in a row.
+            UserError: the last report held at least `limit` bad steps in a row.
         """
         if self._most >= self._limit:
             raise UserError(

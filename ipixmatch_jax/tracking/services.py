@@ -28,7 +28,7 @@ def _service_names() -> list[str]:
 TRACKING_KEYS: Table = {
     "writers": Key(
         ("tensorboard",),
-        "services that receive metrics and images, besides the run's own files",
+        "services that receive metrics and images, in addition to the run's own files",
         choices=_service_names,
     ),
     "project": Key("ipixmatch", "project in Weights & Biases; experiment in MLflow"),

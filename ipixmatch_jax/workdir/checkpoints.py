@@ -1,4 +1,4 @@
-"""Checkpoints by orbax: written while training goes on; the last two and the best are kept."""
+"""Checkpoints by orbax, saved in the background; the last two and the best are kept."""
 
 import shutil
 import zlib
@@ -17,19 +17,19 @@ from ipixmatch_jax.errors import CheckpointError
 from ipixmatch_jax.paths import AnyPath, as_path, is_remote
 from ipixmatch_jax.workdir.folder import checkpoints_folder, config_path
 
-# Items of a checkpoint. Student and teacher stand alone: evaluation reads only what it runs.
+# Items of a checkpoint. Student and teacher are separate items: evaluation reads only one.
 _ITEMS = (*NETWORKS, "training", "checksums")
-# Orbax hands on what the file system and tensorstore raise, in its own thread or in this one.
+# Errors of the file system and of tensorstore; orbax raises them in its own thread or in this one.
 _SAVE_ERRORS = (OSError, ValueError, RuntimeError)
 
 
 def best_metric(metrics: dict[str, float]) -> float:
-    """What the best checkpoint is best in: the mIoU of the network that `best_network` names."""
+    """The metric that chooses the best checkpoint: the mIoU of `config.best_network`."""
     return metrics["miou"]
 
 
 def split_state(state: TrainState) -> dict[str, Any]:
-    """The items of a checkpoint."""
+    """Splits a state into the items of a checkpoint."""
     return {
         **networks(state),
         "training": {
@@ -41,7 +41,7 @@ def split_state(state: TrainState) -> dict[str, Any]:
 
 
 def join_state(items: dict[str, Any]) -> TrainState:
-    """The state of `split_state`."""
+    """Joins the items of `split_state` to a state."""
     student, teacher = items["student"], items["teacher"]
     return TrainState(
         params=student["params"],
@@ -55,12 +55,12 @@ def join_state(items: dict[str, Any]) -> TrainState:
 class Checkpoints:
     """The checkpoints of a workdir; a context manager that waits for running saves at its end.
 
-    The last two are kept, so that there is one to fall back to, and the best.
+    The last two are kept, because the last may be damaged, and the best.
 
     Args:
-        workdir: of the run.
-        writable: for the run itself; leftovers of a killed save are swept away. All others only
-            read, and may do so while the run is going on.
+        workdir: folder of the run.
+        writable: True in the run itself, which also removes leftovers of a killed save. Others only
+            read, also while the run goes on.
 
     Raises:
         CheckpointError: the folder cannot be read.
@@ -101,7 +101,7 @@ class Checkpoints:
         try:
             self._manager.close()
         except _SAVE_ERRORS as error:
-            # An error that is under way says more than that of a save which it cut short.
+            # An error that is already raised says more than that of the save which it interrupted.
             if failed is None:
                 raise self._not_saved("the last one", error) from error
 
@@ -114,11 +114,15 @@ class Checkpoints:
         return self._manager.best_step()
 
     def find(self, which: str) -> int:
-        """The step that `latest`, `best` or a number names; CheckpointError where there is none."""
+        """The step that `latest`, `best` or a number names.
+
+        Raises:
+            CheckpointError: there is no such checkpoint.
+        """
         steps = self._manager.all_steps()
         if not steps:
             raise CheckpointError(
-                f"{self.directory} holds no checkpoint; train first, or mend --workdir"
+                f"{self.directory} holds no checkpoint; train first, or check --workdir"
             )
         named = {"latest": self.latest(), "best": self.best()}
         step = named.get(which, int(which) if which.isdigit() else None)
@@ -130,19 +134,22 @@ class Checkpoints:
         return step
 
     def save(self, step: int, state: TrainState, miou: float | None) -> None:
-        """Starts saving; returns when the state has left the device's buffers.
+        """Starts a save; returns when the state has been copied from the device's buffers.
 
         Args:
-            state: of global arrays.
+            step: step of the state.
+            state: global arrays.
+            miou: `best_metric` of this step; None if it was not evaluated.
 
         Raises:
-            CheckpointError: this checkpoint, or the one before that was still being written, cannot
-                be saved.
+            CheckpointError: this checkpoint, or the previous one that was still being written,
+                cannot be saved.
         """
         if not config_path(self._workdir).exists():
             raise CheckpointError(
-                f"{self._workdir} is gone, or its config.json: step {step} cannot be saved; was it "
-                "deleted or unmounted? Bring it back, and the same command resumes its last save"
+                f"step {step} cannot be saved: {config_path(self._workdir)} does not exist any "
+                "more; was the folder deleted or unmounted? Restore it, and the same command "
+                "resumes its last checkpoint"
             )
         parts = split_state(state)
         items = {name: ocp.args.StandardSave(part) for name, part in parts.items()}
@@ -161,18 +168,19 @@ class Checkpoints:
         )
 
     def restore_latest(self, abstract: TrainState, say: Callable[[str], None]) -> TrainState | None:
-        """The state of the last checkpoint, or where that is damaged of the one before.
+        """The state of the last checkpoint; if that is damaged, of the one before it.
 
-        What is damaged is moved to `checkpoints-damaged/`, and `say` is told.
+        Damaged checkpoints are moved to `checkpoints-damaged/`.
 
         Args:
             abstract: a state of `jax.ShapeDtypeStruct` with the shardings to restore into.
+            say: prints a message about each damaged checkpoint.
 
         Returns:
-            None where there is no checkpoint.
+            None if there is no checkpoint.
 
         Raises:
-            CheckpointError: there are some, and none can be restored.
+            CheckpointError: no checkpoint can be restored.
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
         first_error = None
@@ -207,19 +215,23 @@ class Checkpoints:
         self._manager = self._open()
 
     def restore(self, step: int, abstract: TrainState) -> TrainState:
-        """The state at a step.
+        """Restores the state at a step.
 
         Args:
+            step: step of a checkpoint.
             abstract: a state of `jax.ShapeDtypeStruct` with the shardings to restore into.
+
+        Raises:
+            CheckpointError: it is damaged, or does not fit `abstract`.
         """
         return join_state(self._restore(step, split_state(abstract)))
 
     def restore_network(self, step: int, network: str, abstract: Any) -> Any:
-        """`{'params', 'batch_stats'}` of the `student` or the `teacher` alone."""
+        """Restores `{'params', 'batch_stats'}` of the `student` or the `teacher` alone."""
         return self._restore(step, {network: abstract})[network]
 
     def module_names(self, step: int) -> set[str]:
-        """Names of the outermost modules of the student's parameters at a step."""
+        """Names of the top-level modules of the student's parameters at a step."""
         folder = self.directory / str(step) / "student"
         with ocp.StandardCheckpointer() as checkpointer:
             tree = checkpointer.metadata(folder).item_metadata.tree
@@ -232,18 +244,18 @@ class Checkpoints:
             args["checksums"] = ocp.args.JsonRestore()
         try:
             restored = self._manager.restore(step, args=ocp.args.Composite(**args))
-        except Exception as error:  # orbax raises whatever a damaged file led to, also this class
+        except Exception as error:  # a damaged file may raise any class in orbax
             raise CheckpointError(
                 f"checkpoint {folder} does not fit this config or is damaged: "
-                f"{_first_line(error)}; use the config that it was trained with (config.json "
-                "beside it), or another workdir"
+                f"{_first_line(error)}; use the config that it was trained with (the "
+                "workdir's config.json), or another workdir"
             ) from error
         sums = restored.get("checksums") or {}
         for name in abstract:
             if name in sums and sums[name] != checksum(restored[name]):
                 raise CheckpointError(
-                    f"checkpoint {folder} is damaged: the values of {name} are not those that were "
-                    "saved; use another step, or move the folder away"
+                    f"checkpoint {folder} is damaged: the values of {name} differ from the saved "
+                    "ones; use another step, or move the folder away"
                 )
         return {name: restored[name] for name in abstract}
 
@@ -252,24 +264,29 @@ class Checkpoints:
 def _leaf_checksum(leaf: jax.Array) -> jax.Array:
     width = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[leaf.dtype.itemsize]
     bits = jax.lax.bitcast_convert_type(leaf, width).reshape(-1).astype(jnp.uint32)
-    # An odd factor for every place: no change of one number cancels modulo 2³².
+    # The factor of every position is odd, so that no change of one number cancels modulo 2³².
     places = jax.lax.iota(jnp.uint32, bits.size) * jnp.uint32(2654435762) + jnp.uint32(1)
     return jnp.sum(bits * places, dtype=jnp.uint32)
 
 
 def checksum(tree: Any) -> int:
-    """A number that changes with any bit of a tree's arrays; the same on any layout of devices."""
+    """CRC-32 of a tree's arrays: any flipped bit changes it, the layout of devices does not."""
     sums = []
     for leaf in jax.tree.leaves(tree):
         sums.append(_leaf_checksum(leaf))
         if not getattr(leaf, "is_fully_replicated", True):
-            # A sum over processes: two at once could wait for each other in different orders.
+            # A sum over processes: two at once could wait for each other in opposite orders.
             sums[-1].block_until_ready()
     return zlib.crc32(np.array(jax.device_get(sums), np.uint32).tobytes())
 
 
 def abstract_like(tree: Any, shardings: Any) -> Any:
-    """Shapes and dtypes of a (possibly abstract) tree, with shardings (or one) to restore into."""
+    """Shapes and dtypes of a tree, which may be abstract, with the shardings to restore into.
+
+    Args:
+        tree: arrays or `jax.ShapeDtypeStruct`.
+        shardings: a tree of shardings, or one sharding for all arrays.
+    """
     return jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         tree,

@@ -12,13 +12,13 @@ def read_curves(path: AnyPath) -> Curves:
     """Metric → (steps, values), from a file of JSON lines. Empty if it does not exist.
 
     Raises:
-        DataError: a line that is not a JSON object with a step.
+        DataError: a line is not a JSON object with a step.
     """
     curves: Curves = {}
     text = path.read_text(errors="replace") if path.exists() else ""
     for number, line in enumerate(text.splitlines(keepends=True), 1):
         if not line.endswith("\n"):
-            break  # a run that is still going, or was killed, may leave half a line
+            break  # a running or killed run may leave half a line
         try:
             values = json.loads(line)
             step = int(values.pop("step"))

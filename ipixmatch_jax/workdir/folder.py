@@ -1,4 +1,4 @@
-"""The folder of a run: names of its files, its lock, and whole writes, also to gs://."""
+"""The folder of a run, local or gs://: names of its files, its lock, and atomic writes."""
 
 import contextlib
 import os
@@ -63,7 +63,7 @@ def later_evaluation_path(workdir: AnyPath, step: int, words: Sequence[str], key
 
 
 def summary_path(workdir: AnyPath) -> AnyPath:
-    """`eval/summary.json`: what all evaluations of the run come to."""
+    """`eval/summary.json`: the summary of all evaluations of the run."""
     return evaluations_folder(workdir) / SUMMARY
 
 
@@ -79,13 +79,16 @@ def has_checkpoint(workdir: AnyPath) -> bool:
 
 
 def predictions_folder(workdir: AnyPath) -> AnyPath:
-    """`predictions/`: pictures of validation images, and by default of `--mode predict`."""
+    """`predictions/`: pictures of validation images; also the default of `--mode predict`."""
     return as_path(workdir) / PREDICTIONS
 
 
 @contextlib.contextmanager
 def writing(path: AnyPath) -> Iterator[None]:
-    """Around writing to a run's folder: says what to do where that fails.
+    """A context for writes to a run's folder; an error says what the user can do.
+
+    Args:
+        path: file that is written, for the message.
 
     Raises:
         UserError: the disk is full, or the folder cannot be written.
@@ -100,7 +103,7 @@ def writing(path: AnyPath) -> Iterator[None]:
 
 
 def write_whole(path: AnyPath, text: str) -> None:
-    """Writes a file of a run so that nobody, also after kill -9, ever sees a part of it.
+    """Writes a file atomically: no reader ever sees a part of it, even after kill -9.
 
     Raises:
         UserError: as `writing`.
@@ -117,8 +120,8 @@ def write_whole(path: AnyPath, text: str) -> None:
 class WorkdirLock:
     """A context manager that holds `WORKDIR/.lock`; only the first process of a run takes it.
 
-    The system frees the lock with the process that held it, also after kill -9, so that there is no
-    stale one. Object stores (gs://) know no locks; there it does nothing.
+    The system frees the lock when the process that holds it ends, even by kill -9, so that no stale
+    lock is left. Object stores (gs://) have no locks; there it does nothing.
 
     Raises:
         ConfigError: another process trains in this workdir.
@@ -155,7 +158,11 @@ class WorkdirLock:
 
 
 def make_workdir(workdir: AnyPath) -> None:
-    """Makes the folder of a run; ConfigError where nothing can be written."""
+    """Makes the folder of a run.
+
+    Raises:
+        ConfigError: the folder cannot be written.
+    """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         (workdir / ".writable").touch()

@@ -1,4 +1,4 @@
-"""What a run reached: last, mean of the last evaluations and best, of student and teacher."""
+"""Summary of a run: last, mean of the last evaluations and best, of student and teacher."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ def write_run_summary(workdir: AnyPath, chosen_by: str) -> dict[str, Any]:
         chosen_by: the network whose mIoU chooses the best checkpoint, `config.best_network`.
 
     Returns:
-        What was written; {} where there is no evaluation.
+        The summary; {}, and nothing is written, if there is no evaluation.
     """
     found = run_summary(read_evaluations(workdir), chosen_by)
     if found:
@@ -31,14 +31,19 @@ def write_run_summary(workdir: AnyPath, chosen_by: str) -> dict[str, Any]:
 
 
 def run_summary(history: Sequence[Mapping[str, Any]], chosen_by: str) -> dict[str, Any]:
-    """`last`, `mean_of_last` (five) and `best` mIoU of every network, in [0, 1].
+    """The last mIoU of every network, the mean of the last five, and the best, in [0, 1].
 
-    `best_checkpoint` is the step with the highest mIoU of the network `chosen_by`, with both
-    networks' mIoU at it. Of equal ones the later is the best. Evaluations of other images than the
-    last one's, from before a change of the data, are counted as `of_other_images` and left out.
+    Evaluations of other images than the last one's, from before a change of the data, are left out
+    and counted as `of_other_images`.
 
     Args:
-        history: contents of `eval/STEP.json`, by step.
+        history: contents of `eval/STEP.json`, in the order of steps.
+        chosen_by: the network whose mIoU chooses the best checkpoint.
+
+    Returns:
+        `last`, `mean_of_last` and `best` by network, and `best_checkpoint`: the step with the
+        highest mIoU of `chosen_by`, the later of equal ones, with the mIoU of both networks there.
+        {} if there is no evaluation of `chosen_by`.
     """
     alike = [one for one in history if not measured_otherwise(history[-1], one)]
     left_out, history = len(history) - len(alike), alike
@@ -62,7 +67,7 @@ def run_summary(history: Sequence[Mapping[str, Any]], chosen_by: str) -> dict[st
 
 
 def _scores(history: Sequence[Mapping[str, Any]], name: str) -> list[tuple[int, float]]:
-    """(step, mIoU) of a network wherever there is one."""
+    """(step, mIoU) of a network, without evaluations that lack it."""
     pairs = [(result["step"], result.get(name, {}).get("miou")) for result in history]
     return [(step, miou) for step, miou in pairs if miou is not None]
 
@@ -88,7 +93,7 @@ def _named(score: tuple[int, float]) -> dict[str, Any]:
 
 
 def run_summary_table(found: Mapping[str, Any]) -> str:
-    """The outcome in percent, a row for each network, and what chose the best."""
+    """The summary as a table in percent, one row for each network."""
     shown = [name for name in NETWORKS if name in found]
     count = len(found[shown[0]]["mean_of_last"]["steps"])
     lines = [f"  {'mIoU':<10}{'last':>8}{f'mean of last {count}':>20}{'best':>10}"]
@@ -100,8 +105,8 @@ def run_summary_table(found: Mapping[str, Any]) -> str:
         )
     split, checkpoint = found["best_chosen_on"], found["best_checkpoint"]
     lines.append(
-        f"  best is chosen on split {split}, which these numbers are of, and so flatters; the best "
-        f"checkpoint, by the {checkpoint['chosen_by']}, is step {checkpoint['step']}"
+        f"  'best' is chosen on split {split}, on which it is also measured, and is therefore too "
+        f"high; the best checkpoint, by the {checkpoint['chosen_by']}, is step {checkpoint['step']}"
     )
     if "of_other_images" in found:
         lines.append(

@@ -116,7 +116,7 @@ def test_every_misfit_is_listed(deeplab):
 def test_weights_of_another_model_or_of_none(deeplab, unet):
     with pytest.raises(CheckpointError, match="missing keys: encoder.level_0"):
         from_torch(imagenet_like(deeplab), unet)
-    with pytest.raises(CheckpointError, match="trunk.0.conv1.weight are of no known layout"):
+    with pytest.raises(CheckpointError, match="trunk.0.conv1.weight have no known layout"):
         from_torch({"trunk.0.conv1.weight": np.zeros((1, 1, 1, 1))}, deeplab)
     with pytest.raises(CheckpointError, match="no known layout"):
         from_torch({}, deeplab)

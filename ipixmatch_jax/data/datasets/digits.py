@@ -1,4 +1,4 @@
-"""Scenes of handwritten digits on textured backgrounds, composed on access.
+"""Scenes of handwritten digits on textured backgrounds, composed when they are read.
 
 The digits are the 8x8 scans that scikit-learn ships (UCI "Optical Recognition of Handwritten
 Digits"), so nothing is downloaded. Class 0 is the background, class 1 + d the digit d.
@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from ipixmatch_jax.data.datasets.textures import background, bright_colour
+from ipixmatch_jax.data.datasets.textures import background, bright_color
 from ipixmatch_jax.data.records import Record, Source, Splits, UnlabeledRecord, record_rng
 from ipixmatch_jax.errors import ConfigError, DataError
 from ipixmatch_jax.keys import Key, Table
@@ -30,13 +30,13 @@ OPTIONS: Table = {
     "rotation": Key(10.0, "largest rotation of a digit, in degrees", least=0, most=360),
     "shear": Key(0.1, "largest relative shear of a digit", least=0, most=10),
     "thickness": Key(0.08, "largest change of the stroke's thickness", least=0, most=10),
-    # Where there is room.
+    # Exceeded if a scene has no room left.
     "overlap": Key(0.05, "largest share of a digit that a later one may hide", least=0, most=1),
     "background_level": Key(0.35, "brightness of the background", least=0, most=1),
     "texture": Key(0.5, "strength of the background's texture", least=0, most=10),
     "clutter": Key(1, "stray strokes in a scene", least=0, most=1000),
     "min_brightness": Key(0.75, "lowest brightness of a digit", least=0, most=1),
-    "saturation": Key(0.4, "saturation of the digits' colors", least=0, most=1),
+    "saturation": Key(0.4, "saturation of the digits' colours", least=0, most=1),
     "noise": Key(0.02, "standard deviation of the noise", least=0, most=10),
 }
 
@@ -98,15 +98,15 @@ def split_glyphs(classes: np.ndarray) -> dict[str, np.ndarray]:
 class DigitScenes:
     """Scenes of one split with masks; scene `index` depends only on seed, split and index.
 
-    Scenes are kept once composed.
+    Scenes stay in memory after they are composed.
 
     Args:
-        split: `labeled`, `unlabeled` or `val`: which digit images may appear.
+        split: `labeled`, `unlabeled` or `val`; it determines which digit images may appear.
         count: number of scenes.
-        seed: of the scenes.
+        seed: seed of the scenes.
         glyphs: uint8 [M,8,8].
         classes: int [M], digit of each glyph.
-        options: how scenes look.
+        options: appearance of the scenes.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class DigitScenes:
 
 
 class DigitImages:
-    """The same scenes without their masks."""
+    """Digit scenes without their masks."""
 
     def __init__(self, scenes: DigitScenes):
         self._scenes = scenes
@@ -178,13 +178,13 @@ class _Joined:
 def compose(
     glyphs: np.ndarray, classes: np.ndarray, rng: np.random.Generator, options: SceneOptions
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One scene.
+    """Composes one scene.
 
     Args:
         glyphs: uint8 [M,8,8] to choose from.
         classes: int [M], digit of each glyph.
-        rng: where all random numbers come from.
-        options: how the scene looks.
+        rng: generator of all random numbers.
+        options: appearance of the scene.
 
     Returns:
         Image uint8 [H,W,3] and mask uint8 [H,W], 0 background, 1 + d for digit d.
@@ -199,9 +199,9 @@ def compose(
         cover = _draw_glyph(glyphs[chosen], rng, options)
         top, left = _place(cover > 0.5, mask, rng, options.overlap)
         window = np.s_[top : top + cover.shape[0], left : left + cover.shape[1]]
-        colour = bright_colour(rng, options.min_brightness, options.saturation)
+        color = bright_color(rng, options.min_brightness, options.saturation)
         shade = 1.0 - 0.15 * rng.random() * np.linspace(0.0, 1.0, len(cover), dtype=np.float32)
-        ink = shade[:, None, None] * colour
+        ink = shade[:, None, None] * color
         canvas[window] += cover[:, :, None] * (ink - canvas[window])
         mask[window][cover > 0.5] = 1 + classes[chosen]
     canvas += options.noise * rng.standard_normal(canvas.shape, dtype=np.float32)
@@ -209,14 +209,14 @@ def compose(
 
 
 def _draw_glyph(glyph: np.ndarray, rng: np.random.Generator, options: SceneOptions) -> np.ndarray:
-    """A glyph enlarged, turned, sheared and cut to its bounds: cover in [0, 1], float32 [h,w]."""
+    """Enlarges, rotates, shears and crops a glyph: coverage in [0, 1], float32 [h,w]."""
     limit = min(options.scene_size)
     tall = int(rng.integers(options.min_height, options.max_height, endpoint=True))
     angle = np.deg2rad(rng.uniform(-options.rotation, options.rotation))
     shear = rng.uniform(-options.shear, options.shear)
     level = 0.42 + rng.uniform(-options.thickness, options.thickness)
 
-    # Output to input coordinates: centre, turn back, shear back, shrink to the 8x8 scan.
+    # Output to input coordinates: centre, rotate back, shear back, shrink to the 8x8 scan.
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     inverse = np.array([[1.0, shear], [0.0, 1.0]]) @ turn * (8.0 / tall)
     side = int(tall * 1.5) + 4
@@ -240,7 +240,7 @@ def _draw_glyph(glyph: np.ndarray, rng: np.random.Generator, options: SceneOptio
 def _place(
     shape: np.ndarray, mask: np.ndarray, rng: np.random.Generator, overlap: float
 ) -> tuple[int, int]:
-    """Where the digit hides little of the earlier ones: the first good place, or the best tried."""
+    """A place that hides little of earlier digits: the first good one, or the best one tried."""
     free_rows, free_columns = mask.shape[0] - shape.shape[0], mask.shape[1] - shape.shape[1]
     whole = np.maximum(np.bincount(mask.ravel(), minlength=NUM_CLASSES)[1:], 1)
     best, best_share = (0, 0), np.inf
@@ -258,19 +258,19 @@ def _place(
 
 
 def build(data: ConfigDict, seed: int, problems: list[str]) -> Splits:
-    """The labeled, unlabeled and validation scenes.
+    """Makes the labeled, unlabeled and validation scenes.
 
     `data.labeled` is the number of labeled scenes, or 'all': the labeled and the unlabeled scenes,
-    all with their masks, which is the upper bound of what the unlabeled ones can give. Labeled and
-    unlabeled scenes follow `seed`; the validation scenes are the same for every seed.
+    all with their masks, as an upper bound for training with unlabeled scenes. Labeled and
+    unlabeled scenes depend on `seed`; the validation scenes are the same for every seed.
 
     Args:
         data: `config.data`.
-        seed: of the scenes to train on.
+        seed: seed of the scenes to train on.
         problems: unused; nothing is read.
 
     Raises:
-        ConfigError: a setting that makes no scenes.
+        ConfigError: the settings of the scenes contradict each other.
         DataError: scikit-learn is not installed.
     """
     if data.num_classes != NUM_CLASSES:

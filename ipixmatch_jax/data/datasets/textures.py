@@ -6,10 +6,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 
-def bright_colour(rng: np.random.Generator, brightness: float, saturation: float) -> np.ndarray:
-    """A colour with its largest channel in [brightness, 1], float32 [3]."""
-    hue, colourful, value = rng.random(), saturation * rng.random(), rng.uniform(brightness, 1.0)
-    return np.array(colorsys.hsv_to_rgb(hue, colourful, value), np.float32)
+def bright_color(rng: np.random.Generator, brightness: float, saturation: float) -> np.ndarray:
+    """A random colour with its largest channel in [brightness, 1], float32 [3]."""
+    hue, chroma, value = rng.random(), saturation * rng.random(), rng.uniform(brightness, 1.0)
+    return np.array(colorsys.hsv_to_rgb(hue, chroma, value), np.float32)
 
 
 def smooth_noise(size: tuple[int, int], cells: int, rng: np.random.Generator) -> np.ndarray:
@@ -39,10 +39,10 @@ def background(
 
     Args:
         size: (H, W).
-        rng: where all random numbers come from.
+        rng: generator of all random numbers.
         level: brightness of the brightest background colour.
-        texture: how far the second colour lies from the first one, in [0, 1].
-        clutter: at most so many stray strokes are drawn over it.
+        texture: distance of the second colour from the first one, in [0, 1].
+        clutter: largest number of stray strokes.
     """
     kind = int(rng.integers(4))
     if kind == 0:
@@ -62,7 +62,7 @@ def background(
 def _strokes(
     picture: np.ndarray, rng: np.random.Generator, level: float, clutter: int
 ) -> np.ndarray:
-    """Thin curves, somewhat brighter than the background and darker than the digits."""
+    """Draws thin curves, slightly brighter than the background and darker than the digits."""
     height, width = picture.shape[:2]
     sheet = Image.new("L", (width, height))
     draw = ImageDraw.Draw(sheet)
@@ -73,5 +73,5 @@ def _strokes(
         box = (x - radius, y - radius, x + radius, y + radius)
         draw.arc(box, start, start + sweep, fill=255, width=int(rng.integers(1, 4)))
     cover = np.asarray(sheet, np.float32)[:, :, None] / 255
-    colour = (1.5 * level * rng.random(3)).astype(np.float32)
-    return picture + cover * (colour - picture)
+    color = (1.5 * level * rng.random(3)).astype(np.float32)
+    return picture + cover * (color - picture)

@@ -2,8 +2,8 @@
 
 Decoding colours and looking each one up takes several times as long as reading ids, and training
 reads every mask once per epoch. The name of a cached file is the hash of the mask's bytes and of
-its colours, so a changed mask or palette never meets an old one. A cache that cannot be written or
-read costs time only; a damaged entry is converted again.
+its colours, so a changed mask or palette never gets an old entry. A cache that cannot be written or
+read only costs time; a damaged entry is converted again.
 """
 
 import contextlib
@@ -23,9 +23,9 @@ from ipixmatch_jax.data.files.decoding import File, decoding, format_of, opened
 _VERSION = "1"
 _ENVIRONMENT = "IPIXMATCH_CACHE"
 _FOLDER = "colors"
-# Smaller masks are converted in about the time that the cache takes.
+# Converting a smaller mask takes about as long as reading it from the cache.
 LEAST_PIXELS = 2**20
-# The oldest entries are removed above this many bytes; counted at every so many writes.
+# Above this many bytes the oldest entries are removed; checked after every _PRUNE_EVERY writes.
 MOST_BYTES = 2 * 2**30
 _PRUNE_EVERY = 64
 
@@ -52,7 +52,7 @@ def converted(
         file: path, or the bytes of the file.
         name: the file's name in messages.
         folder: the cache.
-        meaning: whatever besides the file determines the ids; its `repr` is part of the key.
+        meaning: everything else that determines the ids; its `repr` is part of the key.
         convert: returns the ids of the file's bytes.
 
     Raises:
@@ -82,12 +82,12 @@ def _size(content: bytes, name: str) -> tuple[int, int] | None:
 
 def _cached(path: Path, size: tuple[int, int]) -> np.ndarray | None:
     try:
-        # Its time says when it was last used.
+        # The file's time is the time of its last use, which `prune` reads.
         os.utime(path)
         with decoding(str(path)), Image.open(path, formats=["PNG"]) as picture:
             mask = np.array(picture) if picture.size == size[::-1] else None
     except Exception:
-        # Missing, damaged or not allowed: the mask itself is there.
+        # Missing, damaged or not readable: the mask is converted again.
         return None
     return mask if mask is not None and mask.dtype == np.uint8 and mask.ndim == 2 else None
 

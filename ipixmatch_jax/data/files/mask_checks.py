@@ -15,9 +15,15 @@ def histogram_text(counts: Mapping[float, int], shown: int = SHOWN) -> str:
     """The values of a mask and their shares, such as `0: 90.1 %, 128: 9.9 %`."""
     total = max(sum(counts.values()), 1)
     common = sorted(sorted(counts, key=lambda v: -counts[v])[:shown])
-    text = ", ".join(f"{v:g}: {100.0 * counts[v] / total:.2g} %" for v in common)
+    text = ", ".join(f"{v:g}: {percent(counts[v] / total)}" for v in common)
     more = len(counts) - len(common)
     return text + (f" and {more} rarer values" if more > 0 else "")
+
+
+def percent(share: float) -> str:
+    """A share in percent with two digits, such as `9.1 %`; `100 %` only for all."""
+    value = 100.0 * share
+    return f"{value:.0f} %" if value >= 99.5 or value == 0 else f"{value:.2g} %"
 
 
 def counts_of(values: np.ndarray) -> dict[float, int]:

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from ipixmatch_jax.data.files.mask_checks import percent
 from ipixmatch_jax.data.files.mask_facts import MaskFacts
+from ipixmatch_jax.data.files.object_masks import number_colors
 from ipixmatch_jax.data.records import IGNORE
 from ipixmatch_jax.errors import DataError
 
@@ -12,6 +14,9 @@ Color = tuple[int, int, int]
 _SHOWN = 12
 # More colours than this are not taken as classes without being listed.
 _MOST_COLORS = 64
+# Pascal VOC draws the border of objects in this colour; it means ignore. VOC 2012, devkit.
+_VOC_BORDER = (224, 224, 192)
+_MOST_BORDER = 0.15
 
 
 def judge_colors(
@@ -31,6 +36,10 @@ def judge_colors(
     if palette:
         return _keys(names, palette, style)
     total = _total(facts)
+    border = total.get(_VOC_BORDER, 0)
+    ignored = (_VOC_BORDER,) if 0 < border < _MOST_BORDER * sum(total.values()) else ()
+    for color in ignored:
+        del total[color]
     lossy = next((fact for fact in facts if fact.lossy), None)
     smoothed = next((fact for fact in facts if fact.smoothed), None)
     if lossy or smoothed or not 2 <= len(total) <= _MOST_COLORS:
@@ -42,6 +51,13 @@ def judge_colors(
             "JPEG make many); list NAME RED GREEN BLUE of every class in classes.txt (or set "
             "data.palette) and set data.masks=nearest to ignore the blends, or correct the masks"
         )
+    if number_colors(facts):
+        raise DataError(
+            f"{facts[0].path}, and the other masks: nearly every one of {len(total)} colours "
+            f"occurs in one mask alone ({_text(total)}): they tell objects apart, not classes; "
+            "expected one colour for each class; export semantic masks, or set data.palette to the colours "
+            "of the classes"
+        )
     if names:
         raise DataError(
             f"{facts[0].path}, and the other masks: {len(names)} class names without colours, and "
@@ -50,7 +66,8 @@ def judge_colors(
             "colours in the order of the names"
         )
     colors = tuple(sorted(total))
-    return _keys(tuple("#{:02x}{:02x}{:02x}".format(*color) for color in colors), colors, style)
+    names = tuple("#{:02x}{:02x}{:02x}".format(*color) for color in colors)
+    return {**_keys(names, colors, style), "ignore_colors": ignored}
 
 
 def orders_differ(facts: Sequence[MaskFacts]) -> bool:
@@ -106,7 +123,7 @@ def _total(facts: Sequence[MaskFacts]) -> dict[Color, int]:
 def _text(counts: dict[Color, int]) -> str:
     pixels = max(sum(counts.values()), 1)
     common = sorted(counts, key=lambda color: -counts[color])[:_SHOWN]
-    text = ", ".join(f"{color}: {100.0 * counts[color] / pixels:.2g} %" for color in common)
+    text = ", ".join(f"{color}: {percent(counts[color] / pixels)}" for color in common)
     return text + (f" and {len(counts) - len(common)} more" if len(counts) > len(common) else "")
 
 

@@ -7,16 +7,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ipixmatch_jax.data.files.decoding import MAX_PIXELS
+from ipixmatch_jax.data.files.mask_edges import Steps, smoothed_colors, smoothed_values, steps_of
 from ipixmatch_jax.data.files.mask_styles import nearly_grey, whole_numbers
 from ipixmatch_jax.data.files.stored_masks import StoredMask, read_stored
 
 _THREADS = 4
-# A mask of fewer values has no smoothed edges that could be told from classes.
-_FEW_VALUES = 5
-# Values with a smaller share of the pixels may be smoothed edges, if they lie on edges.
-_RARE = 0.02
-# Share of the pixels of rare values that lie in lines no more than a pixel or two thick.
-_THIN = 0.7
 
 
 @dataclass(frozen=True)
@@ -31,6 +26,7 @@ class MaskFacts:
         table: the file's whole palette, likewise.
         channels: the file has three equal channels or real colours, not one channel.
         smoothed: many rare values lie on the edges between common ones.
+        steps: steps between the ids of neighbouring pixels.
         alpha: pixels of each alpha value, if it varies.
         lossy: the name of the lossy compression, or ''.
         deep: the file has more than 8 bits per value.
@@ -43,6 +39,7 @@ class MaskFacts:
     table: tuple[tuple[int, int, int], ...] = ()
     channels: bool = False
     smoothed: bool = False
+    steps: Steps = Steps()
     alpha: dict[int, int] = field(default_factory=dict)
     lossy: str = ""
     deep: bool = False
@@ -83,8 +80,10 @@ def facts_of(stored: StoredMask, path: str) -> MaskFacts:
     common = {"path": path, "alpha": alpha if len(alpha) > 1 else {}, "lossy": stored.lossy}
     grey = nearly_grey(stored.colors) if stored.grey is None and stored.lossy else stored.grey
     if grey is None:
-        colors = _color_counts(stored.colors)
-        return MaskFacts(colors=colors, channels=True, smoothed=_many_rare(colors), **common)
+        numbers = _numbers(stored.colors)
+        colors = _color_counts(numbers)
+        smoothed = smoothed_colors(numbers, colors)
+        return MaskFacts(colors=colors, channels=True, smoothed=smoothed, **common)
     integers = whole_numbers(grey, stored.nodata, path)
     counts = _counts(integers)
     palette = {value: stored.palette[value] for value in counts if value < len(stored.palette)}
@@ -97,7 +96,8 @@ def facts_of(stored: StoredMask, path: str) -> MaskFacts:
         palette=palette,
         table=stored.palette if palette else (),
         channels=stored.values is None,
-        smoothed=not palette and _smoothed(integers, counts),
+        smoothed=not palette and smoothed_values(integers, counts),
+        steps=Steps() if palette else steps_of(integers, counts),
         deep=grey.dtype.itemsize > 1,
         **common,
     )
@@ -124,10 +124,14 @@ def _counts(values: np.ndarray) -> dict[int, int]:
     return dict(zip(found.tolist(), counts.tolist(), strict=True))
 
 
-def _color_counts(colors: np.ndarray) -> dict[tuple[int, int, int], int]:
+def _numbers(colors: np.ndarray) -> np.ndarray:
+    """One number for each colour, red in its lowest byte: uint32 [H,W]."""
     four = np.zeros((*colors.shape[:2], 4), np.uint8)
     four[..., :3] = colors
-    numbers = four.view("<u4")[..., 0]
+    return four.view("<u4")[..., 0]
+
+
+def _color_counts(numbers: np.ndarray) -> dict[tuple[int, int, int], int]:
     counts = np.bincount(numbers.ravel(), minlength=2**24) if numbers.size > 2**18 else None
     if counts is None:
         found, shares = np.unique(numbers, return_counts=True)
@@ -138,32 +142,3 @@ def _color_counts(colors: np.ndarray) -> dict[tuple[int, int, int], int]:
         (int(n) & 255, int(n) >> 8 & 255, int(n) >> 16): int(count)
         for n, count in zip(found.tolist(), shares.tolist(), strict=True)
     }
-
-
-def _many_rare(counts: dict) -> bool:
-    """True if a mask has many colours, most of which few pixels show."""
-    total = sum(counts.values())
-    rare = sum(count < 0.002 * total for count in counts.values())
-    return len(counts) > 24 and rare > 0.7 * len(counts)
-
-
-def _smoothed(values: np.ndarray, counts: dict[int, int]) -> bool:
-    """True if rare values lie on the edges of common ones, as resampling and JPEG leave them."""
-    if len(counts) < _FEW_VALUES:
-        return False
-    total = values.size
-    common = [value for value, count in counts.items() if count >= _RARE * total]
-    rare = [value for value, count in counts.items() if count < _RARE * total]
-    low, high = min(counts), max(counts)
-    between = [value for value in rare if low < value < high]
-    if not common or len(between) < 3 or 2 * len(between) < len(counts):
-        return False
-    if len(counts) > 64 and len(between) > 0.8 * len(counts):
-        return True
-    among = np.isin(values, between)
-    padded = np.pad(values, 1, mode="edge").astype(np.int64)
-    center = padded[1:-1, 1:-1]
-    beside = (padded[1:-1, :-2] != center) & (padded[1:-1, 2:] != center)
-    above = (padded[:-2, 1:-1] != center) & (padded[2:, 1:-1] != center)
-    thin = beside | above
-    return bool(thin[among].mean() > _THIN)

@@ -1,4 +1,4 @@
-"""Styles in which people store masks, each a function from the stored mask to class ids."""
+"""Mask styles: functions from a stored mask to class ids, by the value of `data.masks`."""
 
 import functools
 from collections.abc import Callable
@@ -13,17 +13,17 @@ from ipixmatch_jax.errors import DataError
 
 Color = tuple[int, int, int]
 
-# A grey value is sure to be foreground or background only this far from the threshold of 128.
+# Grey values up to _DARK are certainly background, and from _BRIGHT on certainly foreground.
 _DARK, _BRIGHT, _THRESHOLD = 64, 192, 128
 # Channels of a grey JPEG differ by no more than this.
 _CHROMA_NOISE = 24
-# A colour is a class's if it lies closer to it than half as far as to the next class's.
+# A colour belongs to the nearest class if the second nearest is more than twice as far away.
 _CLEAR = 0.5
 _UNKNOWN = -1
 
 
 class Reader(Protocol):
-    """What a style needs to know of the data set's masks; see `masks.Masks`."""
+    """The facts about a data set's masks that a style needs; see `masks.Masks`."""
 
     num_classes: int
     colors: tuple[tuple[Color, int], ...] | None
@@ -73,7 +73,7 @@ def whole_numbers(values: np.ndarray, nodata: float | None, name: str) -> np.nda
     """Stored numbers [H,W] as integers, with 255 for missing data; uint8 stays uint8.
 
     Raises:
-        DataError: numbers that are not whole, or several negative ones.
+        DataError: some numbers are not whole, or several different ones are negative.
     """
     if values.dtype == bool:
         return values.astype(np.uint8)
@@ -135,7 +135,7 @@ def _positions(integers: np.ndarray, values: tuple[int, ...], name: str) -> np.n
 
 
 def _check_palette(stored: StoredMask, reader: Reader, name: str) -> None:
-    """Raise a DataError if a value shows another class's colour: palettes differ in order."""
+    """Raises a DataError if a value shows another class's colour: palettes differ in order."""
     if (
         not stored.palette
         or not reader.palette
@@ -145,9 +145,10 @@ def _check_palette(stored: StoredMask, reader: Reader, name: str) -> None:
     class_of = {color: class_id for class_id, color in enumerate(reader.palette)}
     if len(class_of) < len(reader.palette):
         return
+    stored_as = reader.values or range(len(reader.palette))
     for value in np.flatnonzero(np.bincount(stored.values.ravel(), minlength=256)).tolist():
         color = stored.palette[value] if value < len(stored.palette) else None
-        if class_of.get(color, value) != value:
+        if color in class_of and stored_as[class_of[color]] != value:
             raise DataError(
                 f"{name}: mask value {value} shows {color}, the colour of class {class_of[color]}; "
                 "expected palettes in the order of the classes in every mask; set "
@@ -166,10 +167,10 @@ def _refuse_alpha(stored: StoredMask, name: str) -> None:
 
 
 def binary_of(stored: StoredMask, reader: Reader, name: str) -> np.ndarray:
-    """Background 0 and foreground 1, whatever brightness each file writes for foreground.
+    """Background 0 and foreground 1; the brightness of foreground may differ between files.
 
-    A file of two values is 0 and the other one. One of more values (smoothed edges, JPEG) is cut at
-    half of its full brightness.
+    In a file of two values, 0 is background. A file of more values (smoothed edges, JPEG) is cut at
+    half of the full brightness.
     """
     _refuse_alpha(stored, name)
     values = stored.grey
@@ -182,7 +183,7 @@ def binary_of(stored: StoredMask, reader: Reader, name: str) -> np.ndarray:
         )
     if values.dtype.kind == "f":
         raise DataError(f"{name}: {values.dtype} values; expected integers; save the mask as PNG")
-    # A single colour per class needs no threshold.
+    # One value per class needs no threshold.
     counts = counts_of(values.astype(np.uint8) if values.dtype == bool else values)
     held = sorted(counts)
     if len(held) <= 2 and held[0] == 0 or held == [1]:
@@ -199,8 +200,24 @@ def binary_of(stored: StoredMask, reader: Reader, name: str) -> np.ndarray:
     return (values >= _THRESHOLD * scale).astype(np.uint8)
 
 
+def objects_of(stored: StoredMask, reader: Reader, name: str) -> np.ndarray:
+    """Background 0, and 1 for every number of an object; missing data becomes 255."""
+    _refuse_alpha(stored, name)
+    if stored.lossy or stored.grey is None:
+        raise DataError(
+            f"{name}: colours or lossy compression; expected numbers of objects in one channel "
+            "(data.masks=objects); save them as grey PNG or TIFF"
+        )
+    grey = stored.grey
+    if grey.dtype.kind == "u":
+        return (grey > 0).astype(np.uint8)
+    integers = whole_numbers(grey, stored.nodata, name)
+    missing = (integers == IGNORE) & (grey != IGNORE)
+    return np.where(missing, IGNORE, integers > 0).astype(np.uint8)
+
+
 def nearly_grey(colors: np.ndarray) -> np.ndarray | None:
-    """The brightness uint8 [H,W] of colours that lossy compression made of grey; else None."""
+    """Brightness uint8 [H,W] of colours that lossy compression made of grey, or None."""
     low, high = colors.min(-1), colors.max(-1)
     if (high - low).max() > _CHROMA_NOISE:
         return None
@@ -216,7 +233,7 @@ def alpha_of(stored: StoredMask, reader: Reader, name: str) -> np.ndarray:
         )
     counts = counts_of(stored.alpha)
     if not counts.keys() <= {0, 255}:
-        # Smoothed outlines: half transparent is the edge.
+        # Smoothed outlines: the edge is where pixels are half transparent.
         return (stored.alpha >= _THRESHOLD).astype(np.uint8)
     return (stored.alpha > 0).astype(np.uint8)
 
@@ -257,7 +274,7 @@ def _check_hidden(colors: np.ndarray, alpha: np.ndarray, name: str) -> None:
 
 
 def colors_of(stored: StoredMask, reader: Reader, name: str) -> np.ndarray:
-    """The class of each pixel's colour; colours of no class are an error."""
+    """The class of each pixel's colour; a colour without a class is an error."""
     return color_ids(plain_colors(stored, name), reader.colors or (), name)
 
 
@@ -327,5 +344,6 @@ STYLES: dict[str, Style] = {
     "colors": colors_of,
     "binary": binary_of,
     "alpha": alpha_of,
+    "objects": objects_of,
     "nearest": nearest_of,
 }

@@ -1,9 +1,9 @@
-"""The meaning of the values in a set of masks: judged file by file, checked, or asked about.
+"""Detects what the values in a set of masks mean: class ids, brightness or colours.
 
-A guess is taken only if nothing speaks against it: values far fewer than the largest one plus one
-are brightness and no ids, many rare values on edges are smoothing, 0 and 255 alone in some files is
-another style than ids in others. What stays open is a DataError that shows the values and their
-shares, and the key that answers the question.
+A guess is made only if no file contradicts it. Far fewer values than the largest one plus one are
+brightness, not ids. Many rare values on edges come from smoothing. 0 and 255 alone in some files
+are another style than ids in others. If the meaning stays open, a DataError shows the values with
+their shares, and names the key that decides.
 """
 
 from collections.abc import Sequence
@@ -13,13 +13,15 @@ from typing import Any
 from ipixmatch_jax.data.files import mask_colors
 from ipixmatch_jax.data.files.decoding import MAX_PIXELS
 from ipixmatch_jax.data.files.mask_checks import histogram_text
+from ipixmatch_jax.data.files.mask_edges import Steps
 from ipixmatch_jax.data.files.mask_facts import MaskFacts, read_facts
+from ipixmatch_jax.data.files.object_masks import number_objects
 from ipixmatch_jax.data.records import IGNORE
 from ipixmatch_jax.errors import DataError
 
 _BINARY_PALETTE = ((0, 0, 0), (255, 255, 255))
 _BINARY_NAMES = ("background", "foreground")
-# A set in which fewer than this share of 0..max occurs, up to a large value, holds no ids.
+# Values are not ids if the largest is at least _LARGE and less than this share of 0..max occurs.
 _LEAST_USED, _LARGE = 0.25, 32
 # Brightness steps smaller than this may be ids with gaps.
 _LEAST_STEP = 10
@@ -28,7 +30,7 @@ _MOST_LEVELS = 32
 
 @dataclass(frozen=True)
 class Said:
-    """What the user or a class file says about masks.
+    """Facts about masks that the user or a class file has stated.
 
     Attributes:
         names: class names, in the order of the ids; ().
@@ -48,26 +50,26 @@ class Said:
 def describe_masks(
     paths: Sequence[str], said: Said | None = None, max_pixels: int = MAX_PIXELS
 ) -> dict[str, Any]:
-    """Keys of `config.data` with which all masks of a data set are read right.
+    """Finds the keys of `config.data` with which all masks of a data set are read correctly.
 
     Args:
-        paths: every mask, those of validation and test included.
-        said: what is known already; it is never overruled.
+        paths: all masks, including those of validation and test.
+        said: facts that are known already; they are never overruled.
         max_pixels: larger masks are refused before they are decoded.
 
     Returns:
-        `num_classes`, `class_names`, `palette`, and where they differ from the defaults `masks`
-        and `mask_values`.
+        `num_classes`, `class_names`, `palette`; also `masks` and `mask_values` if they differ from
+        the defaults.
 
     Raises:
-        DataError: a mask that cannot be read, or values whose meaning is open.
+        DataError: a mask cannot be read, or the meaning of the values stays open.
     """
-    return judge(read_facts(paths, max_pixels), said or Said())
+    return judge(read_facts(paths, max_pixels), said or Said(), max_pixels)
 
 
-def judge(facts: Sequence[MaskFacts], said: Said) -> dict[str, Any]:
-    """`describe_masks` for facts that have been read."""
-    if said.style in ("binary", "alpha"):
+def judge(facts: Sequence[MaskFacts], said: Said, max_pixels: int = MAX_PIXELS) -> dict[str, Any]:
+    """`describe_masks` for facts that have already been read."""
+    if said.style in ("binary", "alpha", "objects"):
         return _binary(said, said.style)
     if said.style in ("colors", "nearest"):
         return mask_colors.judge_colors(facts, said.names, said.palette, said.style)
@@ -84,11 +86,11 @@ def judge(facts: Sequence[MaskFacts], said: Said) -> dict[str, Any]:
             return mask_colors.judge_colors(facts, said.names, said.palette, "colors")
         if mask_colors.orders_differ(facts):
             return mask_colors.judge_colors(facts, said.names, said.palette, "colors")
-    return _values(facts, said)
+    return _values(facts, said, max_pixels)
 
 
 def _shown_in(facts: Sequence[MaskFacts], palette: tuple) -> bool:
-    """True if grey masks show nothing but the palette's colours, and more than the first ids."""
+    """True if grey masks show only the palette's colours, and values too large for class ids."""
     known = set(palette)
     values = set().union(*(fact.values for fact in facts))
     return (
@@ -98,7 +100,7 @@ def _shown_in(facts: Sequence[MaskFacts], palette: tuple) -> bool:
     )
 
 
-def _values(facts: Sequence[MaskFacts], said: Said) -> dict[str, Any]:
+def _values(facts: Sequence[MaskFacts], said: Said, max_pixels: int) -> dict[str, Any]:
     total: dict[int, int] = {}
     for fact in facts:
         for value, count in fact.counts.items():
@@ -109,6 +111,7 @@ def _values(facts: Sequence[MaskFacts], said: Said) -> dict[str, Any]:
         _refuse_lossy(facts)
         _refuse_smoothed(facts)
         _refuse_two_styles(facts)
+        _refuse_objects(facts, max_pixels)
         found = _brightness(facts, total, said, where)
         if found:
             return found
@@ -121,7 +124,7 @@ def _values(facts: Sequence[MaskFacts], said: Said) -> dict[str, Any]:
     count = said.num_classes or max(len(said.names), max(ids, default=0) + 1, 2)
     own = next((fact.table for fact in facts if len(fact.table) >= count), ())
     palette = said.palette or own[:count]
-    # Equal colours tell nothing: a palette that was never set.
+    # Equal colours mean that the palette was never set.
     return {
         "num_classes": count,
         "class_names": said.names,
@@ -135,7 +138,7 @@ def _brightness(
     """The keys if the values are brightness; None if they are plausible ids.
 
     Raises:
-        DataError: they are no plausible ids, and which class each one is stays open.
+        DataError: they are no plausible ids, and the class of each value stays open.
     """
     ids = sorted(set(total) - {IGNORE})
     if ids == [0] and IGNORE in total:
@@ -147,11 +150,14 @@ def _brightness(
     enough = len(ids) >= _LEAST_USED * (top + 1)
     if top <= IGNORE - 1 and (top < _LARGE or enough):
         return None
+    if len(ids) > 1 and all(fact.palette for fact in facts) and not names:
+        # A palette names every value by a colour: these are ids with gaps, and no brightness.
+        return _listed(said, tuple(ids), palette=_own_palette(facts, ids))
     levels = tuple(sorted(total))
     stretched = _stretched(facts)
     if not stretched:
         for candidate in (tuple(ids), levels):
-            # (0, 128, 255): 255 is a third class, or ignore beside foreground of half brightness.
+            # (0, 128, 255): 255 may be a third class, or ignore, with foreground at 128.
             certain = IGNORE not in total or (candidate == levels and len(levels) > 3)
             if _even(candidate) and (names == len(candidate) or (not names and certain)):
                 return _listed(said, candidate, _BINARY_NAMES if len(candidate) == 2 else ())
@@ -169,6 +175,11 @@ def _brightness(
         + (options if len(levels) <= 16 else "data.mask_values to the stored value of each class")
         + ", or data.masks=ids and data.num_classes if they are ids; or save the masks as ids"
     )
+
+
+def _own_palette(facts: Sequence[MaskFacts], ids: list[int]) -> tuple[tuple[int, int, int], ...]:
+    colors = {value: color for fact in facts for value, color in fact.palette.items()}
+    return tuple(colors[value] for value in ids)
 
 
 def _even(values: tuple[int, ...]) -> tuple[int, ...]:
@@ -204,16 +215,17 @@ def _listed(
 
 
 def _binary(said: Said, style: str) -> dict[str, Any]:
+    names = ("background", "object") if style == "objects" else _BINARY_NAMES
     return {
         "num_classes": 2,
-        "class_names": said.names or _BINARY_NAMES,
+        "class_names": said.names or names,
         "palette": said.palette or _BINARY_PALETTE,
         "masks": style,
     }
 
 
 def _alpha(facts: Sequence[MaskFacts], alpha: list[MaskFacts], said: Said) -> dict[str, Any]:
-    """Masks with transparency: the opaque pixels are the foreground if the colour tells nothing."""
+    """Masks with transparency: without colours, the opaque pixels are the foreground."""
     plain = all(len(fact.colors) == 1 for fact in facts)
     if plain and len(alpha) == len(facts) and all(set(f.alpha) == {0, 255} for f in alpha):
         return _binary(said, "alpha")
@@ -244,6 +256,15 @@ def _refuse_lossy(facts: Sequence[MaskFacts]) -> None:
 
 
 def _refuse_smoothed(facts: Sequence[MaskFacts]) -> None:
+    steps = sum((fact.steps for fact in facts), Steps())
+    if steps.smoothed:
+        raise DataError(
+            f"{facts[0].path}, and {len(facts) - 1} other masks: {steps.through} edges pass "
+            f"through the ids between those on both sides, {steps.direct} do not: ids resized with "
+            "interpolation, which draws rims of other classes around objects; expected resizing "
+            "by nearest neighbour; make the masks again, or set data.masks=ids if the rims are "
+            "classes"
+        )
     smoothed = [fact for fact in facts if fact.smoothed]
     if smoothed:
         first = smoothed[0]
@@ -256,8 +277,22 @@ def _refuse_smoothed(facts: Sequence[MaskFacts]) -> None:
         )
 
 
+def _refuse_objects(facts: Sequence[MaskFacts], max_pixels: int) -> None:
+    if not number_objects(facts, max_pixels):
+        return
+    highest = sorted(max(fact.values - {IGNORE}) for fact in facts if fact.values - {IGNORE})
+    raise DataError(
+        f"{facts[0].path}, and {len(facts) - 1} other masks: in each one the ids run from 1 "
+        f"without a gap, up to {highest[0]} in one mask and {highest[-1]} in another, and the "
+        "pixels of an id touch each other: they number the objects of one image, and the same "
+        "number is another thing in the next; expected class ids; set data.masks=objects "
+        "to read every object as class 1 and the rest as background, data.masks=ids if they are "
+        "classes"
+    )
+
+
 def _refuse_two_styles(facts: Sequence[MaskFacts]) -> None:
-    """Raise a DataError if some files hold 0 and 255 alone, and the others ids without 255."""
+    """Raises a DataError if some files hold only 0 and 255, and others ids without 255."""
     ids = [fact for fact in facts if fact.values - {0, IGNORE}]
     bright = [fact for fact in facts if fact.values in ({0, IGNORE}, {IGNORE})]
     mixed = [fact for fact in ids if IGNORE in fact.values]

@@ -27,7 +27,7 @@ class Drawn(NamedTuple):
 
 
 class Item(NamedTuple):
-    """An image, its mask (a path, a `Drawn`, or None) and its split."""
+    """An image with its mask (a path, a `Drawn`, or None) and its split."""
 
     id: str
     image: str
@@ -37,7 +37,7 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True)
 class Classes:
-    """How masks are read.
+    """Classes of a data set, and how its masks store them.
 
     Attributes:
         names: class names in the order of the ids; () if unknown.
@@ -56,16 +56,15 @@ class Classes:
 
 @dataclass
 class Found:
-    """What an importer read.
+    """The result of an importer.
 
     Attributes:
         items: all images.
-        classes: names and colours if the source states them, else None: they are counted in the
-            masks.
+        classes: names and colours if the source states them; None: they are counted in the masks.
         notes: counts and decisions, one line each.
         warnings: images or masks that were left out, one line each.
-        problems: faults with which training would be wrong, one line each.
-        keys: keys of `config.data.folder` that repeat this result.
+        problems: faults that would make training wrong, one line each.
+        keys: keys of `config.data.folder` that give the same result again.
     """
 
     items: list[Item] = field(default_factory=list)
@@ -76,7 +75,7 @@ class Found:
     keys: dict = field(default_factory=dict)
 
     def of(self, split: str, *, labeled: bool) -> list[Item]:
-        """The items of a split with or without a mask."""
+        """The items of a split, either those with a mask or those without."""
         return [i for i in self.items if i.split == split and (i.mask is not None) == labeled]
 
 
@@ -96,7 +95,7 @@ class Importer(Protocol):
     source: str
 
     def sniff(self, tree: FolderTree) -> str:
-        """The reason why this is such a folder; '' if it is not."""
+        """Returns the reason why this is such a folder; '' if it is not."""
 
     def read(self, tree: FolderTree, choices: Choices) -> Found:
         """Reads the folder.

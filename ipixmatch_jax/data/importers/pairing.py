@@ -24,13 +24,13 @@ _LONG_CORE = 4
 
 @dataclass
 class Pairs:
-    """Result of `pair`.
+    """The result of `pair`.
 
     Attributes:
         pairs: mask -> image.
         images_left: images without a mask, in their order.
         masks_left: masks without an image, in their order.
-        notes: how names that are not equal were paired.
+        notes: rules by which unequal names were paired.
         warnings: masks that were not paired, with the nearest image name.
     """
 
@@ -43,7 +43,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class _Rule:
-    """What is removed from the names: prefix and tail of images and of masks."""
+    """Prefix and tail to remove from the names of images and of masks."""
 
     image: tuple[str, str]
     mask: tuple[str, str]
@@ -132,7 +132,7 @@ def _match(
 
 
 def _affix_rule(result: Pairs) -> _Rule | None:
-    """The prefix and tail that pair most of the remaining masks, or None."""
+    """Finds the prefix and tail that pair most of the remaining masks, or None."""
     images, masks = result.images_left, result.masks_left[:_SAMPLE]
     if not images or not masks:
         return None
@@ -149,7 +149,7 @@ def _affix_rule(result: Pairs) -> _Rule | None:
         return None
     matched, _, rule = best
     known = _known(rule.mask) and not any(rule.image)
-    # One pair of short names proves nothing: a1 and b1 may be two images.
+    # One pair of short names is no evidence: a1 and b1 may be two images.
     convincing = matched > 1 or len(_core(rule.mask)(masks[0][1])) >= _LONG_CORE
     # Numbers left over after two prefixes were removed look like a shift: frame0 <-> mask1.
     least = len(masks) if any(rule.image) else _COVERAGE * len(masks)

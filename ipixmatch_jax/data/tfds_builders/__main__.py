@@ -9,12 +9,12 @@ from ipixmatch_jax.errors import UserError, exit_code
 
 
 def main() -> int:
-    """Prepares one data set; 0, or 2 for an error that the user can mend."""
+    """Prepares one data set; returns 0, or the exit code of a user error."""
     parser = argparse.ArgumentParser(prog="python -m ipixmatch_jax.data.tfds_builders")
-    parser.add_argument("name", choices=BUILDERS)
+    parser.add_argument("name", choices=BUILDERS, help="data set to prepare")
     add_data_options(parser)
     parser.add_argument("--to", required=True, help="TFDS data directory, local or gs://…")
-    parser.add_argument("--shards", type=int, default=0, help="files of each split")
+    parser.add_argument("--shards", type=int, default=0, help="files per split; 0: TFDS chooses")
     options = parser.parse_args()
     try:
         name = prepare(data_config(options.name, options), options.to, shards=options.shards)

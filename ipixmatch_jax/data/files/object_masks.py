@@ -1,0 +1,70 @@
+"""Signs that masks number objects, not classes: 1, 2, 3, … in every file, one area per number."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ipixmatch_jax.data.files.mask_facts import MaskFacts
+from ipixmatch_jax.data.files.mask_styles import whole_numbers
+from ipixmatch_jax.data.files.stored_masks import read_stored
+from ipixmatch_jax.data.records import IGNORE
+
+# Fewer masks tell nothing.
+_LEAST_MASKS = 4
+# Masks of classes may hold 1..3 without gaps; numbers of objects go higher in some file.
+_LEAST_OBJECTS = 5
+# Share of the masks whose ids have no gap, and of the ids that are a single area.
+_WITHOUT_GAP, _SINGLE = 0.9, 0.85
+_OPENED = 12
+# Colours that only one mask shows: numbers of objects that were coloured.
+_LEAST_COLORS, _ALONE = 12, 0.8
+
+
+def number_objects(facts: Sequence[MaskFacts], max_pixels: int) -> bool:
+    """True if the ids of a set of masks are likely numbers of objects.
+
+    In every mask they run from 1 without a gap, up to another number than in other masks, and the
+    pixels of an id touch each other. Some masks are read again for the last test.
+    """
+    highest = []
+    gaps = 0
+    for fact in facts:
+        ids = sorted(fact.values - {0, IGNORE})
+        if ids:
+            highest.append(ids[-1])
+            gaps += ids != list(range(1, len(ids) + 1))
+    if (
+        len(highest) < _LEAST_MASKS
+        or max(highest) < _LEAST_OBJECTS
+        or len(set(highest)) < 3
+        or gaps > (1 - _WITHOUT_GAP) * len(highest)
+    ):
+        return False
+    return _single_areas(facts, max_pixels) >= _SINGLE
+
+
+def number_colors(facts: Sequence[MaskFacts]) -> bool:
+    """True if nearly every colour of many occurs in one mask alone."""
+    seen: dict[tuple[int, int, int], int] = {}
+    for fact in facts:
+        for color in fact.colors:
+            seen[color] = seen.get(color, 0) + 1
+    alone = sum(count == 1 for count in seen.values())
+    return len(facts) >= _LEAST_MASKS and len(seen) >= _LEAST_COLORS and alone > _ALONE * len(seen)
+
+
+def _single_areas(facts: Sequence[MaskFacts], max_pixels: int) -> float:
+    """Share of the ids of a few masks whose pixels form a single area."""
+    from scipy import ndimage
+
+    several = [fact for fact in facts if len(fact.values) > 2]
+    single = total = 0
+    for fact in several[:: max(1, len(several) // _OPENED)]:
+        stored = read_stored(fact.path, fact.path, max_pixels)
+        values = whole_numbers(stored.grey, stored.nodata, fact.path)
+        for value in sorted(fact.values - {0, IGNORE}):
+            rows, columns = np.nonzero(values == value)
+            part = values[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] == value
+            single += ndimage.label(part, np.ones((3, 3)))[1] == 1
+            total += 1
+    return single / max(total, 1)
