@@ -20,6 +20,7 @@ from ipixmatch_jax.data import (
     DeviceFeed,
     TrainBatches,
     UnlabeledSource,
+    check_readable,
     load_dataset,
     summarize,
     train_batches,
@@ -29,10 +30,11 @@ from ipixmatch_jax.data import (
 from ipixmatch_jax.devices.memory_estimate import Memory, device_memory, estimate, explained
 from ipixmatch_jax.devices.parallel import Parallel
 from ipixmatch_jax.devices.preemption import StopSignal, StopVote
-from ipixmatch_jax.devices.processes import first_only, is_first
+from ipixmatch_jax.devices.processes import agree, first_only, is_first
 from ipixmatch_jax.engine.metrics import scores
 from ipixmatch_jax.engine.state import DATA_AXIS, TrainState, networks
 from ipixmatch_jax.engine.step import TrainStep
+from ipixmatch_jax.errors import UserError
 from ipixmatch_jax.evaluator import Evaluator, ForegroundWatch
 from ipixmatch_jax.methods import Method
 from ipixmatch_jax.paths import AnyPath, as_path
@@ -65,10 +67,10 @@ from ipixmatch_jax.workdir.splits import RunSplits, write_splits
 def train(config: ConfigDict, workdir: os.PathLike | str) -> TrainState:
     """Trains to step `total_steps`, from the last checkpoint of the workdir or from the start.
 
-    The order within a step is fixed: step, log, evaluate, save. A checkpoint therefore always comes
-    with the metrics and the evaluation of its step, and a run that resumes from it neither repeats
-    nor misses a log line. With several processes, each one calls this function, and only the first
-    writes and prints.
+    The order within a step is fixed: step, log, save, evaluate. An evaluation that fails therefore
+    costs no step. A run that was ended between a save and its evaluation evaluates first when it
+    resumes, so that it neither repeats nor misses a log line. With several processes, each one
+    calls this function, and only the first writes and prints.
 
     Args:
         config: see docs/config.md; keys of the data set that are left open are filled in.
@@ -155,6 +157,7 @@ def _with_its_images(run: _Run, begun_at: int | None) -> _Run:
     dataset, images, notes = settle_images(
         run.dataset, run.workdir, begun_at=begun_at, accept=accept
     )
+    first_only(lambda: check_readable(dataset.val, "val"))
     first_only(lambda: write_snapshot(run.config, run.workdir))
     first_only(lambda: write_splits(run.workdir, images))
     for note in notes:
@@ -175,7 +178,8 @@ def _loop(
     vote = StopVote(stop, DATA_AXIS)
     train_step = run.parallel.distribute_train(vote.counted(run.device_step))
     batches = stack.enter_context(contextlib.closing(_feed(run, vote, step)))
-    writers = stack.enter_context(Writers(run.workdir, step, config))
+    pending = agree(_is_evaluated_at(config, step) and not checkpoints.is_evaluated(step))
+    writers = stack.enter_context(Writers(run.workdir, step, config, evaluates_again=pending))
     skipped = SkippedRecords(run.workdir, config.data.on_error)
     progress = stack.enter_context(Progress(step, config.total_steps))
     profiler = stack.enter_context(Profiler(run.workdir, config.profile))
@@ -183,7 +187,15 @@ def _loop(
     bad_steps = BadSteps(config.max_bad_steps, _record_names(dataset))
     foreground = ForegroundWatch()
 
+    def evaluate(step: int, state: TrainState) -> None:
+        best = _evaluate(run, step, state, writers, progress, foreground)
+        writers.sync()
+        checkpoints.record_evaluation(step, best)
+
     stopping = False
+    if pending:
+        progress.say(f"step {step} was saved before its evaluation, which follows now")
+        evaluate(step, state)
     while step < config.total_steps and not stopping:
         # Step
         with throughput.input():
@@ -208,21 +220,24 @@ def _loop(
             progress.line(step, numbers | speed)
             bad_steps.check(step)
 
-        # Evaluate
-        best = None
-        if step % config.eval_every == 0 or last:
-            throughput.pause(metrics)
-            best = _evaluate(run, step, state, writers, progress, foreground)
-
-        # Save
+        # Save, so that an evaluation that fails costs no step
         stopping = vote.decided(votes)  # a signal after this line takes effect at a later step
-        if best is not None or step % config.checkpoint_every == 0 or stopping:
+        evaluates = _is_evaluated_at(config, step)
+        if evaluates or step % config.checkpoint_every == 0 or stopping:
             throughput.pause(metrics)
             _tell(bad_steps, writers, progress)
             writers.write(step, skipped.unreported(skips))
             writers.sync()
-            checkpoints.save(step, run.parallel.global_arrays(state), best)
+            checkpoints.save(step, run.parallel.global_arrays(state))
+
+        # Evaluate; after a stop signal the next start does it
+        if evaluates and not stopping:
+            evaluate(step, state)
     return state, stopping
+
+
+def _is_evaluated_at(config: ConfigDict, step: int) -> bool:
+    return step > 0 and (step % config.eval_every == 0 or step == config.total_steps)
 
 
 def _tell(bad_steps: BadSteps, writers: Writers, progress: Progress) -> None:
@@ -241,7 +256,13 @@ def _evaluate(
 ) -> float:
     """Evaluates, and writes and prints the results; returns the mIoU of `best_network`."""
     whole = run.parallel.whole(networks(state))
-    results = run.evaluator(whole)
+    try:
+        results = run.evaluator(whole)
+    except UserError as error:
+        raise type(error)(
+            f"the evaluation of step {step} failed; the step itself is saved in {run.workdir}, and "
+            f"after a fix the same command continues with its evaluation:\n{error}"
+        ) from None
     best = results[run.config.best_network]["miou"]
     if is_first():
         protocol, about = run.dataset.protocol, run.evaluator.about()

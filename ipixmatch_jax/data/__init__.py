@@ -20,6 +20,7 @@ from ipixmatch_jax.data.inspection.report import Report, inspect_dataset, summar
 from ipixmatch_jax.data.picked import content_hashes, keep_splits
 from ipixmatch_jax.data.pipeline import TrainBatches, eval_batches, size_groups, train_batches
 from ipixmatch_jax.data.protocols import comparable, identify
+from ipixmatch_jax.data.read_ahead import check_readable
 from ipixmatch_jax.data.records import (
     IGNORE,
     Dataset,
@@ -48,6 +49,7 @@ __all__ = [
     "TrainBatches",
     "UnlabeledRecord",
     "UnlabeledSource",
+    "check_readable",
     "check_statistics",
     "comparable",
     "content_hashes",

@@ -37,6 +37,11 @@ def metrics_path(workdir: AnyPath) -> AnyPath:
     return as_path(workdir) / METRICS
 
 
+def damaged_path(path: AnyPath) -> AnyPath:
+    """`NAME.damaged`: parts of a file that could not be read."""
+    return path.with_name(f"{path.name}.damaged")
+
+
 def splits_path(workdir: AnyPath) -> AnyPath:
     """`splits.json`: the ids of the images that the run trains and validates on."""
     return as_path(workdir) / SPLITS
