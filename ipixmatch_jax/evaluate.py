@@ -15,7 +15,7 @@ from ipixmatch_jax.data import (
 )
 from ipixmatch_jax.devices.processes import is_first
 from ipixmatch_jax.engine.state import NETWORKS
-from ipixmatch_jax.errors import ConfigError, DataError
+from ipixmatch_jax.errors import ConfigError, DataError, UserError
 from ipixmatch_jax.evaluator import Evaluator
 from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.registry import nearest
@@ -59,7 +59,11 @@ def evaluate(
     print(f"step {step}, split {split}, {len(dataset.val)} images")
     print("\n".join([*notes, evaluator.table(results)]))
     about = {**evaluator.about(), **facts}
-    path = write_later_evaluation(workdir, step, split, results, dataset.protocol, about)
+    try:
+        path = write_later_evaluation(workdir, step, split, results, dataset.protocol, about)
+    except UserError as error:  # somebody else's run: the table above is the result
+        print(f"nothing is written: {error.__cause__}")
+        return results
     same = path == evaluation_path(workdir, step)
     print(f"the run's own record says the same: {path}" if same else f"written to {path}")
     return results

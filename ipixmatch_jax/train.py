@@ -34,10 +34,11 @@ from ipixmatch_jax.devices.processes import agree, first_only, is_first
 from ipixmatch_jax.engine.metrics import scores
 from ipixmatch_jax.engine.state import DATA_AXIS, TrainState, networks
 from ipixmatch_jax.engine.step import TrainStep
-from ipixmatch_jax.errors import UserError
+from ipixmatch_jax.errors import ConfigError, UserError
 from ipixmatch_jax.evaluator import Evaluator, ForegroundWatch
 from ipixmatch_jax.methods import Method
 from ipixmatch_jax.paths import AnyPath, as_path
+from ipixmatch_jax.run_end import finish_run
 from ipixmatch_jax.run_images import settle_images
 from ipixmatch_jax.tracking.histograms import parameter_histograms
 from ipixmatch_jax.tracking.nonfinite_steps import BadSteps, describe
@@ -47,7 +48,6 @@ from ipixmatch_jax.tracking.services import check_installed
 from ipixmatch_jax.tracking.skipped_records import SkippedRecords
 from ipixmatch_jax.tracking.throughput import Throughput
 from ipixmatch_jax.tracking.writers import Writers
-from ipixmatch_jax.viz.validation_images import draw_validation
 from ipixmatch_jax.workdir.checkpoints import Checkpoints, abstract_like
 from ipixmatch_jax.workdir.evaluations import write_evaluation
 from ipixmatch_jax.workdir.folder import (
@@ -55,11 +55,6 @@ from ipixmatch_jax.workdir.folder import (
     has_checkpoint,
     make_workdir,
     metrics_path,
-    summary_path,
-)
-from ipixmatch_jax.workdir.results import (
-    run_summary_table,
-    write_run_summary,
 )
 from ipixmatch_jax.workdir.splits import RunSplits, write_splits
 
@@ -82,6 +77,8 @@ def train(config: ConfigDict, workdir: os.PathLike | str) -> TrainState:
     Raises:
         ConfigError: the config has unknown keys or wrong values; the message lists every problem.
     """
+    if not os.fspath(workdir):
+        raise ConfigError("the workdir is empty; expected a path, as runs/first")
     run = _build(checked(config), as_path(workdir))
     with contextlib.ExitStack() as stack:
         first_only(lambda: make_workdir(run.workdir))
@@ -100,7 +97,7 @@ def train(config: ConfigDict, workdir: os.PathLike | str) -> TrainState:
         return state
     network = run.parallel.whole(networks(state)[run.config.best_network])
     if is_first():
-        _finish(run, network)
+        finish_run(run.config, run.workdir, run.model, network, run.dataset)
     return state
 
 
@@ -158,7 +155,7 @@ def _with_its_images(run: _Run, begun_at: int | None) -> _Run:
         run.dataset, run.workdir, begun_at=begun_at, accept=accept
     )
     first_only(lambda: check_readable(dataset.val, "val"))
-    first_only(lambda: write_snapshot(run.config, run.workdir))
+    first_only(lambda: notes.extend(write_snapshot(run.config, run.workdir)))
     first_only(lambda: write_splits(run.workdir, images))
     for note in notes:
         _say(note)
@@ -358,23 +355,17 @@ def _introduce(run: _Run, state: TrainState, memory: Memory | None) -> None:
         f"{labeled} labeled and {unlabeled} unlabeled images a step, {labeled // devices} + "
         f"{unlabeled // devices} a device"
     )
-    if int(state.step):
-        print(f"resumed from step {int(state.step)}")
+    step, total = int(state.step), run.config.total_steps
+    if step:
+        print(f"resumed from step {step} of {total}")
     if memory:
         print(memory)
-    print("the first step waits for the compiler", flush=True)
-
-
-def _finish(run: _Run, network: Any) -> None:
-    """Writes and prints the summary of the run, and draws predictions of `best_network`."""
-    name = run.config.best_network
-    reached = write_run_summary(run.workdir, name)
-    if reached:
-        print(f"{run_summary_table(reached)}\nwritten to {summary_path(run.workdir)}")
-    if not run.config.pictures:
-        return
-    folder = draw_validation(run.config, run.workdir, run.model, network, run.dataset)
-    print(f"pictures (photo, truth, {name}'s prediction, errors): {folder}")
+    if step < total:
+        print("the first step waits for the compiler", flush=True)
+    else:
+        print(
+            f"the run is finished; --config.total_steps={2 * total} would continue it", flush=True
+        )
 
 
 def _numbers(metrics: Mapping[str, Any], class_names) -> dict[str, Any]:

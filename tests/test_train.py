@@ -288,3 +288,40 @@ def test_a_broken_validation_photo_is_found_before_the_first_step(
     with pytest.raises(DataError, match="1 of 5 records of the val split cannot be read"):
         train(load_config(str(config_file)), tmp_path / "run")
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_a_start_without_a_checkpoint_locks_nothing(config_file, tmp_path, monkeypatch, capsys):
+    run, wrong = tmp_path / "run", tmp_path / "nothing.npz"
+    abandoned = ["--config.seed=7", f"--config.model.pretrained={wrong}"]
+    with pytest.raises(CheckpointError, match="nothing.npz"):
+        train(load_config(str(config_file), abandoned), run)
+    assert json.loads((run / "config.json").read_text())["seed"] == 7
+    (run / "config.json").write_bytes(b"\x00\xff{")  # and also if that file is damaged
+    config = load_config(str(config_file), ["--config.total_steps=2"])
+    train(config, run)
+    assert "config.json: of a start that saved no checkpoint" in capsys.readouterr().out
+    assert json.loads((run / "config.json").read_text())["seed"] == 0
+    with pytest.raises(ConfigError, match="seed: the run has 0, now 7"):
+        train(load_config(str(config_file), ["--config.total_steps=2", "--config.seed=7"]), run)
+    (run / "config.json").write_bytes(b"\x00\xff{")
+    with pytest.raises(ConfigError, match="config.json cannot be read.*another --workdir"):
+        train(config, run)
+
+
+def test_a_finished_run_can_be_made_longer(config_file, tmp_path, capsys):
+    short, long = (
+        load_config(str(config_file), [f"--config.total_steps={steps}"]) for steps in (3, 5)
+    )
+    train(short, tmp_path / "run")
+    train(short, tmp_path / "run")
+    printed = capsys.readouterr().out
+    assert "resumed from step 3 of 3" in printed and "the run is finished" in printed
+    state = train(long, tmp_path / "run")
+    assert int(state.step) == 5
+    assert "total_steps was 3 and is now 5" in capsys.readouterr().out
+    logged = [line for line in lines(tmp_path / "run") if "loss" in line]
+    rates = {line["step"]: line["learning_rate"] for line in logged}
+    power = long.optimizer.power
+    assert rates[4] == pytest.approx(long.optimizer.learning_rate * (1 - 3 / 5) ** power, rel=1e-4)
+    with pytest.raises(ConfigError, match="total_steps: the run has 5, now 3"):
+        train(short, tmp_path / "run")

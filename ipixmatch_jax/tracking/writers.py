@@ -17,6 +17,7 @@ from ipixmatch_jax.paths import AnyPath, is_remote
 from ipixmatch_jax.tracking.histograms import Histogram
 from ipixmatch_jax.tracking.services import Service, TrackedRun, open_services, tracking_defaults
 from ipixmatch_jax.workdir.curves import parsed_line
+from ipixmatch_jax.workdir.evaluations import set_damaged_aside
 from ipixmatch_jax.workdir.folder import (
     BAD_STEPS,
     THROUGHPUT,
@@ -66,6 +67,8 @@ class Writers:
         for lines in (self._speed, self._bad, self._metrics):
             self._stack.callback(lines.close)
         _drop_evaluations(evaluations_folder(workdir), start_step)
+        for message in set_damaged_aside(workdir):
+            tqdm.write(message)
         tracking = config.tracking if config else tracking_defaults()
         told = flatten_dict(config.to_dict(), sep=".") if config else {}
         run = TrackedRun(workdir, start_step, tracking["project"], told)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from orbax.checkpoint import checkpoint_managers as policies
 
 from ipixmatch_jax.paths import AnyPath
-from ipixmatch_jax.workdir.folder import writing
+from ipixmatch_jax.workdir.folder import write_whole, writing
 
 # Orbax's place and name for the metrics of a checkpoint, also of those of older versions.
 _FOLDER = _FILE = "metrics"
@@ -83,6 +83,4 @@ def write_miou(directory: AnyPath, step: int, miou: float) -> None:
     folder = directory / str(step) / _FOLDER
     with writing(folder):
         folder.mkdir(exist_ok=True)
-        temporary = folder / f"{_FILE}.tmp"
-        temporary.write_text(json.dumps({"miou": miou}))
-        temporary.replace(folder / _FILE)
+    write_whole(folder / _FILE, json.dumps({"miou": miou}))

@@ -29,6 +29,13 @@ _ITEMS = (*NETWORKS, "training", "checksums")
 _SAVE_ERRORS = (OSError, ValueError, RuntimeError)
 
 
+class _Manager(ocp.CheckpointManager):
+    """Orbax's manager, which would refuse all checkpoints for one damaged file of metrics."""
+
+    def metrics(self, step: int) -> None:
+        """None: `read_mious` reads them."""
+
+
 def split_state(state: TrainState) -> dict[str, Any]:
     """Splits a state into the items of a checkpoint."""
     return {
@@ -87,7 +94,7 @@ class Checkpoints:
         writing: dict[str, Any] = {"read_only": True, "create": False}
         if self._writable:
             writing = {"preservation_policy": self._policy, "cleanup_tmp_directories": True}
-        manager = ocp.CheckpointManager(
+        manager = _Manager(
             self.directory, item_names=_ITEMS, options=ocp.CheckpointManagerOptions(**writing)
         )
         self._mious.clear()

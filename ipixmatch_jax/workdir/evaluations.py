@@ -11,6 +11,7 @@ from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.workdir.folder import (
+    damaged_path,
     evaluation_path,
     evaluations_folder,
     later_evaluation_path,
@@ -105,7 +106,41 @@ def read_evaluations(workdir: AnyPath) -> list[dict[str, Any]]:
     """The run's own record: the contents of its `eval/STEP.json`, by step."""
     folder = evaluations_folder(workdir)
     paths = [path for path in folder.iterdir() if path.stem.isdigit()] if folder.exists() else []
-    return sorted((json.loads(path.read_text()) for path in paths), key=lambda one: one["step"])
+    return sorted(map(_read, paths), key=lambda one: one["step"])
+
+
+def _read(path: AnyPath) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text())
+        mious = [record[name].get("miou") for name in NETWORKS if name in record]
+        if not isinstance(record["step"], int) or not all(map(_is_number_or_none, mious)):
+            raise ValueError("its step or a mIoU is no number")
+        return record
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(
+            f"{path} cannot be read ({type(error).__name__}: {error}); expected an evaluation as "
+            "training or --mode eval wrote it; move the file away"
+        ) from None
+
+
+def _is_number_or_none(value: Any) -> bool:
+    return value is None or isinstance(value, int | float)
+
+
+def set_damaged_aside(workdir: AnyPath) -> list[str]:
+    """Renames files of evaluations that cannot be read; returns a message for each."""
+    folder, messages = evaluations_folder(workdir), []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.suffix != ".json" or path == summary_path(workdir):
+            continue
+        try:
+            _read(path)
+        except DataError:
+            aside = damaged_path(path)
+            with writing(path):
+                path.replace(aside)
+            messages.append(f"{path} cannot be read: moved to {aside}; the summary is without it")
+    return messages
 
 
 def read_later_evaluations(workdir: AnyPath) -> list[dict[str, Any]]:
@@ -117,9 +152,7 @@ def read_later_evaluations(workdir: AnyPath) -> list[dict[str, Any]]:
     for path in sorted(folder.iterdir()):
         if path.suffix != ".json" or path.stem.isdigit() or path == summary_path(workdir):
             continue
-        record = json.loads(path.read_text())
-        if "step" in record:
-            found.append({**record, "file": path.name})
+        found.append({**_read(path), "file": path.name})
     return sorted(found, key=lambda one: one["step"])
 
 
@@ -163,12 +196,12 @@ def write_later_evaluation(
     """
     record = _record(step, split, results, protocol, about)
     own = evaluation_path(workdir, step)
-    if own.exists() and _says_the_same(json.loads(own.read_text()), record, results):
+    if own.exists() and _says_the_same(_read(own), record, results):
         return own
     how = record["eval"]
     words = [split_word(split), how.get("mode", ""), how.get("absent", "")]
     path = later_evaluation_path(workdir, step, words, evaluation_key(record))
-    before = json.loads(path.read_text()) if path.exists() else {}
+    before = _read(path) if path.exists() else {}
     _write(path, {**before, **record})
     return path
 

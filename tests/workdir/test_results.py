@@ -57,7 +57,7 @@ def test_only_evaluations_of_the_run_itself_count(tmp_path):
     (tmp_path / "eval").mkdir()
     for result in history([0.1, 0.2], [0.3, 0.2]):
         (tmp_path / "eval" / f"{result['step']}.json").write_text(json.dumps(result))
-    (tmp_path / "eval" / "20-test-whole-zero.json").write_text("{}")
+    (tmp_path / "eval" / "20-test-whole-zero.json").write_text('{"step": 20}')
     found = write_run_summary(tmp_path, "student")
     assert found["evaluations"] == 2 and found["best_checkpoint"]["step"] == 20
     assert json.loads((tmp_path / "eval" / "summary.json").read_text()) == found
