@@ -55,8 +55,8 @@ def judge_colors(
         raise DataError(
             f"{facts[0].path}, and the other masks: nearly every one of {len(total)} colours "
             f"occurs in one mask alone ({_text(total)}): they tell objects apart, not classes; "
-            "expected one colour for each class; export semantic masks, or set data.palette to the colours "
-            "of the classes"
+            "expected one colour for each class; export semantic masks, or set data.palette to the "
+            "colours of the classes"
         )
     if names:
         raise DataError(
