@@ -179,9 +179,9 @@ def _loop(
     writers = stack.enter_context(Writers(run.workdir, step, config, evaluates_again=pending))
     skipped = SkippedRecords(run.workdir, config.data.on_error)
     progress = stack.enter_context(Progress(step, config.total_steps))
+    log = _Log(run, writers, skipped, progress, BadSteps(config.max_bad_steps, _names(dataset)))
     profiler = stack.enter_context(Profiler(run.workdir, config.profile))
     throughput = Throughput(config.batch_size + run.unlabeled_batch_size)
-    bad_steps = BadSteps(config.max_bad_steps, _record_names(dataset))
     foreground = ForegroundWatch()
 
     def evaluate(step: int, state: TrainState) -> None:
@@ -202,29 +202,21 @@ def _loop(
             state, metrics = train_step(state, batch)
         step += 1
         throughput.step(metrics)
-        bad_steps.note(step, metrics["bad_steps"], records)
+        log.bad_steps.note(step, metrics["bad_steps"], records)
         progress.step()
         last = step == config.total_steps
 
         # Log
         votes = metrics.pop("stop", None)
         if step % config.log_every == 0 or last:
-            _tell(bad_steps, writers, progress)
-            numbers = _numbers(jax.device_get(metrics), dataset.class_names)
-            numbers |= skipped.numbers(skips)
-            speed = throughput.numbers()
-            writers.write(step, numbers, speed)
-            progress.line(step, numbers | speed)
-            bad_steps.check(step)
+            log.step(step, metrics, skips, throughput.numbers)
 
         # Save, so that an evaluation that fails costs no step
         stopping = vote.decided(votes)  # a signal after this line takes effect at a later step
         evaluates = _is_evaluated_at(config, step)
         if evaluates or step % config.checkpoint_every == 0 or stopping:
             throughput.pause(metrics)
-            _tell(bad_steps, writers, progress)
-            writers.write(step, skipped.unreported(skips))
-            writers.sync()
+            log.before_save(step, skips)
             checkpoints.save(step, run.parallel.global_arrays(state))
 
         # Evaluate; after a stop signal the next start does it
@@ -237,10 +229,36 @@ def _is_evaluated_at(config: ConfigDict, step: int) -> bool:
     return step > 0 and (step % config.eval_every == 0 or step == config.total_steps)
 
 
-def _tell(bad_steps: BadSteps, writers: Writers, progress: Progress) -> None:
-    for step, names in bad_steps.report():
-        writers.write_bad_step(step, names)
-        progress.say(describe(step, names))
+@dataclasses.dataclass(frozen=True)
+class _Log:
+    """Writes and shows the metrics of training steps."""
+
+    run: _Run
+    writers: Writers
+    skipped: SkippedRecords
+    progress: Progress
+    bad_steps: BadSteps
+
+    def step(self, step: int, metrics: Any, skips: int, speeds: Callable[[], Mapping]) -> None:
+        """Writes a line; `speeds` is called once the device has finished the step."""
+        self._tell()
+        numbers = _numbers(jax.device_get(metrics), self.run.dataset.class_names)
+        numbers |= self.skipped.numbers(skips)
+        speed = speeds()
+        self.writers.write(step, numbers, speed)
+        self.progress.line(step, numbers | speed)
+        self.bad_steps.check(step)
+
+    def before_save(self, step: int, skips: int) -> None:
+        """Writes what a run that resumes from the checkpoint could not find out again."""
+        self._tell()
+        self.writers.write(step, self.skipped.unreported(skips))
+        self.writers.sync()
+
+    def _tell(self) -> None:
+        for step, names in self.bad_steps.report():
+            self.writers.write_bad_step(step, names)
+            self.progress.say(describe(step, names))
 
 
 def _evaluate(
@@ -290,7 +308,7 @@ def _feed(run: _Run, vote: StopVote, start_step: int) -> DeviceFeed:
     return DeviceFeed(batches, put)
 
 
-def _record_names(dataset: Dataset) -> dict[str, Callable[[int], str]]:
+def _names(dataset: Dataset) -> dict[str, Callable[[int], str]]:
     def names(source: UnlabeledSource) -> Callable[[int], str]:
         return lambda index: str(source.ids[index])
 
@@ -307,7 +325,7 @@ def _first_state(run: _Run, checkpoints: Checkpoints) -> TrainState:
         return state
     if metrics_path(run.workdir).exists():
         _say(f"{run.workdir} holds a run without a complete checkpoint; training starts at step 0")
-    return build.build_state(run.config, run.model, run.optimizer, run.parallel)
+    return build.build_state(run.config, run.model, run.optimizer, run.parallel, _say)
 
 
 def _say(text: str) -> None:

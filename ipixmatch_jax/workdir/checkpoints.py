@@ -262,6 +262,22 @@ class Checkpoints:
         """Restores `{'params', 'batch_stats'}` of the `student` or the `teacher` alone."""
         return self._restore(step, {network: abstract})[network]
 
+    def network_shapes(self, step: int, network: str, sharding: Any) -> Any:
+        """Shapes of a saved network, for `restore_network`, whatever model it is of.
+
+        Raises:
+            CheckpointError: the checkpoint does not say.
+        """
+        folder = self.directory / str(step) / network
+        try:
+            with ocp.StandardCheckpointer() as checkpointer:
+                tree = checkpointer.metadata(folder).item_metadata.tree
+            return jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree
+            )
+        except Exception as error:  # a damaged file may raise any class in orbax
+            raise CheckpointError(f"{folder} cannot be read: {_first_line(error)}") from error
+
     def module_names(self, step: int) -> set[str]:
         """Names of the top-level modules of the student's parameters at a step."""
         folder = self.directory / str(step) / "student"
