@@ -64,7 +64,7 @@ def build_model(config: ConfigDict) -> nn.Module:
 
 
 def build_views(config: ConfigDict, model: nn.Module) -> Views:
-    """The views of `config.views`, normalised by `config.data.mean`, or as the model expects."""
+    """The views of `config.views`, normalized by `config.data.mean`, or as the model expects."""
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in config.views.items()}
     mean = tuple(config.data.mean) or model.input_mean
     return Views(mean=mean, std=tuple(config.data.std) or model.input_std, **options)
@@ -104,6 +104,7 @@ def build_supervised(config: ConfigDict) -> Supervised:
     options = config.supervised.to_dict()
     name, dice_weight = options.pop("name"), options.pop("dice_weight")
     weighting, weights = options.pop("weighting"), tuple(options.pop("class_weights"))
+    weight = options.pop("weight")
     classes = config.data.num_classes
     if weighting not in ("none", "inverse_frequency", "given"):
         raise ConfigError(
@@ -116,7 +117,7 @@ def build_supervised(config: ConfigDict) -> Supervised:
         )
     if weighting == "none" and weights:
         raise ConfigError("supervised.class_weights needs supervised.weighting='given'")
-    return Supervised(name, dice_weight, weights, options)
+    return Supervised(name, dice_weight, weights, options, weight)
 
 
 def build_relations(relation: ConfigDict) -> tuple[WeightedRelation, ...]:
@@ -178,6 +179,31 @@ def build_train_step(
     return optimizer, step
 
 
+def check_batch_norm(
+    config: ConfigDict, parallel: Parallel, model: nn.Module, optimizer, step, unlabeled: int
+) -> None:
+    """Traces the step of a batch of one image, where a batch norm may be left with one value.
+
+    Larger batches need no check: each norm has the values of two images. Nothing is compiled.
+
+    Args:
+        unlabeled: number of unlabeled images per step, over all devices.
+
+    Raises:
+        ConfigError: a batch norm has one value per channel in training.
+    """
+    parts, devices = config.accumulate_steps, len(parallel.devices)
+    if 1 not in (config.batch_size // parts, unlabeled // parts):
+        return
+
+    def share(leaf: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((leaf.shape[0] // devices, *leaf.shape[1:]), leaf.dtype)
+
+    batch = jax.tree.map(share, abstract_batch(config, unlabeled))
+    state = abstract_state(config, model, optimizer)
+    jax.make_jaxpr(step, axis_env=[(DATA_AXIS, devices)])(state, batch)
+
+
 def build_parallel(config: ConfigDict) -> Parallel:
     """The distribution of steps over all devices, by `config.parallel`."""
     return PARALLEL[config.parallel]()
@@ -218,7 +244,8 @@ def abstract_variables(config: ConfigDict, model: nn.Module) -> Any:
 def abstract_state(config: ConfigDict, model: nn.Module, optimizer) -> TrainState:
     """Shapes of the state, without computing them."""
     variables = abstract_variables(config, model)
-    return jax.eval_shape(lambda v: create_state(v, optimizer), variables)
+    balanced = build_objective(config).balanced
+    return jax.eval_shape(lambda v: create_state(v, optimizer, balanced), variables)
 
 
 def build_state(
@@ -239,7 +266,7 @@ def build_state(
     elif config.model.pretrained not in SCRATCH:
         backbone, stem = encoder_choice(config)
         variables = load_pretrained(variables, config.model.pretrained, backbone, stem)
-    return parallel.first_state(variables, optimizer)
+    return parallel.first_state(variables, optimizer, build_objective(config).balanced)
 
 
 def first_weights(config: ConfigDict) -> str:

@@ -110,7 +110,7 @@ class Evaluator:
         return {f"confidence/{name}": (counts, edges) for name, counts in self._bins.items()}
 
     def about(self) -> dict[str, dict[str, Any]]:
-        """Settings of the evaluation (`eval`) and of its data (`data`), for result files."""
+        """Settings of the evaluation (`eval`) and its data (`data`), for the files of results."""
         if self._content is None:
             self._content = content_sha256(self._dataset.val)
         return {

@@ -128,6 +128,7 @@ def _build(config: ConfigDict, workdir: AnyPath) -> _Run:
     parts = config.accumulate_steps
     parallel.check_batch_size("batch_size", config.batch_size, parts)
     parallel.check_batch_size("unlabeled_batch_size", unlabeled_batch_size, parts)
+    build.check_batch_norm(config, parallel, model, optimizer, device_step, unlabeled_batch_size)
     dataset = load_dataset(config.data, config.seed)
     evaluator = Evaluator(config, dataset, model, parallel)
     return _Run(

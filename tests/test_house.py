@@ -1,4 +1,4 @@
-"""The rules that keep the rooms apart."""
+"""Rules of the source tree: which room imports which, and lengths of files."""
 
 import ast
 import pathlib

@@ -16,7 +16,7 @@ from ipixmatch_jax.evaluator import Evaluator
 from ipixmatch_jax.train import train
 from ipixmatch_jax.workdir.checkpoints import Checkpoints
 
-# Eight devices share two records badly; these tests are about the loop.
+# Eight devices cannot share two records; these tests are about the loop.
 ONE_DEVICE = "ipixmatch_jax.devices.parallel.jax.devices"
 
 
@@ -46,8 +46,11 @@ def interrupt(monkeypatch, after):
     )
 
 
-def test_a_resumed_run_equals_a_straight_one_bit_for_bit(config_file, tmp_path, monkeypatch):
-    config = load_config(str(config_file))
+@pytest.mark.parametrize("balance", ["none", "gradient"])
+def test_a_resumed_run_equals_a_straight_one_bit_for_bit(
+    config_file, tmp_path, monkeypatch, balance
+):
+    config = load_config(str(config_file), [f"--config.relation.balance={balance}"])
     straight = train(config, tmp_path / "straight")
     with monkeypatch.context() as patch:
         interrupt(patch, after=4)
@@ -325,3 +328,17 @@ def test_a_finished_run_can_be_made_longer(config_file, tmp_path, capsys):
     assert rates[4] == pytest.approx(long.optimizer.learning_rate * (1 - 3 / 5) ** power, rel=1e-4)
     with pytest.raises(ConfigError, match="total_steps: the run has 5, now 3"):
         train(short, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "sizes", [(1, 2, 1), (2, 1, 1), (2, 2, 2)], ids=["labeled", "unlabeled", "micro-batches"]
+)
+def test_one_image_cannot_pass_a_pooled_batch_norm(config_file, tmp_path, sizes):
+    keys = ("batch_size", "unlabeled_batch_size", "accumulate_steps")
+    sized = [f"--config.{key}={size}" for key, size in zip(keys, sizes, strict=True)]
+    pooled = ["--config.model.name=deeplabv3plus", "--config.model.width=None"]
+    pooled += ["--config.model.depth=None", "--config.data.crop_size=(48,48)"]
+    config = load_config(str(config_file), sized + pooled)
+    with pytest.raises(ConfigError, match="batch norm head/aspp_pool/norm normalizes one value"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -11,6 +11,8 @@ from ipixmatch_jax.methods.base import Method, Network, Prediction, Through, one
 from ipixmatch_jax.methods.cutmix_pairs import MIXES
 
 LABELERS = ("teacher", "student")
+# For the frameworks with one strong view.
+PEER = "peer"
 LABEL_NORMS = ("eval", "train", "ema")
 RUNNING = ("labeled", "all")
 
@@ -27,10 +29,11 @@ def check_choices(
     method: Method,
     norm_groups: Mapping[str, Groups] = NORM_GROUPS,
     label_norms: tuple[str, ...] = LABEL_NORMS,
+    labelers: tuple[str, ...] = LABELERS,
 ) -> None:
     """Raises ConfigError if one of the shared choices has an unknown value."""
     known = {
-        "labeler": LABELERS,
+        "labeler": labelers,
         "label_norm": label_norms,
         "mix": MIXES,
         "norm_groups": tuple(norm_groups),
@@ -43,7 +46,7 @@ def check_choices(
 def labeler(method: Method, student: Network, teacher: Network) -> Network:
     """The network that makes the pseudo-labels, `method.labeler`.
 
-    With `method.label_norm` 'ema' it normalises by the teacher's averaged running statistics.
+    With `method.label_norm` 'ema' it normalizes by the teacher's averaged running statistics.
     """
     network = teacher if method.labeler == "teacher" else student
     if method.label_norm == "ema":
@@ -62,7 +65,7 @@ def train_passes(
 
     Args:
         images: view name → [b,H,W,·].
-        groups: the passes, in order: views of one pass are normalised together.
+        groups: the passes, in order: views of one pass are normalized together.
         running_statistics: the passes that update the running statistics: `all`, or only those
             with the `labeled` view.
         through: the last view of a pass → a function of its features. Rows that it adds come back

@@ -1,4 +1,4 @@
-"""Another model on the command line than in the config file."""
+"""A model on the command line that differs from the one in the config file."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ FOLDER = ROOT / "configs" / "folder.py"
 
 @pytest.fixture
 def photos(tmp_path):
-    """Three photos with masks of their names, in folders with other names than the usual ones."""
+    """Three photos with masks of equal names, in folders with unusual names."""
     for kind in ("shots", "drawn"):
         (tmp_path / kind).mkdir()
     for number in range(3):

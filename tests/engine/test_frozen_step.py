@@ -1,4 +1,4 @@
-"""A frozen encoder through the whole step, by the config."""
+"""The whole train step with an encoder that the config freezes."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""Where pretrained weights come from, and what is said when they do not come."""
+"""Sources of pretrained weights, and messages if they cannot be downloaded."""
 
 import functools
 import http.server
@@ -165,7 +165,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
-    """A hub of this machine's own with `small(1)` in it."""
+    """A local hub that serves `small(1)`."""
     client = pytest.importorskip("huggingface_hub")
     buffer = io.BytesIO()
     np.savez(buffer, **to_torch(small(1)))

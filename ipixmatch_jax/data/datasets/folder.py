@@ -87,7 +87,7 @@ def masks_of(data: ConfigDict) -> Masks:
     """How `config.data` says that masks are read.
 
     Raises:
-        ConfigError: coloured masks without a palette, or mask values that do not fit.
+        ConfigError: colored masks without a palette, or mask values that do not fit.
     """
     palette = tuple(tuple(int(c) for c in color) for color in data.palette)
     classes, values = int(data.num_classes), tuple(int(value) for value in data.mask_values)
@@ -102,7 +102,7 @@ def masks_of(data: ConfigDict) -> Masks:
         )
     if not palette:
         raise ConfigError(
-            f"data.masks={data.masks!r} and data.palette is empty; expected the colour of every "
+            f"data.masks={data.masks!r} and data.palette is empty; expected the color of every "
             "class in data.palette"
         )
     table = {color: index for index, color in enumerate(palette)}
@@ -193,7 +193,7 @@ class _Layout:
                 f"{finder.folder}: not a folder; expected {finder.kind}s; set "
                 f"data.folder.*_{finder.kind}s relative to data.root"
             )
-        # If images and masks share a folder, masks are recognised by their tail.
+        # If images and masks share a folder, masks are recognized by their tail.
         tail = self.options.mask_tail
         return [name for name in finder.ids() if not tail or not name.endswith(tail)]
 
@@ -303,7 +303,7 @@ class _Imported(_Layout):
             masks = masks_among([path for _, path in pool])
             if masks:
                 self.warnings.append(
-                    f"{len(masks)} of a few unlabeled images look like masks (few colours): "
+                    f"{len(masks)} of a few unlabeled images look like masks (few colors): "
                     f"{', '.join(masks[:3])}; take them out of the folder"
                 )
         return pools
@@ -337,7 +337,7 @@ def build(data: ConfigDict, seed: int, problems: list[str]) -> Splits:
         problems: every problem with lists and files is appended here; the sources leave it out.
 
     Raises:
-        ConfigError: mask colours or pool weights that do not fit.
+        ConfigError: mask colors or pool weights that do not fit.
         DataError: the root is missing.
     """
     with collecting_later():

@@ -9,7 +9,7 @@ import re
 import numpy as np
 
 from ipixmatch_jax.data.importers.cityscapes_classes import CLASSES, PALETTE, train_id_lookup
-from ipixmatch_jax.data.importers.drawing import grey
+from ipixmatch_jax.data.importers.drawing import gray
 from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, Item, some
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE
@@ -74,7 +74,7 @@ def _converted(path: str, divisor: int) -> str | Drawn:
         return path
 
     def draw() -> np.ndarray:
-        values = grey(path).astype(np.int64)
+        values = gray(path).astype(np.int64)
         if divisor > 1:
             values = np.where(values >= divisor, values // divisor, values)
         if values.max() > IGNORE or (values < 0).any():

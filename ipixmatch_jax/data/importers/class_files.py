@@ -1,4 +1,4 @@
-"""Class names and colours from the files that people and tools leave with their masks."""
+"""Class names and colors from the files that people and tools leave with their masks."""
 
 import csv
 import json
@@ -21,7 +21,7 @@ class ClassFile:
     Attributes:
         path: the file; '' if there is none.
         names: class names in the order of the ids.
-        palette: one colour per class; ().
+        palette: one color per class; ().
         values: the stored value of each class, if the file states them; ().
     """
 
@@ -87,7 +87,7 @@ def _lines(text: str) -> ClassFile:
             words = words[:-3]
         names.append(" ".join(words))
     if palette and len(palette) != len(names):
-        raise ValueError(f"{len(palette)} of {len(names)} classes have a colour")
+        raise ValueError(f"{len(palette)} of {len(names)} classes have a color")
     return ClassFile("", tuple(names), tuple(palette))
 
 
@@ -123,7 +123,7 @@ def _dataset_meta(text: str) -> ClassFile:
     colors = content.get("segmentation_colors") or ()
     palette = tuple(tuple(int(c) for c in color) for color in colors)
     if palette and len(palette) != len(ids):
-        raise ValueError(f"{len(palette)} colours for {len(ids)} labels")
+        raise ValueError(f"{len(palette)} colors for {len(ids)} labels")
     values = () if palette or ids == list(range(len(ids))) else tuple(ids)
     return ClassFile("", tuple(labels[i] for i in ids), palette, values)
 

@@ -155,7 +155,7 @@ def inspect_dataset(data_config: ConfigDict, seed: int) -> Report:
         seed: seed of generated data sets.
 
     Raises:
-        ConfigError: an unknown `data.name`, or class names or colours that do not fit.
+        ConfigError: an unknown `data.name`, or class names or colors that do not fit.
     """
     try:
         dataset, problems = assemble(data_config, seed)
