@@ -36,14 +36,13 @@ class Saves:
             self.writers.write_bad_step(step, names)
             self.progress.say(describe(step, names))
 
-    def save(self, step: int, state: TrainState, skips: int, miou: float | None = None) -> None:
+    def save(self, step: int, state: TrainState, skips: int) -> None:
         """Starts saving a step, after the files of metrics have reached the disk.
 
         Args:
             step: the step.
             state: the state after it.
             skips: records that this process has skipped since it started.
-            miou: of the network that chooses the best checkpoint, if it was evaluated.
 
         Raises:
             UserError: the metrics cannot be written. What can be saved is saved first.
@@ -55,7 +54,7 @@ class Saves:
             self.writers.sync()
         except UserError as error:
             raise self._after_saving(error, step, state) from error
-        self._start(step, state, miou)
+        self._start(step, state)
 
     def save_before(self, error: Exception, step: int, state: TrainState, skips: int) -> Exception:
         """Saves the step because of an error in what follows it.
@@ -80,7 +79,7 @@ class Saves:
     def _after_saving(self, error: Exception, step: int, state: TrainState) -> Exception:
         before = self.saved
         try:
-            self._start(step, state, None)
+            self._start(step, state)
             self.checkpoints.wait()
         except UserError as second:
             return _told(
@@ -88,8 +87,8 @@ class Saves:
             )
         return _told(error, f"step {step} is saved", step)
 
-    def _start(self, step: int, state: TrainState, miou: float | None) -> None:
-        self.checkpoints.save(step, self.parallel.global_arrays(state), miou)
+    def _start(self, step: int, state: TrainState) -> None:
+        self.checkpoints.save(step, self.parallel.global_arrays(state))
         self.saved = step
 
 

@@ -61,6 +61,11 @@ MODEL: Table = {
         "pretrained weights: imagenet, dinov2, a file, https://... or hf://ORG/NAME/FILE; empty or "
         "none: random weights",
     ),
+    "init_from": Key(
+        "",
+        "first weights, in place of pretrained: a run's folder or a file; other classes: random "
+        "classifier",
+    ),
     "frozen": Key((), "modules to freeze: ('encoder',) or ('encoder/stem',)", kind="str"),
     "dtype": Key(
         "float32",
