@@ -22,7 +22,9 @@ from ipixmatch_jax.losses import RELATION_OPTIONS, RELATIONS
 from ipixmatch_jax.methods import Method, make_method
 from ipixmatch_jax.methods.base import find_method
 from ipixmatch_jax.models import (
+    ENCODERS,
     Twins,
+    backbone_options,
     check_frozen,
     create_model,
     feature_names,
@@ -34,6 +36,7 @@ from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.registry import nearest
 from ipixmatch_jax.views import Views
 from ipixmatch_jax.weights.pretrained import load_pretrained
+from ipixmatch_jax.weights.public import PUBLIC, SCRATCH, public_file, words_of
 from ipixmatch_jax.workdir.checkpoints import Checkpoints, abstract_like
 
 
@@ -218,10 +221,30 @@ def abstract_state(config: ConfigDict, model: nn.Module, optimizer) -> TrainStat
 def build_state(config: ConfigDict, model: nn.Module, optimizer, parallel: Parallel) -> TrainState:
     """The first state: random weights by `config.seed`, and pretrained weights if configured."""
     variables = init_variables(model, jax.random.key(config.seed), example_images(config))
-    if config.model.pretrained:
-        chosen = config.model.backbone or model_options(config.model.name).get("backbone", "")
-        variables = load_pretrained(variables, config.model.pretrained, chosen)
+    if config.model.pretrained not in SCRATCH:
+        backbone, stem = encoder_choice(config)
+        variables = load_pretrained(variables, config.model.pretrained, backbone, stem)
     return parallel.first_state(variables, optimizer)
+
+
+def first_weights(config: ConfigDict) -> str:
+    """Where the first weights come from, and a hint if public ones are left unused; one line."""
+    pretrained, (backbone, stem) = config.model.pretrained, encoder_choice(config)
+    if pretrained in PUBLIC:
+        return f"first weights: {public_file(pretrained, backbone, stem).address}"
+    if pretrained not in SCRATCH:
+        return f"first weights: {pretrained}"
+    words = " or ".join(f"--config.model.pretrained={word}" for word in words_of(backbone, stem))
+    hint = f"; {backbone} has public ones: {words}" if words and not pretrained else ""
+    return f"first weights: random{hint}"
+
+
+def encoder_choice(config: ConfigDict) -> tuple[str, str]:
+    """Backbone and stem of the configured model; empty texts if it has none."""
+    model = config.model
+    backbone = model.backbone or model_options(model.name).get("backbone", "")
+    options = backbone_options(backbone) if backbone in ENCODERS else {}
+    return backbone, (model.stem or options.get("stem", "")) if "stem" in options else ""
 
 
 def view_defaults() -> dict[str, Any]:

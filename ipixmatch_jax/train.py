@@ -288,6 +288,7 @@ def _introduce(run: _Run, state: TrainState, memory: Memory | None) -> None:
     if not is_first():
         return
     print(overview(run.config, run.workdir))
+    print(build.first_weights(run.config))
     print(summarize(run.dataset))
     print(
         parameter_overview.get_parameter_overview(state.params, include_stats=False, max_lines=12)

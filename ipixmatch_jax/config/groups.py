@@ -57,7 +57,9 @@ _OWN = "None: the model's own default"
 MODEL: Table = {
     "name": Key("deeplabv3plus", "the network", choices=MODELS.names),
     "pretrained": Key(
-        "", "pretrained weights: imagenet, a file or hf://ORG/NAME/FILE; empty: from scratch"
+        "",
+        "pretrained weights: imagenet, dinov2, a file, https://... or hf://ORG/NAME/FILE; empty or "
+        "none: random weights",
     ),
     "frozen": Key((), "modules to freeze: ('encoder',) or ('encoder/stem',)", kind="str"),
     "dtype": Key(

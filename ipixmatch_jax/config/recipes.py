@@ -107,10 +107,12 @@ def apply(config: ConfigDict, method: str, benchmark: str, unlabeled: int) -> Co
         config.supervised.name, config.supervised.min_pixels = "ohem", recipe.ohem_pixels
     if method == "unimatch_v2":
         config.model.name, config.model.backbone = "dpt", "dinov2_base"
+        config.model.pretrained = "dinov2"
         optimizer.name = "adamw"
     else:
         config.model.name, config.model.backbone = "deeplabv3plus", "resnet101"
         config.model.stem, config.model.output_stride = "deep", recipe.output_stride
+        config.model.pretrained = "imagenet"
         optimizer.name = "sgd"
     if method == "u2pl":
         config.model.multi_grid = (2, 2, 4)

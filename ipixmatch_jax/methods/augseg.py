@@ -14,14 +14,9 @@ from ipixmatch_jax.methods.base import (
     Network,
     Prediction,
 )
+from ipixmatch_jax.methods.cutmix_pairs import Pairs, flipped, paste_prediction
 from ipixmatch_jax.methods.one_strong_view import OneStrongView
-from ipixmatch_jax.methods.view_passes import (
-    Pairs,
-    flipped,
-    labeler,
-    paste_prediction,
-    train_passes,
-)
+from ipixmatch_jax.methods.view_passes import labeler, train_passes
 from ipixmatch_jax.views import Views, paste
 
 # Logit of the true class, of 0 for the others: certain, and finite.

@@ -6,7 +6,8 @@ from typing import ClassVar
 import jax.numpy as jnp
 
 from ipixmatch_jax.methods.base import METHODS, Batch, Method, MethodOutput, Network, one_of
-from ipixmatch_jax.methods.view_passes import NORM_GROUPS, Pairs, check_choices, train_passes
+from ipixmatch_jax.methods.cutmix_pairs import Pairs
+from ipixmatch_jax.methods.view_passes import NORM_GROUPS, check_choices, train_passes
 from ipixmatch_jax.views import Views
 
 

@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from ipixmatch_jax.methods.base import Batch, ConsistencyTerm, Method, Network, Prediction
+from ipixmatch_jax.methods.cutmix_pairs import Pairs
 from ipixmatch_jax.methods.view_passes import (
     NORM_GROUPS,
     Groups,
-    Pairs,
     check_choices,
     labeler,
     train_passes,

@@ -14,7 +14,8 @@ from ipixmatch_jax.methods.base import (
     Network,
     Through,
 )
-from ipixmatch_jax.methods.view_passes import Pairs, check_choices, labeler, train_passes
+from ipixmatch_jax.methods.cutmix_pairs import Pairs
+from ipixmatch_jax.methods.view_passes import check_choices, labeler, train_passes
 from ipixmatch_jax.views import Views
 
 NORM_GROUPS = {

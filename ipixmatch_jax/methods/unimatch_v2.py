@@ -5,7 +5,8 @@ import dataclasses
 import jax.numpy as jnp
 
 from ipixmatch_jax.methods.base import METHODS, Batch, Method, MethodOutput, Network, Through
-from ipixmatch_jax.methods.view_passes import Pairs, check_choices, labeler, train_passes
+from ipixmatch_jax.methods.cutmix_pairs import Pairs
+from ipixmatch_jax.methods.view_passes import check_choices, labeler, train_passes
 from ipixmatch_jax.views import Views
 
 NORM_GROUPS = {"source": (("labeled",), ("strong_0", "strong_1"))}

@@ -11,6 +11,7 @@ from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES, Pixels
 from ipixmatch_jax.data.files.masks import MASK_SUFFIXES, Masks
 from ipixmatch_jax.data.files.split_lists import Entry, read_list
 from ipixmatch_jax.data.grouping import group_keys
+from ipixmatch_jax.data.hold_out import hold_out
 from ipixmatch_jax.data.importers import choices_of, counts, read_folder
 from ipixmatch_jax.data.importers.beside import masks_among
 from ipixmatch_jax.data.importers.cache import materialize
@@ -18,7 +19,7 @@ from ipixmatch_jax.data.importers.finders import ItemFinder
 from ipixmatch_jax.data.importers.found import SPLITS
 from ipixmatch_jax.data.importers.tree import collecting_later
 from ipixmatch_jax.data.records import Splits
-from ipixmatch_jax.data.stratify import class_presence, hold_out
+from ipixmatch_jax.data.stratify import class_presence
 from ipixmatch_jax.errors import ConfigError, DataError
 from ipixmatch_jax.keys import Key, Table
 from ipixmatch_jax.paths import as_path, join
@@ -57,7 +58,7 @@ OPTIONS: Table = {
         kind="float",
         above=0,
     ),
-    # Each image is held out by a hash of its own id; see stratify.hold_out.
+    # Each image is held out by a hash of its own id; see data/hold_out.py.
     "holdout": Key(
         0.2,
         "share of the labeled images held out for validation if there are no validation images",
