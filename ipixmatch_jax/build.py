@@ -101,6 +101,7 @@ def build_supervised(config: ConfigDict) -> Supervised:
     options = config.supervised.to_dict()
     name, dice_weight = options.pop("name"), options.pop("dice_weight")
     weighting, weights = options.pop("weighting"), tuple(options.pop("class_weights"))
+    weight = options.pop("weight")
     classes = config.data.num_classes
     if weighting not in ("none", "inverse_frequency", "given"):
         raise ConfigError(
@@ -113,7 +114,7 @@ def build_supervised(config: ConfigDict) -> Supervised:
         )
     if weighting == "none" and weights:
         raise ConfigError("supervised.class_weights needs supervised.weighting='given'")
-    return Supervised(name, dice_weight, weights, options)
+    return Supervised(name, dice_weight, weights, options, weight)
 
 
 def build_relations(relation: ConfigDict) -> tuple[WeightedRelation, ...]:
@@ -175,6 +176,31 @@ def build_train_step(
     return optimizer, step
 
 
+def check_batch_norm(
+    config: ConfigDict, parallel: Parallel, model: nn.Module, optimizer, step, unlabeled: int
+) -> None:
+    """Traces the step of a batch of one image, where a batch norm may be left with one value.
+
+    Larger batches need no check: each norm has the values of two images. Nothing is compiled.
+
+    Args:
+        unlabeled: number of unlabeled images per step, over all devices.
+
+    Raises:
+        ConfigError: a batch norm has one value per channel in training.
+    """
+    parts, devices = config.accumulate_steps, len(parallel.devices)
+    if 1 not in (config.batch_size // parts, unlabeled // parts):
+        return
+
+    def share(leaf: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((leaf.shape[0] // devices, *leaf.shape[1:]), leaf.dtype)
+
+    batch = jax.tree.map(share, abstract_batch(config, unlabeled))
+    state = abstract_state(config, model, optimizer)
+    jax.make_jaxpr(step, axis_env=[(DATA_AXIS, devices)])(state, batch)
+
+
 def build_parallel(config: ConfigDict) -> Parallel:
     """The distribution of steps over all devices, by `config.parallel`."""
     return PARALLEL[config.parallel]()
@@ -215,7 +241,8 @@ def abstract_variables(config: ConfigDict, model: nn.Module) -> Any:
 def abstract_state(config: ConfigDict, model: nn.Module, optimizer) -> TrainState:
     """Shapes of the state, without computing them."""
     variables = abstract_variables(config, model)
-    return jax.eval_shape(lambda v: create_state(v, optimizer), variables)
+    balanced = build_objective(config).balanced
+    return jax.eval_shape(lambda v: create_state(v, optimizer, balanced), variables)
 
 
 def build_state(config: ConfigDict, model: nn.Module, optimizer, parallel: Parallel) -> TrainState:
@@ -224,7 +251,7 @@ def build_state(config: ConfigDict, model: nn.Module, optimizer, parallel: Paral
     if config.model.pretrained not in SCRATCH:
         backbone, stem = encoder_choice(config)
         variables = load_pretrained(variables, config.model.pretrained, backbone, stem)
-    return parallel.first_state(variables, optimizer)
+    return parallel.first_state(variables, optimizer, build_objective(config).balanced)
 
 
 def first_weights(config: ConfigDict) -> str:

@@ -13,6 +13,7 @@ from ipixmatch_jax.methods.base import (
     MethodOutput,
     Network,
     Through,
+    option,
 )
 from ipixmatch_jax.methods.cutmix_pairs import Pairs
 from ipixmatch_jax.methods.view_passes import check_choices, labeler, train_passes
@@ -56,7 +57,7 @@ class UniMatch(Method):
     mix: str = "stream"
     norm_groups: str = "source"
     running_statistics: str = "all"
-    drop_rate: float = 0.5
+    drop_rate: float = option(0.5, least=0, most=0.99)
 
     def __post_init__(self):
         check_choices(self, NORM_GROUPS)

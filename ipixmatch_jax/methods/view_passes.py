@@ -11,6 +11,8 @@ from ipixmatch_jax.methods.base import Method, Network, Prediction, Through, one
 from ipixmatch_jax.methods.cutmix_pairs import MIXES
 
 LABELERS = ("teacher", "student")
+# For the frameworks with one strong view.
+PEER = "peer"
 LABEL_NORMS = ("eval", "train", "ema")
 RUNNING = ("labeled", "all")
 
@@ -27,10 +29,11 @@ def check_choices(
     method: Method,
     norm_groups: Mapping[str, Groups] = NORM_GROUPS,
     label_norms: tuple[str, ...] = LABEL_NORMS,
+    labelers: tuple[str, ...] = LABELERS,
 ) -> None:
     """Raises ConfigError if one of the shared choices has an unknown value."""
     known = {
-        "labeler": LABELERS,
+        "labeler": labelers,
         "label_norm": label_norms,
         "mix": MIXES,
         "norm_groups": tuple(norm_groups),

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ipixmatch_jax.engine.objective import Objective, Threshold
+from ipixmatch_jax.engine.objective import Objective, Supervised, Threshold
 from ipixmatch_jax.engine.weighted_relation import WeightedRelation, ramp_up
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.losses import inter_pixel_loss
@@ -71,6 +71,13 @@ def test_loss_is_the_stated_sum(output, mask):
     values = [metrics["relation/class_map/kl"], metrics["relation/affinity/mse"]]
     assert min(values) > 0
     assert metrics["loss_relation"] == pytest.approx(np.dot([0.3, 9.0], values), rel=1e-5)
+
+
+def test_weight_of_labeled_images(output, mask):
+    whole, metrics = evaluate(Objective(), output, mask)
+    half, metrics_of_half = evaluate(Objective(supervised=Supervised(weight=0.5)), output, mask)
+    assert half == pytest.approx(whole - 0.5 * metrics["loss_supervised"], rel=1e-6)
+    assert metrics_of_half["loss_supervised"] == metrics["loss_supervised"] > 0
 
 
 def test_relation_none_leaves_the_bare_method(output, mask):

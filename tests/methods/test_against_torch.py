@@ -33,8 +33,8 @@ METHODS = [
 class ByTerm(Objective):
     """Also gives the loss of every term, without its weight."""
 
-    def __call__(self, output, labeled, step, divisors=None):
-        loss, metrics = super().__call__(output, labeled, step, divisors)
+    def __call__(self, output, labeled, step, divisors=None, balance=()):
+        loss, metrics = super().__call__(output, labeled, step, divisors, balance)
         for i, term in enumerate(output.terms):
             alone = MethodOutput(output.labeled_logits, (term.replace(weight=1.0),), None)
             metrics[f"term_{i}"] = super().__call__(alone, labeled, step)[1]["loss_pseudo"]

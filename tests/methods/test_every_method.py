@@ -114,7 +114,8 @@ class Tiny(nn.Module):
 
 
 def run(name, relations, parallel):
-    method = make_method(name, {"confidence": 0.0})
+    name, _, who = name.partition(" by ")
+    method = make_method(name, {"confidence": 0.0, "labeler": who or None})
     model = Twins(Tiny(), Tiny()) if method.networks == 2 else Tiny()
     rule, schedule = make_optimizer(
         dict(
@@ -163,10 +164,11 @@ def check(name, relations):
 
 
 # Each with something that the others lack; all of them, relation by relation, in the slow test.
-ALONE = [pytest.param(name, marks=pytest.mark.slow) for name in ("cps", "unimatch", "u2pl")]
+PEERS = [f"{name} by peer" for name in ("augseg", "corrmatch", "u2pl")]
+ALONE = [pytest.param(name, marks=pytest.mark.slow) for name in ("cps", "unimatch", "u2pl", *PEERS)]
 
 
-@pytest.mark.parametrize("name", ["fixmatch", *ALONE])
+@pytest.mark.parametrize("name", ["fixmatch", "fixmatch by peer", *ALONE])
 def test_layouts_agree_and_the_loss_falls_with_every_relation_at_once(name):
     check(name, RELATIONS)
 
