@@ -14,6 +14,7 @@ from clu import parameter_overview
 from ml_collections import ConfigDict
 
 from ipixmatch_jax import build
+from ipixmatch_jax.advice import advise_on_run
 from ipixmatch_jax.config import checked, overview, write_snapshot
 from ipixmatch_jax.data import (
     Dataset,
@@ -37,8 +38,10 @@ from ipixmatch_jax.engine.step import TrainStep
 from ipixmatch_jax.evaluator import Evaluator, ForegroundWatch
 from ipixmatch_jax.methods import Method
 from ipixmatch_jax.paths import AnyPath, as_path
+from ipixmatch_jax.saving import Saves
+from ipixmatch_jax.tracking.environments import EnvironmentRecord
 from ipixmatch_jax.tracking.histograms import parameter_histograms
-from ipixmatch_jax.tracking.nonfinite_steps import BadSteps, describe
+from ipixmatch_jax.tracking.nonfinite_steps import BadSteps
 from ipixmatch_jax.tracking.profiler import Profiler
 from ipixmatch_jax.tracking.progress import Progress
 from ipixmatch_jax.tracking.services import check_installed
@@ -121,6 +124,7 @@ def _build(config: ConfigDict, workdir: AnyPath) -> _Run:
     parts = config.accumulate_steps
     parallel.check_batch_size("batch_size", config.batch_size, parts)
     parallel.check_batch_size("unlabeled_batch_size", unlabeled_batch_size, parts)
+    build.check_batch_norm(config, parallel, model, optimizer, device_step, unlabeled_batch_size)
     dataset = load_dataset(config.data, config.seed)
     needs = check_training_needs(config, dataset, uses_unlabeled=bool(unlabeled_batch_size))
     for remark in needs.remarks:
@@ -145,18 +149,23 @@ def _loop(
     train_step = run.parallel.distribute_train(vote.counted(run.device_step))
     batches = stack.enter_context(contextlib.closing(_feed(run, vote, step)))
     writers = stack.enter_context(Writers(run.workdir, step, config))
+    writers.add_to_next_line(EnvironmentRecord(run.workdir).begin(step, _say))
     skipped = SkippedRecords(run.workdir, config.data.on_error)
-    progress = stack.enter_context(Progress(step, config.total_steps))
+    progress = stack.enter_context(Progress(step, config.total_steps, config.eval_every))
     profiler = stack.enter_context(Profiler(run.workdir, config.profile))
     throughput = Throughput(config.batch_size + run.unlabeled_batch_size)
     bad_steps = BadSteps(config.max_bad_steps, _record_names(dataset))
     foreground = ForegroundWatch()
+    saves = Saves(checkpoints, run.parallel, writers, bad_steps, skipped, progress, step)
 
-    stopping = False
+    stopping, skips = False, 0
     while step < config.total_steps and not stopping:
         # Step
         with throughput.input():
-            records, skips, batch = next(batches)
+            try:
+                records, skips, batch = next(batches)
+            except Exception as error:
+                raise saves.save_before(error, step, state, skips) from error
         # Reading a device value here would stall the device, so only the log reads any.
         with jax.transfer_guard_device_to_host("disallow"), profiler.step(step):
             state, metrics = train_step(state, batch)
@@ -169,7 +178,7 @@ def _loop(
         # Log
         votes = metrics.pop("stop", None)
         if step % config.log_every == 0 or last:
-            _tell(bad_steps, writers, progress)
+            saves.report_bad_steps()
             numbers = _numbers(jax.device_get(metrics), dataset.class_names)
             numbers |= skipped.numbers(skips)
             speed = throughput.numbers()
@@ -181,23 +190,15 @@ def _loop(
         best = None
         if step % config.eval_every == 0 or last:
             throughput.pause(metrics)
-            best = _evaluate(run, step, state, writers, progress, foreground)
+            with progress.evaluation():
+                best = _evaluate(run, step, state, writers, progress, foreground)
 
         # Save
         stopping = vote.decided(votes)  # a signal after this line takes effect at a later step
         if best is not None or step % config.checkpoint_every == 0 or stopping:
             throughput.pause(metrics)
-            _tell(bad_steps, writers, progress)
-            writers.write(step, skipped.unreported(skips))
-            writers.sync()
-            checkpoints.save(step, run.parallel.global_arrays(state), best)
+            saves.save(step, state, skips, best)
     return state, stopping
-
-
-def _tell(bad_steps: BadSteps, writers: Writers, progress: Progress) -> None:
-    for step, names in bad_steps.report():
-        writers.write_bad_step(step, names)
-        progress.say(describe(step, names))
 
 
 def _evaluate(
@@ -292,6 +293,7 @@ def _introduce(run: _Run, state: TrainState, memory: Memory | None) -> None:
     if not is_first():
         return
     print(overview(run.config, run.workdir))
+    print(build.first_weights(run.config))
     print(summarize(run.dataset))
     print(
         parameter_overview.get_parameter_overview(state.params, include_stats=False, max_lines=12)
@@ -317,6 +319,8 @@ def _finish(run: _Run, network: Any) -> None:
     reached = write_run_summary(run.workdir, name)
     if reached:
         print(f"{run_summary_table(reached)}\nwritten to {summary_path(run.workdir)}")
+    for advice in advise_on_run(run.config, run.workdir):
+        print(f"advice: {advice}")
     if not run.config.pictures:
         return
     folder = draw_validation(run.config, run.workdir, run.model, network, run.dataset)

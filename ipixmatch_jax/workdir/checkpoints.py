@@ -30,14 +30,14 @@ def best_metric(metrics: dict[str, float]) -> float:
 
 def split_state(state: TrainState) -> dict[str, Any]:
     """Splits a state into the items of a checkpoint."""
-    return {
-        **networks(state),
-        "training": {
-            "step": state.step,
-            "bad_steps": state.bad_steps,
-            "opt_state": state.opt_state,
-        },
+    training = {
+        "step": state.step,
+        "bad_steps": state.bad_steps,
+        "opt_state": state.opt_state,
     }
+    if jax.tree.leaves(state.balance):  # absent from checkpoints of most runs, and of older ones
+        training["balance"] = state.balance
+    return {**networks(state), "training": training}
 
 
 def join_state(items: dict[str, Any]) -> TrainState:
@@ -160,6 +160,17 @@ class Checkpoints:
             self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics, force=True)
         except _SAVE_ERRORS as error:
             raise self._not_saved(f"step {step}, or the one before", error) from error
+
+    def wait(self) -> None:
+        """Waits until the save that was started last is complete.
+
+        Raises:
+            CheckpointError: it could not be saved.
+        """
+        try:
+            self._manager.wait_until_finished()
+        except _SAVE_ERRORS as error:
+            raise self._not_saved("the last step", error) from error
 
     def _not_saved(self, what: str, error: Exception) -> CheckpointError:
         return CheckpointError(

@@ -19,6 +19,7 @@ CONFIG = "config.json"
 METRICS = "metrics.jsonl"
 THROUGHPUT = "throughput.jsonl"
 BAD_STEPS = "bad_steps.jsonl"
+ENVIRONMENT = "environment.json"
 CHECKPOINTS = "checkpoints"
 EVALUATIONS = "eval"
 SUMMARY = "summary.json"
@@ -34,6 +35,11 @@ def config_path(workdir: AnyPath) -> AnyPath:
 def metrics_path(workdir: AnyPath) -> AnyPath:
     """`metrics.jsonl`: a line of named numbers for each logged step."""
     return as_path(workdir) / METRICS
+
+
+def environment_path(workdir: AnyPath) -> AnyPath:
+    """`environment.json`: devices, threads and versions that the bits of the run depend on."""
+    return as_path(workdir) / ENVIRONMENT
 
 
 def evaluations_folder(workdir: AnyPath) -> AnyPath:

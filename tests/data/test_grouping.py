@@ -1,4 +1,4 @@
-"""Near-duplicates are grouped, different scenes are not, and a pattern of the user overrules."""
+"""Near-duplicates are grouped, different scenes are not; a pattern of the user takes precedence."""
 
 import numpy as np
 import pytest

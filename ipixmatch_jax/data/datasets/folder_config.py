@@ -17,10 +17,10 @@ _SHOWN = 5
 
 
 def describe_folder(root: str, given: Mapping[str, Any] = _NOTHING) -> dict[str, Any]:
-    """Recognises a folder and returns the values of `config.data` with which it is read.
+    """Recognizes a folder and returns the values of `config.data` with which it is read.
 
-    The layout is recognised by `data.importers`; `unlabeled/` may hold more images. Class names and
-    colours come from the annotation files or from a class file such as `classes.txt` (`NAME` or
+    The layout is recognized by `data.importers`; `unlabeled/` may hold more images. Class names and
+    colors come from the annotation files or from a class file such as `classes.txt` (`NAME` or
     `NAME RED GREEN BLUE` per line); without either, classes are counted in the masks of all splits.
 
     Args:
@@ -32,7 +32,7 @@ def describe_folder(root: str, given: Mapping[str, Any] = _NOTHING) -> dict[str,
         Keys of `config.data`; those of `config.data.folder` in a dict under `folder`.
 
     Raises:
-        DataError: the folder is not recognised, has no image with a mask, or its masks can mean
+        DataError: the folder is not recognized, has no image with a mask, or its masks can mean
             several things.
     """
     place = as_path(root).expanduser()

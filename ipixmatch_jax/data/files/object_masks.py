@@ -17,7 +17,7 @@ _LEAST_OBJECTS, _FEW_OBJECTS, _MANY_MASKS = 5, 3, 6
 # Share of the masks whose ids have no gap, and of the ids that are a single area.
 _WITHOUT_GAP, _SINGLE = 0.9, 0.85
 _OPENED = 12
-# Colours that only one mask shows: numbers of objects that were coloured.
+# Colors that only one mask shows: numbers of objects that were colored.
 _LEAST_COLORS, _ALONE = 12, 0.8
 
 
@@ -48,7 +48,7 @@ def without_gaps(held: Sequence[set[int]]) -> bool:
 
 
 def number_colors(facts: Sequence[MaskFacts]) -> bool:
-    """True if nearly every colour of many occurs in one mask alone."""
+    """True if nearly every color of many occurs in one mask alone."""
     seen: dict[tuple[int, int, int], int] = {}
     for fact in facts:
         for color in fact.colors:
@@ -65,7 +65,7 @@ def _single_areas(facts: Sequence[MaskFacts], max_pixels: int) -> float:
     single = total = 0
     for fact in several[:: max(1, len(several) // _OPENED)]:
         stored = read_stored(fact.path, fact.path, max_pixels)
-        values = whole_numbers(stored.grey, stored.nodata, fact.path)
+        values = whole_numbers(stored.gray, stored.nodata, fact.path)
         for value in sorted(fact.values - {0, IGNORE}):
             rows, columns = np.nonzero(values == value)
             part = values[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] == value

@@ -226,7 +226,7 @@ def _twin_masks(tree: FolderTree, twins: list[list[str]]) -> bool:
 
 
 def looks_like_mask(path: str) -> bool:
-    """True if a file shows at most 32 different colours, which no photo does."""
+    """True if a file shows at most 32 different colors, which no photo does."""
     if os.path.splitext(path)[1].lower() == ".npy":
         return _mask_array(path)
     try:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ipixmatch_jax.data.importers.cityscapes_classes import CLASSES, PALETTE, train_id_lookup
 from ipixmatch_jax.data.importers.class_files import find_classes
-from ipixmatch_jax.data.importers.drawing import grey
+from ipixmatch_jax.data.importers.drawing import gray
 from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, Item, some
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE
@@ -93,7 +93,7 @@ def _converted(path: str, divisor: int) -> str | Drawn:
         return path
 
     def draw() -> np.ndarray:
-        values = grey(path).astype(np.int64)
+        values = gray(path).astype(np.int64)
         if divisor > 1:
             values = np.where(values >= divisor, values // divisor, values)
         if values.max() > IGNORE or (values < 0).any():

@@ -1,4 +1,4 @@
-"""Class names and colours from the files that people and tools leave with their masks."""
+"""Class names and colors from the files that people and tools leave with their masks."""
 
 import csv
 import json
@@ -11,7 +11,7 @@ from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import as_path
 
 Color = tuple[int, int, int]
-# `2 dog`, `2: dog`, `2,dog`; a colour in front of a name is another form.
+# `2 dog`, `2: dog`, `2,dog`; a color in front of a name is another form.
 _NUMBERED = re.compile(r"\s*(\d+)\s*[\s:,;=]\s*([^\s\d:,;=].*?)\s*$")
 _SEPARATED = re.compile(r"\s*\d+\s*[:,;=]")
 _IGNORED = ("__ignore__", "_ignore_", "ignore")
@@ -24,7 +24,7 @@ class ClassFile:
     Attributes:
         path: the file; '' if there is none.
         names: class names in the order of the ids.
-        palette: one colour per class; ().
+        palette: one color per class; ().
         values: the stored value of each class, if the file states them; ().
     """
 
@@ -87,7 +87,7 @@ def _listed_classes(content: list) -> ClassFile:
     names = [str(one["name"]) for one in content]
     colors = [tuple(bytes.fromhex(str(one["color"]).lstrip("#"))) for one in content]
     if any(len(color) != 3 for color in colors):
-        raise ValueError("expected colours such as #ff0000")
+        raise ValueError("expected colors such as #ff0000")
     if (0, 0, 0) not in colors:
         names, colors = ["background", *names], [(0, 0, 0), *colors]
     return ClassFile("", tuple(names), tuple(colors))
@@ -110,7 +110,7 @@ def _lines(text: str) -> ClassFile:
             words = words[:-3]
         names.append(" ".join(words))
     if palette and len(palette) != len(names):
-        raise ValueError(f"{len(palette)} of {len(names)} classes have a colour")
+        raise ValueError(f"{len(palette)} of {len(names)} classes have a color")
     return ClassFile("", tuple(names), tuple(palette), values)
 
 
@@ -168,7 +168,7 @@ def _dataset_meta(text: str) -> ClassFile:
     colors = content.get("segmentation_colors") or ()
     palette = tuple(tuple(int(c) for c in color) for color in colors)
     if palette and len(palette) != len(ids):
-        raise ValueError(f"{len(palette)} colours for {len(ids)} labels")
+        raise ValueError(f"{len(palette)} colors for {len(ids)} labels")
     values = () if palette or ids == list(range(len(ids))) else tuple(ids)
     return ClassFile("", tuple(labels[i] for i in ids), palette, values)
 

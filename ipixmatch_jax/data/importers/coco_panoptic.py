@@ -1,4 +1,4 @@
-"""COCO panoptic segmentation: a JSON file of segments and a PNG per image, ids in its colours.
+"""COCO panoptic segmentation: a JSON file of segments and a PNG per image, ids in its colors.
 
 The id of a segment is red + 256 green + 65536 blue; 0 and crowds are ignored, and so are segments
 that the JSON does not list. Written for the format of COCO 2017.
@@ -125,7 +125,7 @@ def _drawn(path: str, segments: dict[int, int], size: tuple[int, int]) -> Drawn:
         stored = read_stored(path, path)
         colors = stored.shown()
         if colors is None or colors.shape[:2] != size:
-            raise DataError(f"{path}: expected {size[1]}x{size[0]} colours of 8 bits")
+            raise DataError(f"{path}: expected {size[1]}x{size[0]} colors of 8 bits")
         numbers = colors.astype(np.int64) @ (1, 256, 65536)
         ids = np.full(size, IGNORE, np.uint8)
         for number in np.unique(numbers).tolist():

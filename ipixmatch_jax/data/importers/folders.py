@@ -89,7 +89,7 @@ class _Reader:
         own = [p for p in plain if p.split not in ("", "unlabeled") and p.split not in split_named]
         if named:
             left = [p for p in plain if p not in unlabeled and p not in own]
-            self._left_out(left, "no part of the recognised layout")
+            self._left_out(left, "no part of the recognized layout")
             found = named + unlabeled + own
         else:
             found = plain

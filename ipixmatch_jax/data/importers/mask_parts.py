@@ -15,7 +15,7 @@ from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES, image_size
 from ipixmatch_jax.data.files.mask_checks import counts_of, histogram_text
 from ipixmatch_jax.data.files.masks import MASK_SUFFIXES
 from ipixmatch_jax.data.importers import names as folder_names
-from ipixmatch_jax.data.importers.drawing import background_first, grey, union_of_files
+from ipixmatch_jax.data.importers.drawing import background_first, gray, union_of_files
 from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, Item, some
 from ipixmatch_jax.data.importers.places import place_of
 from ipixmatch_jax.data.importers.tree import FolderTree
@@ -24,7 +24,7 @@ from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import as_path
 
 # Names of parts that are other views of a whole mask, or masks of other people, and no class.
-_VIEWS = frozenset("color colors colour colored rgb vis viz overlay preview instance instances ids"
+_VIEWS = frozenset("color colors color colored rgb vis viz overlay preview instance instances ids"
                    " labelids instanceids labeltrainids semantic panoptic pred prediction v version"
                    " annotator rater expert reader observer user round".split())  # fmt: skip
 _MOST_CLASSES = 200
@@ -206,7 +206,7 @@ def _name_and_part(mask: str, known: dict) -> tuple[str, str] | None:
 
 def _check_binary(path: str) -> None:
     """Raise a DataError if a file holds more than background and foreground."""
-    pixels = grey(path)
+    pixels = gray(path)
     counts = counts_of(pixels)
     clear = sum(n for v, n in counts.items() if min(v, pixels.max() - v) <= 0.25 * pixels.max())
     few = pixels.max() < _FEW_LEVELS

@@ -71,7 +71,7 @@ def recognize(tree: FolderTree, choices: Choices) -> tuple[Importer, str]:
             folders of images or masks choose `folders`.
 
     Raises:
-        DataError: no importer recognises the folder, or several do.
+        DataError: no importer recognizes the folder, or several do.
         ConfigError: `format` is unknown.
     """
     if choices.get("format"):
@@ -101,7 +101,7 @@ def read_folder(root: AnyPath, choices: Choices) -> tuple[Importer, str, Found]:
 
 
 def read_tree(tree: FolderTree, choices: Choices) -> tuple[Importer, str, Found]:
-    """Recognises and reads a folder that has been listed.
+    """Recognizes and reads a folder that has been listed.
 
     Args:
         tree: the folder.
@@ -112,7 +112,7 @@ def read_tree(tree: FolderTree, choices: Choices) -> tuple[Importer, str, Found]
         broken links are among the remarks.
 
     Raises:
-        DataError: the folder is not recognised or cannot be read.
+        DataError: the folder is not recognized or cannot be read.
         ConfigError: `choices['format']` is unknown.
     """
     importer, reason = recognize(tree, choices)
@@ -148,7 +148,7 @@ def _unique_ids(found: Found, root: str) -> None:
 
 
 def _unknown(tree: FolderTree) -> DataError:
-    """The error for a folder that no importer recognises: shows its content."""
+    """The error for a folder that no importer recognizes: shows its content."""
     kinds: dict[str, int] = {}
     for _, names in tree.below(""):
         for name in names:
@@ -160,6 +160,6 @@ def _unknown(tree: FolderTree) -> DataError:
         f"folders {', '.join(tops[:8])}{', …' if len(tops) > 8 else ''}" if tops else "no folder"
     )
     return DataError(
-        f"{tree.root}: no images with masks recognised; found {counts or 'no file'} in {inside}; "
+        f"{tree.root}: no images with masks recognized; found {counts or 'no file'} in {inside}; "
         f"{layout_words()}; known formats (data.folder.format): {', '.join(IMPORTERS.names())}"
     )

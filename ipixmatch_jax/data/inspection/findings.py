@@ -100,12 +100,13 @@ def unusable(split: str, index: int, files: Sequence[str], message: str) -> Find
         "mask value": "mask-values",
         "pixel format": "mask-format",
         "mask is": "size-mismatch",
-        "colour": "mask-colors",
+        "color": "mask-colors",
         "a JPEG": "mask-format",
         "band(s)": "channels",
     }
-    kind = next((kind for text, kind in kinds.items() if text in message), "unreadable")
     file = next((file for file in reversed(files) if file in message), files[0])
+    said = message.replace(file, "")
+    kind = next((kind for text, kind in kinds.items() if text in said), "unreadable")
     return Finding(ERROR, kind, split, file, message, index)
 
 

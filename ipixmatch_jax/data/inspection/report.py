@@ -165,7 +165,7 @@ def inspect_dataset(data_config: ConfigDict, seed: int, unmeasured: str = "") ->
         unmeasured: why statistics could not be measured; the first finding.
 
     Raises:
-        ConfigError: an unknown `data.name`, or class names or colours that do not fit.
+        ConfigError: an unknown `data.name`, or class names or colors that do not fit.
     """
     try:
         dataset, problems = assemble(data_config, seed)

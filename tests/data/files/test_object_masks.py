@@ -1,4 +1,4 @@
-"""Masks that number objects, ids and colours that were interpolated, and borders of Pascal VOC."""
+"""Masks that number objects, ids and colors that were interpolated, and borders of Pascal VOC."""
 
 import numpy as np
 import pytest
@@ -66,7 +66,7 @@ def resized(array):
 
 def test_interpolated_ids_are_refused(tmp_path):
     paths = save(tmp_path, [resized(ids(seed)) for seed in range(8)])
-    refused(paths, "pass through", "nearest neighbour", "data.masks=ids")
+    refused(paths, "pass through", "nearest neighbor", "data.masks=ids")
     assert describe_masks(paths, Said(style="ids"))["num_classes"] == 3
 
 

@@ -1,4 +1,4 @@
-"""The data doctor: damage of many kinds planted in a clean data set, each named with its file."""
+"""Inspection reports every kind of damage in a clean data set, with the name of the file."""
 
 import json
 import shutil
@@ -49,7 +49,7 @@ def test_damage_is_named_with_its_file(root, make_config, name):
     assert finding.severity == severity
     assert finding.file == str(root / file), finding
     assert str(root / file) in finding.message or kind == "list"
-    # Nothing else is found but what follows from the damage.
+    # Nothing is reported except consequences of the damage.
     consequences = {kind, "absent-class"} | ({"same-mask"} if "picture in val" in name else set())
     assert {f.kind for f in report.findings} <= consequences, report.text()
     assert "<img" in page(report)
