@@ -9,7 +9,7 @@ METHODS = {
     "supervised": ["--config.method.name=supervised"],
     "fixmatch": ["--config.relation.name=none"],
     "ipixmatch-kl": ["--config.relation.distance=kl"],
-    # corr lies in [0, 2] whatever the temperature; kl at temperature 4 is several times smaller.
+    # corr lies in [0, 2] at any temperature; kl at temperature 4 is several times smaller.
     "ipixmatch-corr": ["--config.relation.distance=corr", "--config.relation.weight=0.1"],
 }
 

@@ -1,4 +1,4 @@
-"""What several benchmarks need: random records, a clock, and a place for what was found."""
+"""Parts that several benchmarks share: random records, a clock, and JSON files of results."""
 
 import json
 import pathlib
@@ -10,15 +10,15 @@ import numpy as np
 
 
 def clock(platform: str) -> Callable[[], float]:
-    """Seconds of a device; on a CPU those that this process worked on all cores.
+    """A clock in seconds: wall time, or on a CPU the processor time of this process on all cores.
 
-    A busy neighbour lengthens them less than the time that goes by.
+    Other work on the machine disturbs processor time less than wall time.
     """
     return time.process_time if platform == "cpu" else time.perf_counter
 
 
 def timed(take: Callable[[], object], steps: int, warmup: int = 2) -> dict[str, float]:
-    """Medians of the seconds of a step: that went by, and that this process worked."""
+    """Median seconds of a step: wall time `step_s` and processor time `cpu_s` of this process."""
     clocks = {"step_s": time.perf_counter, "cpu_s": time.process_time}
     times: dict[str, list[float]] = {name: [] for name in clocks}
     for _ in range(warmup + steps):
@@ -32,7 +32,7 @@ def timed(take: Callable[[], object], steps: int, warmup: int = 2) -> dict[str, 
 def random_batch(
     side: int, labeled: int, unlabeled: int, classes: int, seed: int = 0
 ) -> dict[str, dict[str, np.ndarray]]:
-    """A batch of so many images of side × side pixels, every class equally often."""
+    """A batch of random images of side × side pixels; every class is equally frequent."""
     rng = np.random.default_rng(seed)
 
     def records(count: int) -> dict[str, np.ndarray]:
@@ -49,6 +49,6 @@ def random_batch(
 
 
 def write_record(path: pathlib.Path, record: Mapping) -> None:
-    """Writes what a benchmark measured, as JSON."""
+    """Writes the results of a benchmark as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record, indent=1) + "\n")

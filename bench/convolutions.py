@@ -1,11 +1,11 @@
-"""Where a model's train step goes on a CPU: each of its convolutions beside PyTorch's.
+"""Time of each convolution of a model's train step on a CPU, compared with PyTorch.
 
     taskset -c 0 python -m bench.convolutions --json bench/results/convolutions-resnet50-cpu.json
 
 Every distinct convolution of DeepLabV3+ runs alone, forward and then with both gradients, as
-`models/conv_backends.py` computes it and as PyTorch does in the faster of its two layouts. They
-take turns and the fastest of a few rounds counts, in seconds that the cores worked, times how often
-the model has such a convolution. Needs the extra `parity`.
+computed by `models/conv_backends.py` and by PyTorch in the faster of its two layouts. Both sides
+take turns, and the fastest of a few rounds counts. The result is processor time, multiplied by the
+number of such convolutions in the model. Needs the extra `parity`.
 """
 
 import argparse
@@ -37,7 +37,7 @@ SIDES = ("this", "torch")
 
 
 class Convolution(NamedTuple):
-    """What one takes, apart from numbers."""
+    """Sizes and options of a convolution."""
 
     image: tuple[int, int]
     kernel: tuple[int, ...]  # height, width, channels in (of a group) and out
@@ -55,13 +55,13 @@ class Convolution(NamedTuple):
     @property
     def kind(self) -> str:
         name = ("depthwise " if self.groups > 1 else "") + "{}x{}".format(*self.kernel)
-        for what, factor in (("stride", self.strides[0]), ("dilation", self.dilation[0])):
-            name += f", {what} {factor}" if factor > 1 else ""
+        for option, factor in (("stride", self.strides[0]), ("dilation", self.dilation[0])):
+            name += f", {option} {factor}" if factor > 1 else ""
         return name
 
 
 def convolutions(model, side: int) -> collections.Counter[Convolution]:
-    """How often the model has each, without computing anything."""
+    """Counts the distinct convolutions of the model, without computing anything."""
     found: collections.Counter[Convolution] = collections.Counter()
 
     def record(x, kernel, strides, padding, rhs_dilation, feature_group_count, **options):
@@ -97,7 +97,7 @@ def theirs(
 ) -> dict[str, Callable[[], object]]:
     (top, bottom), (left, right) = one.pads
     x = torch.from_numpy(x).permute(0, 3, 1, 2)
-    if (top, left) != (bottom, right):  # as their models do: padded by themselves beforehand
+    if (top, left) != (bottom, right):  # padded beforehand, as in PyTorch's models
         x = torch.nn.functional.pad(x, (left, right, top, bottom))
         top = left = 0
     x = x.contiguous(memory_format=layout).requires_grad_()
@@ -134,7 +134,7 @@ def measure(one: Convolution, count: int, batch: int, rounds: int) -> dict:
 
 
 def table(rows: list[dict]) -> str:
-    """Sums of the kinds, the one in which this loses most to PyTorch first."""
+    """Sums by kind of convolution; the kind that loses most compared with PyTorch comes first."""
     columns = [f"{which}_{side}_s" for which in ("forward", "backward") for side in SIDES]
     kinds: dict[str, list[float]] = {}
     for row in rows:
@@ -156,11 +156,11 @@ def table(rows: list[dict]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--backbone", default="resnet50")
-    parser.add_argument("--side", type=int, default=321, help="of the crop")
-    parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=pathlib.Path, help="write the numbers to this file too")
+    parser.add_argument("--backbone", default="resnet50", help="encoder of DeepLabV3+")
+    parser.add_argument("--side", type=int, default=321, help="side of the crop in pixels")
+    parser.add_argument("--batch", type=int, default=2, help="number of images")
+    parser.add_argument("--rounds", type=int, default=3, help="measured calls of each function")
+    parser.add_argument("--json", type=pathlib.Path, help="also write the numbers to this file")
     options = parser.parse_args()
     keep_freed_memory()
     torch.set_num_threads(len(os.sched_getaffinity(0)))
@@ -172,15 +172,16 @@ def main() -> None:
     for one, count in convolutions(model, options.side).items():
         rows.append(measure(one, count, options.batch, options.rounds))
         print(rows[-1], flush=True)
-    of = f"DeepLabV3+ {options.backbone}, {options.batch} images of {options.side} x {options.side}"
-    print(f"\n{of}, float32, CPU seconds\n\n{table(rows)}")
+    side = options.side
+    title = f"DeepLabV3+ {options.backbone}, {options.batch} images of {side} x {side}"
+    print(f"\n{title}, float32, CPU seconds\n\n{table(rows)}")
     if options.json:
         record = {
             "device": f"{platform.machine()} CPU",
             "threads": torch.get_num_threads(),
             "jax": jax.__version__,
             "torch": torch.__version__,
-            "of": of,
+            "of": title,
             "rows": rows,
         }
         write_record(options.json, record)

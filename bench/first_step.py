@@ -14,7 +14,7 @@ CONFIG = pathlib.Path(__file__).parents[1] / "configs" / "demo.py"
 
 
 def first_step(folder: pathlib.Path, number: int) -> float:
-    """Seconds until the line of step 1."""
+    """Seconds until the run prints the line of step 1."""
     command = [sys.executable, "-m", "ipixmatch_jax.main", "--config", CONFIG]
     command += ["--workdir", folder / str(number), "--config.log_every=1"]
     environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(folder / "cache")}

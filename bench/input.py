@@ -1,13 +1,14 @@
-"""From JPEG files to crops on the device: this package's input beside a PyTorch DataLoader.
+"""Input from JPEG files to crops on the device, compared with a PyTorch DataLoader.
 
     python -m bench.input --json bench/results/input-cpu.json
 
-Both read the same 500 x 375 JPEGs and give, for every image, a 321 x 321 weak view, two strong
-views and two CutMix boxes. The DataLoader does all of it with Pillow on the host, as UniMatch does
-(written for this bench from its description); here the host decodes, scales, crops and flips, and
-the device does the rest. Rates are images per second of processor time of this process, threads
-included: they do not depend on how many cores there are, and little on what else runs. On a machine
-without an accelerator the device's share is processor time too, and is listed on a row of its own.
+Both read the same 500 x 375 JPEGs and return for every image a 321 x 321 weak view, two strong
+views and two CutMix boxes. The DataLoader does everything with Pillow on the host, as UniMatch does
+(written for this benchmark from its description). In this package the host decodes, scales, crops
+and flips, and the device does the rest. Rates are images per second of processor time of this
+process, including its threads. They do not depend on the number of cores, and little on other work
+on the machine. Without an accelerator, the device's share is processor time too; it has a separate
+row.
 """
 
 import argparse
@@ -41,7 +42,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def make_files(root: pathlib.Path) -> list[pathlib.Path]:
-    """JPEGs of about 90 KB: shapes, shading and grain."""
+    """Writes JPEGs of about 90 KB with shapes, shading and grain, and the masks of some."""
     for folder in ("images", "masks"):
         (root / folder).mkdir()
     y, x = np.mgrid[:HEIGHT, :WIDTH]
@@ -61,7 +62,7 @@ def make_files(root: pathlib.Path) -> list[pathlib.Path]:
 
 
 class PillowViews(torch.utils.data.Dataset):
-    """Weak and two strong views of an image, all on the host, with UniMatch's parameters."""
+    """A weak view and two strong views of an image, all on the host, with UniMatch's parameters."""
 
     def __init__(self, paths: list[pathlib.Path]):
         self.paths = paths
@@ -142,7 +143,7 @@ def turn_hue(image: Image.Image, turn: float) -> Image.Image:
 
 
 def our_input(root: pathlib.Path):
-    """Batches on the device and how many images each holds: labeled, unlabeled and partners."""
+    """Batches of this package, and the images per batch: labeled, unlabeled and partners."""
     config = data_defaults()
     config.root, config.num_classes, config.crop_size = str(root), 2, (CROP, CROP)
     config.folder.train_images, config.folder.train_masks = "images", "masks"
@@ -153,14 +154,14 @@ def our_input(root: pathlib.Path):
 
 
 def processor_seconds(work: Callable[[], int]) -> float:
-    """Processor time for each image of a piece of work that returns how many it made."""
+    """Processor time per image of a function that returns its number of images."""
     start = time.process_time()
     images = work()
     return (time.process_time() - start) / images
 
 
 def make_device_views() -> Callable:
-    """What the device adds to a batch of crops: three views and two boxes of each."""
+    """The device's share of the work: three views and two boxes for each crop of a batch."""
     views = Views(mean=MEAN, std=STD)
 
     @jax.jit
@@ -173,7 +174,7 @@ def make_device_views() -> Callable:
 
 
 def measure(root: pathlib.Path, rounds: int, steps: int) -> dict[str, list[float]]:
-    """Processor milliseconds an image of every row, a value a round; rounds are interleaved."""
+    """Processor milliseconds per image: row → one value per round; rounds are interleaved."""
     paths = make_files(root)
     torch.set_num_threads(1)
     device_views = make_device_views()
@@ -189,7 +190,8 @@ def measure(root: pathlib.Path, rounds: int, steps: int) -> dict[str, list[float
     def ours() -> int:
         for _ in range(steps):
             jax.block_until_ready(jax.device_put(next(batches)))
-        # Full buffers at both ends: what was made is what was taken, and no thread works on.
+        # Buffers are full before and after, so that as many batches were made as were taken, and
+        # no thread is still working.
         time.sleep(REFILL_S)
         return steps * per_step
 
@@ -236,14 +238,14 @@ def measure(root: pathlib.Path, rounds: int, steps: int) -> dict[str, list[float
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=12, help="batches of this package a round")
-    parser.add_argument("--json", type=pathlib.Path, help="write the table to this file too")
+    parser.add_argument("--rounds", type=int, default=5, help="measured rounds")
+    parser.add_argument("--steps", type=int, default=12, help="this package's batches per round")
+    parser.add_argument("--json", type=pathlib.Path, help="also write the table to this file")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         times = measure(pathlib.Path(folder), options.rounds, options.steps)
     medians = {name: statistics.median(values) for name, values in times.items()}
-    print("| input | processor ms an image | images a processor second |\n|---|---|---|")
+    print("| input | processor ms per image | images per processor second |\n|---|---|---|")
     for name, value in medians.items():
         print(f"| {name} | {value:.2f} | {1000 / value:.0f} |")
     ratios = [theirs / ours for ours, theirs in zip(times[OURS], times[THEIRS], strict=True)]

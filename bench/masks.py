@@ -1,8 +1,8 @@
-"""Seconds to read a mask of 12 megapixels: class ids, colours, and colours from the cache.
+"""Time to read a mask of 12 megapixels: class ids, colors, and colors from the cache.
 
     python -m bench.masks --json bench/results/masks-cpu.json
 
-`unique` is the conversion that sorts all pixels to find their colours, for comparison.
+For comparison, `unique` converts colors by sorting all pixels.
 """
 
 import argparse
@@ -25,7 +25,7 @@ COLORS = tuple((tuple(map(int, color)), index) for index, color in enumerate(PAL
 
 
 def scene(seed: int) -> np.ndarray:
-    """Class ids uint8 [H,W] in ellipses."""
+    """Class ids uint8 [H,W] of random ellipses."""
     rng = np.random.default_rng(seed)
     rows, columns = np.ogrid[: SIZE[0], : SIZE[1]]
     mask = np.zeros(SIZE, np.uint8)
@@ -46,7 +46,7 @@ def by_sorting(path: str) -> np.ndarray:
 
 
 def cpu_seconds(read: Callable[[], np.ndarray], expected: np.ndarray, repeats: int) -> float:
-    """Median CPU seconds of a reader, after one call that also checks its result."""
+    """Median CPU seconds of a reader, after a first call that checks its result."""
     assert np.array_equal(read(), expected)
     times = []
     for _ in range(repeats):
@@ -58,8 +58,8 @@ def cpu_seconds(read: Callable[[], np.ndarray], expected: np.ndarray, repeats: i
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", type=pathlib.Path)
+    parser.add_argument("--repeats", type=int, default=5, help="measured calls of each reader")
+    parser.add_argument("--json", type=pathlib.Path, help="also write the numbers to this file")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         ids, colored = f"{folder}/ids.png", f"{folder}/colors.png"

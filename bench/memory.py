@@ -1,10 +1,10 @@
-"""The estimate of a train step's memory beside what the compiled program asks for.
+"""Estimate of a train step's memory, compared with the memory of the compiled program.
 
     python -m bench.memory
     python -m bench.memory --largest
 
 FixMatch with a relation, as many unlabeled as labeled images, one device. With --largest nothing is
-compiled: the largest batch whose estimate, times what programs were found to need more, fits.
+compiled: it prints the largest batch for which MORE times the estimate fits.
 """
 
 import argparse
@@ -35,13 +35,13 @@ USUAL = (
     ("dpt", {"backbone": "dinov2_base"}, 518),
 )
 DEVICES_GB = (16, 24, 40, 80)
-# Programs of large models need up to so many times the estimate of the step, on a CPU; a tenth of
-# the device is left free.
+# On a CPU, programs of large models need up to MORE times the estimate of the step. USED is the
+# share of the device's memory that may be filled.
 MORE, USED = 1.8, 0.9
 
 
 def parts(name: str, options: dict[str, Any], side: int, batch: int) -> tuple:
-    """The step, and the shapes of its arguments."""
+    """The train step, and the shapes of its arguments."""
     config = default_config()
     config.data.num_classes, config.data.crop_size = 21, (side, side)
     config.batch_size = config.unlabeled_batch_size = batch
@@ -78,7 +78,7 @@ def largest(parallel) -> None:
     for name, options, side in USUAL:
         for dtype, remat in (("float32", False), ("bfloat16", True)):
             chosen = {**options, "dtype": jnp.dtype(dtype).name, "remat": remat}
-            # Small batches are lost in what the optimizer's update needs.
+            # For small batches, the memory of the optimizer's update would hide that of images.
             few, many = (estimate(*parts(name, chosen, side, batch), parallel) for batch in (8, 16))
             cells = " | ".join(str(_fits(few, many, 1e9 * size)) for size in DEVICES_GB)
             backbone = options["backbone"]
@@ -86,7 +86,7 @@ def largest(parallel) -> None:
 
 
 def _fits(few: Memory, many: Memory, device: float) -> int:
-    """The largest number of labeled images, with as many unlabeled ones, from those of 8 and 16."""
+    """The largest number of labeled images, extrapolated from the estimates for 8 and 16."""
     image = (many.step - few.step) / 8
     room = (USED * device - few.state) / MORE - (few.step - 8 * image)
     return max(0, int(room / image))

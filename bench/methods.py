@@ -1,9 +1,10 @@
-"""Every method on the digit scenes of configs/demo.py, bare and with a relation, at equal steps.
+"""Every method on the digit scenes of configs/demo.py, with and without a relation.
 
     python -m bench.methods --workdir runs/bench-methods
 
-Weights and views are those of the demo, half its steps and a ramp that is as much shorter, the rest
-each method's own defaults. The relation is the demo's, class_map/kl.
+All methods train for the same number of steps: half of the demo's, with a ramp of half the length.
+Loss weights and views are the demo's; other options have each method's defaults. The relation is
+the demo's, class_map/kl.
 """
 
 from bench import runs
@@ -11,7 +12,7 @@ from ipixmatch_jax.methods import METHODS
 
 RAMP = ["--config.method.ramp_start=200", "--config.method.ramp_steps=150"]
 
-# What a method's source sets otherwise than the demo.
+# Options that a method's source sets differently from the demo.
 OPTIONS = {
     "mean_teacher": ["--config.method.confidence=0.0", "--config.method.unlabeled_weight=10.0"],
     "cps": ["--config.method.confidence=0.0"],

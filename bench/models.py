@@ -1,14 +1,14 @@
-"""Time and memory of every kind of model beside the same model in PyTorch, and their sizes.
+"""Time, memory and size of every kind of model, compared with the same model in PyTorch.
 
     taskset -c 0 python -m bench.models --json bench/results/models-cpu.json
     python -m bench.models --counts
 
-Both sides have the same weights, images, float32 and number of threads; a train step is forward,
-cross-entropy, backward and an SGD update, with the statistics of the batch. The two run in turns,
+Both sides use the same weights, images, dtype (float32) and number of threads. A train step is
+forward, cross-entropy, backward and an SGD update, with batch statistics. Both sides take turns,
 and the fastest of a few rounds counts, so that a busy machine slows both alike. Memory is the peak
-of a process of its own that makes two train steps, less what it had after its imports; its program
-comes compiled from a cache, so that the compiler's memory is not in it. PyTorch models are those
-that the tests compare with; needs the extra `parity`.
+of a separate process that makes two train steps, minus its memory after the imports; its program
+comes compiled from a cache, so that the compiler's memory is not included. The PyTorch models are
+those of the tests; needs the extra `parity`.
 """
 
 import argparse
@@ -56,7 +56,7 @@ CASES = (
     Case("segformer", {"backbone": "mit_b0"}, 161),
     Case("segformer", {"backbone": "mit_b2"}, 161),
 )
-# What --counts lists: models at the crop that their users train with.
+# Models that --counts lists, at the usual crop size.
 USUAL = (
     *(
         Case("deeplabv3plus", {"backbone": f"resnet{n}", "stem": stem}, 321)
@@ -76,7 +76,7 @@ def abstract(model, case: Case) -> Any:
 
 
 def multiply_adds(jaxpr) -> int:
-    """Multiplications of all convolutions and matrix products in a traced function."""
+    """Counts the multiplications of all convolutions and matrix products in a traced function."""
     total = 0
     for equation in jaxpr.eqns:
         out = equation.outvars[0].aval.shape
@@ -92,7 +92,7 @@ def multiply_adds(jaxpr) -> int:
 
 
 def counts() -> str:
-    """A table of parameters and multiply-adds of one image, without computing anything."""
+    """A table of parameters and multiply-adds per image, without computing anything."""
     lines = ["| model | backbone | parameters | crop | GMACs |", "|---|---|---|---|---|"]
     for case in USUAL:
         model = create_model(case.model, num_classes=CLASSES, **case.options)
@@ -117,10 +117,10 @@ def torch_model(case: Case):
         return TorchUNet(CLASSES, **case.options)
     backbone = case.options["backbone"]
     if case.model == "segformer":
-        from test_segformer import config
         from transformers import SegformerForSemanticSegmentation
 
         from ipixmatch_jax.models.mit import MIT
+        from tests.models.test_segformer import config
 
         return SegformerForSemanticSegmentation(config(MIT[backbone], CLASSES))
     if case.model == "dpt":
@@ -145,7 +145,7 @@ def data(case: Case) -> tuple[np.ndarray, np.ndarray]:
 
 
 def torch_side(case: Case) -> tuple[Callable[[], Any], Callable[[], Any], dict[str, np.ndarray]]:
-    """A forward pass, a train step, and the first weights."""
+    """PyTorch's forward pass and train step as functions, and the initial weights."""
     import torch
     from torch.nn import functional as F
 
@@ -178,7 +178,7 @@ def torch_side(case: Case) -> tuple[Callable[[], Any], Callable[[], Any], dict[s
 
 
 def jax_side(case: Case, state: dict[str, np.ndarray] | None):
-    """The same two; None: weights are drawn."""
+    """Our forward pass and train step as functions; with state None, weights are random."""
     model = create_model(case.model, num_classes=CLASSES, **case.options)
     variables = abstract(model, case)
     if state is None:
@@ -220,7 +220,7 @@ def in_turns(
     rounds: int,
     now: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
-    """The fastest call of each, in seconds; the first round is not counted."""
+    """The fastest call of each function, in seconds; the first round is not counted."""
     times: dict[str, list[float]] = {name: [] for name in functions}
     for index in range(rounds + 1):
         for name, function in functions.items():
@@ -232,21 +232,21 @@ def in_turns(
 
 
 def memory(side: str, index: int) -> int:
-    """Bytes that two train steps of CASES[index] need in a process of their own."""
+    """Bytes that two train steps of CASES[index] need in a separate process."""
     command = [sys.executable, "-m", "bench.models", "--memory", side, str(index)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return int(done.stdout.split()[-1])
 
 
 def peak() -> int:
-    """The most resident bytes that this process had so far."""
-    # Not getrusage: its number counts the parent's memory at the fork too.
+    """The peak resident memory of this process so far, in bytes."""
+    # Not getrusage: it includes the memory of the parent at the fork.
     status = pathlib.Path("/proc/self/status").read_text()
     return 1024 * int(status.split("VmHWM:")[1].split()[0])
 
 
 def own_memory(side: str, index: int) -> None:
-    """What `memory` runs: prints the peak beyond the imports."""
+    """The process of `memory`: prints the peak minus the memory after the imports."""
     if side == "torch":
         import torch
         import transformers  # noqa: F401
@@ -298,10 +298,10 @@ def row(found: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--counts", action="store_true", help="parameters and multiply-adds")
-    parser.add_argument("--only", nargs="+", type=int, default=range(len(CASES)), help="of CASES")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=pathlib.Path, help="write the numbers to this file too")
+    parser.add_argument("--counts", action="store_true", help="only print the sizes")
+    parser.add_argument("--only", nargs="+", type=int, default=range(len(CASES)), help="cases")
+    parser.add_argument("--rounds", type=int, default=3, help="measured calls of each function")
+    parser.add_argument("--json", type=pathlib.Path, help="also write the numbers to this file")
     parser.add_argument("--memory", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.memory:

@@ -1,13 +1,13 @@
-"""Arms of FixMatch on real photographs that fork from one state: which of them help?
+"""Variants (arms) of FixMatch on real photographs, all starting from one pretrained state.
 
     python -m bench.photos --root photos/pets --set pets --labels 26 --seeds 0 1 \
         --workdir runs/bench-photos --json bench/results/photos-pets-26-cpu.json
 
-For each seed a trunk trains on labeled images alone, with FixMatch's unlabeled weight at 0, until
-`--fork`. Every arm goes on from a copy of that state, so that early luck is the same for all and
-does not hide differences. The table has each arm's validation mIoU, the paired difference to the
-base arm with Student's 95 % interval over seeds, and the number of seeds at which an effect of 1
-point would show. A finished run is read and a stopped one is resumed: run the same command again.
+For each seed, a trunk trains only on labeled images, with FixMatch's unlabeled weight at 0, until
+step `--fork`. Every arm continues from a copy of that state, so that random differences of early
+steps are the same for all arms. The table has each arm's validation mIoU, the paired difference
+from the base arm with Student's 95 % interval over seeds, and the number of seeds that would show
+an effect of 1 point. The same command run again reads finished runs and resumes stopped ones.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from bench.common import write_record
 from bench.photos_config import SETS
 from bench.runs import finished, train
 from ipixmatch_jax.engine.state import NETWORKS
-from ipixmatch_jax.report.intervals import paired
+from ipixmatch_jax.report.intervals import paired_difference
 from ipixmatch_jax.workdir.folder import checkpoints_folder, config_path
 
 _VALID = "--config.relation.region=valid"
@@ -62,7 +62,7 @@ ARMS: dict[str, list[str]] = {
 def main() -> None:
     options = _options()
     results: dict[str, dict[int, Any]] = {}
-    # Seeds outside, so that an interrupted comparison has all arms of the first seeds.
+    # Seeds in the outer loop, so that an interrupted comparison has all arms of the first seeds.
     for seed in options.seeds:
         trunk = options.workdir / f"{options.set}-{options.labels}-trunk-seed{seed}"
         for arm in options.arms:
@@ -89,21 +89,23 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--root", required=True, type=pathlib.Path, help="folder of the data set")
     parser.add_argument("--set", choices=SETS, default="pets")
-    parser.add_argument("--labels", default="26", help="number of labeled images: see splits/")
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
-    parser.add_argument("--base", choices=ARMS, default="fixmatch", help="arm of all differences")
-    parser.add_argument("--network", choices=NETWORKS, default="teacher")
+    parser.add_argument("--labels", default="26", help="labeled images, a folder of splits/")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), help="arms to train")
+    parser.add_argument("--base", choices=ARMS, default="fixmatch", help="arm to compare with")
+    parser.add_argument(
+        "--network", choices=NETWORKS, default="teacher", help="network of the table"
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--steps", type=int, default=500, help="steps of every arm")
     parser.add_argument("--fork", type=int, default=150, help="step at which all arms fork")
-    parser.add_argument("--workdir", type=pathlib.Path, required=True)
-    parser.add_argument("--json", type=pathlib.Path, help="write all numbers to this file too")
-    parser.add_argument("--table", action="store_true", help="print finished runs, train nothing")
+    parser.add_argument("--workdir", type=pathlib.Path, required=True, help="folder of all runs")
+    parser.add_argument("--json", type=pathlib.Path, help="also write all numbers to this file")
+    parser.add_argument("--table", action="store_true", help="only print finished runs")
     return parser.parse_args()
 
 
 def command(options: argparse.Namespace, seed: int, arm: str) -> list[str]:
-    """Arguments of `python -m ipixmatch_jax.main` of an arm, without workdir and steps."""
+    """An arm's arguments of `python -m ipixmatch_jax.main`, without workdir and steps."""
     return [
         "--config", f"bench/photos_config.py:{options.set}/{options.labels}",
         f"--config.data.root={options.root}", f"--config.seed={seed}",
@@ -114,7 +116,7 @@ def command(options: argparse.Namespace, seed: int, arm: str) -> list[str]:
 
 
 def grow(trunk: pathlib.Path, arguments: Sequence[str], steps: int, fork_at: int) -> None:
-    """Trains until the checkpoint of the fork is complete; the schedule is that of all steps."""
+    """Trains until the checkpoint of the fork is complete, with the schedule of all steps."""
     saved = checkpoints_folder(trunk) / str(fork_at)
     if saved.exists():
         return
@@ -131,7 +133,7 @@ def grow(trunk: pathlib.Path, arguments: Sequence[str], steps: int, fork_at: int
 
 
 def fork(trunk: pathlib.Path, workdir: pathlib.Path, fork_at: int) -> None:
-    """Copies a run as it was at a step; the arm's own config is written when it starts."""
+    """Copies a run as it was at a step; the arm writes its own config when it starts."""
     fresh = workdir.with_name(workdir.name + ".copying")
     shutil.rmtree(fresh, ignore_errors=True)
     shutil.copytree(trunk, fresh)
@@ -143,7 +145,7 @@ def fork(trunk: pathlib.Path, workdir: pathlib.Path, fork_at: int) -> None:
 
 
 def table(results: Mapping[str, Mapping[int, Any]], base: str, network: str) -> str:
-    """A row for each arm: mean ± standard deviation, difference to the base, seeds for 1 point."""
+    """A row for each arm: mean ± deviation, difference from the base, and seeds for 1 point."""
     rows = [f"| arm | seeds | mIoU | minus {base}, 95 % interval | seeds for 1 point |"]
     rows.append("|---|---|---|---|---|")
     values = {
@@ -153,7 +155,7 @@ def table(results: Mapping[str, Mapping[int, Any]], base: str, network: str) -> 
     for arm, of_seed in values.items():
         numbers = list(of_seed.values())
         spread = f" ± {statistics.stdev(numbers):.1f}" if len(numbers) > 1 else ""
-        difference = paired(values.get(base, {}), of_seed) if arm != base else None
+        difference = paired_difference(values.get(base, {}), of_seed) if arm != base else None
         shown, needed = "", ""
         if difference:
             shown = "{mean:+.2f} [{low:+.2f}, {high:+.2f}]".format(**difference)
@@ -167,7 +169,7 @@ def table(results: Mapping[str, Mapping[int, Any]], base: str, network: str) -> 
 
 
 def seeds_for(effect: float, one: Mapping[int, float], other: Mapping[int, float]) -> int:
-    """The least number of seeds whose 95 % interval is narrower than an effect on either side."""
+    """The smallest number of seeds whose 95 % interval extends less than an effect to each side."""
     common = sorted(one.keys() & other.keys())
     sd = statistics.stdev(other[seed] - one[seed] for seed in common)
     seeds = 2

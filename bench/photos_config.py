@@ -1,7 +1,8 @@
 """Config of the photograph benchmarks: --config bench/photos_config.py:SET/LABELS
 
-SET is `pets` (4 classes), `nuclei` (2), `ccp` (12) or `camvid` (11); LABELS the number of labeled
-images, a folder of `splits/` in the data root. Set `data.root` to the folder of the set.
+SET is `pets` (4 classes), `nuclei` (2), `ccp` (12) or `camvid` (11). LABELS is the number of
+labeled images, which names a folder of `splits/` in the data root. Set `data.root` to the folder of
+the set.
 """
 
 from ml_collections import ConfigDict
@@ -9,7 +10,7 @@ from ml_collections import ConfigDict
 from ipixmatch_jax.config import default_config
 from ipixmatch_jax.errors import ConfigError
 
-# Classes, and the size to which images are resized: sides of the form 16k + 1.
+# Number of classes, and the size to which images are resized, with sides of the form 16k + 1.
 SETS: dict[str, tuple[int, tuple[int, int]]] = {
     "pets": (4, (161, 161)),
     "nuclei": (2, (161, 161)),

@@ -1,16 +1,15 @@
-"""Time and memory of every relation loss, beside its naive N×N form.
+"""Time and memory of every relation loss, compared with its naive N×N form.
 
     python -m bench.relations --json bench/results/relations-cpu.json
     python -m bench.relations --growth
     python -m bench.relations --step
 
-The naive form is timed where its N×N matrices fit (64 × 64 pixels). `bound` is the time that moving
-the two maps in and the gradient out takes at this machine's measured copy rate. `temporary` is the
-compiled program's own count of the memory that it needs beside inputs and outputs, as a multiple of
-the two maps. With --growth: how time grows with the pixels of an image, in batches that have as
-many pixels in all, so that a cache holds as much of the small images as of the large. With --step:
-how much each relation adds to the train step of DeepLabV3+. Times on a CPU are those that its cores
-worked.
+The naive form is timed at the size at which its N×N matrices fit (64 × 64 pixels). `bound` is the
+time to read the two maps and write the gradient at this machine's measured copy rate. `temporary`
+is the memory of temporaries that the compiled program reports, as a multiple of the two maps.
+--growth measures how the time grows with the pixels of an image, in batches with equal numbers of
+pixels, so that caches have the same effect on small and large images. --step measures how much each
+relation adds to the train step of DeepLabV3+. On a CPU, times are processor time.
 """
 
 import argparse
@@ -33,12 +32,12 @@ CLASSES = (2, 21, 150)
 RELATIONS = ("class_map/kl", "class_map/corr", "affinity/mse", "affinity/corr", "affinity/kl")
 NAIVE_SIDE = 64
 AGAIN = ", again"
-# Time of the row-wise divergence grows with N²: larger maps are pooled first on a CPU.
+# The time of affinity/kl grows with N²: on a CPU, larger maps are pooled first.
 STRIDES = {321: 4, 513: 6, 801: 10}
 
 
 def naive(student, teacher, keep, *, name):
-    """An affinity loss as it is defined, N×N matrices and all: the mean over images."""
+    """An affinity loss by its definition, with N×N matrices: the mean over images."""
     values = []
     for y, z, m in zip(student, teacher, keep, strict=True):
         y, z, m = y.reshape(-1, y.shape[-1]), z.reshape(-1, z.shape[-1]), m.reshape(-1)
@@ -57,7 +56,7 @@ def naive(student, teacher, keep, *, name):
 
 
 def seconds(function, *arguments, budget: float = 1.5) -> float:
-    """The fastest of some calls, so that other work on the machine counts least."""
+    """Seconds of the fastest call, which other work on the machine disturbs least."""
     now = clock(jax.default_backend())
     jax.block_until_ready(function(*arguments))
     times, start = [], time.perf_counter()
@@ -69,7 +68,7 @@ def seconds(function, *arguments, budget: float = 1.5) -> float:
 
 
 def copy_rate() -> float:
-    """Bytes a second that a large copy on the device reads and writes."""
+    """Bytes per second that a large copy on the device reads and writes."""
     x = jnp.zeros((64 << 20) // 4)
     return 2 * x.nbytes / seconds(jax.jit(lambda x: x + 1.0), x)
 
@@ -84,7 +83,7 @@ def maps(batch: int, side: int, classes: int):
 
 
 def loss_of(name: str, **options):
-    """`inter_pixel_loss` of a relation by its name, of student, teacher and keep."""
+    """A relation's `inter_pixel_loss` by name, as a function of student, teacher and keep."""
     relation, distance = name.split("/")
     return functools.partial(inter_pixel_loss, relation=relation, distance=distance, **options)
 
@@ -115,12 +114,12 @@ def measure(name: str, side: int, classes: int, batch: int, rate: float) -> dict
 
 
 def exponent(pixels: list[int], times: list[float]) -> float:
-    """Slope of log time over log N."""
+    """Exponent of N in the time, fitted by a line to log time over log N."""
     return float(np.polyfit(np.log(pixels), np.log(times), 1)[0])
 
 
 def growth(name: str, classes: int, sides: list[int]) -> dict:
-    """Seconds an image, of batches that all have the pixels of one image of the largest side."""
+    """Seconds per image, in batches with as many pixels as one image of the largest side."""
     both, times = jax.jit(jax.value_and_grad(loss_of(name))), []
     for side in sides:
         batch = round(max(sides) ** 2 / side**2)
@@ -148,11 +147,11 @@ def table(rows: list[dict]) -> str:
 def step_shares(
     side: int, batch: int, backbone: str, rounds: int, relations: list[str]
 ) -> list[dict]:
-    """CPU (or device) time of the whole train step of DeepLabV3+, without and with each.
+    """Times the whole train step of DeepLabV3+, without a relation and with each.
 
-    `added` is the difference over the bare step. The bare step once more, in buffers of its own and
-    as the last, says how exact such a difference is. `alone` is the time of the loss and its
-    gradient on maps of that step's size over the bare step.
+    Rows are relative to the step without a relation: `added` is the difference of whole steps, and
+    `alone` the time of the loss and its gradient on maps of the same size. The last row repeats the
+    step without a relation, in buffers of its own; its `added` shows the error of such differences.
     """
     from ipixmatch_jax import build
     from ipixmatch_jax.config import default_config
@@ -160,7 +159,7 @@ def step_shares(
 
     data = random_batch(side, batch, batch, 21)
     now = clock(jax.default_backend())
-    spread = PARALLEL["pmap"](jax.devices()[:1])
+    parallel = PARALLEL["pmap"](jax.devices()[:1])
     config = default_config()
     config.data.num_classes, config.data.crop_size = 21, (side, side)
     config.model.backbone = backbone
@@ -173,13 +172,13 @@ def step_shares(
         relation = name.removesuffix(AGAIN)
         config.relation.name, _, config.relation.distance = relation.partition("/")
         optimizer, step = build.build_train_step(config, model, method)
-        state = build.build_state(config, model, optimizer, spread)
+        state = build.build_state(config, model, optimizer, parallel)
         run = functools.partial(
-            spread.distribute(step, donate=False), state, spread.put_batch(data)
+            parallel.distribute(step, donate=False), state, parallel.put_batch(data)
         )
         steps[name] = (run, [])
         jax.block_until_ready(run())
-    # In turns, so that a noisy neighbour slows all of them.
+    # In turns, so that other work on the machine slows all of them.
     for _ in range(rounds):
         for run, times in steps.values():
             begin = now()
@@ -202,13 +201,13 @@ def main() -> None:
     parser.add_argument("--sides", nargs="+", type=int, default=list(SIDES))
     parser.add_argument("--classes", nargs="+", type=int, default=list(CLASSES))
     parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--growth", action="store_true", help="how time grows, caches apart")
-    parser.add_argument("--step", action="store_true", help="the share of a whole train step")
+    parser.add_argument("--growth", action="store_true", help="measure how time grows with N")
+    parser.add_argument("--step", action="store_true", help="measure the share of a train step")
     parser.add_argument("--step-backbone", default="resnet50")
     parser.add_argument("--step-rounds", type=int, default=5)
     parser.add_argument("--step-side", type=int, default=321)
     parser.add_argument("--step-batch", type=int, default=2)
-    parser.add_argument("--json", type=pathlib.Path, help="write the numbers to this file too")
+    parser.add_argument("--json", type=pathlib.Path, help="also write the numbers to this file")
     options = parser.parse_args()
     device = jax.devices()[0]
     record = {
@@ -216,7 +215,7 @@ def main() -> None:
         "jax": jax.__version__,
     }
     print(f"{record['device']}, jax {record['jax']}", flush=True)
-    # The row-wise divergence grows with N², and its share of a step depends on its stride.
+    # affinity/kl grows with N², and its share of a step depends on its stride.
     linear = [name for name in options.relations if name != "affinity/kl"]
     if options.step:
         sizes = (options.step_side, options.step_batch, options.step_backbone)

@@ -1,7 +1,7 @@
 """Trains a list of runs, each in its own workdir, and prints a table of their mIoU.
 
-A run that is finished is read, one that was stopped is resumed, so that the same command goes on
-where it was interrupted. `bench/demo.py` and `bench/camvid.py` say what the runs are.
+Finished runs are read and stopped runs are resumed, so that the same command continues an
+interrupted comparison. `bench/demo.py`, `bench/camvid.py` and `bench/methods.py` define the runs.
 """
 
 import argparse
@@ -21,19 +21,19 @@ from ipixmatch_jax.workdir.folder import evaluation_path
 
 
 def parser(description: str, methods: Sequence[str], *, steps: int, seeds: Sequence[int]):
-    """The options that every comparison has."""
+    """A parser with the options of every comparison."""
     options = argparse.ArgumentParser(description=description.split("\n")[0])
     options.add_argument("--methods", nargs="+", choices=methods, default=list(methods))
     options.add_argument("--seeds", nargs="+", type=int, default=list(seeds))
-    options.add_argument("--steps", type=int, default=steps)
-    options.add_argument("--workdir", type=pathlib.Path, required=True)
-    options.add_argument("--json", type=pathlib.Path, help="write the table to this file too")
-    options.add_argument("--table", action="store_true", help="print finished runs, train nothing")
+    options.add_argument("--steps", type=int, default=steps, help="steps of every run")
+    options.add_argument("--workdir", type=pathlib.Path, required=True, help="folder of all runs")
+    options.add_argument("--json", type=pathlib.Path, help="also write the table to this file")
+    options.add_argument("--table", action="store_true", help="only print finished runs")
     return options
 
 
 def finished(workdir: pathlib.Path, steps: int) -> dict[str, Any] | None:
-    """Last and best mIoU of both networks, in percent, and the protocol; None while unfinished."""
+    """Last and best mIoU of both networks in percent, and the protocol; None if unfinished."""
     if not evaluation_path(workdir, steps).exists():
         return None
     evaluations = read_evaluations(workdir)
@@ -51,21 +51,21 @@ def train(command: Sequence[str], workdir: pathlib.Path, steps: int) -> None:
     arguments = [*command, f"--config.total_steps={steps}", "--workdir", str(workdir)]
     done = subprocess.run([sys.executable, "-m", "ipixmatch_jax.main", *arguments])
     if done.returncode or finished(workdir, steps) is None:
-        sys.exit(f"{workdir} was stopped; the same command goes on from here")
+        sys.exit(f"{workdir} was stopped; the same command resumes it")
 
 
 def compare(
     commands: Mapping[str, Sequence[str]], options: argparse.Namespace, title: str
 ) -> dict[str, list]:
-    """Trains every method with every seed and prints last and best mIoU, mean and spread.
+    """Trains every method with every seed; prints mean and deviation of last and best mIoU.
 
     Args:
         commands: method → arguments of `python -m ipixmatch_jax.main`, without workdir and seed.
-        options: of `parser`.
-        title: what the table says it shows.
+        options: parsed arguments of `parser`.
+        title: title of the table.
     """
     results: dict[str, list] = {}
-    # Seeds outside, so that an interrupted comparison has all methods of the first seeds.
+    # Seeds in the outer loop, so that an interrupted comparison has all methods of some seeds.
     for seed in options.seeds:
         for method in options.methods:
             workdir = options.workdir / f"{method}-{options.steps}-seed{seed}"
@@ -89,7 +89,7 @@ def compare(
 
 
 def markdown(results: Mapping[str, list]) -> str:
-    """A table: a row a method; mean ± standard deviation over the seeds of each number."""
+    """A table with one row per method: mean ± standard deviation over seeds."""
     lines = [
         "| method | seeds | student, last | student, best | teacher, last | teacher, best |",
         "|---|---|---|---|---|---|",

@@ -1,12 +1,12 @@
-"""What devices say to each other in a train step, and what a step takes on 1, 2, 4 and 8 of them.
+"""Communication between devices in a train step, and the time of a step on 1, 2, 4 and 8 devices.
 
     python -m bench.scaling --json bench/results/scaling-cpu.json
     python -m bench.scaling --model deeplabv3plus --crop 321 --no-times
 
-The collectives and their bytes are read from the compiled step. The devices are virtual ones of
-this machine's CPU and share its cores: with the same global batch, the time of a step over that of
-one device (`overhead`) is what dealing it out costs here. docs/scaling.md makes a model of it;
---predict prints the model's table.
+The collectives and their bytes are read from the compiled step. The devices are virtual devices of
+this machine's CPU and share its cores. With the same global batch, `overhead` is the additional
+time of a step compared with one device, which is the cost of distributing it here. --predict prints
+the table of the model in docs/scaling.md.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def config_of(options: argparse.Namespace, parallel: str):
 
 
 def measure(options: argparse.Namespace, parallel_name: str, count: int) -> dict:
-    """Collectives, and the median time of a step, on so many devices with the same global batch."""
+    """Collectives and median time of a step on `count` devices, with the same global batch."""
     import jax
 
     from bench.common import random_batch
@@ -96,7 +96,7 @@ def measure(options: argparse.Namespace, parallel_name: str, count: int) -> dict
 def table(rows: list[dict]) -> str:
     """The rows as markdown."""
     lines = [
-        "| spread by | devices | collectives in a step | arrays | bytes | of the parameters "
+        "| parallel | devices | collectives in a step | arrays | bytes | of the parameters "
         "| time of a step | overhead |",
         "|---|---|---|---|---|---|---|---|",
     ]
@@ -127,22 +127,23 @@ def efficiency(
     wait_seconds: float,
     hidden: float = 0.5,
 ) -> float:
-    """Share of its time that a device computes, with the same images a device on any number.
+    """Share of its time in which a device computes, with a fixed number of images per device.
 
     Args:
-        seconds: of a step on one device.
-        parameters: how many; their gradients are float32.
-        waits: small all-reduces that the step waits for, those of synchronised batch norm.
-        bandwidth: bytes a second of a device, one way.
-        wait_seconds: of one small all-reduce over all devices.
-        hidden: the share of a step behind which gradients are summed unseen.
+        devices: number of devices.
+        seconds: time of a step on one device.
+        parameters: number of parameters; their gradients are float32.
+        waits: number of small all-reduces that the step waits for: synchronized batch norm.
+        bandwidth: bytes per second of a device, one way.
+        wait_seconds: time of one small all-reduce over all devices.
+        hidden: share of the step's time that can hide the all-reduce of the gradients.
     """
     ring = 2 * (devices - 1) / devices * 4 * parameters / bandwidth
     return seconds / (seconds + max(0.0, ring - hidden * seconds) + waits * wait_seconds)
 
 
 def prediction() -> str:
-    """The table of docs/scaling.md: DeepLabV3+ on ResNet-50, by machine and length of a step."""
+    """The table of docs/scaling.md: DeepLabV3+ on ResNet-50, by machine and step time."""
     network = {"parameters": 40e6, "waits": 434}
     lines = ["| machine | devices | step 50 ms | 100 ms | 300 ms |", "|---|---|---|---|---|"]
     for count in (8, 64, 256):
@@ -164,15 +165,15 @@ def _predicted(machine: str, count: int, facts: dict) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", default="unet")
-    parser.add_argument("--width", type=int, default=8, help="of the unet")
+    parser.add_argument("--width", type=int, default=8, help="width of the unet")
     parser.add_argument("--crop", type=int, default=64)
-    parser.add_argument("--batch", type=int, default=8, help="labeled, and unlabeled, images")
+    parser.add_argument("--batch", type=int, default=8, help="labeled images, and unlabeled ones")
     parser.add_argument("--devices", type=int, nargs="+", default=list(DEVICES))
     parser.add_argument("--parallel", nargs="+", default=["pmap", "shard_map", "zero1"])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--no-times", dest="times", action="store_false")
-    parser.add_argument("--json", type=pathlib.Path)
-    parser.add_argument("--predict", action="store_true", help="only the table of the model")
+    parser.add_argument("--no-times", dest="times", action="store_false", help="run no step")
+    parser.add_argument("--json", type=pathlib.Path, help="also write the numbers to this file")
+    parser.add_argument("--predict", action="store_true", help="only print the model's table")
     options = parser.parse_args()
     if options.predict:
         return print(prediction())

@@ -1,11 +1,11 @@
 """Seconds and memory until the first batch, by number of unlabeled files.
 
-    python bench/startup.py --counts 1000 10000 100000 1000000 --json startup.json
+    python -m bench.startup --counts 1000 10000 100000 1000000 --json startup.json
 
-A temporary folder gets 16 labeled images and hard links of one photo as unlabeled images. A
-process of its own describes it, as `--config folder:FOLDER` does, loads the data set and reads one
-batch of 4 labeled and 4 unlabeled images. The last column counts the unlabeled files opened
-before the first batch is asked for: 0 is right.
+A temporary folder gets 16 labeled images, and hard links of one photo as unlabeled images. A
+separate process describes it, as `--config folder:FOLDER` does, loads the data set and reads one
+batch of 4 labeled and 4 unlabeled images. The last column counts the unlabeled files that were
+opened before the first batch is requested; it should be 0.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 _LABELED = 16
-# A folder holds no more hard links of one file than the file system allows (65,000 on ext4).
+# File systems limit the hard links of one file (65,000 on ext4).
 _LINKS = 50_000
 
 
@@ -87,7 +87,7 @@ def measure(root: str) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--counts", type=int, nargs="+", default=[1_000, 10_000, 100_000])
-    parser.add_argument("--json", type=Path, help="file for the numbers")
+    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:

@@ -1,4 +1,4 @@
-"""The train steps of FixMatch and UniMatch in PyTorch, in its best setting, for train_step.py."""
+"""Train steps of FixMatch and UniMatch in PyTorch with its fastest settings, for train_step.py."""
 
 import copy
 import functools
@@ -14,7 +14,7 @@ from ipixmatch_jax.views import Views
 from tests.references import torch_methods
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-# On a GPU channels last is the fast one; on a CPU it depends on the model.
+# On a GPU, channels last is faster; on a CPU it depends on the model.
 LAYOUTS = ("channels_last",) if DEVICE == "cuda" else ("channels_last", "contiguous_format")
 
 
@@ -32,9 +32,14 @@ def step_times(
     """Median times and peak memory of a step.
 
     Args:
-        data: `random_batch`, of which the views are finished before the step.
+        case: the model and the size of the images.
+        method: `fixmatch` or `unimatch`.
+        dtype: `float32` or `bfloat16`.
+        data: `random_batch`; its views are computed before the step.
         how: `eager` or `compile`.
         layout: one of LAYOUTS.
+        confidence: confidence threshold of pseudo-labels.
+        steps: number of measured steps.
     """
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
@@ -66,7 +71,7 @@ def step_times(
 
 
 def _views(data: dict, network, form: dict) -> dict[str, Any]:
-    """Finished views as tensors on the device."""
+    """All views as tensors on the device."""
     views = Views(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
     keys, size = data["unlabeled"]["key"], data["unlabeled"]["image"].shape[1:3]
 

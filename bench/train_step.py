@@ -1,18 +1,20 @@
-"""The whole train step of a method, with and without a relation, beside the same step in PyTorch.
+"""The whole train step of a method, with and without a relation, compared with PyTorch.
 
     python -m bench.train_step --json bench/results/train-step-h100.json        # a GPU
     taskset -c 0 python -m bench.train_step --cases resnet50-321 --batch 2 --methods fixmatch
 
 Both sides have the same batch and shapes, float32 master weights, SGD with momentum and an EMA
-teacher. Ours makes its weak and strong views and boxes inside the step; PyTorch gets finished float
-views on the device, as its data loaders make them on the host. It runs in its best setting:
-channels last (on a CPU the faster of both layouts), TF32 for `float32` on a GPU as ours, autocast
-for `bfloat16`, and with `--torch compile` compiled. Every row is measured by a process of its own,
-which has the whole device; one that fails (there may be too little memory) is listed with its
-error. Times are medians of steps in one go: `step_s` of what went by and `cpu_s` of what all cores
-worked, by which the ratio goes on a CPU. Memory is the peak of the device (on a CPU the compiled
-program's own count). MFU divides the traced program's floating-point operations, as XLA counts
-them, by time and the device's published peak of dense bfloat16 or TF32 operations.
+teacher. Our step makes its weak and strong views and CutMix boxes itself. PyTorch gets ready-made
+float views on the device, because its data loaders make them on the host. PyTorch runs with its
+fastest settings: channels last (on a CPU the faster of both layouts), TF32 for `float32` on a GPU
+like ours, autocast for `bfloat16`, and compiled with `--torch compile`.
+
+Every row is measured in a separate process, which has the whole device. A row that fails, for
+example for lack of memory, shows its error. Times are medians over consecutive steps: `step_s` is
+wall time, and `cpu_s` processor time of all cores, which the ratio uses on a CPU. Memory is the
+peak of the device; on a CPU it is what the compiled program reports. MFU divides the floating-point
+operations of the traced program, as XLA counts them, by the time and by the device's published peak
+of dense bfloat16 or TF32 operations.
 
 It needs jax, flax, optax and numpy, and torch for the comparison.
 """
@@ -57,7 +59,7 @@ CASES = {
     "resnet18-129": Case("deeplabv3plus", {"backbone": "resnet18"}, 129),
     "demo-64": Case("unet", {"width": 16, "stem_stride": 2}, 64),
 }
-# Dense operations a second by the vendor's data sheet: (bfloat16, TF32 or float32).
+# Dense operations per second from the vendor's data sheet: (bfloat16, TF32 or float32).
 PEAKS = {"H100": (989e12, 495e12), "H200": (989e12, 495e12), "A100": (312e12, 156e12)}
 OPTIMIZER = dict(
     name="sgd",
@@ -72,7 +74,7 @@ OPTIMIZER = dict(
 
 
 class Row(NamedTuple):
-    """What one process measures: ours with a relation (or `none`), or PyTorch in one way."""
+    """One measurement: our step with a relation (or `none`), or PyTorch's, eager or compiled."""
 
     case: str
     method: str
@@ -104,12 +106,12 @@ def ours(row: Row) -> dict[str, Any]:
         schedule,
         total_steps=1000,
     )
-    spread = PARALLEL["shard_map"](jax.devices()[:1])
+    parallel = PARALLEL["shard_map"](jax.devices()[:1])
     images = jax.ShapeDtypeStruct((1, case.side, case.side, 3), jnp.float32)
-    state = spread.first_state(init_variables(model, jax.random.key(0), images), rule)
-    batch = spread.put_batch(random_batch(case.side, row.batch, row.batch, CLASSES))
+    state = parallel.first_state(init_variables(model, jax.random.key(0), images), rule)
+    batch = parallel.put_batch(random_batch(case.side, row.batch, row.batch, CLASSES))
     begin = time.perf_counter()
-    lowered = spread.distribute_train(step).lower(state, batch)
+    lowered = parallel.distribute_train(step).lower(state, batch)
     compiled = lowered.compile()
     compile_s = time.perf_counter() - begin
 
@@ -122,7 +124,7 @@ def ours(row: Row) -> dict[str, Any]:
     device = jax.devices()[0]
     stats = device.memory_stats() or {}
     memory = stats.get("peak_bytes_in_use") or compiled.memory_analysis().temp_size_in_bytes
-    # Of the traced program: libraries that a compiled one calls have no count.
+    # Of the traced program, because libraries that a compiled one calls are not counted.
     flops = (lowered.cost_analysis() or {}).get("flops", 0.0)
     peak = next((p for name, p in PEAKS.items() if name in device.device_kind), None)
     mfu = flops / took["step_s"] / peak[row.dtype != "bfloat16"] if peak else None
@@ -147,14 +149,14 @@ def theirs(row: Row) -> dict[str, Any]:
 
 
 def in_own_process(row: Row) -> dict[str, Any]:
-    """What a row measures, or its `error`."""
+    """Measures a row in a separate process; returns its results, or its `error`."""
     command = [sys.executable, "-m", "bench.train_step", "--row", json.dumps(row._asdict())]
-    # The views of PyTorch's side are made by jax, which would take most of the GPU's memory.
+    # JAX makes the views for PyTorch; on the GPU it would take most of the memory.
     place = {"JAX_PLATFORMS": "cpu"} if row.who == "torch" else {}
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **place})
     if done.returncode:
         said = done.stderr.strip().splitlines()
-        # jax ends with a remark about its traceback.
+        # JAX ends its output with a remark about its traceback.
         errors = [line for line in said if "Error" in line] or said or [""]
         return {"error": f"exit code {done.returncode}: {errors[-1]}"}
     return json.loads(done.stdout.splitlines()[-1])
@@ -166,14 +168,14 @@ def rows_of(options: argparse.Namespace) -> Iterator[Row]:
     sizes = (options.batch, options.steps, options.allocator)
     for name, method, dtype in itertools.product(options.cases, options.methods, options.dtypes):
         for who, how in ways:
-            # The statement of UniMatch in PyTorch is for feature maps with two levels.
+            # The PyTorch version of UniMatch expects feature maps of two levels.
             if who == "torch" and method == "unimatch" and CASES[name].model == "dpt":
                 continue
             yield Row(name, method, dtype, who, how, *sizes)
 
 
 def table(rows: list[dict[str, Any]], basis: str) -> str:
-    """The seconds by `basis`, and the fastest PyTorch's of the same step over ours."""
+    """A table of times by `basis`, with PyTorch's fastest time for the same step over ours."""
     lines = [
         f"| case | method | dtype | | {basis} | steps/s | images/s | GB | MFU | torch / this |",
         "|---|---|---|---|---|---|---|---|---|---|",
@@ -204,7 +206,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--relations", nargs="+", default=["none", "class_map/kl"])
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument(
-        "--batch", type=int, default=8, help="labeled, and as many unlabeled, images"
+        "--batch", type=int, default=8, help="labeled images, with as many unlabeled ones"
     )
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--torch", nargs="*", choices=("eager", "compile"), default=["eager"])
@@ -212,9 +214,9 @@ def parse() -> argparse.Namespace:
         "--allocator",
         choices=("kept", "default"),
         default="kept",
-        help="on a CPU: freed memory stays with the process, as in training, or goes back",
+        help="on a CPU: keep freed memory in the process, as in training, or return it",
     )
-    parser.add_argument("--json", type=pathlib.Path, help="write the numbers to this file too")
+    parser.add_argument("--json", type=pathlib.Path, help="also write the numbers to this file")
     parser.add_argument("--row", help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -22,7 +22,9 @@ from ipixmatch_jax.losses import RELATION_OPTIONS, RELATIONS
 from ipixmatch_jax.methods import Method, make_method
 from ipixmatch_jax.methods.base import find_method
 from ipixmatch_jax.models import (
+    ENCODERS,
     Twins,
+    backbone_options,
     check_frozen,
     create_model,
     feature_names,
@@ -34,6 +36,7 @@ from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.registry import nearest
 from ipixmatch_jax.views import Views
 from ipixmatch_jax.weights.pretrained import load_pretrained
+from ipixmatch_jax.weights.public import PUBLIC, SCRATCH, public_file, words_of
 from ipixmatch_jax.workdir.checkpoints import Checkpoints, abstract_like
 
 
@@ -58,7 +61,7 @@ def build_model(config: ConfigDict) -> nn.Module:
 
 
 def build_views(config: ConfigDict, model: nn.Module) -> Views:
-    """The views of `config.views`, normalised by `config.data.mean`, or as the model expects."""
+    """The views of `config.views`, normalized by `config.data.mean`, or as the model expects."""
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in config.views.items()}
     mean = tuple(config.data.mean) or model.input_mean
     return Views(mean=mean, std=tuple(config.data.std) or model.input_std, **options)
@@ -98,6 +101,7 @@ def build_supervised(config: ConfigDict) -> Supervised:
     options = config.supervised.to_dict()
     name, dice_weight = options.pop("name"), options.pop("dice_weight")
     weighting, weights = options.pop("weighting"), tuple(options.pop("class_weights"))
+    weight = options.pop("weight")
     classes = config.data.num_classes
     if weighting not in ("none", "inverse_frequency", "given"):
         raise ConfigError(
@@ -110,7 +114,7 @@ def build_supervised(config: ConfigDict) -> Supervised:
         )
     if weighting == "none" and weights:
         raise ConfigError("supervised.class_weights needs supervised.weighting='given'")
-    return Supervised(name, dice_weight, weights, options)
+    return Supervised(name, dice_weight, weights, options, weight)
 
 
 def build_relations(relation: ConfigDict) -> tuple[WeightedRelation, ...]:
@@ -172,6 +176,31 @@ def build_train_step(
     return optimizer, step
 
 
+def check_batch_norm(
+    config: ConfigDict, parallel: Parallel, model: nn.Module, optimizer, step, unlabeled: int
+) -> None:
+    """Traces the step of a batch of one image, where a batch norm may be left with one value.
+
+    Larger batches need no check: each norm has the values of two images. Nothing is compiled.
+
+    Args:
+        unlabeled: number of unlabeled images per step, over all devices.
+
+    Raises:
+        ConfigError: a batch norm has one value per channel in training.
+    """
+    parts, devices = config.accumulate_steps, len(parallel.devices)
+    if 1 not in (config.batch_size // parts, unlabeled // parts):
+        return
+
+    def share(leaf: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((leaf.shape[0] // devices, *leaf.shape[1:]), leaf.dtype)
+
+    batch = jax.tree.map(share, abstract_batch(config, unlabeled))
+    state = abstract_state(config, model, optimizer)
+    jax.make_jaxpr(step, axis_env=[(DATA_AXIS, devices)])(state, batch)
+
+
 def build_parallel(config: ConfigDict) -> Parallel:
     """The distribution of steps over all devices, by `config.parallel`."""
     return PARALLEL[config.parallel]()
@@ -212,16 +241,37 @@ def abstract_variables(config: ConfigDict, model: nn.Module) -> Any:
 def abstract_state(config: ConfigDict, model: nn.Module, optimizer) -> TrainState:
     """Shapes of the state, without computing them."""
     variables = abstract_variables(config, model)
-    return jax.eval_shape(lambda v: create_state(v, optimizer), variables)
+    balanced = build_objective(config).balanced
+    return jax.eval_shape(lambda v: create_state(v, optimizer, balanced), variables)
 
 
 def build_state(config: ConfigDict, model: nn.Module, optimizer, parallel: Parallel) -> TrainState:
     """The first state: random weights by `config.seed`, and pretrained weights if configured."""
     variables = init_variables(model, jax.random.key(config.seed), example_images(config))
-    if config.model.pretrained:
-        chosen = config.model.backbone or model_options(config.model.name).get("backbone", "")
-        variables = load_pretrained(variables, config.model.pretrained, chosen)
-    return parallel.first_state(variables, optimizer)
+    if config.model.pretrained not in SCRATCH:
+        backbone, stem = encoder_choice(config)
+        variables = load_pretrained(variables, config.model.pretrained, backbone, stem)
+    return parallel.first_state(variables, optimizer, build_objective(config).balanced)
+
+
+def first_weights(config: ConfigDict) -> str:
+    """Where the first weights come from, and a hint if public ones are left unused; one line."""
+    pretrained, (backbone, stem) = config.model.pretrained, encoder_choice(config)
+    if pretrained in PUBLIC:
+        return f"first weights: {public_file(pretrained, backbone, stem).address}"
+    if pretrained not in SCRATCH:
+        return f"first weights: {pretrained}"
+    words = " or ".join(f"--config.model.pretrained={word}" for word in words_of(backbone, stem))
+    hint = f"; {backbone} has public ones: {words}" if words and not pretrained else ""
+    return f"first weights: random{hint}"
+
+
+def encoder_choice(config: ConfigDict) -> tuple[str, str]:
+    """Backbone and stem of the configured model; empty texts if it has none."""
+    model = config.model
+    backbone = model.backbone or model_options(model.name).get("backbone", "")
+    options = backbone_options(backbone) if backbone in ENCODERS else {}
+    return backbone, (model.stem or options.get("stem", "")) if "stem" in options else ""
 
 
 def view_defaults() -> dict[str, Any]:

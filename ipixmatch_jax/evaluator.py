@@ -111,7 +111,7 @@ class Evaluator:
         return {f"confidence/{name}": (counts, edges) for name, counts in self._bins.items()}
 
     def about(self) -> dict[str, dict[str, Any]]:
-        """Settings of the evaluation (`eval`) and of its data (`data`), for the files of results."""
+        """Settings of the evaluation (`eval`) and its data (`data`), for the files of results."""
         return {
             "eval": {"mode": self._inference.name, "absent": self._absent},
             "data": {

@@ -113,7 +113,7 @@ def _new_config(config, arguments) -> None:
     write_starting_file(config, arguments.output)
 
 
-# Modes that need neither --workdir nor --config.
+# What each mode of the command line calls, with the config and the parsed flags.
 RUN_MODE: dict[str, Callable] = {
     "train": _train,
     "eval": _evaluate,

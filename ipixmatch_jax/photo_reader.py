@@ -28,7 +28,7 @@ def read_photo(
     """A photo as training would have read it: uint8 [H, W, D].
 
     JPEG files and Pillow images from them are turned upright by their EXIF tag. For a network of
-    three channels grey becomes RGB and transparency is dropped. Values of more than 8 bits become 8
+    three channels gray becomes RGB and transparency is dropped. Values of more than 8 bits become 8
     bits by the value range of the training images.
 
     Args:

@@ -154,7 +154,7 @@ class Predictor:
 
     @property
     def palette(self) -> np.ndarray:
-        """The colours of the classes, uint8 [C, 3]."""
+        """The colors of the classes, uint8 [C, 3]."""
         return self._classes[1]
 
 
@@ -228,10 +228,10 @@ def restore_predictors(
 def names_and_palette(
     config: ConfigDict, workdir: AnyPath = None
 ) -> tuple[tuple[str, ...], np.ndarray]:
-    """The C class names and their colours, uint8 [C, 3].
+    """The C class names and their colors, uint8 [C, 3].
 
     What the config lacks comes from the data set. If that is not available, the names come from the
-    run's evaluations, and the colours are generated.
+    run's evaluations, and the colors are generated.
     """
     data = config.data
     names, palette = tuple(data.class_names), np.array(data.palette, np.uint8)

@@ -21,6 +21,7 @@ from ipixmatch_jax.data import (
     DeviceFeed,
     TrainBatches,
     UnlabeledSource,
+    check_training_needs,
     load_dataset,
     summarize,
     train_batches,
@@ -123,7 +124,11 @@ def _build(config: ConfigDict, workdir: AnyPath) -> _Run:
     parts = config.accumulate_steps
     parallel.check_batch_size("batch_size", config.batch_size, parts)
     parallel.check_batch_size("unlabeled_batch_size", unlabeled_batch_size, parts)
+    build.check_batch_norm(config, parallel, model, optimizer, device_step, unlabeled_batch_size)
     dataset = load_dataset(config.data, config.seed)
+    needs = check_training_needs(config, dataset, uses_unlabeled=bool(unlabeled_batch_size))
+    for remark in needs.remarks:
+        _say(f"note: {remark}")
     evaluator = Evaluator(config, dataset, model, parallel)
     return _Run(
         config, workdir, parallel, model, method, optimizer, device_step, dataset, evaluator,
@@ -288,6 +293,7 @@ def _introduce(run: _Run, state: TrainState, memory: Memory | None) -> None:
     if not is_first():
         return
     print(overview(run.config, run.workdir))
+    print(build.first_weights(run.config))
     print(summarize(run.dataset))
     print(
         parameter_overview.get_parameter_overview(state.params, include_stats=False, max_lines=12)

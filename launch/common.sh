@@ -17,7 +17,7 @@ run() {
     fi
 }
 
-# split ARGUMENTS…: sets OWN to those before `--` and MODULE_ARGS to those after it.
+# split ARGUMENTS…: sets OWN to the arguments before `--` and MODULE_ARGS to those after it.
 # shellcheck disable=SC2034
 split() {
     OWN=()
@@ -29,7 +29,7 @@ split() {
     MODULE_ARGS=("$@")
 }
 
-# quoted WORDS…: one line that a shell reads back as the same words.
+# quoted WORDS…: prints the words as one line that a shell reads back as the same words.
 quoted() {
     local line
     printf -v line '%q ' "$@"

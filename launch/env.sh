@@ -16,7 +16,7 @@ if [[ -n ${CACHE_DIR:-} ]]; then
 fi
 
 # GPU: JAX takes 75 % of the memory by default. 90 % leaves enough for NCCL and cuDNN, which allocate
-# their own.
+# memory of their own.
 export XLA_PYTHON_CLIENT_MEM_FRACTION="${XLA_PYTHON_CLIENT_MEM_FRACTION:-0.9}"
 # GPU: overlap gradient sums with the rest of the step. NVIDIA's own containers set only this flag.
 # XLA ends the program at an unknown flag; add one only if a profile shows a gain
@@ -24,7 +24,7 @@ export XLA_PYTHON_CLIENT_MEM_FRACTION="${XLA_PYTHON_CLIENT_MEM_FRACTION:-0.9}"
 if command -v nvidia-smi >/dev/null; then
     export XLA_FLAGS="${XLA_FLAGS:---xla_gpu_enable_latency_hiding_scheduler=true}"
 fi
-# NCCL reports failed connections only. The network is the cluster's choice: NCCL_SOCKET_IFNAME and
+# NCCL only reports failed connections. The cluster chooses the network: NCCL_SOCKET_IFNAME and
 # NCCL_IB_HCA are passed on unchanged.
 export NCCL_DEBUG="${NCCL_DEBUG:-WARN}"
 

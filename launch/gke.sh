@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# A run on GKE by gke_jobset.yaml.
+# A run on GKE, with the JobSet of gke_jobset.yaml.
 #
 #     export NAME=voc IMAGE=REGISTRY/ipixmatch ACCELERATOR=tpu-v5-lite-podslice TOPOLOGY=4x4 HOSTS=4 CHIPS=4
 #     launch/gke.sh apply -- --config configs/voc.py --workdir gs://bucket/runs/voc
 #     launch/gke.sh logs                 output of the first pod
 #     launch/gke.sh delete               the run saves first; `apply` resumes it
 #     launch/gke.sh print -- …           the filled-in YAML
-#     launch/gke.sh xpk -- …             the same by xpk; also CLUSTER, TPU_TYPE (v5litepod-16)
+#     launch/gke.sh xpk -- …             the same by xpk; also set CLUSTER and TPU_TYPE (v5litepod-16)
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 # shellcheck source=launch/common.sh
@@ -35,7 +35,7 @@ filled() {
         [[ ${!name:-} =~ ^[A-Za-z0-9._/:@-]+$ ]] || fail "set $name; it is '${!name:-}'"
         text="${text//: $name/: ${!name}}"
     done
-    # Not by substitution, in which & and \ have a meaning.
+    # Not by substitution, which would interpret & and \.
     echo "${text%%ARGUMENTS*}$(json_list "${MODULE_ARGS[@]}")${text#*ARGUMENTS}"
 }
 
@@ -48,7 +48,7 @@ case "${OWN[0]}" in
     logs) run kubectl logs --follow "job/$NAME-train-0" ;;
     delete) run kubectl delete jobset "$NAME" ;;
     xpk)
-        : "${CLUSTER:?set CLUSTER}" "${TPU_TYPE:?set TPU_TYPE, as v5litepod-16}" "${IMAGE:?set IMAGE}"
+        : "${CLUSTER:?set CLUSTER}" "${TPU_TYPE:?set TPU_TYPE, such as v5litepod-16}" "${IMAGE:?set IMAGE}"
         [[ ${#MODULE_ARGS[@]} -gt 0 ]] || fail "expected -- ARGUMENTS of ipixmatch_jax.main"
         run xpk workload create --workload "$NAME" --cluster "$CLUSTER" --tpu-type "$TPU_TYPE" \
             --docker-image "$IMAGE" --max-restarts 1000 \

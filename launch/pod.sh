@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The command of a pod: runs the module and passes SIGTERM on, which process 1 does not do by itself.
+# The command of a pod: runs the module and passes SIGTERM on, which the first process of a container
+# does not do by itself.
 #
 # A pod that is told to stop saves and exits with code 143, although the program exits with 0: with 0
 # Kubernetes would consider the job done and never restart it.

@@ -2,7 +2,7 @@
 # A Cloud TPU slice, from creating to deleting it.
 #
 #     export NAME=ipix ZONE=us-west4-a ACCELERATOR=v5litepod-16 RUNTIME=v2-alpha-tpuv5-lite
-#     launch/tpu_vm.sh create            now, or `queue`: as soon as there is one; SPOT=1 for both
+#     launch/tpu_vm.sh create            or `queue`, which waits for a free slice; SPOT=1 for either
 #     launch/tpu_vm.sh setup             copies this checkout to all workers and installs it
 #     launch/tpu_vm.sh run -- --config configs/voc.py --workdir gs://bucket/runs/voc
 #     launch/tpu_vm.sh attach            output of worker 0; Ctrl-C only ends the display
@@ -12,7 +12,7 @@
 #
 # JAX runs one process per worker, and the processes find each other; `run` starts all of them, and
 # they keep running when this connection ends. Also: PROJECT, EXTRA (more arguments for create or queue),
-# QUEUED=1 (delete what `queue` made).
+# QUEUED=1 (delete a slice made by `queue`).
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 # shellcheck source=launch/common.sh
@@ -21,7 +21,7 @@ source "$here/common.sh"
 split "$@"
 commands="create, queue, setup, run, attach, stop, status, delete"
 [[ ${#OWN[@]} == 1 ]] || fail "expected one of $commands"
-: "${NAME:?set NAME, the name of the slice}" "${ZONE:?set ZONE, as us-west4-a}"
+: "${NAME:?set NAME, the name of the slice}" "${ZONE:?set ZONE, such as us-west4-a}"
 where=(--zone "$ZONE" ${PROJECT:+--project "$PROJECT"})
 read -ra extra <<<"${EXTRA:-}"
 if [[ ${SPOT:-} == 1 ]]; then extra+=(--spot); fi
@@ -31,7 +31,7 @@ on_all() {
 }
 
 machine() {
-    : "${ACCELERATOR:?set ACCELERATOR, as v5litepod-16}" "${RUNTIME:?set RUNTIME, its software version}"
+    : "${ACCELERATOR:?set ACCELERATOR, such as v5litepod-16}" "${RUNTIME:?set RUNTIME, the software version}"
 }
 
 create() {

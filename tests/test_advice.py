@@ -1,4 +1,4 @@
-"""Advice on runs: each symptom is told, with its key and a section that the page has."""
+"""Advice on runs names each symptom, the key to change, and an existing section of the page."""
 
 import jax
 import pytest
@@ -37,7 +37,7 @@ def config_of(**changes):
     return config
 
 
-def test_nothing_is_said_of_a_run_that_is_well():
+def test_a_healthy_run_gets_no_advice():
     assert advise(config_of(), curves_of(), evaluations_of()) == []
     assert advise(config_of(), {}, []) == []
 
@@ -58,7 +58,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("symptom", CASES)
-def test_a_symptom_is_told_with_its_keys_and_page(symptom):
+def test_a_symptom_is_reported_with_its_keys_and_page(symptom):
     config, curves, evaluations = CASES[symptom]
     (found,) = advise(config_of(**config), curves_of(**curves), evaluations_of(**evaluations))
     assert symptom in str(found)

@@ -1,4 +1,4 @@
-"""What goes wrong with a run from outside: kills, full disks, damaged and missing files."""
+"""Runs survive faults from outside: kills, full disks, damaged and missing files."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def config(config_file, monkeypatch):
 
 @pytest.fixture
 def at_step(monkeypatch):
-    """Makes something happen during a step."""
+    """Calls a function during a given step."""
 
     def arrange(step, action):
         taken = []
@@ -126,7 +126,7 @@ def test_a_second_run_in_the_same_workdir_is_refused(config, tmp_path):
         with pytest.raises(ConfigError, match=rf"in use by process {os.getpid()} on .*another"):
             train(config, run)
         assert not (run / "config.json").exists()
-    # What a process left behind that did not take its leave is no obstacle.
+    # The lock file of a killed process does not block the next run.
     (run / ".lock").write_text("process 1 on nowhere\n")
     train(config, run)
 
@@ -166,7 +166,7 @@ def test_a_workdir_that_becomes_read_only(config, tmp_path, at_step):
     assert int(train(config, run).step) == 6
 
 
-def test_a_run_whose_output_nobody_reads_goes_on(config_file, tmp_path):
+def test_a_run_whose_output_nobody_reads_continues(config_file, tmp_path):
     """As `| head` does, and `| less` when it is quit; in an encoding without box characters."""
     process = subprocess.Popen(
         [sys.executable, "-m", "ipixmatch_jax.main", "--config", f"{config_file}:supervised",
@@ -198,7 +198,7 @@ def test_a_full_disk(config, tmp_path, at_step, capsys, room):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     with Checkpoints(run) as checkpoints:
-        assert checkpoints.latest() in (2, 3, 4)  # what is there is whole
+        assert checkpoints.latest() in (2, 3, 4)  # every checkpoint that exists is complete
     if room:
         return
     at_step(100, None)
@@ -228,7 +228,7 @@ def test_bad_steps_name_their_records(config, config_file, tmp_path, capsys):
 
 
 def test_a_workdir_in_an_object_store(config, tmp_path, monkeypatch):
-    """A folder stands in for the bucket; tensorstore, which has its own client, saves beside it."""
+    """A folder replaces the bucket; tensorstore, which has its own client, saves next to it."""
     from etils.epath import backend, gpath
 
     class Bucket(backend._OsPathBackend):

@@ -1,20 +1,15 @@
-"""Files, modules, links and keys that the documents name exist, and their examples work."""
+"""Files, modules, links, commands, flags and keys that the documents name exist."""
 
+import ast
 import importlib
 import re
+import shlex
 
-import numpy as np
 import pytest
 
+from ipixmatch_jax.command_line import parsed_arguments
 from ipixmatch_jax.config import default_config, flatten
-from ipixmatch_jax.config_files import demo
-from ipixmatch_jax.data.catalog import DATASETS, SOURCE_OPTIONS, data_defaults, load_dataset
-from ipixmatch_jax.data.importers import IMPORTERS, read_folder
-from ipixmatch_jax.errors import ConfigError
-from ipixmatch_jax.losses import RELATIONS, inter_pixel_loss
-from ipixmatch_jax.main import MODES
-from ipixmatch_jax.methods import METHODS, make_method
-from ipixmatch_jax.models import MODELS, create_model
+from ipixmatch_jax.config.loading import set_overrides
 from tests.references import ROOT
 
 PAGES = sorted(
@@ -27,6 +22,7 @@ TOPS = ("ipixmatch_jax", "tests", "bench", "configs", "launch", "docs", r"\.ci",
 PATH = re.compile(rf"(?<![\w./\-:])((?:{'|'.join(TOPS)})/[\w./\-]*)(?![\w*…{{<])")
 CODE = re.compile(r"```.*?```", re.DOTALL)
 WIDTH = 100
+PACKAGE = ROOT / "ipixmatch_jax"
 # The data set that docs/architecture.md adds.
 EXAMPLE_KEYS = {"data.squares.scenes"}
 
@@ -125,6 +121,141 @@ def test_prose_fits_the_width(page):
     assert not long, "\n".join(long)
 
 
+def commands(text: str) -> list[list[str]]:
+    """The shell commands of a page's blocks of code, as words, without comments and settings."""
+    found = []
+    for language, block in re.findall(r"```(\w*)\n(.*?)```", text, re.DOTALL):
+        if language not in ("bash", "sh", "console"):
+            continue
+        for line in re.sub(r"\\\n\s*", " ", block).splitlines():
+            for part in re.split(r"\s(?:&&|\|)\s", line):
+                words = shlex.split(part, comments=True)
+                while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+                    words.pop(0)
+                found.append(words)
+    return [words for words in found if words]
+
+
+def arguments_of_the_program(words: list[str]) -> list[str] | None:
+    """What a command passes to `ipixmatch`, or None for another program."""
+    if words[0] == "ipixmatch":
+        return words[1:]
+    if words[:2] == ["python", "-m"] and words[2] in ("ipixmatch_jax", "ipixmatch_jax.main"):
+        return words[3:]
+    if words[0].startswith("launch/") and "--" in words:
+        return words[words.index("--") + 1 :]
+    return None
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_parse(page, capsys):
+    wrong = []
+    for words in commands(read(page)):
+        argv = arguments_of_the_program(words)
+        if argv is None or "…" in argv:
+            continue
+        try:
+            arguments, overrides = parsed_arguments(argv)
+        except SystemExit:
+            wrong.append(f"{' '.join(words)}: {capsys.readouterr().err}")
+            continue
+        unknown = [word for word in overrides if not word.startswith(("--config.", "--jax_"))]
+        if unknown:
+            wrong.append(f"{' '.join(words)}: {unknown}")
+        keys = [word for word in overrides if word.startswith("--config.")]
+        wrong += set_overrides(default_config(), keys)
+        name = (arguments.config or "").partition(":")[0]
+        if name.startswith("configs/") and not (ROOT / name).is_file():
+            wrong.append(f"{' '.join(words)}: no {name}")
+        elif re.fullmatch(r"\w+", name) and not (PACKAGE / "config_files" / f"{name}.py").is_file():
+            wrong.append(f"{' '.join(words)}: no packaged config {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+def flags_of_module(name: str) -> set[str]:
+    """The flags of a command of this repository, and of the modules that it imports from here."""
+    place = ROOT.joinpath(*name.split("."))
+    text = (place / "__main__.py" if place.is_dir() else place.with_suffix(".py")).read_text()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom):
+            names = (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
+            files = (ROOT.joinpath(*each.split(".")).with_suffix(".py") for each in names)
+            text += "".join(file.read_text() for file in files if file.is_file())
+    return set(re.findall(r"\"(--[a-z][\w-]*)\"", text))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_of_other_modules_have_their_flags(page):
+    wrong = []
+    lines = [shlex.join(words) for words in commands(read(page))]
+    lines += [code for code in spans(read(page)) if code.startswith("python -m ")]
+    for line in lines:
+        match = re.match(r"python -m ((?:bench|ipixmatch_jax\.data)[\w.]*)\s?(.*)", line)
+        if match:
+            known = flags_of_module(match[1])
+            used = {word.partition("=")[0] for word in match[2].split() if word.startswith("--")}
+            wrong += [f"{line}: {flag}" for flag in used - known]
+    assert not wrong, "\n".join(wrong)
+
+
+# Flags of other programs that a page may name.
+FOREIGN = {"--help", "--no-deps", "--resolution", "--gpus-per-task", "--strict"}
+
+
+@pytest.fixture(scope="module")
+def every_flag() -> set[str]:
+    files = [
+        path for room in ("ipixmatch_jax", "bench", "launch") for path in ROOT.glob(f"{room}/**/*")
+    ]
+    files += list((ROOT / "tests" / "references").glob("*.py"))
+    texts = [
+        path.read_text() for path in files if path.suffix in (".py", ".sh", ".sbatch", ".yaml")
+    ]
+    return {flag for text in texts for flag in re.findall(r"(--[a-z][\w-]*)", text)} | FOREIGN
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_flags_exist(page, every_flag):
+    """Of inline code; `test_commands_parse` is strict about whole commands."""
+    named = {
+        flag for code in spans(read(page)) for flag in re.findall(r"(?<!\S)--[a-z][\w-]*", code)
+    }
+    unknown = {flag for flag in named - every_flag if flag.replace("_", "-") not in every_flag}
+    assert not unknown, f"{page} names flags that no program here has: {sorted(unknown)}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_python_examples_compile_and_their_imports_exist(page):
+    missing = []
+    for block in re.findall(r"```python\n(.*?)```", read(page), re.DOTALL):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ipixmatch_jax"):
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+                missing += [name for name in names if not resolves(name)]
+    assert not missing, f"{page} imports what does not exist: {missing}"
+
+
+def docstrings(path) -> list[str]:
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    return [ast.get_docstring(node) or "" for node in nodes if isinstance(node, documented)]
+
+
+def test_docstrings_say_raises():
+    paths = [
+        path
+        for room in ("ipixmatch_jax", "bench", "tests")
+        for path in ROOT.glob(f"{room}/**/*.py")
+    ]
+    wrong = [
+        f"{path.relative_to(ROOT)}: {text[:60]}"
+        for path in paths
+        for text in docstrings(path)
+        if re.search(r"^\s*(Errors|Exceptions|Throws|Raise):", text, re.MULTILINE)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_keys_of_the_config_exist(page):
     keys = set(dict(flatten(default_config())))
@@ -148,122 +279,3 @@ def test_keys_of_the_config_exist(page):
         and not resolves(f"ipixmatch_jax.{key}")
     }
     assert not unknown, f"{page} names keys that do not exist: {sorted(unknown)}"
-
-
-@pytest.fixture
-def examples(monkeypatch):
-    """The code of docs/architecture.md, by heading; what it registers is removed afterwards."""
-    for registry in (DATASETS, IMPORTERS, MODELS, METHODS, RELATIONS):
-        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
-    monkeypatch.setattr("ipixmatch_jax.main.MODES", dict(MODES))
-    parts = re.findall(
-        r"^### ([^\n]+)\n(?:(?!^###? ).)*?```python\n(.*?)```",
-        read("docs/architecture.md"),
-        re.DOTALL | re.MULTILINE,
-    )
-    return dict(parts)
-
-
-def run_example(code: str) -> dict:
-    # Dataclasses look their module up by name.
-    names = {"__name__": __name__}
-    exec(compile(code, "docs/architecture.md", "exec"), names)
-    return names
-
-
-def test_the_example_of_a_data_set_loads(examples, monkeypatch):
-    names = run_example(examples["A data set"])
-    DATASETS.register("squares")(names["build"])
-    monkeypatch.setitem(SOURCE_OPTIONS, "squares", names["OPTIONS"])
-    data = data_defaults()
-    data.name, data.num_classes, data.squares.scenes = "squares", 2, 5
-    dataset = load_dataset(data, seed=0)
-    assert (len(dataset.labeled), len(dataset.val), len(dataset.unlabeled)) == (5, 5, 0)
-    record = dataset.labeled[1]
-    assert record["image"].shape == (32, 32, 3)
-    # Columns 8 to 23 of rows 1 to 31.
-    assert record["mask"].sum() == 31 * 16
-    assert dataset.class_names == ("background", "square")
-
-
-def test_the_example_of_an_importer_reads_a_folder(examples, tmp_path, monkeypatch):
-    importer = run_example(examples["An importer"])["TwinFiles"]()
-    from ipixmatch_jax.data.importers import registry
-
-    monkeypatch.setattr(registry, "_SPECIFIC", (importer, *registry._SPECIFIC))
-    IMPORTERS.register(importer.name)(importer)
-    for name in ("a_rgb", "a_gt", "b_rgb"):
-        (tmp_path / f"{name}.png").touch()
-    chosen, reason, found = read_folder(tmp_path, {})
-    assert chosen is importer and "a_rgb.png" in reason
-    assert [(item.id, item.split) for item in found.items] == [("a", "train")]
-    assert found.items[0].mask == str(tmp_path / "a_gt.png")
-
-
-def test_the_example_of_a_model_predicts(examples):
-    import jax
-
-    run_example(examples["A model"])
-    model = create_model("tiny", num_classes=3, channels=4)
-    variables, images = model.init(jax.random.key(0), np.ones((1, 9, 8, 3))), np.ones((2, 9, 8, 3))
-    assert model.apply(variables, images).shape == (2, 9, 8, 3)
-    assert len(model.input_mean) == 3
-    with pytest.raises(ConfigError, match="channels"):
-        create_model("tiny", num_classes=3, channels=0)
-
-
-def test_the_example_of_a_method_is_built_with_its_option(examples):
-    run_example(examples["A method"])
-    method = make_method("halved", {"confidence": 0.8, "options": {"factor": 0.3}})
-    assert (method.confidence, method.factor) == (0.8, 0.3)
-
-
-def test_the_example_of_a_relation_compares_neighbors(examples):
-    import jax
-
-    run_example(examples["A relation"])
-    rng = np.random.default_rng(0)
-    student, teacher = rng.normal(size=(2, 1, 3, 4, 2)).astype(np.float32)
-    keep = np.ones((1, 3, 4), np.float32)
-    names = {"relation": "neighbors", "distance": "mse"}
-    assert float(inter_pixel_loss(student, student, keep, **names)) == 0
-    got = float(inter_pixel_loss(student, teacher, keep, step=2, **names))
-    p, q = (np.asarray(jax.nn.softmax(x)) for x in (student, teacher))
-    difference = (p[:, :, 2:] - p[:, :, :-2]) - (q[:, :, 2:] - q[:, :, :-2])
-    assert got == pytest.approx((difference**2).sum(-1).mean(), rel=1e-5)
-
-
-def test_the_example_of_a_mode_runs(examples, capsys):
-    mode = run_example(examples["A mode"])["_classes"]
-    config = demo.get_config()
-    mode(config, None)
-    assert capsys.readouterr().out.splitlines()[:2] == ["background", "0"]
-
-
-def test_twenty_questions_are_answered_by_files():
-    table = read("docs/architecture.md").partition("## Twenty questions")[2]
-    rows = re.findall(r"^\| (.+\?) \| `([^`]+)` \|$", table, re.MULTILINE)
-    assert len(rows) == 20
-    assert all((ROOT / path).is_file() for _, path in rows)
-
-
-def test_the_map_shows_every_room():
-    tree = read("docs/architecture.md").partition("```")[2].partition("```")[0]
-    shown = set(re.findall(r"^ +(\w+(?:\.py|/))", tree, re.MULTILINE))
-    package = ROOT / "ipixmatch_jax"
-    real = {path.parent.name + "/" for path in package.glob("*/__init__.py")}
-    real |= {path.name for path in package.glob("*.py")} - {"__init__.py"}
-    assert real <= shown, sorted(real - shown)
-    named = shown | {name for name in shown if (package / "data" / name).exists()}
-    assert all((package / n).exists() or (package / "data" / n).exists() for n in named)
-
-
-def test_the_map_shows_the_imports_that_the_rules_allow():
-    from tests.test_house import OWN
-
-    table = read("docs/architecture.md").partition("may import |")[2].partition("\n\n")[0]
-    shown: dict[str, set[str]] = {}
-    for rooms, allowed in re.findall(r"^\| (`.+?) \| (.+) \|$", table, re.MULTILINE):
-        for room in re.findall(r"`(\w+)`", rooms):
-            shown[room] = set(re.findall(r"`(\w+)`", allowed))
-    assert shown == OWN

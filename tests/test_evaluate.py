@@ -1,4 +1,4 @@
-"""--mode eval: what a restored checkpoint is evaluated on, and where the result goes."""
+"""--mode eval: the data on which a checkpoint is evaluated, and the file of the result."""
 
 import json
 import shutil

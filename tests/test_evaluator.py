@@ -32,7 +32,7 @@ def results_of(config, scenes, model=None, devices=1, parallel="pmap"):
 
 
 def expected_of(scenes, find):
-    """mIoU by class and the like, of `find(variables, image)` → scores, summed over images."""
+    """IoU by class and other results of `find(variables, image)` → scores, summed over images."""
     results = {}
     for name, variables in NETWORKS.items():
         counts, near = np.zeros((CLASSES, CLASSES)), np.zeros((2, CLASSES))
@@ -86,7 +86,7 @@ def test_no_image_counts_twice_on_eight_devices(parallel, monkeypatch):
     check(actual, expected_of(scenes, toy_logits))
 
 
-def test_every_size_is_compiled_once_and_said_once(capsys):
+def test_every_size_is_compiled_once_and_printed_once(capsys):
     shapes = Shapes()
     config = config_with()
     config.eval_batch_size = 1
@@ -103,7 +103,7 @@ def test_every_size_is_compiled_once_and_said_once(capsys):
 
 
 def test_padding_makes_sizes_few_and_is_not_counted(capsys):
-    """The network sees the padding; nothing else does, and an exact size has none."""
+    """Only the network sees the padding, and an image of exact size has none."""
     shapes, config = Shapes(), config_with(pad_to=16)
     config.eval_batch_size = 1
     scenes = Scenes(((13, 19), (9, 25), (17, 33), (3, 18)))
@@ -125,7 +125,7 @@ def test_padding_makes_sizes_few_and_is_not_counted(capsys):
     assert picture.shape == (13, 4 * 19 + 3 * 4, 3)
 
 
-def test_many_sizes_are_said_with_a_remedy(capsys, monkeypatch):
+def test_many_sizes_are_printed_with_a_remedy(capsys, monkeypatch):
     scenes = Scenes([(20 + n, 30) for n in range(17)])
     evaluator, _ = evaluator_of(config_with(), scenes)
     monkeypatch.setattr("ipixmatch_jax.evaluator.eval_batches", lambda *_, **__: ())

@@ -1,4 +1,4 @@
-"""The rules that keep the rooms apart."""
+"""Rules of the source tree: which room imports which, and lengths of files."""
 
 import ast
 import pathlib
@@ -107,6 +107,17 @@ def test_data_knows_nothing_of_jax():
 def test_no_module_is_longer_than_400_lines():
     for path in sorted(PACKAGE.glob("**/*.py")):
         assert len(path.read_text().splitlines()) <= 400, path
+
+
+def test_no_function_is_longer_than_60_lines():
+    """Docstrings are not counted."""
+    for path in sorted(PACKAGE.glob("**/*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = node.end_lineno - node.lineno + 1
+                if ast.get_docstring(node):
+                    lines -= node.body[0].end_lineno - node.body[0].lineno + 1
+                assert lines <= 60, f"{path}: {node.name} has {lines} lines"
 
 
 def test_training_imports_neither_tensorflow_nor_torch():

@@ -1,4 +1,4 @@
-"""`--mode inspect` writes its files whatever the names of photos are."""
+"""`--mode inspect` writes its files for any names of photos."""
 
 import json
 import os

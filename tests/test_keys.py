@@ -1,4 +1,4 @@
-"""One key: what it takes from a text, what it allows, how it says so."""
+"""One config key: parsing of texts, allowed values and error messages."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The launchers, with fake commands first on PATH that write down how they were called."""
+"""The launchers, with fake commands first on PATH that record their calls."""
 
 import json
 import os
@@ -128,7 +128,7 @@ def test_a_tpu_run_starts_on_all_workers_with_its_arguments_whole(fakes):
     assert start == (
         "gcloud compute tpus tpu-vm ssh ipix --zone us-west4-a --worker=all --command".split()
     )
-    # What the shell of a worker makes of it.
+    # The command as the shell of a worker parses it.
     command = f"printf '%s\\n' {remote}"
     read = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert read.stdout.splitlines() == ["ipixmatch/launch/tpu_worker.sh", "start", *ARGUMENTS]

@@ -1,4 +1,4 @@
-"""Photos of every kind, as training reads them or refused."""
+"""Photos of every kind are read as in training, or refused."""
 
 import io
 import struct
@@ -12,7 +12,7 @@ from ipixmatch_jax.data.files.images import image_size
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.photo_reader import read_photo
 
-RGB, GREY, DEEP = Pixels(), Pixels(1), Pixels(4, ((0.0, 4000.0),))
+RGB, GRAY, DEEP = Pixels(), Pixels(1), Pixels(4, ((0.0, 4000.0),))
 
 
 def image_of(*shape, dtype=np.uint8, seed=0):
@@ -33,7 +33,7 @@ def saved(path, mode, orientation=None):
     return path
 
 
-@pytest.mark.parametrize("pixels", [RGB, GREY])
+@pytest.mark.parametrize("pixels", [RGB, GRAY])
 @pytest.mark.parametrize(
     ("name", "mode", "orientation"),
     [
@@ -55,9 +55,9 @@ def test_paths_bytes_and_pillow_images_are_read_as_training_reads_them(
 def test_arrays_are_taken_as_a_file_would_be():
     image = image_of(6, 8, 4)
     np.testing.assert_array_equal(read_photo(image, RGB), image[..., :3])
-    grey = image[..., 0]
-    np.testing.assert_array_equal(read_photo(grey, RGB), np.repeat(grey[..., None], 3, -1))
-    np.testing.assert_array_equal(read_photo(grey, GREY), grey[..., None])
+    gray = image[..., 0]
+    np.testing.assert_array_equal(read_photo(gray, RGB), np.repeat(gray[..., None], 3, -1))
+    np.testing.assert_array_equal(read_photo(gray, GRAY), gray[..., None])
 
 
 def test_deep_images_use_the_range_of_the_training_images(tmp_path):

@@ -30,7 +30,7 @@ def image_of(*size, seed=0):
 
 
 def expected_probs(config, variables, image):
-    """By the model itself, without any code of predictions."""
+    """The prediction of the model itself, without the predictor's code."""
     model = build.build_model(config)
     x = image.astype(np.float32) / 255
     mean, std = (np.float32(value) for value in (model.input_mean, model.input_std))

@@ -1,4 +1,4 @@
-"""Output in any encoding, to readers that go away, and to full disks."""
+"""Output in any encoding, to readers that end, and to full disks."""
 
 import io
 import os
@@ -34,7 +34,7 @@ def test_only_characters_that_the_encoding_lacks_are_replaced(monkeypatch, encod
     assert sys.stdout is out and out.errors == "strict"
 
 
-def test_a_reader_that_goes_away_ends_the_output_and_is_said_once(monkeypatch, capfd):
+def test_a_reader_that_ends_stops_the_output_and_is_reported_once(monkeypatch, capfd):
     read, write = os.pipe()
     monkeypatch.setattr(sys, "stdout", open(write, "w"))
     os.close(read)

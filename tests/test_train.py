@@ -15,7 +15,7 @@ from ipixmatch_jax.train import train
 from ipixmatch_jax.workdir.checkpoints import Checkpoints
 from ipixmatch_jax.workdir.folder import WorkdirLock
 
-# Eight devices share two records badly; these tests are about the loop.
+# Eight devices cannot share two records; these tests are about the loop.
 ONE_DEVICE = "ipixmatch_jax.devices.parallel.jax.devices"
 
 
@@ -45,8 +45,11 @@ def interrupt(monkeypatch, after):
     )
 
 
-def test_a_resumed_run_equals_a_straight_one_bit_for_bit(config_file, tmp_path, monkeypatch):
-    config = load_config(str(config_file))
+@pytest.mark.parametrize("balance", ["none", "gradient"])
+def test_a_resumed_run_equals_a_straight_one_bit_for_bit(
+    config_file, tmp_path, monkeypatch, balance
+):
+    config = load_config(str(config_file), [f"--config.relation.balance={balance}"])
     straight = train(config, tmp_path / "straight")
     with monkeypatch.context() as patch:
         interrupt(patch, after=4)
@@ -187,3 +190,17 @@ def test_batch_that_devices_cannot_share(config_file, tmp_path, monkeypatch):
     monkeypatch.setattr(ONE_DEVICE, lambda *_: devices)
     with pytest.raises(ConfigError, match="batch_size is 2, which 4 devices cannot share"):
         train(load_config(str(config_file)), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "sizes", [(1, 2, 1), (2, 1, 1), (2, 2, 2)], ids=["labeled", "unlabeled", "micro-batches"]
+)
+def test_one_image_cannot_pass_a_pooled_batch_norm(config_file, tmp_path, sizes):
+    keys = ("batch_size", "unlabeled_batch_size", "accumulate_steps")
+    sized = [f"--config.{key}={size}" for key, size in zip(keys, sizes, strict=True)]
+    pooled = ["--config.model.name=deeplabv3plus", "--config.model.width=None"]
+    pooled += ["--config.model.depth=None", "--config.data.crop_size=(48,48)"]
+    config = load_config(str(config_file), sized + pooled)
+    with pytest.raises(ConfigError, match="batch norm head/aspp_pool/norm normalizes one value"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

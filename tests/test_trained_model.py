@@ -1,4 +1,4 @@
-"""Networks of runs with a method or relation of their own, used without the config file."""
+"""Networks of runs with a user's own method or relation, used without the config file."""
 
 import json
 

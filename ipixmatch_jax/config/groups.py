@@ -13,7 +13,7 @@ from ipixmatch_jax.engine.inference import EVAL_KEYS
 from ipixmatch_jax.engine.objective import THRESHOLDS
 from ipixmatch_jax.engine.optimizer import OPTIMIZERS
 from ipixmatch_jax.engine.step import TEACHERS
-from ipixmatch_jax.engine.weighted_relation import RAMPS
+from ipixmatch_jax.engine.weighted_relation import BALANCES, RAMPS
 from ipixmatch_jax.keys import Key, Table
 from ipixmatch_jax.losses import RELATION_OPTIONS, RELATIONS, SUPERVISED_LOSSES
 from ipixmatch_jax.methods import METHODS
@@ -57,7 +57,9 @@ _OWN = "None: the model's own default"
 MODEL: Table = {
     "name": Key("deeplabv3plus", "the network", choices=MODELS.names),
     "pretrained": Key(
-        "", "pretrained weights: imagenet, a file or hf://ORG/NAME/FILE; empty: from scratch"
+        "",
+        "pretrained weights: imagenet, dinov2, a file, https://... or hf://ORG/NAME/FILE; empty or "
+        "none: random weights",
     ),
     "frozen": Key((), "modules to freeze: ('encoder',) or ('encoder/stem',)", kind="str"),
     "dtype": Key(
@@ -108,7 +110,7 @@ METHOD: Table = {
         None, f"confidence from which on a pseudo-label counts; {_LEFT}",
         kind="float", least=0, most=1,
     ),
-    "labeler": Key(None, f"network that makes the pseudo-labels: teacher or student; {_LEFT}",
+    "labeler": Key(None, f"network that makes the pseudo-labels: teacher, student or peer; {_LEFT}",
                    kind="str"),
     "label_norm": Key(None, f"batch norm of the labeler's pass: eval, train or ema; {_LEFT}",
                       kind="str"),
@@ -124,6 +126,7 @@ METHOD: Table = {
 
 SUPERVISED: Table = {
     "name": Key("cross_entropy", "loss of labeled images", choices=SUPERVISED_LOSSES.names),
+    "weight": Key(1.0, "weight of the loss of labeled images", least=0),
     "dice_weight": Key(0.0, "weight of an additional Dice loss", least=0),
     "weighting": Key(
         "none",
@@ -151,7 +154,9 @@ RELATION: Table = {
     ),
     "distance": Key("kl", "distance of the relations; class_map has kl and corr, affinity all",
                     choices=_relation_distances),
-    "weight": Key(0.1, "weight of the relation loss", least=0),
+    "weight": Key(0.1, "weight of the relation loss; or see balance", least=0),
+    "balance": Key("none", "gradient: weight times the norm of the pseudo-labels' gradient",
+                   choices=BALANCES),
     "temperature": Key(1.0, "temperature of the relation's softmax", above=0),
     "region": Key(
         "confident", "pixels that are compared: confident and valid ones, or all valid ones",

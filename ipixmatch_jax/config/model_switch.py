@@ -11,6 +11,7 @@ from ipixmatch_jax.config.options import network_options
 from ipixmatch_jax.engine.inference import size_multiple
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.weights.pretrained import has_weights
+from ipixmatch_jax.weights.public import words_of
 
 # Keys of every model.
 _OF_ALL = ("name", "pretrained", "frozen", "dtype", "options")
@@ -48,10 +49,13 @@ def _changes(config: ConfigDict, file_model: str, given: Collection[str]) -> Ite
         if key in _OF_ALL or key in known or model[key] is None or f"model.{key}" in given:
             continue
         yield from _change(config, f"model.{key}", None, f"model {model.name!r} has no such option")
-    lacks = not has_weights(model.pretrained, chosen)
+    backbone, stem = build.encoder_choice(config)
+    lacks = not has_weights(model.pretrained, backbone, stem)
     if lacks and "model.pretrained" not in given:
-        why = f"there are no such weights of {chosen!r}: training starts from scratch"
-        yield from _change(config, "model.pretrained", "", why)
+        word = next(iter(words_of(backbone, stem)), "none")
+        scratch = ": training starts from random weights" if word == "none" else ""
+        why = f"there are no such weights of {chosen!r}{scratch}"
+        yield from _change(config, "model.pretrained", word, why)
     if "data.crop_size" not in given:
         yield from _fit_crop(config)
 

@@ -23,11 +23,12 @@ _SET_ELSEWHERE = {"num_classes", "axis_name"}
 
 
 class _Option(NamedTuple):
-    """Default, annotation and description of a field or parameter."""
+    """Default, annotation and description of a field or parameter; limits, if it declares them."""
 
     default: Any
     annotation: Any
     help: str
+    limits: Key | None = None
 
 
 def method_options(config: ConfigDict) -> dict[str, _Option]:
@@ -35,7 +36,9 @@ def method_options(config: ConfigDict) -> dict[str, _Option]:
     method = find_method(config.method.name)
     described = _described(*(inspect.getdoc(base) for base in reversed(method.__mro__)))
     return {
-        field.name: _Option(field.default, field.type, described.get(field.name, ""))
+        field.name: _Option(
+            field.default, field.type, described.get(field.name, ""), field.metadata.get("key")
+        )
         for field in dataclasses.fields(method)
     }
 
@@ -109,6 +112,8 @@ def option_keys(config: ConfigDict, group: str) -> dict[str, Key]:
 
 def _key_of(option: _Option) -> Key:
     default = option.default
+    if option.limits:
+        return dataclasses.replace(option.limits, help=option.help)
     if isinstance(default, bool | int | float | str):
         return Key(default, option.help)
     if isinstance(default, list | tuple) and default:

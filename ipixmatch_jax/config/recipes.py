@@ -22,6 +22,7 @@ class Recipe(NamedTuple):
     weight_decay: float = 1e-4
     ohem_pixels: int = 0  # 0: plain cross-entropy
     teacher_decay: float = 0.996
+    supervised_weight: float = 1.0
     unlabeled_weight: float = 1.0
     output_stride: int = 16
 
@@ -31,9 +32,11 @@ _UNIMATCH = {
     "cityscapes": Recipe(801, 8, 240, 0.005, 1.0, confidence=0.0, ohem_pixels=200_000),
     "coco": Recipe(513, 8, 30, 0.004, 10.0),
 }
+_HALF = {"supervised_weight": 0.5, "unlabeled_weight": 0.5}
 RECIPES = {
     "supervised": _UNIMATCH,
-    "fixmatch": _UNIMATCH,
+    # Its loss in that code is (L_sup + L_pseudo)/2; UniMatch's own halves are in the method.
+    "fixmatch": {benchmark: recipe._replace(**_HALF) for benchmark, recipe in _UNIMATCH.items()},
     "unimatch": _UNIMATCH,
     "unimatch_v2": {
         "voc": Recipe(518, 16, 60, 5e-6, 40.0, weight_decay=0.01),
@@ -48,14 +51,25 @@ RECIPES = {
         ),
     },
     "corrmatch": {
-        "voc": Recipe(321, 8, 80, 0.001, 10.0, confidence=0.85, output_stride=8),
+        "voc": Recipe(321, 8, 80, 0.001, 10.0, confidence=0.85, output_stride=8, **_HALF),
         "cityscapes": Recipe(
-            801, 8, 240, 0.005, 1.0, confidence=0.0, ohem_pixels=200_000, output_stride=8
+            801, 8, 240, 0.005, 1.0, confidence=0.0, ohem_pixels=200_000, output_stride=8, **_HALF
         ),
     },
     "u2pl": {
         "voc": Recipe(513, 16, 80, 0.001, 10.0, 0.0, teacher_decay=0.99, output_stride=8),
-        "cityscapes": Recipe(769, 16, 200, 0.01, 1.0, 0.0, teacher_decay=0.99, output_stride=8),
+        "cityscapes": Recipe(
+            769,
+            16,
+            200,
+            0.01,
+            1.0,
+            0.0,
+            weight_decay=5e-4,
+            ohem_pixels=100_000,
+            teacher_decay=0.99,
+            output_stride=8,
+        ),
     },
     # Its schedules depend on the split; these are the longest.
     "cps": {
@@ -64,6 +78,17 @@ RECIPES = {
             800, 8, 240, 0.02, 1.0, confidence=0.0, ohem_pixels=200_000, unlabeled_weight=6.0
         ),
     },
+}
+
+# Methods whose code normalizes labeled and strong images in one pass.
+_JOINT = ("augseg", "u2pl")
+# U2PL changes no colors, and half of the images' area is in the box.
+_U2PL_VIEWS = {
+    "jitter_probability": 0.0,
+    "gray_probability": 0.0,
+    "blur_probability": 0.0,
+    "cutmix_area": (0.5, 0.5),
+    "cutmix_ratio": (0.5, 2.0),
 }
 
 
@@ -98,6 +123,7 @@ def apply(config: ConfigDict, method: str, benchmark: str, unlabeled: int) -> Co
     config.data.crop_size = (recipe.crop, recipe.crop)
     config.method.name, config.method.confidence = method, recipe.confidence
     config.method.unlabeled_weight = recipe.unlabeled_weight
+    config.supervised.weight = recipe.supervised_weight
     config.teacher.decay = recipe.teacher_decay
     optimizer = config.optimizer
     optimizer.learning_rate = recipe.learning_rate
@@ -107,11 +133,16 @@ def apply(config: ConfigDict, method: str, benchmark: str, unlabeled: int) -> Co
         config.supervised.name, config.supervised.min_pixels = "ohem", recipe.ohem_pixels
     if method == "unimatch_v2":
         config.model.name, config.model.backbone = "dpt", "dinov2_base"
+        config.model.pretrained = "dinov2"
         optimizer.name = "adamw"
     else:
         config.model.name, config.model.backbone = "deeplabv3plus", "resnet101"
         config.model.stem, config.model.output_stride = "deep", recipe.output_stride
+        config.model.pretrained = "imagenet"
         optimizer.name = "sgd"
+    if method in _JOINT:
+        config.method.norm_groups = "joint"
     if method == "u2pl":
         config.model.multi_grid = (2, 2, 4)
+        config.views.update(_U2PL_VIEWS)
     return config

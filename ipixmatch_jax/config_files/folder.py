@@ -10,7 +10,7 @@ The argument is the folder:
     photos/classes.txt                             class names, one per line (optional)
 
 or any other layout or export that data/importers knows: train and val folders, masks next to their
-images, COCO, LabelMe, YOLO, VOC, CVAT and others; --mode inspect says what was recognised. Without
+images, COCO, LabelMe, YOLO, VOC, CVAT and others; --mode inspect says what was recognized. Without
 validation images about 20 % of the labeled images are held out, each by a hash of its id.
 Docs: docs/data.md.
 """

@@ -17,6 +17,7 @@ from ipixmatch_jax.data.files.images import (
     resize_image,
 )
 from ipixmatch_jax.data.inspection.report import Report, inspect_dataset, summarize
+from ipixmatch_jax.data.inspection.training_needs import check_training_needs, training_needs
 from ipixmatch_jax.data.pipeline import TrainBatches, eval_batches, size_groups, train_batches
 from ipixmatch_jax.data.protocols import comparable, identify
 from ipixmatch_jax.data.records import (
@@ -48,6 +49,7 @@ __all__ = [
     "UnlabeledRecord",
     "UnlabeledSource",
     "check_statistics",
+    "check_training_needs",
     "comparable",
     "data_defaults",
     "data_keys",
@@ -62,6 +64,7 @@ __all__ = [
     "size_groups",
     "summarize",
     "train_batches",
+    "training_needs",
     "with_class_weights",
     "with_statistics",
 ]

@@ -84,7 +84,7 @@ def load_dataset(data_config: ConfigDict, seed: int) -> Dataset:
         seed: seed of generated data sets; data sets on disk do not depend on it.
 
     Raises:
-        ConfigError: an unknown `data.name`, or class names or colours that do not fit.
+        ConfigError: an unknown `data.name`, or class names or colors that do not fit.
         DataError: files, lists or splits that cannot be used; the first few are named.
     """
     dataset, problems = assemble(data_config, seed)
@@ -104,7 +104,7 @@ def assemble(data_config: ConfigDict, seed: int) -> tuple[Dataset, list[str]]:
         seed: seed of generated data sets.
 
     Raises:
-        ConfigError: an unknown `data.name`, or class names or colours that do not fit.
+        ConfigError: an unknown `data.name`, or class names or colors that do not fit.
         DataError: nothing can be used, for example because the root is missing.
     """
     num_classes = int(data_config.num_classes)
@@ -163,7 +163,7 @@ def _palette(data: ConfigDict, own: tuple[tuple[int, int, int], ...]) -> np.ndar
     palette = np.asarray(colors)
     if palette.shape != (data.num_classes, 3) or palette.min() < 0 or palette.max() > 255:
         raise ConfigError(
-            f"data.palette has shape {palette.shape}; expected {data.num_classes} colours "
+            f"data.palette has shape {palette.shape}; expected {data.num_classes} colors "
             "(red, green, blue) in 0..255, one per class, or none"
         )
     return palette.astype(np.uint8)

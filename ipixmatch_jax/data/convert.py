@@ -36,7 +36,7 @@ def convert(src: str, dst: str, given: Mapping[str, Any] = _NOTHING) -> list[str
     """Writes the images and masks of a folder in the plain layout.
 
     Args:
-        src: a folder that `describe_folder` recognises; it is not changed.
+        src: a folder that `describe_folder` recognizes; it is not changed.
         dst: a folder that is empty or does not exist.
         given: keys of `config.data`, as for `describe_folder`.
 
@@ -44,7 +44,7 @@ def convert(src: str, dst: str, given: Mapping[str, Any] = _NOTHING) -> list[str
         One line per split, and what was left out.
 
     Raises:
-        DataError: `src` is not recognised, a mask is wrong, or `dst` is not empty or not writable.
+        DataError: `src` is not recognized, a mask is wrong, or `dst` is not empty or not writable.
     """
     return convert_data(_config(src, given), dst)
 

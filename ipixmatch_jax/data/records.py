@@ -67,13 +67,13 @@ class Dataset:
         unlabeled: records without masks, by type; may hold none (`len` 0).
         val: records with masks, evaluated during training.
         class_names: C names, in the order of the class ids.
-        palette: uint8 [C,3] colours.
+        palette: uint8 [C,3] colors.
         unlabeled_pools: (images, share of the stream) of consecutive parts of `unlabeled`; () is
             one plain part, every image once an epoch.
         protocol: name of the published split of labeled images, such as 'voc-fine-92'; '' if
             unknown.
         test: records with masks, evaluated once; often none. Training never reads them.
-        notes: how the data was recognised, paired and split, one line each.
+        notes: how the data was recognized, paired and split, one line each.
         warnings: what was left out, one line each.
     """
 
@@ -95,7 +95,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Splits:
-    """The result of a data-set module: its sources, and class names and colours if known."""
+    """The result of a data-set module: its sources, and class names and colors if known."""
 
     labeled: Source
     unlabeled: UnlabeledSource
@@ -120,7 +120,7 @@ def record_rng(seed: int, stream: int, position: int) -> np.random.Generator:
 
 
 def spread_palette(num_classes: int) -> np.ndarray:
-    """Distinct colours, uint8 [C,3]: the bits of the class id distributed over red, green and blue.
+    """Distinct colors, uint8 [C,3]: the bits of the class id distributed over red, green and blue.
 
     Class 0 is black. The scheme is that of the PASCAL VOC development kit.
     """

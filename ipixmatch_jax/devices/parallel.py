@@ -69,9 +69,11 @@ class Parallel(abc.ABC):
         """The sharding of every array of a (possibly abstract) state."""
         return jax.tree.map(lambda _: self.replicated, state)
 
-    def first_state(self, variables: Any, optimizer: optax.GradientTransformation) -> TrainState:
+    def first_state(
+        self, variables: Any, optimizer: optax.GradientTransformation, balanced: int = 0
+    ) -> TrainState:
         """`create_state` on the devices, from host arrays that are the same on every process."""
-        make = functools.partial(create_state, optimizer=optimizer)
+        make = functools.partial(create_state, optimizer=optimizer, balanced=balanced)
         shardings = self.state_shardings(jax.eval_shape(make, variables))
         return jax.jit(make, out_shardings=shardings)(self.replicate(variables))
 

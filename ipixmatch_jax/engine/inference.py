@@ -163,7 +163,7 @@ class Predicts(Protocol):
 def predict_logits(
     network: Network | Predicts, images: jax.Array, inference: Inference
 ) -> jax.Array:
-    """Logits [B,H,W,C] float32 of images [B,H,W,D], normalised floats, at their own size.
+    """Logits [B,H,W,C] float32 of images [B,H,W,D], normalized floats, at their own size.
 
     With a single pass they are the network's. Over windows, scales and mirror images the
     probabilities are averaged, and the softmax of the returned logits is that mean. Every
@@ -224,7 +224,7 @@ def _windows(network: Predicts, images: jax.Array, inference: Inference) -> jax.
 def window_plan(size: Size, window: Size, border: str) -> dict[Size, list[tuple[int, int]]]:
     """The windows of an image: size of a window → (row, column) of the first pixel of each.
 
-    Neighbours are ⌊2/3⌋ of a window apart. At the end of the image they are clipped to what is
+    Neighbors are ⌊2/3⌋ of a window apart. At the end of the image they are clipped to what is
     left (`clip`: UniMatch, CorrMatch), or move back until they fit (`shift`: UniMatch V2).
     """
     rows, columns = (_spans(*axis, border) for axis in zip(size, window, strict=True))

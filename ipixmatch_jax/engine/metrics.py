@@ -63,7 +63,7 @@ def boundary(ids: jax.Array, known: jax.Array, distance: int) -> jax.Array:
     """True where a pixel is at most `distance` away from another class or from outside the image.
 
     Distances are of rows and columns, as those of erosions with a 3 x 3 square. Every class is
-    handled at once: a pixel lies on its class's boundary where its neighbourhood is not all one.
+    handled at once: a pixel lies on its class's boundary where its neighborhood is not all one.
 
     Args:
         ids: int32 [B, H, W] class ids.

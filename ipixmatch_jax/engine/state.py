@@ -22,6 +22,9 @@ class TrainState:
         params, batch_stats: the student's weights and running batch statistics.
         opt_state: the optax state of `params`.
         teacher_params, teacher_batch_stats: their exponential moving averages.
+        balance: if relations are weighted by gradients, float32 [1 + relations]: moving averages of
+            the gradients' norms, of the pseudo-label loss and of each relation (see
+            `Objective.strengths`; 0 for one with a fixed weight); () otherwise.
     """
 
     step: jax.Array
@@ -31,9 +34,12 @@ class TrainState:
     opt_state: Any
     teacher_params: Any
     teacher_batch_stats: Any
+    balance: Any = ()
 
 
-def create_state(variables: Any, optimizer: optax.GradientTransformation) -> TrainState:
+def create_state(
+    variables: Any, optimizer: optax.GradientTransformation, balanced: int = 0
+) -> TrainState:
     """The state before the first step; the teacher starts as a copy of the student.
 
     Call it inside `jax.jit`, so that student and teacher get buffers of their own (a donated state
@@ -42,6 +48,7 @@ def create_state(variables: Any, optimizer: optax.GradientTransformation) -> Tra
     Args:
         variables: `{'params': …, 'batch_stats': …}` of the model; without batch norm the second is
             absent.
+        balanced: `Objective.balanced`, the length of `TrainState.balance`.
     """
     params, batch_stats = variables["params"], variables.get("batch_stats", {})
     return TrainState(
@@ -52,6 +59,7 @@ def create_state(variables: Any, optimizer: optax.GradientTransformation) -> Tra
         opt_state=optimizer.init(params),
         teacher_params=params,
         teacher_batch_stats=batch_stats,
+        balance=jnp.zeros(balanced, jnp.float32) if balanced else (),
     )
 
 

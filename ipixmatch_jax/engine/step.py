@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from ipixmatch_jax.engine.gradient_balance import SQUARES, followed
 from ipixmatch_jax.engine.objective import Objective
 from ipixmatch_jax.engine.state import DATA_AXIS, TrainState
 from ipixmatch_jax.methods import Batch, Method, Network
@@ -42,11 +43,14 @@ class Gradients:
         grads: of the student's parameters.
         batch_stats: the student's running batch statistics after the batch.
         metrics: name → float32 scalar.
+        squares: float32 [1 + relations], squared norms of gradients with respect to the logits, as
+            `TrainState.balance` follows them; () if that is.
     """
 
     grads: Any
     batch_stats: Any
     metrics: Metrics
+    squares: Any = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +129,9 @@ def _gradients_of(
     def part_gradients(state, batch_stats, batch, divisors=None):
         def loss_share(params):
             output = output_of(state, params, batch_stats, batch)
-            share, metrics = objective(output, batch["labeled"], state.step, divisors)
+            share, metrics = objective(
+                output, batch["labeled"], state.step, divisors, state.balance
+            )
             return share, (metrics, output.batch_stats)
 
         grads, (metrics, batch_stats) = jax.grad(loss_share, has_aux=True)(state.params)
@@ -148,8 +154,9 @@ def _gradients_of(
                 parts,
             )
         grads, metrics = jax.lax.psum(sums, DATA_AXIS)
+        squares = metrics.pop(SQUARES, ())
         metrics = {name: _divided(value) for name, value in metrics.items()}
-        return Gradients(grads, batch_stats, metrics)
+        return Gradients(grads, batch_stats, metrics, squares)
 
     return gradients
 
@@ -177,6 +184,7 @@ def _update_by(
             opt_state=opt_state,
             teacher_params=teacher_params,
             teacher_batch_stats=teacher_batch_stats,
+            balance=followed(state.balance, found.squares) if objective.balanced else (),
         )
         finite = jnp.isfinite(found.metrics["loss"]) & jnp.isfinite(grad_norm)
         new_state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), new_state, state)
@@ -190,6 +198,10 @@ def _update_by(
             "teacher_decay": decay,
             "bad_steps": new_state.bad_steps,
         }
+        if objective.balanced:
+            strengths = objective.strengths(state.step, state.balance)
+            for relation, strength in zip(objective.relations, strengths, strict=True):
+                metrics[relation.label.replace("relation", "relation_weight", 1)] = strength
         return new_state, metrics
 
     return update

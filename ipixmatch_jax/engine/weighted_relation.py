@@ -12,6 +12,7 @@ from ipixmatch_jax.losses import relation_loss, relation_options
 from ipixmatch_jax.methods import ConsistencyTerm
 
 RAMPS = ("none", "linear", "sigmoid")
+BALANCES = ("none", "gradient")
 
 
 def ramp_up(step: jax.Array, start: int, steps: int, kind: str = "linear") -> jax.Array:
@@ -40,7 +41,10 @@ class WeightedRelation:
 
     Attributes:
         name, distance: the relation loss.
-        weight: λ, after the ramp.
+        weight: λ, after the ramp; or see `balance`.
+        balance: `none`: λ is `weight`. `gradient`: λ is set in every step, so that the relation's
+            gradient with respect to the student's logits has `weight` times the norm of the
+            pseudo-label loss's (see `Objective.strengths`).
         temperature: temperature of the relation's softmax.
         region: the pixels that the relation compares: `confident` and valid ones, or all `valid`.
         min_pixels: images with fewer such pixels have no relation loss.
@@ -53,6 +57,7 @@ class WeightedRelation:
     name: str
     distance: str
     weight: float = 1.0
+    balance: str = "none"
     temperature: float = 1.0
     region: str = "confident"
     min_pixels: int = 2
@@ -66,11 +71,17 @@ class WeightedRelation:
         relation_options(
             self.name, self.distance, {"temperature": self.temperature, **self.options}
         )
-        for key, known in {"region": ("confident", "valid"), "ramp": RAMPS}.items():
+        choices = {"region": ("confident", "valid"), "ramp": RAMPS, "balance": BALANCES}
+        for key, known in choices.items():
             if getattr(self, key) not in known:
                 raise ConfigError(
                     f"relation.{key} is {getattr(self, key)!r}; expected {' or '.join(known)}"
                 )
+        if self.balance == "gradient" and self.feature_map:
+            raise ConfigError(
+                "relation.balance='gradient' compares gradients with respect to the logits; with "
+                "relation.on='features' there are none. Set relation.balance='none'"
+            )
         if self.ramp == "none" and (self.ramp_start or self.ramp_steps):
             raise ConfigError(
                 "relation.ramp_start and relation.ramp_steps need relation.ramp='linear' or "
@@ -89,7 +100,7 @@ class WeightedRelation:
         return f"{label}/{self.feature_map}" if self.feature_map else label
 
     def weight_at(self, step: jax.Array) -> jax.Array:
-        """λ at a step, float32 scalar."""
+        """`weight` at a step, after the ramp, float32 scalar."""
         return self.weight * ramp_up(step, self.ramp_start, self.ramp_steps, self.ramp)
 
     def __call__(self, term: ConsistencyTerm, keep: jax.Array) -> tuple[jax.Array, jax.Array]:

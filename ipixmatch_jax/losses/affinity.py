@@ -66,7 +66,7 @@ def corr(
 ) -> jax.Array:
     """1 − ρ, ρ the weighted Pearson correlation of all N² entries of A and B.
 
-    Computed as half the squared distance of the two standardised affinities, which does not cancel
+    Computed as half the squared distance of the two standardized affinities, which does not cancel
     near ρ = 1. It is 0 where one of them has no variance: where the standard deviation of its
     entries is at most `RELATIVE_STD` times their root mean square (the variance at most
     `SMALLEST_VARIANCE`). For probabilities of all classes, not as cosines, these are the entries
@@ -202,7 +202,7 @@ def _correlation_and_gradient(p, q, d, weight):
     form = shrink[:, None, None] * _TEACHER + ratio[:, None, None] * gap
     value = jnp.maximum(0.5 * _inner(form, form, products) / variance_a, 0.0)
 
-    # By B it is T = (B/σ_B − A/σ_A − (1 − ρ)·B/σ_B)/σ_B, centred, and by Q it is 2·MTMQ.
+    # By B it is T = (B/σ_B − A/σ_A − (1 − ρ)·B/σ_B)/σ_B, centered, and by Q it is 2·MTMQ.
     form = (form - (value * ratio)[:, None, None] * pair.form) * (ratio / variance_a)[:, None, None]
     factors = einsum("zab,zbcij,zc->zaij", form, pair.grams, pair.student)
     level = einsum("zai,zaij->zj", means, factors)

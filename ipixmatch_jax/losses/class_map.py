@@ -62,7 +62,7 @@ def corr(
 ) -> jax.Array:
     """Class mean of 1 − ρ_c, the weighted Pearson correlation over pixels of P_c and Q_c.
 
-    Computed as ½·Σ mᵢ(bᵢ − aᵢ)²/n of the two standardised channels a and b, which equals 1 − ρ and
+    Computed as ½·Σ mᵢ(bᵢ − aᵢ)²/n of the two standardized channels a and b, which equals 1 − ρ and
     does not cancel near ρ = 1; where Q_c is near P_c, b − a comes from Q_c − P_c. A channel counts
     0 when it has no variance: when the standard deviation of P_c is at most `RELATIVE_STD` times
     the root mean square of P_c(1 − P_c), or so for Q_c (or at most `SMALLEST_STD` times its

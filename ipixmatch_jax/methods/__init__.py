@@ -22,8 +22,9 @@ from ipixmatch_jax.methods.base import (
     Ratio,
     make_method,
 )
+from ipixmatch_jax.methods.cutmix_pairs import Pairs, paste_prediction
 from ipixmatch_jax.methods.one_strong_view import OneStrongView
-from ipixmatch_jax.methods.view_passes import Pairs, paste_prediction, train_passes
+from ipixmatch_jax.methods.view_passes import train_passes
 
 __all__ = [
     "METHODS",

@@ -1,6 +1,7 @@
 """AugSeg: simple but strong augmentations, with labels injected where the teacher is unsure."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -13,15 +14,11 @@ from ipixmatch_jax.methods.base import (
     MethodOutput,
     Network,
     Prediction,
+    option,
 )
+from ipixmatch_jax.methods.cutmix_pairs import Pairs, flipped, paste_prediction
 from ipixmatch_jax.methods.one_strong_view import OneStrongView
-from ipixmatch_jax.methods.view_passes import (
-    Pairs,
-    flipped,
-    labeler,
-    paste_prediction,
-    train_passes,
-)
+from ipixmatch_jax.methods.view_passes import labeler, train_passes
 from ipixmatch_jax.views import Views, paste
 
 # Logit of the true class, of 0 for the others: certain, and finite.
@@ -34,15 +31,16 @@ class AugSeg(OneStrongView):
     """AugSeg (Zhao et al., CVPR 2023, arXiv 2212.04976): L = L_sup + L_unsup.
 
     The strong view of an unlabeled image goes through one to three intensity operations drawn from
-    a list (`views.intensity`). With a probability of 1 − s, s the teacher's confidence in it (mean
-    of max p·(1 − H/log C) over valid pixels), a box of a labeled image, in its strong view and with
-    its labels, is pasted first; then a box of its CutMix partner. The unlabeled loss is a mean over
-    valid pixels. Passes, of B labeled and U unlabeled images: student forward and backward B + U,
-    labeler forward 2·U (U with `mix='flip'`).
+    a list (`views.intensity`), and gets a box of its CutMix partner. Into the partner, before that,
+    a box of a labeled image with its labels is pasted, in its weak view, with a probability of
+    1 − s, s the teacher's confidence in the partner (mean of max p·(1 − H/log C) over valid
+    pixels). The unlabeled loss is a mean over valid pixels. Passes, of B labeled and U unlabeled
+    images: student forward and backward B + U, labeler forward 2·U (U with `mix='flip'`).
 
     Deviations: boxes are placed uniformly wherever they fit, the source lets them stick out and
     cuts them off; labeled partners follow the order of the batch, image i gets labeled image
-    i mod B.
+    i mod B; λ is drawn for each image, the source draws one per batch. `norm_groups='joint'` is the
+    source's, as in the recipes.
 
     Attributes:
         confidence: pseudo-labels of at least this probability count; 0 for all (Cityscapes).
@@ -51,10 +49,10 @@ class AugSeg(OneStrongView):
         others: as in `OneStrongView`.
     """
 
-    labeled_beta: tuple[float, float] = (8.0, 2.0)
-    unlabeled_beta: tuple[float, float] = (4.0, 4.0)
+    labeled_beta: tuple[float, float] = option((8.0, 2.0), length=2, above=0)
+    unlabeled_beta: tuple[float, float] = option((4.0, 4.0), length=2, above=0)
 
-    def __call__(
+    def passes(
         self, student: Network, teacher: Network, views: Views, batch: Batch
     ) -> MethodOutput:
         pairs = Pairs(views, batch, self.mix)
@@ -62,13 +60,16 @@ class AugSeg(OneStrongView):
         unlabeled, labeled = batch["unlabeled"], batch["labeled"]
         sides = unlabeled["image"].shape[1:3]
 
-        image, prediction, valid = self._with_labels(views, batch, own)
+        image = views.intensity(unlabeled["image"], unlabeled["key"])
         box = views.beta_box(unlabeled["key"], *sides, self.unlabeled_beta, view=1)
         if self.mix == "flip":
-            other, other_valid, partner = flipped((image, valid, prediction))
+            clean = (image, own, unlabeled["valid"])
+            injected = flipped(self._with_labels(views, labeled, unlabeled["key"], *clean))
         else:
-            other = views.intensity(batch["mix"]["image"], batch["mix"]["key"])
-            other_valid = batch["mix"]["valid"]
+            records = batch["mix"]
+            clean = (views.intensity(records["image"], records["key"]), partner, records["valid"])
+            injected = self._with_labels(views, labeled, records["key"], *clean)
+        other, other_labels, other_valid = injected
         images = {
             "labeled": views.weak(labeled["image"]),
             "strong": paste(box, other, image),
@@ -76,38 +77,48 @@ class AugSeg(OneStrongView):
         seen, batch_stats = train_passes(
             student, images, self.groups_by_name[self.norm_groups], self.running_statistics
         )
-        target = paste_prediction(box, partner, prediction)
+        own = Prediction(own.logits.astype(jnp.float32), own.features)
+        target = paste_prediction(box, other_labels, own)
         term = ConsistencyTerm(
             student_logits=seen["strong"].logits,
             teacher_logits=target.logits,
-            valid=paste(box, other_valid, valid),
+            valid=paste(box, other_valid, unlabeled["valid"]),
             student_features=seen["strong"].features,
             teacher_features=target.features,
         )
         return MethodOutput(seen["labeled"].logits, (term,), batch_stats)
 
     def _with_labels(
-        self, views: Views, batch: Batch, own: Prediction
+        self,
+        views: Views,
+        labeled: Mapping[str, jax.Array],
+        keys: jax.Array,
+        strong: jax.Array,
+        prediction: Prediction,
+        valid: jax.Array,
     ) -> tuple[jax.Array, Prediction, jax.Array]:
-        """Strong views, predictions and valid maps with boxes of labeled images in unsure ones."""
-        unlabeled = batch["unlabeled"]
-        count, *sides = unlabeled["image"].shape[:3]
-        order = jnp.arange(count) % len(batch["labeled"]["image"])
-        labeled = {key: value[order] for key, value in batch["labeled"].items()}
-        unsure = views.chance(unlabeled["key"]) > certainty(own.logits, unlabeled["valid"])
-        box = views.beta_box(unlabeled["key"], *sides, self.labeled_beta, view=0)
-        box = box & unsure[:, None, None]
-        strong = paste(
-            box,
-            views.intensity(labeled["image"], labeled["key"]),
-            views.intensity(unlabeled["image"], unlabeled["key"]),
-        )
-        known = labeled["mask"] < own.logits.shape[-1]
-        truth = CERTAIN * jax.nn.one_hot(labeled["mask"], own.logits.shape[-1], dtype=jnp.float32)
-        logits = paste(box, truth, own.logits.astype(jnp.float32))
+        """Strong views, predictions and valid maps with boxes of labeled images in unsure ones.
+
+        Args:
+            labeled: the labeled part of the batch.
+            keys, strong, prediction, valid: of the U unlabeled images: keys [U,2], images
+                [U,H,W,3], the labeler's predictions, and bool [U,H,W].
+        """
+        count, *sides = valid.shape
+        order = jnp.arange(count) % len(labeled["image"])
+        image, mask = labeled["image"][order], labeled["mask"][order]
+        unsure = views.chance(keys) > certainty(prediction.logits, valid)
+        box = views.beta_box(keys, *sides, self.labeled_beta, view=0) & unsure[:, None, None]
+        classes = prediction.logits.shape[-1]
+        truth = CERTAIN * jax.nn.one_hot(mask, classes, dtype=jnp.float32)
+        logits = paste(box, truth, prediction.logits.astype(jnp.float32))
         # Labels have no feature map; the teacher's own stands in, of what the box covers.
-        valid = paste(box, known, unlabeled["valid"])
-        return strong, Prediction(logits, own.features), valid
+        injected = Prediction(logits, prediction.features)
+        return (
+            paste(box, views.weak(image), strong),
+            injected,
+            paste(box, mask < classes, valid),
+        )
 
 
 def certainty(logits: jax.Array, valid: jax.Array) -> jax.Array:

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.keys import Key
 from ipixmatch_jax.losses import Ratio
 from ipixmatch_jax.models import named_features
 from ipixmatch_jax.registry import Registry, nearest
@@ -188,6 +189,11 @@ class Method(abc.ABC):
         return self.labeler or ("student" if self.networks == 2 else "teacher")
 
 
+def option(default: Any, **limits: Any) -> Any:
+    """A field of a method whose values have limits, given as the arguments of `keys.Key`."""
+    return dataclasses.field(default=default, metadata={"key": Key(default, "", **limits)})
+
+
 METHODS: Registry[type[Method]] = Registry("method")
 
 
@@ -233,6 +239,12 @@ def make_method(name: str, options: Mapping[str, Any]) -> Method:
             raise ConfigError(
                 f"method.options.{key} is not a field of method {name!r}{nearest(key, fields)}"
             )
+    for field in dataclasses.fields(method):
+        limits = field.metadata.get("key")
+        if limits and field.name in own:
+            problem = limits.problem(f"method.options.{field.name}", own[field.name])
+            if problem:
+                raise ConfigError(problem)
     given = {key: value for key, value in options.items() if key in fields and value is not None}
     return method(**given, **own)
 

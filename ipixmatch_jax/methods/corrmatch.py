@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from ipixmatch_jax.methods.base import METHODS, Batch, MethodOutput, Network, Prediction
+from ipixmatch_jax.methods.base import METHODS, Batch, MethodOutput, Network, Prediction, option
 from ipixmatch_jax.methods.grid import grid_points, unit
 from ipixmatch_jax.methods.one_strong_view import OneStrongView
 from ipixmatch_jax.models.layers import resize_logits
@@ -21,11 +21,15 @@ class CorrMatch(OneStrongView):
     features: p'ᵢ = Σⱼ softmax_j(fᵢ·fⱼ/τ)·pⱼ with unit vectors f, and p' is trained by the same
     pseudo-labels (and, on labeled images, by the labels). A third term is the soft KL of the strong
     view, its target mixed by the box as a map. L = L_sup/2 + L_corr_sup/2 + (L_hard + L_KL +
-    L_corr)/3·w, w `method.unlabeled_weight`.
+    L_corr)/3·w, w `method.unlabeled_weight`. The source takes half of this, as the recipes do with
+    `supervised.weight` and `method.unlabeled_weight` 0.5; its unlabeled part is the mean of four
+    losses, the fourth of dropped features.
 
     What is left out of the source: its extra projections (a method here leaves the model as it is),
-    and the growing of pseudo-labels by connected regions, whose shapes depend on the data. Its
-    moving threshold is `threshold='class_adaptive'`, without memory. Passes as in `FixMatch`.
+    the growing of pseudo-labels by connected regions, whose shapes depend on the data, the weak
+    view with dropped features, and L_corr of the weak view. The source compares the mixed strong
+    view with the unmixed weak one in L_KL; here the target is mixed too. Its moving threshold is
+    `threshold='class_adaptive'`, without memory. Passes as in `FixMatch`.
 
     Attributes:
         grid: points a side, at most, of the grid that is correlated; memory grows with grid⁴.
@@ -34,10 +38,10 @@ class CorrMatch(OneStrongView):
     """
 
     labeler: str = "student"
-    grid: int = 32
-    temperature: float = 0.1
+    grid: int = option(32, least=1)
+    temperature: float = option(0.1, above=0)
 
-    def __call__(
+    def passes(
         self, student: Network, teacher: Network, views: Views, batch: Batch
     ) -> MethodOutput:
         seen, batch_stats, term = self.strong_pass(student, teacher, views, batch, "decoder")

@@ -5,8 +5,9 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 
-from ipixmatch_jax.methods.base import METHODS, Batch, Method, MethodOutput, Network, one_of
-from ipixmatch_jax.methods.view_passes import NORM_GROUPS, Pairs, check_choices, train_passes
+from ipixmatch_jax.methods.base import METHODS, Batch, Method, MethodOutput, Network, option
+from ipixmatch_jax.methods.cutmix_pairs import Pairs
+from ipixmatch_jax.methods.view_passes import NORM_GROUPS, check_choices, train_passes
 from ipixmatch_jax.views import Views
 
 
@@ -33,7 +34,7 @@ class CPS(Method):
     confidence: float = 0.0
     label_norm: str = "train"
     mix: str = "stream"
-    strength: str = "weak"
+    strength: str = option("weak", choices=("weak", "strong"))
     norm_groups: str = "separate"
     running_statistics: str = "all"
 
@@ -41,7 +42,6 @@ class CPS(Method):
 
     def __post_init__(self):
         check_choices(self, label_norms=("train", "eval"))
-        one_of(strength=(self.strength, ("weak", "strong")))
 
     def __call__(
         self, student: Network, teacher: Network, views: Views, batch: Batch

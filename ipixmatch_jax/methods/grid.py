@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def grid_points(x: jax.Array, size: tuple[int, int]) -> jax.Array:
@@ -11,6 +12,14 @@ def grid_points(x: jax.Array, size: tuple[int, int]) -> jax.Array:
     if x.shape != shape:
         x = jax.image.resize(x, shape, "linear", antialias=True)
     return x.reshape(x.shape[0], -1, x.shape[-1])
+
+
+def grid_values(x: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """[B,H,W] of any dtype -> [B,rows·columns], the values at the centers of the grid's points."""
+    for axis, (length, points) in enumerate(zip(x.shape[1:3], size, strict=True), start=1):
+        at = (2 * np.arange(points) + 1) * length // (2 * points)
+        x = jnp.take(x, at, axis=axis)
+    return x.reshape(x.shape[0], -1)
 
 
 def unit(x: jax.Array) -> jax.Array:

@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from ipixmatch_jax.methods.base import METHODS
+from ipixmatch_jax.losses import CONSISTENCY
+from ipixmatch_jax.methods.base import METHODS, option
 from ipixmatch_jax.methods.fixmatch import FixMatch
 
 
@@ -18,4 +19,4 @@ class MeanTeacher(FixMatch):
     """
 
     confidence: float = 0.0
-    distance: str = "mse"
+    distance: str = option("mse", choices=CONSISTENCY.names)

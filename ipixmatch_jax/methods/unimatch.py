@@ -13,8 +13,10 @@ from ipixmatch_jax.methods.base import (
     MethodOutput,
     Network,
     Through,
+    option,
 )
-from ipixmatch_jax.methods.view_passes import Pairs, check_choices, labeler, train_passes
+from ipixmatch_jax.methods.cutmix_pairs import Pairs
+from ipixmatch_jax.methods.view_passes import check_choices, labeler, train_passes
 from ipixmatch_jax.views import Views
 
 NORM_GROUPS = {
@@ -43,7 +45,7 @@ class UniMatch(Method):
             `ema` predict both under running statistics, of the labeler or of the teacher.
         mix: the CutMix partner: `same`, another crop of the same image, as the source in fact does;
             `stream`, another image; `flip`, one of the same batch.
-        norm_groups: `source` normalises labeled and weak images together, `separate` by themselves.
+        norm_groups: `source` normalizes labeled and weak images together, `separate` by themselves.
         running_statistics: which passes feed the running statistics: `all`, as the source, or
             those with `labeled` images.
         drop_rate: share of the feature channels that are dropped.
@@ -55,7 +57,7 @@ class UniMatch(Method):
     mix: str = "stream"
     norm_groups: str = "source"
     running_statistics: str = "all"
-    drop_rate: float = 0.5
+    drop_rate: float = option(0.5, least=0, most=0.99)
 
     def __post_init__(self):
         check_choices(self, NORM_GROUPS)

@@ -4,8 +4,17 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from ipixmatch_jax.methods.base import METHODS, Batch, Method, MethodOutput, Network, Through
-from ipixmatch_jax.methods.view_passes import Pairs, check_choices, labeler, train_passes
+from ipixmatch_jax.methods.base import (
+    METHODS,
+    Batch,
+    Method,
+    MethodOutput,
+    Network,
+    Through,
+    option,
+)
+from ipixmatch_jax.methods.cutmix_pairs import Pairs
+from ipixmatch_jax.methods.view_passes import check_choices, labeler, train_passes
 from ipixmatch_jax.views import Views
 
 NORM_GROUPS = {"source": (("labeled",), ("strong_0", "strong_1"))}
@@ -42,7 +51,7 @@ class UniMatchV2(Method):
     mix: str = "flip"
     norm_groups: str = "source"
     running_statistics: str = "all"
-    whole_rate: float = 0.5
+    whole_rate: float = option(0.5, least=0, most=1)
 
     def __post_init__(self):
         check_choices(self, NORM_GROUPS)

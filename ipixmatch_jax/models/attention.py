@@ -17,7 +17,7 @@ def dense(features: int, dtype: DTypeLike, name: str) -> nn.Dense:
 
 
 class LayerNorm(nn.Module):
-    """x [...,C] normalised over C, computed in float32 or better, in x's dtype.
+    """x [...,C] normalized over C, computed in float32 or better, in x's dtype.
 
     Linen's rejects float64 under strict dtype promotion.
     """

@@ -8,14 +8,14 @@ import numpy as np
 def bicubic_matrix(size_in: int, size_out: int, scale: float, antialias: bool) -> np.ndarray:
     """Weights [size_out,size_in] float64 of `torch.nn.functional.interpolate(mode='bicubic')`.
 
-    Pixels have half-pixel centres (`align_corners=False`), and the border is repeated.
+    Pixels have half-pixel centers (`align_corners=False`), and the border is repeated.
 
     Args:
         size_in: pixels of the input along the axis.
         size_out: pixels of the output.
         scale: step on the input per output pixel: size_in / size_out if PyTorch gets `size`,
             1 / scale_factor if it gets `scale_factor`.
-        antialias: widen the kernel by `scale` when shrinking, renormalise it at the border instead
+        antialias: widen the kernel by `scale` when shrinking, renormalize it at the border instead
             of repeating the border, and use Keys' a = −0.5 instead of −0.75.
     """
     return (_antialiased if antialias else _plain)(size_in, size_out, scale)

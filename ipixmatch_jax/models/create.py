@@ -45,11 +45,11 @@ def backbone_options(name: str) -> dict[str, Any]:
 
 
 def create_model(name: str, *, num_classes: int, **options: Any) -> nn.Module:
-    """Builds a segmentation network: normalised images [B,H,W,D] → logits [B,H,W,C] float32.
+    """Builds a segmentation network: normalized images [B,H,W,D] → logits [B,H,W,C] float32.
 
     The module has `encode(images, train)` → features and `decode(features, size, train)` → logits,
     the attributes `input_mean` and `input_std` (a float per channel, for images in [0, 1]), and
-    params under the two keys `encoder` and `head`. `train=True` normalises by batch statistics
+    params under the two keys `encoder` and `head`. `train=True` normalizes by batch statistics
     and needs `mutable=['batch_stats']` to update the running statistics.
 
     Options of every model:

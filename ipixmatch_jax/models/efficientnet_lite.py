@@ -2,7 +2,7 @@
 
 The lite variants have no squeeze-and-excitation and use ReLU6 (Tan and Le, arXiv 1905.11946;
 tensorflow/tpu models/official/efficientnet/lite). Their batch norm has momentum 0.99 and
-epsilon 1e-3, and their images are normalised by 127 and 128 on the scale 0..255.
+epsilon 1e-3, and their images are normalized by 127 and 128 on the scale 0..255.
 
 Padding is SAME for the actual image size, as in TensorFlow. The PyTorch weights were trained with
 the padding of one fixed size: 224x224 for lite0, 240 for lite1, 260 for lite2. SAME equals lite0's

@@ -12,7 +12,7 @@ from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.models.network_pair import TWINS
 
 
-def _within_network(path: Sequence[str]) -> tuple[str, ...]:
+def within_network(path: Sequence[str]) -> tuple[str, ...]:
     """The path of a module or variable inside its network, without `first` or `second`."""
     return tuple(path[1:] if path[:1] and path[0] in TWINS else path)
 
@@ -23,7 +23,7 @@ def is_frozen(path: Sequence[str], frozen: Sequence[str]) -> bool:
     A name is a path such as `encoder/layer1`. It also matches numbered modules
     (`encoder/layer1_0`, but not `encoder/layer10`), and may hold the wildcards of fnmatch.
     """
-    path = "/".join(_within_network(path))
+    path = "/".join(within_network(path))
     return any(
         fnmatchcase(path, name.strip("/") + rest) for name in frozen for rest in ("", "/*", "_*")
     )
@@ -67,7 +67,7 @@ def check_frozen(params: Any, frozen: Sequence[str]) -> None:
     """
     leaves = jax.tree_util.tree_leaves_with_path(params)
     paths = [[entry.key for entry in path] for path, _ in leaves]
-    known = sorted({"/".join(_within_network(path)[:2]) for path in paths})
+    known = sorted({"/".join(within_network(path)[:2]) for path in paths})
     for name in frozen:
         if not any(is_frozen(path, (name,)) for path in paths):
             raise ConfigError(

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
+from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.models.conv_backends import conv_general_dilated
-from ipixmatch_jax.models.frozen import is_frozen
+from ipixmatch_jax.models.frozen import is_frozen, within_network
 
-# He initialisation; the fan-in of a depthwise kernel (k,k,1,C) is its own k*k window.
+# He initialization; the fan-in of a depthwise kernel (k,k,1,C) is its own k*k window.
 kernel_init = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
@@ -76,9 +77,12 @@ class BatchNorm(nn.Module):
     because E[x²] − E[x]² cancels in float32 if the mean is large compared with the deviation
     (google/flax issue 1491). Normalization uses the biased variance, but the running variance is
     the unbiased one, n/(n − 1) times as large, with n values of a channel on all devices, as in
-    torch.nn.SyncBatchNorm. (linen's is the biased one, half as large if n = 2.) A channel with one
-    value has variance 0. If `frozen` names the module (see `is_frozen`), it uses its running
-    statistics and does not update them.
+    torch.nn.SyncBatchNorm. (linen's is the biased one, half as large if n = 2.) If `frozen` names
+    the module (see `is_frozen`), it uses its running statistics and does not update them.
+
+    Raises:
+        ConfigError: one value per channel in training, over all devices; the output would be the
+            bias alone, whatever the input.
     """
 
     train: bool
@@ -102,14 +106,26 @@ class BatchNorm(nn.Module):
             var = _mean_over(jnp.square(x - _as_last(mean, x)), axis_name)
             n = x.size // x.shape[-1] * (jax.lax.axis_size(axis_name) if axis_name else 1)
             if not self.is_initializing():
+                if n == 1:
+                    raise ConfigError(_one_value("/".join(within_network(self.path)), x.shape))
                 self._follow(running_mean, mean)
-                self._follow(running_var, var * (n / max(n - 1, 1)))
+                self._follow(running_var, var * (n / (n - 1)))
         factor = jax.lax.rsqrt(var + self.epsilon) * scale.astype(x.dtype)
         return (x - _as_last(mean, x)) * _as_last(factor, x) + _as_last(bias.astype(x.dtype), x)
 
     def _follow(self, running: nn.Variable, value: jax.Array) -> None:
         old = running.value
         running.value = self.momentum * old + (1 - self.momentum) * value.astype(old.dtype)
+
+
+def _one_value(where: str, shape: tuple[int, ...]) -> str:
+    return (
+        f"batch norm {where} normalizes one value per channel in training (its input is "
+        f"{list(shape)}), which leaves 0 of it, so that nothing below it is trained; expected two "
+        "or more values: take 2 or more images per step and micro-batch (batch_size, "
+        "unlabeled_batch_size, accumulate_steps), or set model.norm='group', or freeze it with "
+        f"model.frozen=('{where}',)"
+    )
 
 
 def _mean_over(x: jax.Array, axis_name: str | None) -> jax.Array:
@@ -139,7 +155,7 @@ class Numerics:
     frozen: tuple[str, ...] = ()
 
     def normalize(self, x: jax.Array, train: bool, name: str) -> jax.Array:
-        """Normalises x [B,H,W,C] by the norm layer `name`, in float32 or better."""
+        """Normalizes x [B,H,W,C] by the norm layer `name`, in float32 or better."""
         x = widen(x)
         if self.norm == "batch":
             options = (self.momentum, self.epsilon, self.axis_name, self.frozen)

@@ -15,7 +15,7 @@ _NAME = "segformer"
 
 
 def _resize(x: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """Bilinear resize [B,h,w,C] → [B,*size,C] between half-pixel centres, in x's dtype.
+    """Bilinear resize [B,h,w,C] → [B,*size,C] between half-pixel centers, in x's dtype.
 
     Equals `torch.nn.functional.interpolate(mode='bilinear', align_corners=False)`.
     """

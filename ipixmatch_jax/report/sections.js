@@ -178,7 +178,7 @@ function acceptance(report) {
   return [el('h3', {}, 'Share of each class’s pixels that count as pseudo-labels'), el('div', { class: 'card' },
     el('div', { class: 'scroll', tabindex: 0, role: 'group', 'aria-label': 'classes by steps' },
       el('table', { class: 'matrix' }, ...rows)),
-    el('div', { class: 'dim' }, `steps ${steps[0]} to ${steps[steps.length - 1]}, from left to right; full colour is 100 %`))];
+    el('div', { class: 'dim' }, `steps ${steps[0]} to ${steps[steps.length - 1]}, from left to right; full color is 100 %`))];
 }
 
 function shade(value, text, title) {

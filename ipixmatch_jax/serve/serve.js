@@ -99,7 +99,7 @@ function confidence(said) {
     el('figcaption', {}, `confidence: ${percent(said.mean_confidence)} % on average`));
 }
 
-// Grey levels 0 to 255 in the colours of the ramp.
+// Gray levels 0 to 255 in the colors of the ramp.
 function paintLevels(canvas, levels) {
   [canvas.width, canvas.height] = [levels.naturalWidth, levels.naturalHeight];
   const context = canvas.getContext('2d');

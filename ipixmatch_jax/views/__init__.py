@@ -1,4 +1,4 @@
-"""Views of a batch of images on the device: normalised, photometrically strong, CutMixed."""
+"""Views of a batch of images on the device: normalized, photometrically strong, CutMixed."""
 
 from ipixmatch_jax.views.augment import Views, normalize
 from ipixmatch_jax.views.blur import gaussian_blur, random_gaussian_blur

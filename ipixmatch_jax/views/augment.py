@@ -28,7 +28,7 @@ def normalize(images: jax.Array, mean: tuple[float, ...], std: tuple[float, ...]
 class Views:
     """The views of a batch that a method trains on, with UniMatch's strengths by default.
 
-    Images are uint8 [B,H,W,3], or [B,H,W,D] with D bands that are not colours: these change in
+    Images are uint8 [B,H,W,3], or [B,H,W,D] with D bands that are not colors: these change in
     brightness and contrast only. Keys are uint32 [B,2], one per record. The view of a record
     depends only on its own image and key, never on its place in the batch, the batch size or the
     device.
@@ -66,11 +66,11 @@ class Views:
     cutmix_ratio: tuple[float, float] = (0.3, 1 / 0.3)
 
     def weak(self, images: jax.Array) -> jax.Array:
-        """The images [B,H,W,D] uint8, normalised: [B,H,W,D] float32."""
+        """The images [B,H,W,D] uint8, normalized: [B,H,W,D] float32."""
         return normalize(self._unit(images), self.mean, self.std)
 
     def strong(self, images: jax.Array, keys: jax.Array, view: int = 0) -> jax.Array:
-        """Jittered, grayed and blurred, each at random, then normalised: [B,H,W,D] float32."""
+        """Jittered, grayed and blurred, each at random, then normalized: [B,H,W,D] float32."""
         changed = jax.vmap(self._change)(_streams(keys, view, _PHOTOMETRIC), self._unit(images))
         return normalize(changed, self.mean, self.std)
 
@@ -88,10 +88,10 @@ class Views:
         )(_streams(keys, view, _BOX))
 
     def intensity(self, images: jax.Array, keys: jax.Array, view: int = 0) -> jax.Array:
-        """After operations of AugSeg's list, then normalised: [B,H,W,3] float32."""
+        """After operations of AugSeg's list, then normalized: [B,H,W,3] float32."""
         if len(self.mean) != 3:
             raise ConfigError(
-                f"AugSeg's operations are of colours; these images have {len(self.mean)} bands. "
+                f"AugSeg's operations are of colors; these images have {len(self.mean)} bands. "
                 "Choose another method.name"
             )
         streams = _streams(keys, view, _PHOTOMETRIC)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 def gaussian_blur(image: jax.Array, sigma: float | jax.Array, *, max_sigma: float) -> jax.Array:
     """The image blurred with a Gaussian, its border pixels repeated outwards.
 
-    The kernel is cut at 3·max_sigma and normalised, and runs as a sum of shifted images, one axis
+    The kernel is cut at 3·max_sigma and normalized, and runs as a sum of shifted images, one axis
     after the other. Every image has its own sigma, and so would be a group of its own in a
     convolution, which is slow on CPU.
 

@@ -96,7 +96,7 @@ def random_band_jitter(
     brightness: float = 0.5,
     contrast: float = 0.5,
 ) -> jax.Array:
-    """`random_color_jitter` of bands that are no colours: brightness and contrast, in any order.
+    """`random_color_jitter` of bands that are no colors: brightness and contrast, in any order.
 
     Brightness is one factor for all bands; contrast blends each band with its own mean.
 

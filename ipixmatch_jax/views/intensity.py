@@ -75,7 +75,7 @@ def color(image: jax.Array, strength: jax.Array) -> jax.Array:
 
 
 def sharpness(image: jax.Array, strength: jax.Array) -> jax.Array:
-    """Blended with its 3 × 3 mean, the centre counting 5 times; the border stays."""
+    """Blended with its 3 × 3 mean, the center counting 5 times; the border stays."""
     height, width = image.shape[:2]
     shifted = [
         image[1 + y : height - 1 + y, 1 + x : width - 1 + x] for y in (-1, 0, 1) for x in (-1, 0, 1)
@@ -85,21 +85,21 @@ def sharpness(image: jax.Array, strength: jax.Array) -> jax.Array:
 
 
 def posterize(image: jax.Array, strength: jax.Array) -> jax.Array:
-    """The first 4 to 8 bits of every value."""
-    bits = 4 + jnp.floor(strength * 5.0).astype(jnp.int32)
-    unit = jnp.left_shift(1, 8 - jnp.minimum(bits, 8))
+    """The first 4 to 7 bits of every value."""
+    bits = 4 + jnp.floor(strength * 4.0).astype(jnp.int32)
+    unit = jnp.left_shift(1, 8 - jnp.minimum(bits, 7))
     return (_levels(image) // unit * unit).astype(jnp.float32) / 255.0
 
 
 def solarize(image: jax.Array, strength: jax.Array) -> jax.Array:
-    """Values from a threshold of 1 to 256 on, inverted."""
-    threshold = 1.0 + jnp.floor(strength * 256.0)
+    """Values from a threshold of 1 to 255 on, inverted."""
+    threshold = 1.0 + jnp.floor(strength * 255.0)
     return jnp.where(_levels(image).astype(jnp.float32) >= threshold, 1.0 - image, image)
 
 
 def hue(image: jax.Array, strength: jax.Array) -> jax.Array:
-    """The hue circle turned by up to a half."""
-    return jnp.moveaxis(turn_hue(jnp.moveaxis(image, -1, 0), 0.5 * strength), 0, -1)
+    """The hue circle turned by up to a half, either way."""
+    return jnp.moveaxis(turn_hue(jnp.moveaxis(image, -1, 0), strength - 0.5), 0, -1)
 
 
 # `identity` comes first: it stands in for operations that were not drawn.

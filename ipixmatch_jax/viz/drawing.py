@@ -1,4 +1,4 @@
-"""Draws class maps: in colour, over the photo, with a legend, and as error maps."""
+"""Draws class maps: in color, over the photo, with a legend, and as error maps."""
 
 from collections.abc import Sequence
 
@@ -13,21 +13,21 @@ _GAP = 4
 
 
 def colored(mask: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """A class map in the colours of its classes, uint8 [H, W, 3]; ignored pixels are white."""
+    """A class map in the colors of its classes, uint8 [H, W, 3]; ignored pixels are white."""
     colors = np.full((256, 3), 255, np.uint8)
     colors[: len(palette)] = palette
     return colors[mask]
 
 
 def indexed(mask: np.ndarray, palette: np.ndarray) -> Image.Image:
-    """A class map as a palette image: pixel values are class ids, viewers show the colours."""
+    """A class map as a palette image: pixel values are class ids, viewers show the colors."""
     image = Image.fromarray(mask, "P")
     image.putpalette(np.ascontiguousarray(palette, np.uint8).tobytes())
     return image
 
 
 def grayscale(confidence: np.ndarray) -> Image.Image:
-    """Values [H, W] in [0, 1] as grey levels 0 to 255."""
+    """Values [H, W] in [0, 1] as gray levels 0 to 255."""
     return Image.fromarray((255 * confidence).round().astype(np.uint8))
 
 
@@ -38,13 +38,13 @@ def side_by_side(images: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """The image blended with the colours of its class map, uint8 [H, W, 3]."""
+    """The image blended with the colors of its class map, uint8 [H, W, 3]."""
     mixed = 0.45 * displayable(image).astype(np.float32) + 0.55 * colored(mask, palette)
     return mixed.round().astype(np.uint8)
 
 
 def error_map(image: np.ndarray, predicted: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The image in pale colours with wrong pixels in red, uint8 [H, W, 3].
+    """The image in pale colors with wrong pixels in red, uint8 [H, W, 3].
 
     Ignored pixels never count as wrong.
     """

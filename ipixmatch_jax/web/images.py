@@ -20,7 +20,7 @@ def thumbnail(image: np.ndarray, longest: int, kind: str = "PNG") -> dict[str, A
     """A small copy of an image uint8 [H, W, 3], as the attributes of an `<img>`.
 
     The width and height let a browser reserve the space before it has decoded the file. Class maps
-    keep their colours exactly (PNG, nearest pixel); photos are JPEG files.
+    keep their colors exactly (PNG, nearest pixel); photos are JPEG files.
 
     Args:
         image: the pixels.

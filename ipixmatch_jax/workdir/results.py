@@ -106,7 +106,7 @@ def run_summary_table(found: Mapping[str, Any]) -> str:
 
 
 def later_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A table of `later_rows`: they are none of the run's own and may be of other images."""
+    """A table of `later_rows`, which are not the run's own and may be of other images."""
     if not rows:
         return []
     lines = ["  evaluated later, not part of the numbers above:"]

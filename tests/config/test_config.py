@@ -208,7 +208,7 @@ def test_snapshot_holds_every_key_and_refuses_another_config(config_file, tmp_pa
         write_snapshot(other, tmp_path)
     assert "seed: the run has 0, now 1" in str(error.value)
     assert "relation.weight" in str(error.value)
-    # A run from before there was a key had its default.
+    # A run from before a key existed had its default.
     del saved["eval"], saved["data"]["flip"]
     (tmp_path / "config.json").write_text(json.dumps(saved))
     write_snapshot(config, tmp_path)

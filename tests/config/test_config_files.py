@@ -1,4 +1,4 @@
-"""The configs of data sets: they load, and their numbers are the peers'."""
+"""The configs of data sets load, and their numbers are those of other implementations."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ from tests.references import ROOT
 CONFIGS = ROOT / "configs"
 
 
-# Steps of an epoch are floor(|U| / 8); epochs, crops and confidences as the peers publish them.
+# Steps per epoch are floor(|U| / 8); epochs, crops and confidences are the published ones.
 @pytest.mark.parametrize("spec, steps, crop, confidence, classes", [
     ("voc.py:fine-92", 80 * 1311, 321, 0.95, 21),
     ("voc.py:priority-1_8", 80 * 1157, 513, 0.95, 21),

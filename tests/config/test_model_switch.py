@@ -1,4 +1,4 @@
-"""Another model on the command line than in the config file."""
+"""A model on the command line that differs from the one in the config file."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ FOLDER = ROOT / "configs" / "folder.py"
 
 @pytest.fixture
 def photos(tmp_path):
-    """Three photos with masks of their names, in folders with other names than the usual ones."""
+    """Three photos with masks of equal names, in folders with unusual names."""
     for kind in ("shots", "drawn"):
         (tmp_path / kind).mkdir()
     for number in range(3):
@@ -53,19 +53,21 @@ def test_a_config_that_wraps_another_describes_with_the_users_keys_too(photos):
     assert config.data.num_classes == 3 and command_line_keys() == {}
 
 
-@pytest.mark.parametrize("name, backbone, crop", [
-    ("segformer", "mit_b0", (321, 321)),
-    ("segformer", None, (321, 321)),
-    ("unet", None, (321, 321)),
-    ("dpt", "dinov2_small", (322, 322)),
-    ("deeplabv3plus", "resnet18", (321, 321)),
+@pytest.mark.parametrize("name, backbone, crop, weights", [
+    ("segformer", "mit_b0", (321, 321), "imagenet"),
+    ("segformer", None, (321, 321), "imagenet"),
+    ("unet", None, (321, 321), "none"),
+    ("dpt", "dinov2_small", (322, 322), "dinov2"),
+    ("deeplabv3plus", "resnet18", (321, 321), "imagenet"),
 ])  # fmt: skip
-def test_models_switch_on_the_command_line(photos, capsys, name, backbone, crop):
+def test_models_switch_on_the_command_line(photos, capsys, name, backbone, crop, weights):
     keys = [f"model.name={name}"] + [f"model.backbone={backbone}"] * bool(backbone)
     config = load(photos, *keys)
     printed = capsys.readouterr().out
     assert config.model.backbone == backbone and config.data.crop_size == crop
-    assert config.model.pretrained == "" and "model.pretrained=imagenet" in printed
+    assert config.model.pretrained == weights
+    assert ("model.pretrained=imagenet" in printed) == (weights != "imagenet")
+    assert ("random weights" in printed) == (weights == "none")
     assert ("model.output_stride=16" in printed) == (name != "deeplabv3plus")
     assert abstract_variables(config, build_model(config))["params"]
 

@@ -11,7 +11,7 @@ def load(config_file, *overrides):
     return load_config(str(config_file), [f"--config.{override}" for override in overrides])
 
 
-def test_a_field_of_the_method_is_set_whatever_the_order(config_file):
+def test_fields_of_the_method_are_set_in_any_order(config_file):
     config = load(config_file, "method.options.drop_rate=0.25", "method.name=unimatch")
     assert build_method(config).drop_rate == 0.25
     config = load(config_file, "method.options.distance=mse")
@@ -87,6 +87,15 @@ def test_keys_that_may_be_none_take_none(config_file, key):
     (("relation.name=affinity", "relation.options.block=97x97"), "block is '97x97'; expected a wh"),
     (("method.name=augseg", "method.options.labeled_beta=()"), "expected 2 numbers|two numbers"),
     (("method.name=unimatch", "method.options.drop_rate=inf"), "drop_rate is inf"),
+    (("method.name=unimatch", "method.options.drop_rate=1.0"), "from 0 to 0.99"),
+    (("method.name=unimatch_v2", "method.options.whole_rate=1.5"), "from 0 to 1"),
+    (("method.name=u2pl", "method.options.drop=-1"), "drop is -1.0; expected a number from 0 to 1"),
+    (("method.name=u2pl", "method.options.temperature=0"), "above 0"),
+    (("method.name=u2pl", "method.options.rank_high=2"), "expected rank_low < rank_high"),
+    (("method.name=corrmatch", "method.options.grid=0"), "of at least 1"),
+    (("method.name=augseg", "method.options.labeled_beta=(0,1)"), "two numbers, each above 0"),
+    (("method.name=fixmatch", "method.options.distance=mes"), "did you mean 'mse'"),
+    (("method.name=cps", "method.options.strength=string"), "did you mean 'strong'"),
 ])  # fmt: skip
 def test_options_of_a_wrong_kind(config_file, keys, message):
     with pytest.raises(ConfigError, match=message):

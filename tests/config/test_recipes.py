@@ -20,6 +20,21 @@ def test_every_recipe_validates(method, benchmark):
     assert config.method.name == method and config.data.name == benchmark
 
 
+@pytest.mark.parametrize("benchmark", ["voc", "cityscapes", "coco"])
+@pytest.mark.parametrize("method", ["fixmatch", "corrmatch"])
+def test_the_published_loss_is_the_mean_of_both_parts(method, benchmark):
+    if benchmark not in RECIPES[method]:
+        pytest.skip("not published")
+    config = load_config(f"{FILES[benchmark]}/{method}")
+    assert (config.supervised.weight, config.method.unlabeled_weight) == (0.5, 0.5)
+    assert load_config(f"{FILES[benchmark]}/supervised").supervised.weight == 1.0
+
+
+def test_u2pl_changes_no_colors():
+    views = load_config(f"{FILES['voc']}/u2pl").views
+    assert views.jitter_probability == views.gray_probability == views.blur_probability == 0.0
+
+
 def test_iterations_of_the_unimatch_family():
     # Its logs have 1311 steps an epoch of VOC 92, and 349 of Cityscapes 1/16, where each of four
     # devices rounds its share of the list up.
@@ -27,6 +42,6 @@ def test_iterations_of_the_unimatch_family():
     assert load_config(FILES["cityscapes"]).total_steps == 240 * 348
 
 
-def test_what_was_never_published_is_said():
+def test_settings_that_were_never_published_are_named():
     with pytest.raises(ConfigError, match="no published recipe of method 'cps' on ade20k"):
         load_config("configs/ade20k.py:1_16/cps")

@@ -60,7 +60,9 @@ def test_options_of_the_chosen_method_are_printed(capsys):
     assert main(["--mode", "config", "method", "--config.method.name=unimatch"]) == 0
     text = capsys.readouterr().out
     assert "--config.method.options.drop_rate=0.5" in text
-    assert "share of the feature channels that are dropped [a number]" in " ".join(text.split())
+    assert "share of the feature channels that are dropped [a number from 0 to 0.99]" in " ".join(
+        text.split()
+    )
     assert main(["--mode", "config", "method.options", "--config.method.options.distance=mse"]) == 0
     text = capsys.readouterr().out
     assert "distance=pseudo_label  (set to mse)" in text and "method.name" not in text

@@ -1,4 +1,4 @@
-"""Names that are no key suggest the key that is meant."""
+"""For an unknown key, the error suggests the most similar one."""
 
 import pytest
 

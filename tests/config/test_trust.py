@@ -1,4 +1,4 @@
-"""A run's config.json that names code: nothing is imported before the user says so."""
+"""Code that a run's config.json names is imported only with the user's permission."""
 
 import json
 import sys
@@ -30,7 +30,7 @@ class Mine:
 
 @pytest.fixture
 def foreign(config_file, tmp_path, monkeypatch):
-    """A run whose method is a class in a file beside it, as in a folder from somebody else."""
+    """A run whose method is a class in a file next to it, as in a folder from another person."""
     run = tmp_path / "run"
     run.mkdir()
     write_snapshot(load_config(str(config_file)), run)

@@ -1,4 +1,4 @@
-"""Odd values of every key: the config takes them, or one ConfigError names the key."""
+"""Odd values of every key are accepted, or one ConfigError names the key."""
 
 import math
 
@@ -23,7 +23,7 @@ def names(group):
 
 
 def takes(check, name):
-    """Whether the config takes the value; whatever else is raised fails the test."""
+    """True if the config accepts the value; any error except ConfigError fails the test."""
     try:
         check()
     except ConfigError as error:

@@ -12,7 +12,7 @@ from tests.references.damages import scene
 
 
 def data_config(**changes) -> ConfigDict:
-    """A `config.data` with every key, changed as asked; sections are merged."""
+    """A `config.data` with every key and the given changes; sections are merged."""
     config = data_defaults()
     config.labeled, config.unlabeled, config.val = "labeled.txt", "unlabeled.txt", "val.txt"
     config.num_classes, config.crop_size, config.threads = 4, (16, 16), 2
@@ -41,7 +41,7 @@ def make_config():
 
 @pytest.fixture
 def folder_root(tmp_path):
-    """4 labeled and 6 unlabeled images (whose masks are rubbish) and 3 validation images."""
+    """4 labeled images, 6 unlabeled ones (whose masks are unreadable) and 3 for validation."""
     splits = {
         "labeled": [f"l{i}" for i in range(4)],
         "unlabeled": [f"u{i}" for i in range(6)],

@@ -1,4 +1,4 @@
-"""What every data set must satisfy, and how a new one is entered."""
+"""Requirements for every data set, and how a new one is registered."""
 
 import numpy as np
 import pytest
@@ -38,20 +38,20 @@ def test_unknown_name(make_config):
         load_dataset(make_config(name="cityscape"), 0)
 
 
-def test_defaults_of_names_and_colours(registered, make_config):
+def test_defaults_of_names_and_colors(registered, make_config):
     dataset = load_dataset(make_config(name="arrays"), 0)
     assert dataset.class_names == ("class 0", "class 1", "class 2", "class 3")
     assert dataset.palette.tolist() == [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]]
 
 
-def test_given_names_and_colours(registered, make_config):
-    colours = ((1, 2, 3), (4, 5, 6), (7, 8, 9), (250, 251, 252))
+def test_given_names_and_colors(registered, make_config):
+    colors = ((1, 2, 3), (4, 5, 6), (7, 8, 9), (250, 251, 252))
     dataset = load_dataset(
-        make_config(name="arrays", class_names=("a", "b", "c", "d"), palette=colours), 0
+        make_config(name="arrays", class_names=("a", "b", "c", "d"), palette=colors), 0
     )
     assert dataset.class_names == ("a", "b", "c", "d") and dataset.num_classes == 4
     assert dataset.palette.dtype == np.uint8
-    assert tuple(map(tuple, dataset.palette.tolist())) == colours
+    assert tuple(map(tuple, dataset.palette.tolist())) == colors
 
 
 @pytest.mark.parametrize(

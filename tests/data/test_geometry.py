@@ -1,4 +1,4 @@
-"""The weak view against statements about coordinates that the images themselves encode."""
+"""The weak view, checked by coordinates that the images encode."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from ipixmatch_jax.data.geometry import Geometry, weak_view
 
 
 def coordinate_record(height, width):
-    """Red is the row, green the column; the mask is a chequerboard of 8x8 cells, ids 0..3."""
+    """Red is the row, green the column; the mask is a checkerboard of 8x8 cells, ids 0..3."""
     y, x = np.mgrid[:height, :width]
     image = np.stack([y, x, np.full_like(y, 77)], -1).astype(np.uint8)
     mask = (2 * (y // 8 % 2) + x // 8 % 2).astype(np.uint8)
@@ -16,7 +16,7 @@ def coordinate_record(height, width):
 
 
 def valid_extent(view):
-    """Height and width of the valid rectangle, and whether it hugs the right side (flipped)."""
+    """Height and width of the valid rectangle, and True if it touches the right side (flipped)."""
     valid = view["valid"]
     rows, columns = np.flatnonzero(valid.any(1)), np.flatnonzero(valid.any(0))
     assert valid.sum() == len(rows) * len(columns) and rows[0] == 0
@@ -24,9 +24,9 @@ def valid_extent(view):
 
 
 def linear_axis(length, scaled):
-    """Source coordinates of the pixel centres of one axis, as half-pixel resampling defines it."""
-    centres = (np.arange(scaled) + 0.5) * length / scaled - 0.5
-    return np.clip(centres, 0, length - 1)
+    """Source coordinates of the pixel centers of one axis, as half-pixel resampling defines it."""
+    centers = (np.arange(scaled) + 0.5) * length / scaled - 0.5
+    return np.clip(centers, 0, length - 1)
 
 
 @pytest.mark.parametrize("height, width", [(40, 56), (56, 40)])

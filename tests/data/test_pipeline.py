@@ -1,4 +1,4 @@
-"""Batches that depend on seed and step alone."""
+"""Batches depend only on seed and step."""
 
 import pickle
 import threading
@@ -16,7 +16,7 @@ from ipixmatch_jax.errors import ConfigError, DataError
 
 
 def numbered_images(count, size=(12, 14)):
-    """Image i holds i + 1 in blue, and its coordinates, so that a crop tells where it is from."""
+    """Image i holds i + 1 in blue, and its coordinates, so that a crop shows its origin."""
     y, x = np.mgrid[: size[0], : size[1]]
     return [
         np.stack([y * 9, x * 9, np.full_like(y, i + 1)], -1).astype(np.uint8) for i in range(count)
@@ -51,7 +51,7 @@ def assert_same(first, second):
 
 
 def numbers(batch):
-    """Which image each row shows."""
+    """The image that each row shows."""
     return batch["image"][..., 2].max((1, 2)).astype(int) - 1
 
 
@@ -125,7 +125,7 @@ def test_mix_is_another_order_and_other_crops(dataset, make_config):
     own = np.concatenate([numbers(batch["unlabeled"]) for batch in batches])
     partner = np.concatenate([numbers(batch["mix"]) for batch in batches])
     assert (own == partner).mean() < 0.4
-    # Nor is one order the other one, an epoch later.
+    # One order is not the other one shifted by an epoch.
     assert (own[:-12] != partner[12:]).any() and (partner[:-12] != own[12:]).any()
 
 

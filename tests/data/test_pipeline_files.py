@@ -101,7 +101,7 @@ def test_skipping_keeps_batches_full_and_order_the_same(
     }
     printed = capsys.readouterr().out
     assert printed.count("skipped") == 2 and "u2.png" in printed
-    # What can be read is as it would be without the broken files.
+    # Readable records are the same as without the broken files.
     for name in ("train/images/u2.png", "train/masks/l1.png"):
         Image.fromarray(np.zeros((20, 24), np.uint8)).save(broken / name)
     whole, _ = take(load_dataset(config, 0), make_config(root=str(broken)), 6)
@@ -215,7 +215,7 @@ def test_reduced_decoding_shows_the_same_view(folder_root, make_config):
 
 
 class Source:
-    """Batches 0, 1, 2, … that note when they are closed; the fourth fails if asked to."""
+    """Batches 0, 1, 2, … that record when they are closed; the fourth can be made to fail."""
 
     def __init__(self, fails=False):
         self.count, self.fails, self.closed = 0, fails, False

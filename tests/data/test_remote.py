@@ -1,4 +1,4 @@
-"""Data sets in an object store are read as those in a folder are; fsspec's memory stands in."""
+"""Data sets in an object store are read like folders; fsspec's memory replaces the store."""
 
 import contextlib
 import re

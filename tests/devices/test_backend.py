@@ -1,4 +1,4 @@
-"""Platform variables left over from elsewhere, idle GPUs and broken drivers."""
+"""Platform variables that do not fit the machine, idle GPUs and broken drivers."""
 
 import os
 import subprocess
@@ -52,7 +52,7 @@ def gpu_files(tmp_path):
     return tmp_path
 
 
-def test_an_idle_gpu_is_said(gpu_files, tmp_path_factory, monkeypatch):
+def test_an_idle_gpu_is_reported(gpu_files, tmp_path_factory, monkeypatch):
     monkeypatch.setattr(backend.importlib.util, "find_spec", lambda name: None)
     assert "ipixmatch-jax[cuda13]" in check_backend({}, gpu_files)
     assert not check_backend({"JAX_PLATFORMS": "cpu"}, gpu_files)

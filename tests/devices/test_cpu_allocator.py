@@ -1,4 +1,4 @@
-"""The allocator is told to keep what is freed, on a CPU under glibc and nowhere else."""
+"""Freed memory is kept in the process, only on a CPU under glibc."""
 
 import types
 
@@ -11,7 +11,7 @@ from ipixmatch_jax.devices import cpu_allocator as host_memory
     ("backend", "libc", "told"),
     [("cpu", "glibc", True), ("cpu", "", False), ("gpu", "glibc", False)],
 )
-def test_where_the_allocator_is_told(monkeypatch, backend, libc, told):
+def test_platforms_on_which_the_allocator_is_set(monkeypatch, backend, libc, told):
     calls = {}
 
     def mallopt(parameter, value):

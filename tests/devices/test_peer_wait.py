@@ -1,4 +1,4 @@
-"""Processes that never come: who is missing is said, and the wait ends with one message."""
+"""If processes never come, the others print who is missing, and end with one message."""
 
 import os
 import random

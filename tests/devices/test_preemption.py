@@ -1,4 +1,4 @@
-"""Stop signals: the first saves, a second one ends the process, whatever Python is doing."""
+"""Stop signals: the first saves, a second one ends the process at any moment."""
 
 import os
 import signal

@@ -52,7 +52,7 @@ def on_one_device(abstract):
 
 
 def restored(config, workdir, step, shardings=on_one_device):
-    """The state of a checkpoint, whatever layout wrote it."""
+    """The state of a checkpoint of any layout."""
     model, method = build.build_model(config), build.build_method(config)
     optimizer, _ = build.build_train_step(config, model, method)
     abstract = build.abstract_state(config, model, optimizer)
@@ -107,7 +107,7 @@ def test_two_processes_give_what_one_gives_and_write_once(small, tmp_path, paral
 
 
 @pytest.mark.slow
-def test_a_signal_to_one_process_saves_for_all_and_the_run_goes_on_alone(small, tmp_path):
+def test_a_signal_to_one_process_saves_for_all_and_the_run_continues_alone(small, tmp_path):
     file, config, one = small
     run, port = tmp_path / "run", random.randrange(20000, 60000)
     environment = {**ENVIRONMENT, "JAX_NUM_CPU_DEVICES": "4"}
@@ -133,7 +133,7 @@ def test_a_signal_to_one_process_saves_for_all_and_the_run_goes_on_alone(small, 
     assert_same_run(config, one, run)
 
 
-def test_compiled_programs_are_kept_beside_the_workdir(tmp_path, monkeypatch):
+def test_compiled_programs_are_kept_next_to_the_workdir(tmp_path, monkeypatch):
     before = jax.config.jax_compilation_cache_dir
     try:
         monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "elsewhere")
@@ -196,7 +196,7 @@ def slurm(tasks, nodes, **more):
     ("environ", "expected"),
     [
         ({}, None),
-        (slurm(16, 2, SLURM_GPUS_ON_NODE="8"), None),  # a task a GPU: jax chooses rightly
+        (slurm(16, 2, SLURM_GPUS_ON_NODE="8"), None),  # one task per GPU: jax chooses correctly
         (slurm(2, 2, SLURM_GPUS_ON_NODE="8"), list(range(8))),  # jax would take one of eight
         (slurm(2, 2, CUDA_VISIBLE_DEVICES="0,1,2"), [0, 1, 2]),
         (slurm(16, 2, CUDA_VISIBLE_DEVICES="3"), [0]),  # bound: jax would look for the fourth

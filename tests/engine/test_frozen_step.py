@@ -1,4 +1,4 @@
-"""A frozen encoder through the whole step, by the config."""
+"""The whole train step with an encoder that the config freezes."""
 
 import jax
 import numpy as np
@@ -112,4 +112,4 @@ def test_imagenet_weights_of_the_models_own_backbone(monkeypatch):
     config.data.crop_size, config.model.pretrained = (SIZE, SIZE), "imagenet"
     spread = PARALLEL["pmap"](jax.devices()[:1])
     build.build_state(config, build.build_model(config), optax.identity(), spread)
-    assert asked == [("imagenet", "efficientnet_lite0")]
+    assert asked == [("imagenet", "efficientnet_lite0", "")]

@@ -100,7 +100,7 @@ def test_boundary_at_any_distance(distance):
     np.testing.assert_array_equal(near[0], expected)
 
 
-def test_a_perfect_prediction_has_boundary_iou_1_whatever_is_ignored():
+def test_a_perfect_prediction_has_boundary_iou_1_with_ignored_pixels():
     mask = np.kron(np.random.default_rng(5).integers(0, 2, (4, 4)), np.ones((20, 20), int))
     mask[:, 18:22] = 255  # a border between objects, as in Pascal VOC
     predicted = np.where(mask == 255, 1, mask)

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ipixmatch_jax.engine.objective import Objective, Threshold
+from ipixmatch_jax.engine.objective import Objective, Supervised, Threshold
 from ipixmatch_jax.engine.weighted_relation import WeightedRelation, ramp_up
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.losses import inter_pixel_loss
@@ -71,6 +71,13 @@ def test_loss_is_the_stated_sum(output, mask):
     values = [metrics["relation/class_map/kl"], metrics["relation/affinity/mse"]]
     assert min(values) > 0
     assert metrics["loss_relation"] == pytest.approx(np.dot([0.3, 9.0], values), rel=1e-5)
+
+
+def test_weight_of_labeled_images(output, mask):
+    whole, metrics = evaluate(Objective(), output, mask)
+    half, metrics_of_half = evaluate(Objective(supervised=Supervised(weight=0.5)), output, mask)
+    assert half == pytest.approx(whole - 0.5 * metrics["loss_supervised"], rel=1e-6)
+    assert metrics_of_half["loss_supervised"] == metrics["loss_supervised"] > 0
 
 
 def test_relation_none_leaves_the_bare_method(output, mask):
@@ -168,7 +175,7 @@ def test_relations_of_features_see_the_share_of_kept_pixels(mask):
     total, count = relation(term, jnp.zeros(size[:3]))
     # Rows of features at pixels 0.5, 2.5, 4.5: all, half and none of what they cover is valid.
     keep = jax.image.resize(valid.astype(jnp.float32), (2, 3, 3), "linear", antialias=True)
-    # The weights of a linear resize add up to 1 but for float32 rounding, which depends on the CPU.
+    # The weights of a linear resize add up to 1 up to float32 rounding, which depends on the CPU.
     assert keep[0, 0, 0] == pytest.approx(1.0, abs=1e-6)
     assert 0.3 < keep[0, 1, 0] < 0.7 and keep[0, 2, 0] < 0.2
     expected = inter_pixel_loss(

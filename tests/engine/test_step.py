@@ -42,7 +42,7 @@ def test_pmap_equals_shard_map_bit_for_bit():
     "normalize", ["global", pytest.param("per_device", marks=pytest.mark.slow)]
 )
 def test_accumulated_parts_are_one_big_batch(normalize):
-    # Without batch norm no record sees another. Half of the records are padded: the parts of a
+    # Without batch norm, records are independent. Half of the records are padded: the parts of a
     # device, one padded record and one that is not, divide by different counts.
     common = {"devices": 2, "norm": "group", "normalize": normalize}
     relations = (WeightedRelation("class_map", "kl"), WeightedRelation("affinity", "corr"))

@@ -70,7 +70,7 @@ def test_the_pytorch_model_loads_it_strictly(run, tmp_path, capsys, monkeypatch)
     network = TorchDeepLab(
         ResNet("basic", (2, 2, 2, 2), "plain", 16), 2, channels=8, low_channels=4
     )
-    # What a model holds, no more and no less; counters of batch norms are integers.
+    # Exactly the arrays of the model; counters of batch norms are integers.
     assert set(state) == set(network.state_dict())
     assert state["backbone.bn1.num_batches_tracked"].dtype == torch.int64
     network.load_state_dict(state, strict=True)
@@ -95,7 +95,7 @@ def test_of_two_networks_the_first_is_written(run, tmp_path):
     assert main([*command, "--output", path]) == 0
     first, second = ({k: v[n] for k, v in teacher.items()} for n in ("first", "second"))
     assert_equal(load_pretrained(second, path, ""), first)
-    # And both of two networks get it, the second but for its head.
+    # Of two networks both get it, except the head of the second.
     filled = load_pretrained(jax.tree.map(np.zeros_like, teacher), path, "")
     assert_equal({k: v["first"] for k, v in filled.items()}, first)
     for kind in ("params", "batch_stats"):

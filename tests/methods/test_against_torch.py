@@ -1,4 +1,4 @@
-"""Three training steps of a method equal those of its PyTorch statement, from the same weights."""
+"""Three training steps of a method equal those of its PyTorch version, from the same weights."""
 
 import copy
 import functools
@@ -33,8 +33,8 @@ METHODS = [
 class ByTerm(Objective):
     """Also gives the loss of every term, without its weight."""
 
-    def __call__(self, output, labeled, step, divisors=None):
-        loss, metrics = super().__call__(output, labeled, step, divisors)
+    def __call__(self, output, labeled, step, divisors=None, balance=()):
+        loss, metrics = super().__call__(output, labeled, step, divisors, balance)
         for i, term in enumerate(output.terms):
             alone = MethodOutput(output.labeled_logits, (term.replace(weight=1.0),), None)
             metrics[f"term_{i}"] = super().__call__(alone, labeled, step)[1]["loss_pseudo"]
@@ -54,7 +54,7 @@ def networks():
 
 @functools.partial(jax.jit, static_argnums=1)
 def views_of(batch, widths):
-    """Every view of a batch, by the name that the PyTorch statements use."""
+    """Every view of a batch, by its name in the PyTorch versions."""
     labeled, unlabeled, mix = (batch[name] for name in ("labeled", "unlabeled", "mix"))
     keys, sides = unlabeled["key"], unlabeled["image"].shape[1:3]
     images = {
@@ -75,7 +75,7 @@ def views_of(batch, widths):
 
 
 def tensors(batch, widths):
-    """The views of a batch as PyTorch sees them."""
+    """The views of a batch as PyTorch tensors."""
     import torch
 
     images, others = jax.device_get(views_of(batch, tuple(widths)))

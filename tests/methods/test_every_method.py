@@ -1,4 +1,4 @@
-"""What holds for every framework: soft maps are mixed, layouts agree, the loss falls."""
+"""Properties of every method: soft maps are mixed, layouts agree, the loss falls."""
 
 import re
 
@@ -30,7 +30,7 @@ PLAIN = Views(
     blur_probability=0.0,
     cutmix_probability=1.0,
 )
-# Nothing changes what a network sees, so that the student sees what the mixed labels are of.
+# No augmentation, so that the student sees the images of the mixed labels.
 UNCHANGED = {
     "unimatch": {"drop_rate": 0.0},
     "unimatch_v2": {"whole_rate": 1.0},
@@ -40,7 +40,7 @@ UNCHANGED = {
 
 
 class Painter(nn.Module):
-    """The logits of a pixel are its own three colours."""
+    """The logits of a pixel are its own three colors."""
 
     @nn.compact
     def __call__(self, images, train=False):
@@ -55,7 +55,7 @@ class Painter(nn.Module):
 
 
 def painted(seed):
-    """Random records whose blue says whether a pixel is valid."""
+    """Random records whose blue channel marks valid pixels."""
     batch = random_batch(seed, batch=4, size=12)
     rng = np.random.default_rng(seed)
     for name in ("unlabeled", "mix"):
@@ -114,7 +114,8 @@ class Tiny(nn.Module):
 
 
 def run(name, relations, parallel):
-    method = make_method(name, {"confidence": 0.0})
+    name, _, who = name.partition(" by ")
+    method = make_method(name, {"confidence": 0.0, "labeler": who or None})
     model = Twins(Tiny(), Tiny()) if method.networks == 2 else Tiny()
     rule, schedule = make_optimizer(
         dict(
@@ -163,10 +164,11 @@ def check(name, relations):
 
 
 # Each with something that the others lack; all of them, relation by relation, in the slow test.
-ALONE = [pytest.param(name, marks=pytest.mark.slow) for name in ("cps", "unimatch", "u2pl")]
+PEERS = [f"{name} by peer" for name in ("augseg", "corrmatch", "u2pl")]
+ALONE = [pytest.param(name, marks=pytest.mark.slow) for name in ("cps", "unimatch", "u2pl", *PEERS)]
 
 
-@pytest.mark.parametrize("name", ["fixmatch", *ALONE])
+@pytest.mark.parametrize("name", ["fixmatch", "fixmatch by peer", *ALONE])
 def test_layouts_agree_and_the_loss_falls_with_every_relation_at_once(name):
     check(name, RELATIONS)
 

@@ -12,7 +12,7 @@ B, H, W = 4, 12, 10
 
 
 class Painter(nn.Module):
-    """Two classes; the logits of a pixel are its own normalised red and green."""
+    """Two classes; the logits of a pixel are its own normalized red and green."""
 
     @nn.compact
     def __call__(self, images, train=False):
@@ -159,7 +159,10 @@ def test_supervised_has_no_terms_and_reads_labeled_images_only(batch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"labeler": "nobody"}, "method.labeler is 'nobody'; expected one of teacher, student"),
+        (
+            {"labeler": "nobody"},
+            "method.labeler is 'nobody'; expected one of teacher, student, peer",
+        ),
         ({"norm_groups": "shared"}, "expected one of separate, joint"),
         ({"label_norm": "batch"}, "expected one of eval, train, ema"),
         ({"mix": "other"}, "expected one of stream, flip, same"),
@@ -169,6 +172,11 @@ def test_supervised_has_no_terms_and_reads_labeled_images_only(batch):
 def test_bad_choices_are_named(options, message):
     with pytest.raises(ConfigError, match=message):
         make_method("fixmatch", options)
+
+
+def test_options_outside_their_limits_are_named():
+    with pytest.raises(ConfigError, match="method.options.drop is -1; expected a number from 0"):
+        make_method("u2pl", {"options": {"drop": -1}})
 
 
 def test_unknown_method_suggests_the_nearest():

@@ -1,4 +1,4 @@
-"""The method that docs/methods.md shows works as it stands there; two networks train as one."""
+"""The example of docs/methods.md works as printed; two networks train as one."""
 
 import re
 
@@ -35,8 +35,11 @@ def test_the_method_of_the_docs_trains(tmp_path, config_file, monkeypatch):
 
 
 @pytest.mark.slow
-def test_two_networks_train_and_are_evaluated_with_measured_class_weights(config_file, tmp_path):
-    overrides = ["--config.method.name=cps", "--config.supervised.weighting=inverse_frequency"]
+@pytest.mark.parametrize("choice", ["name=cps", "labeler=peer"])
+def test_two_networks_train_and_are_evaluated_with_measured_class_weights(
+    config_file, tmp_path, choice
+):
+    overrides = [f"--config.method.{choice}", "--config.supervised.weighting=inverse_frequency"]
     state = train(load_config(str(config_file), overrides), tmp_path / "run")
     first, second = (jax.tree.leaves(state.params[name]) for name in ("first", "second"))
     assert any(not np.array_equal(a, b) for a, b in zip(first, second, strict=True))

@@ -1,4 +1,4 @@
-"""The registry, option checks, and what every model promises."""
+"""The registry, option checks, and properties of every model."""
 
 import jax
 import jax.numpy as jnp

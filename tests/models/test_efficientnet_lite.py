@@ -29,7 +29,7 @@ def float64():
 
 
 def boxed(variables):
-    """Variables of an encoder as those of a model."""
+    """Variables of an encoder, nested like those of a model."""
     return {kind: {"encoder": tree} for kind, tree in variables.items()}
 
 
@@ -104,7 +104,7 @@ def test_training_equals_pytorch_in_features_gradients_and_statistics(float64):
         if "running" in name:
             state[name] = value.numpy()
     expected = unboxed(from_torch(state, boxed({"params": grads, "batch_stats": stats})))
-    # Some gradients are zero but for rounding: compared on the scale of all of them.
+    # Some gradients are zero except for rounding: compared on the scale of all of them.
     atol = 1e-12 * max(np.abs(leaf).max() for leaf in jax.tree.leaves(expected["params"]))
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=atol), grads, expected["params"]
@@ -129,7 +129,7 @@ def test_variants_fit_the_weights_that_others_made(number):
     variables = jax.eval_shape(
         lambda k: model.init(k, jnp.zeros((1, 32, 32, 3)), train=False), jax.random.key(0)
     )
-    # Fails where a block lacks its weights, weights their block, or a width is another.
+    # Fails if a block lacks weights, weights lack a block, or a width differs.
     filled = from_torch(state, variables)
     leaves = jax.tree.leaves({kind: tree["encoder"] for kind, tree in filled.items()})
     assert all(isinstance(leaf, np.ndarray) for leaf in leaves)

@@ -1,4 +1,4 @@
-"""Parts that do not learn."""
+"""Frozen parts of a model."""
 
 import jax
 import jax.numpy as jnp
@@ -76,7 +76,7 @@ def test_a_frozen_encoder_is_in_evaluation_mode_while_the_head_trains(remat):
     assert_equal(updated["batch_stats"]["encoder"], variables["batch_stats"]["encoder"])
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
                  updated["batch_stats"]["head"], head)  # fmt: skip
-    # And neither of the two is what training gives without.
+    # Both differ from training without frozen parts.
     assert np.abs(train(plain, variables)[0] - logits).max() > 1e-2
 
 

@@ -1,4 +1,4 @@
-"""Resizing and normalising against PyTorch; resizing against its formula; activations."""
+"""Resizing and normalizing against PyTorch; resizing against its formula; activations."""
 
 import flax.linen as nn
 import jax
@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.models.layers import BatchNorm, Numerics, relu6, resize_bilinear, resize_logits
 
 SIZES = [
@@ -114,6 +115,41 @@ def test_batch_norm_equals_pytorch_in_values_gradients_and_statistics(shape):
         parameter = getattr(layer, names[name])
         close(found, parameter.grad if name in grads else parameter)
     jax.tree.map(np.testing.assert_array_equal, untouched["batch_stats"], variables["batch_stats"])
+
+
+ONE_VALUE = jnp.ones((1, 1, 1, 3))
+
+
+class Head(nn.Module):
+    """A batch norm `norm` in a module of its own."""
+
+    frozen: tuple[str, ...] = ()
+
+    @nn.compact
+    def __call__(self, x, train):
+        return BatchNorm(train, axis_name="data", frozen=self.frozen, name="norm")(x)
+
+
+def applied(x, train=True, frozen=(), devices=1):
+    """Traces a batch norm on some devices, after an `init` in training, which may not raise."""
+
+    def per_device(x):
+        variables = Head(frozen).init(jax.random.key(0), x, True)
+        return Head(frozen).apply(variables, x, train, mutable=["batch_stats"])[0]
+
+    return jax.make_jaxpr(per_device, axis_env=[("data", devices)])(x)
+
+
+def test_batch_norm_of_one_value_per_channel_is_an_error_in_training():
+    with pytest.raises(ConfigError, match=r"batch norm norm .* model.frozen=\('norm',\)"):
+        applied(ONE_VALUE)
+
+
+@pytest.mark.parametrize(
+    "options", [{"devices": 2}, {"train": False}, {"frozen": ("norm",)}], ids=str
+)
+def test_batch_norm_of_one_value_on_more_devices_or_by_running_statistics(options):
+    applied(ONE_VALUE, **options)
 
 
 def test_batch_norm_over_devices_is_that_of_the_whole_batch():

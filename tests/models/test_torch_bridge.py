@@ -153,7 +153,7 @@ FITTING = {
 
 
 @pytest.mark.parametrize("name, backbone", FITTING)
-def test_each_layout_is_told_by_its_own_sign_and_gives_the_model_back(name, backbone):
+def test_each_layout_is_detected_by_its_own_sign_and_restores_the_model(name, backbone):
     variables = drawn(abstract(name, 56, backbone=backbone))
     default, *_ = names = FITTING[name, backbone]
     assert list(to_torch(variables)) == list(to_torch(variables, default))

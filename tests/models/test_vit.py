@@ -26,7 +26,7 @@ def float64():
 
 
 def abstract(encoder, dtype=np.float64, size=(70, 70)):
-    """Its variables as those of a model."""
+    """Variables of the encoder, nested like those of a model."""
     images = jnp.zeros((1, *size, encoder.in_channels), encoder.numerics.dtype)
     params = jax.eval_shape(lambda k: encoder.init(k, images, False), jax.random.key(0))["params"]
     params = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, dtype), params)

@@ -9,12 +9,12 @@ import time
 
 
 class Browser:
-    """One page. `requests` are the addresses it asked for, `complaints` what its console said."""
+    """One page. `requests` are the addresses that it requested, `complaints` its console output."""
 
     def __init__(self, profile):
         to_browser, self._write = os.pipe()
         self._read, from_browser = os.pipe()
-        # The protocol takes descriptors 3 and 4, whatever they are in this process.
+        # The protocol uses descriptors 3 and 4, which may be in use in this process.
         command = f'exec "$@" 3<&{to_browser} 4>&{from_browser}'
         self._process = subprocess.Popen(
             ["bash", "-c", command, "chromium", "chromium", "--headless", "--no-sandbox",
@@ -66,7 +66,7 @@ class Browser:
             self.complaints.append(params["entry"])
 
     def run(self, script):
-        """The value of a script's last expression, or of what its promise brings."""
+        """The value of a script's last expression; a promise is awaited."""
         found = self.call(
             "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
         )
@@ -81,7 +81,7 @@ class Browser:
             time.sleep(0.05)
 
     def choose_file(self, selector, path):
-        """Gives a file input the file of a path, as a user would."""
+        """Selects a file in a file input, as a user would."""
         root = self.call("DOM.getDocument")["root"]["nodeId"]
         node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.call("DOM.setFileInputFiles", files=[str(path)], nodeId=node)
@@ -95,7 +95,7 @@ class Browser:
             self.call("Input.dispatchKeyEvent", type=kind, key=name, code=name)
 
     def resize(self, width, height):
-        """Shows the page as on a screen of so many pixels."""
+        """Shows the page on a screen of the given size in pixels."""
         size = dict(width=width, height=height, deviceScaleFactor=1, mobile=False)
         self.call("Emulation.setDeviceMetricsOverride", **size)
 

@@ -1,4 +1,4 @@
-"""Kills a training run again and again, and checks that it ends as if nothing had happened.
+"""Kills a training run many times, and checks that it ends like an undisturbed run.
 
     python -m tests.references.chaos --kills 30 --stops 10
     python -m tests.references.chaos --kills 10 --stops 5 --processes 2 --devices 2 \\
@@ -98,7 +98,7 @@ class Run:
             os._exit(code)
 
     def wait(self, pids: list[int]) -> list[int]:
-        """Exit codes; fails after PATIENCE_S."""
+        """Waits for the exit codes; fails after PATIENCE_S."""
         codes, until = {}, time.monotonic() + PATIENCE_S
         while len(codes) < len(pids):
             for pid in set(pids) - set(codes):
@@ -117,7 +117,7 @@ class Run:
                 os.kill(pid, signal.SIGKILL)
 
     def step(self) -> int:
-        """The last step that metrics.jsonl tells of."""
+        """The last step in metrics.jsonl."""
         path = self.workdir / "metrics.jsonl"
         lines = path.read_text().splitlines(keepends=True) if path.exists() else []
         whole = [line for line in lines if line.endswith("\n")]
@@ -157,7 +157,7 @@ def disturb(run: Run, moment: int, stop: bool, in_a_save: bool, counts: Counts) 
 
 
 def outcome(run: Run) -> dict[str, object]:
-    """Everything that must not depend on what happened on the way."""
+    """Everything that must not depend on the interruptions."""
     import jax
     import numpy as np
     import orbax.checkpoint as ocp
@@ -232,7 +232,7 @@ def main() -> None:
 
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ["JAX_NUM_CPU_DEVICES"] = str(options.devices)
-    # Starting is what takes long here, not running.
+    # Starting takes longer here than running.
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     # Imported once, before the forks; no device is touched here until the last of them has ended.

@@ -84,7 +84,7 @@ def colored(mask):
     return np.array(PALETTE, np.uint8)[np.where(mask == 255, 0, mask)]
 
 
-def grey_of_colors(mask):
+def gray_of_colors(mask):
     return np.asarray(Image.fromarray(colored(mask)).convert("L"))
 
 
@@ -105,9 +105,9 @@ DAMAGES = {
                    "a binary mask with foreground written as a brightness"),
     "off by one": (change_all_labeled(lambda m: np.where(m == 255, m, m + 1)), "error",
                    "mask-values", "train/masks/l0.png", "off by one"),
-    "colours": (change(MASK, colored), "error", "mask-format", MASK, "pixel format 'RGB'"),
-    "grey of colours": (change(MASK, grey_of_colors), "error", "mask-values", MASK,
-                        "grey values of the palette"),
+    "colors": (change(MASK, colored), "error", "mask-format", MASK, "pixel format 'RGB'"),
+    "gray of colors": (change(MASK, gray_of_colors), "error", "mask-values", MASK,
+                        "gray values of the palette"),
     "jpeg mask": (as_jpeg(MASK), "error", "mask-format", MASK, "a JPEG"),
     "other size": (change(MASK, lambda m: m[:-1]), "error", "size-mismatch", MASK,
                    "mask is 32x23"),

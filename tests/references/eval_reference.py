@@ -9,7 +9,7 @@ CLASSES = 4
 
 
 class Toy(nn.Module):
-    """A convolution that sees the border, and the mean of the whole image it is given.
+    """A toy model: a convolution that sees the border, and the mean of the whole input image.
 
     `seen` collects the shape of every image that it is traced with.
     """
@@ -94,7 +94,7 @@ def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def sliding_clipped(variables, image: np.ndarray, window: int) -> np.ndarray:
-    """Sums of probabilities, as UniMatch's first version finds them."""
+    """Sums of probabilities as in UniMatch's first version."""
     height, width = image.shape[:2]
     total = np.zeros((height, width, CLASSES))
     row = 0
@@ -110,7 +110,7 @@ def sliding_clipped(variables, image: np.ndarray, window: int) -> np.ndarray:
 
 
 def sliding_shifted(variables, image: np.ndarray, window: int) -> np.ndarray:
-    """Sums of probabilities, as UniMatch's second version finds them: full windows only."""
+    """Sums of probabilities as in UniMatch's second version: full windows only."""
     height, width = image.shape[:2]
     total = np.zeros((height, width, CLASSES))
     row = 0
@@ -151,7 +151,7 @@ def eroded(region: np.ndarray, times: int) -> np.ndarray:
 
 
 def boundary_counts(predicted: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Of every class: pixels in both boundary regions, and in one of them at least; [2,C].
+    """For every class, the pixels in both boundary regions, and in at least one of them; [2,C].
 
     As Cheng et al. (2103.16562): a mask less its erosion by 2 % of the diagonal. Pixels without a
     true class belong to every mask while it is eroded, and are not counted.

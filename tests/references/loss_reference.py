@@ -1,4 +1,4 @@
-"""The relation losses as their formulas say, in float64 NumPy, N×N matrices and all."""
+"""The relation losses by their formulas, in float64 NumPy with N×N matrices."""
 
 import numpy as np
 
@@ -82,7 +82,7 @@ def pooled(maps, keep, stride):
 
 
 def _relation(student, teacher, keep, name, temperature, cosine, stride, classes, on):
-    """Of one image, [H,W,C], [H,W,C], [H,W]."""
+    """The loss of one image, from [H,W,C], [H,W,C] and [H,W]."""
     counted = np.ones(student.shape[-1], bool)
     if classes == "present":
         counted = np.isin(np.arange(len(counted)), teacher[keep > 0].argmax(-1))

@@ -95,11 +95,12 @@ def _parts(
         "threshold": Threshold(0.3),
         "relations": (WeightedRelation("class_map", "kl"),),
     }
+    loss = Objective(**{**defaults, **objective})
     step = make_train_step(
         model,
         make_method(method, method_options or {}),
         Views(mean=model.input_mean, std=model.input_std),
-        Objective(**{**defaults, **objective}),
+        loss,
         rule,
         schedule,
         teacher_decay=0.9,
@@ -109,4 +110,8 @@ def _parts(
         jax.random.key(0, impl="unsafe_rbg")
     )
     variables = jax.device_get(variables)
-    return layout, layout.distribute_train(step), lambda: layout.first_state(variables, rule), step
+
+    def create():
+        return layout.first_state(variables, rule, loss.balanced)
+
+    return layout, layout.distribute_train(step), create, step

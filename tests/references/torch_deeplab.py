@@ -35,7 +35,7 @@ class Residual(nn.Module):
 
 
 def residual(kind, inputs, width, stride, before, after):
-    """`before`: dilation where the stride is or was; `after`: of what follows on the finer grid."""
+    """`before`: dilation of the convolution with the stride; `after`: of the following ones."""
     if kind == "basic":
         return Residual(inputs, [(3, width, stride, before), (3, width, 1, after)])
     return Residual(inputs, [(1, width, 1, 1), (3, width, stride, before), (1, 4 * width, 1, 1)])

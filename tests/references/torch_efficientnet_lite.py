@@ -1,4 +1,4 @@
-"""EfficientNet-Lite in PyTorch, as little of it as parity needs, under its source's names."""
+"""The parts of EfficientNet-Lite in PyTorch that parity needs, under its source's names."""
 
 import torch
 from torch import nn

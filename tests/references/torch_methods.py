@@ -15,7 +15,7 @@ def mixed(box, inside, outside):
 
 
 def pseudo_loss(logits, labels, valid, threshold):
-    """Cross-entropy of the pixels whose label is sure, over the valid ones."""
+    """Cross-entropy of confident pixels, divided by the number of valid ones."""
     confidence, label = labels.softmax(1).max(1)
     losses = F.cross_entropy(logits, label, reduction="none")
     return (losses * ((confidence >= threshold) & valid)).sum() / valid.sum()

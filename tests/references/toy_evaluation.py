@@ -1,4 +1,4 @@
-"""Scenes of odd sizes and the evaluator of a toy model, whose results NumPy states too."""
+"""Scenes of odd sizes and the evaluator of a toy model that NumPy can reproduce."""
 
 import jax
 import numpy as np

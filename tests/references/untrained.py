@@ -1,4 +1,4 @@
-"""Runs on disk that nobody has trained: a config, checkpoints of random weights, and metrics."""
+"""Runs on disk without training: a config, checkpoints of random weights, and metrics."""
 
 import json
 

@@ -94,7 +94,7 @@ def test_the_page_of_a_run(config_file, tmp_path, one_device):
 
 
 def add_throughput_and_labels(workdir):
-    """What evaluations say of pseudo-labels, and a clock."""
+    """Pseudo-label statistics of evaluations, and throughput."""
     with (workdir / "metrics.jsonl").open("a") as file:
         for step, accuracy in ((2, 0.5), (4, 0.75)):
             labels = {"pseudo_label_share": 0.25, "pseudo_label_accuracy": accuracy}
@@ -201,7 +201,7 @@ def test_two_methods_of_two_seeds(config_file, tmp_path, one_device):
     interval = stats.ttest_rel([0.58, 0.60], [0.50, 0.54]).confidence_interval(0.95)
     assert pair["seeds"]["mean"] == pytest.approx(0.07)
     assert (pair["seeds"]["low"], pair["seeds"]["high"]) == pytest.approx(tuple(interval))
-    # Both methods have the same random weights here: on every image they are alike.
+    # Both methods have the same random weights here, so that they agree on every image.
     assert (pair["images"]["low"], pair["images"]["high"]) == (0.0, 0.0)
     assert ["method.name", ["fixmatch", "fixmatch", "mean_teacher", "mean_teacher"]] in shown[
         "differing"

@@ -1,4 +1,4 @@
-"""Runs read from disk: which may be compared, and how they are grouped."""
+"""Runs read from disk: which ones can be compared, and how they are grouped."""
 
 import jax
 import pytest

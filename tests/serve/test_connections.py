@@ -1,4 +1,4 @@
-"""A real server among slow, silent and rude clients."""
+"""A real server with slow, silent and misbehaving clients."""
 
 import asyncio
 import contextlib

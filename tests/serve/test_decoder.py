@@ -1,4 +1,4 @@
-"""Uploads are decoded in a process of their own, within limits of memory and time."""
+"""Uploads are decoded in a separate process, within limits of memory and time."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""The served page: what it answers, what it refuses, and a browser at work on it."""
+"""The served page: its answers and refusals, and a session in a browser."""
 
 import base64
 import contextlib
@@ -51,7 +51,7 @@ def get_config():
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
-    """A run without training, whose data is not there."""
+    """A run without training, whose data does not exist."""
     folder = tmp_path_factory.mktemp("serve")
     (folder / "config.py").write_text(CONFIG)
     with pytest.MonkeyPatch.context() as patch:
@@ -338,7 +338,7 @@ def test_what_cannot_be_served(workdir, capsys, monkeypatch):
 
 @contextlib.contextmanager
 def served(workdir):
-    """The address of a real server in a process of its own, ended by Ctrl-C."""
+    """The address of a real server in a separate process, ended by Ctrl-C."""
     process = subprocess.Popen(
         [sys.executable, "-m", "ipixmatch_jax.main", "--workdir", str(workdir), "--mode", "serve",
          "--port", "0"],
@@ -385,7 +385,7 @@ def test_a_browser_tries_a_photo(workdir, tmp_path):
 
 
 def check_explorer(browser):
-    """A click and a key each change the heat map of both networks, and what is read out."""
+    """A click and a key each change the heat maps of both networks, and the text of the readout."""
     heat = "document.querySelector('canvas[data-panel=teacher]').toDataURL()"
     heats, read = [browser.run(heat)], [browser.run("readout.textContent")]
     browser.run("document.querySelector('canvas[data-panel=teacher]').scrollIntoView()")

@@ -1,4 +1,4 @@
-"""Services that follow a run: stand-ins for wandb and mlflow, and the files of TensorBoard."""
+"""Tracking services: stand-ins for wandb and mlflow, and the files of TensorBoard."""
 
 import json
 import struct
@@ -38,7 +38,7 @@ def follow(workdir, *writers, start_step=0, steps=(2,)):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """What stand-ins for the two packages are asked to do."""
+    """The calls that stand-ins for the two packages receive."""
     made = []
 
     def note(name, result=None):
@@ -64,7 +64,7 @@ def calls(monkeypatch):
     return made
 
 
-def test_weights_and_biases_gets_everything_and_goes_on_with_its_run(calls, tmp_path):
+def test_weights_and_biases_gets_everything_and_continues_its_run(calls, tmp_path):
     follow(tmp_path, "wandb")
     (_, _, init), *rest = calls
     assert (init["project"], init["name"], init["id"]) == ("digits", tmp_path.name, None)
@@ -82,7 +82,7 @@ def test_weights_and_biases_gets_everything_and_goes_on_with_its_run(calls, tmp_
     assert (calls[0][2]["id"], calls[0][2]["resume"]) == ("w1", "allow")
 
 
-def test_mlflow_gets_what_it_can_show_and_goes_on_with_its_run(calls, tmp_path):
+def test_mlflow_gets_what_it_can_show_and_continues_its_run(calls, tmp_path):
     follow(tmp_path, "mlflow")
     asked = {name: (args, named) for name, args, named in calls}
     assert asked["set_experiment"] == (("digits",), {})

@@ -7,7 +7,7 @@ from ipixmatch_jax.tracking.throughput import Throughput
 
 
 class Clock:
-    """Time that goes on only when told."""
+    """A clock that only advances when told."""
 
     def __init__(self):
         self.now = 100.0

@@ -1,4 +1,4 @@
-"""Images of bands that are no colours: normalised by their own numbers, changed in brightness."""
+"""Images of bands that are not colors: normalized per band, and changed in brightness only."""
 
 import jax
 import jax.numpy as jnp

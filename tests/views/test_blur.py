@@ -51,6 +51,6 @@ def test_blur_happens_as_often_as_asked_with_every_sigma(key):
     blurred = found[:, 7] > 0
     assert abs(blurred.mean() - 0.5) < 0.05
     np.testing.assert_array_equal(found[~blurred], np.tile(step[2, :, 0], (np.sum(~blurred), 1)))
-    # The value beside the step falls with sigma, so its median belongs to the median sigma.
+    # The value next to the step falls with sigma, so its median belongs to the median sigma.
     median = np.median(found[blurred, 8])
     assert median == pytest.approx(naive(step, 1.25, 6)[2, 8, 0], abs=0.01)

@@ -18,7 +18,7 @@ ORDERS = list(itertools.permutations(range(4)))
 
 
 def image_of(seed, height=5, width=6):
-    """Random colours, with grays, black, white and pure colours among them."""
+    """Random colors, with grays, black, white and pure colors among them."""
     image = np.random.default_rng(seed).random((height, width, 3))
     image[0, :5] = [[0, 0, 0], [1, 1, 1], [0.5, 0.5, 0.5], [1, 0, 0], [0, 0.25, 0.25]]
     return image.astype(np.float32)
@@ -103,14 +103,14 @@ def test_factors_that_change_nothing():
 
 
 def uniform_distance(values, low, high):
-    """Kolmogorov-Smirnov distance of a sample from the uniform law, times sqrt(n)."""
+    """Kolmogorov-Smirnov distance of a sample from the uniform distribution, times sqrt(n)."""
     sorted_values = np.sort((np.asarray(values) - low) / (high - low))
     n = len(sorted_values)
     steps = np.arange(n + 1) / n
     return np.sqrt(n) * max((steps[1:] - sorted_values).max(), (sorted_values - steps[:-1]).max())
 
 
-def test_the_law_of_factors_and_orders(key, monkeypatch):
+def test_the_distribution_of_factors_and_orders(key, monkeypatch):
     noted = {}
 
     def note(image, **factors):

@@ -29,7 +29,7 @@ def boxes(seed=1, probability=1.0, area=(0.02, 0.4), ratio=(0.3, 1 / 0.3)):
 
 
 def rejection_sampled(n, area=(0.02, 0.4), ratio=(0.3, 1 / 0.3)):
-    """UniMatch's law as it is told: draw ratio and corner again until the box fits."""
+    """UniMatch's procedure: draw ratio and corner again until the box fits."""
     rng = np.random.default_rng(2)
     height, width = SIZE
     out = []
@@ -46,7 +46,7 @@ def rejection_sampled(n, area=(0.02, 0.4), ratio=(0.3, 1 / 0.3)):
 
 
 def largest_gap(a, b):
-    """Two-sample Kolmogorov-Smirnov statistic; above 1.95 once in a thousand under one law."""
+    """Two-sample Kolmogorov-Smirnov statistic; above 1.95 once in 1000 for equal ones."""
     points = np.concatenate([a, b])
     share = [np.searchsorted(np.sort(x), points, side="right") / len(x) for x in (a, b)]
     return np.abs(share[0] - share[1]).max() * np.sqrt(len(a) * len(b) / (len(a) + len(b)))
@@ -60,7 +60,7 @@ def test_boxes_are_whole_rectangles_inside_the_image():
 
 
 @pytest.mark.parametrize("area", [(0.02, 0.4), (0.35, 0.4)])
-def test_the_law_is_that_of_rejection_sampling(area):
+def test_the_distribution_equals_rejection_sampling(area):
     found, _ = boxes(area=area)
     expected = rejection_sampled(len(found), area)
     for name, measure in {
@@ -71,12 +71,12 @@ def test_the_law_is_that_of_rejection_sampling(area):
         "area": lambda b: b[:, 2] * b[:, 3],
         "ratio": lambda b: b[:, 2] / b[:, 3],
         "room below": lambda b: SIZE[0] - b[:, 0] - b[:, 2],
-        "room beside": lambda b: SIZE[1] - b[:, 1] - b[:, 3],
+        "room on the right": lambda b: SIZE[1] - b[:, 1] - b[:, 3],
     }.items():
         assert largest_gap(measure(found), measure(expected)) < 1.95, name
 
 
-def test_area_is_uniform_but_for_whole_pixels():
+def test_area_is_uniform_up_to_whole_pixels():
     found, _ = boxes()
     share = found[:, 2] * found[:, 3] / np.prod(SIZE)
     assert share.max() <= 0.4

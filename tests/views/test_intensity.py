@@ -18,8 +18,8 @@ PILLOW = {
     "brightness": lambda i: ImageEnhance.Brightness(i).enhance(FACTOR),
     "color": lambda i: ImageEnhance.Color(i).enhance(FACTOR),
     "sharpness": lambda i: ImageEnhance.Sharpness(i).enhance(FACTOR),
-    "posterize": lambda i: ImageOps.posterize(i, 4 + int(0.3 * 5)),
-    "solarize": lambda i: ImageOps.solarize(i, 1 + int(0.3 * 256)),
+    "posterize": lambda i: ImageOps.posterize(i, 4 + int(0.3 * 4)),
+    "solarize": lambda i: ImageOps.solarize(i, 1 + int(0.3 * 255)),
 }
 
 
@@ -31,6 +31,22 @@ def test_operations_are_those_of_pillow(name):
     # Pillow rounds every intermediate result to whole levels, its gray and its mean among them.
     tolerance = {"contrast": 1.6, "color": 1.6, "sharpness": 1.6}.get(name, 1.1)
     assert np.abs(here - there).max() < tolerance
+
+
+@pytest.mark.parametrize("strength, bits", [(0.0, 4), (0.3, 5), (0.6, 6), (0.999, 7)])
+def test_posterize_keeps_four_to_seven_bits(strength, bits):
+    image = jnp.asarray(IMAGE / np.float32(255), jnp.float32)
+    here = np.rint(255 * np.asarray(intensity.posterize(image, jnp.float32(strength))))
+    np.testing.assert_array_equal(here, IMAGE >> (8 - bits) << (8 - bits))
+
+
+@pytest.mark.parametrize(
+    "strength, color", [(1 / 6, (0, 0, 1)), (0.5, (1, 0, 0)), (5 / 6, (0, 1, 0))]
+)
+def test_hue_turns_both_ways(strength, color):
+    red = jnp.zeros((2, 2, 3), jnp.float32).at[..., 0].set(1.0)
+    found = intensity.hue(red, jnp.float32(strength))
+    np.testing.assert_allclose(found, np.broadcast_to(color, found.shape), atol=1e-5)
 
 
 def test_equalize_of_one_value_changes_nothing():

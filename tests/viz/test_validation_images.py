@@ -1,4 +1,4 @@
-"""What an evaluation says of pseudo-labels, and the pictures that it hands out."""
+"""Pseudo-label statistics of an evaluation, and its images."""
 
 import numpy as np
 import pytest

@@ -14,14 +14,14 @@ def opened(attributes):
     return Image.open(io.BytesIO(data))
 
 
-def test_thumbnails_of_class_maps_keep_their_colours():
+def test_thumbnails_of_class_maps_keep_their_colors():
     rng = np.random.default_rng(0)
-    colours = np.uint8([[10, 20, 30], [200, 0, 0], [0, 200, 0]])
-    found = thumbnail(colours[rng.integers(0, 3, (90, 60))], 30)
+    colors = np.uint8([[10, 20, 30], [200, 0, 0], [0, 200, 0]])
+    found = thumbnail(colors[rng.integers(0, 3, (90, 60))], 30)
     image = opened(found)
     assert image.format == "PNG" and image.size == (found["width"], found["height"]) == (20, 30)
     seen = {tuple(color) for color in np.asarray(image.convert("RGB")).reshape(-1, 3).tolist()}
-    assert seen == set(map(tuple, colours.tolist()))
+    assert seen == set(map(tuple, colors.tolist()))
 
 
 def test_thumbnails_of_photos_are_jpeg_and_never_enlarged():

@@ -1,4 +1,4 @@
-"""Where pretrained weights come from, and what is said when they do not come."""
+"""Sources of pretrained weights, and messages if they cannot be downloaded."""
 
 import functools
 import http.server
@@ -15,8 +15,9 @@ import pytest
 from ipixmatch_jax.errors import CheckpointError
 from ipixmatch_jax.models import create_model, init_variables
 from ipixmatch_jax.models.torch_bridge import to_torch
-from ipixmatch_jax.weights import pretrained
+from ipixmatch_jax.weights.downloads import local_file
 from ipixmatch_jax.weights.pretrained import load_pretrained
+from ipixmatch_jax.weights.public import public_file
 
 BACKBONE = "efficientnet_lite0"
 # 48 convolutions and as many batch norms of four arrays; five blocks of three more.
@@ -57,7 +58,7 @@ def test_npz_and_pth_files_hold_the_same_weights(tmp_path):
 def test_imagenet_weights_of_the_installed_package(backbone):
     torch = pytest.importorskip("torch")
     try:
-        path = pretrained._imagenet_file(backbone)
+        path = local_file(public_file("imagenet", backbone).address)
     except CheckpointError:
         pytest.skip("its weight package is not installed")
     fresh = variables("deeplabv3plus", backbone=backbone, decoder_channels=8, separable=True)
@@ -86,7 +87,7 @@ def test_a_missing_package_is_named_with_the_command(monkeypatch):
     [
         ("absent.pth", None, "absent.pth"),
         ("absent.npz", None, "absent.npz: cannot be read"),
-        ("w.onnx", b"", "give .npz, .safetensors, .pth, .pt, .bin, 'imagenet' or hf://"),
+        ("w.onnx", b"", "give .npz, .safetensors, .pth, .pt, .bin, 'imagenet', 'dinov2', 'none'"),
         ("absent.safetensors", None, "absent.safetensors: cannot be read"),
         ("w.safetensors", b"", "w.safetensors: cannot be read as .safetensors"),
         ("w.safetensors", FP8, "w has the dtype F8_E5M2; expected one of F64"),
@@ -118,7 +119,9 @@ def test_weights_that_do_not_fit_name_their_file(tmp_path):
 
 
 def test_backbones_without_imagenet_weights():
-    with pytest.raises(CheckpointError, match="no ImageNet weights for backbone ''.*known: eff"):
+    with pytest.raises(
+        CheckpointError, match="no public 'imagenet' weights of backbone ''.*known: eff"
+    ):
         load_pretrained(small(), "imagenet", "")
 
 
@@ -162,7 +165,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
-    """A hub of this machine's own with `small(1)` in it."""
+    """A local hub that serves `small(1)`."""
     client = pytest.importorskip("huggingface_hub")
     buffer = io.BytesIO()
     np.savez(buffer, **to_torch(small(1)))
@@ -201,5 +204,5 @@ def test_addresses_that_name_no_file(address):
 
 def test_without_the_hubs_client(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(CheckpointError, match=r"pip install -e '\.\[hub\]', or download"):
+    with pytest.raises(CheckpointError, match=r"pip install -e '\.\[hub\]'.*, or download"):
         load_pretrained(small(), "hf://org/name/file.npz", "")

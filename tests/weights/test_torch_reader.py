@@ -52,7 +52,7 @@ def tensor(numel=6, offset=0, shape=(2, 3), strides=(3, 1)):
 
     storage = b"(" + plain("storage") + FLOATS + plain("0") + plain("cpu") + plain(numel) + b"tQ"
     arguments = storage + plain(offset) + plain(shape) + plain(strides) + b"\x89" + plain({})
-    # plain() memoises at slot 0 each time, which is harmless: nothing here is read back.
+    # plain() memoizes at slot 0 each time, which is harmless: nothing here is read back.
     return b"\x80\x02}" + plain("w") + REBUILD + b"(" + arguments + b"tRs."
 
 

@@ -1,4 +1,4 @@
-"""The run's own record of evaluations, and those that are made later."""
+"""The run's own record of evaluations, and evaluations made later."""
 
 import json
 

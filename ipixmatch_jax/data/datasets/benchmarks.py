@@ -25,7 +25,7 @@ class Benchmark:
     Attributes:
         holds: content of its root folder, for messages.
         class_names: in the order of the class ids.
-        palette: a colour for each class; () to have them generated.
+        palette: a color for each class; () to have them generated.
         images: possible paths of an id's image, relative to the root.
         masks: possible paths of its mask; the first that exists is used.
         splits: named split -> its ids, or None if the name is unknown; problems are appended.

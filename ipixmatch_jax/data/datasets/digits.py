@@ -36,7 +36,7 @@ OPTIONS: Table = {
     "texture": Key(0.5, "strength of the background's texture", least=0, most=10),
     "clutter": Key(1, "stray strokes in a scene", least=0, most=1000),
     "min_brightness": Key(0.75, "lowest brightness of a digit", least=0, most=1),
-    "saturation": Key(0.4, "saturation of the digits' colours", least=0, most=1),
+    "saturation": Key(0.4, "saturation of the digits' colors", least=0, most=1),
     "noise": Key(0.02, "standard deviation of the noise", least=0, most=10),
 }
 
@@ -216,7 +216,7 @@ def _draw_glyph(glyph: np.ndarray, rng: np.random.Generator, options: SceneOptio
     shear = rng.uniform(-options.shear, options.shear)
     level = 0.42 + rng.uniform(-options.thickness, options.thickness)
 
-    # Output to input coordinates: centre, rotate back, shear back, shrink to the 8x8 scan.
+    # Output to input coordinates: center, rotate back, shear back, shrink to the 8x8 scan.
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     inverse = np.array([[1.0, shear], [0.0, 1.0]]) @ turn * (8.0 / tall)
     side = int(tall * 1.5) + 4

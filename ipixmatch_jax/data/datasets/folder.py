@@ -5,12 +5,14 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from ipixmatch_jax.data.datasets.mask_notes import style_notes
 from ipixmatch_jax.data.files.file_records import FileImages, FileScenes
 from ipixmatch_jax.data.files.finder import Finder, resolve
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES, Pixels
 from ipixmatch_jax.data.files.masks import MASK_SUFFIXES, Masks
 from ipixmatch_jax.data.files.split_lists import Entry, read_list
 from ipixmatch_jax.data.grouping import group_keys
+from ipixmatch_jax.data.hold_out import hold_out
 from ipixmatch_jax.data.importers import choices_of, counts, read_folder
 from ipixmatch_jax.data.importers.beside import masks_among
 from ipixmatch_jax.data.importers.cache import materialize
@@ -18,7 +20,7 @@ from ipixmatch_jax.data.importers.finders import ItemFinder
 from ipixmatch_jax.data.importers.found import SPLITS
 from ipixmatch_jax.data.importers.tree import collecting_later
 from ipixmatch_jax.data.records import Splits
-from ipixmatch_jax.data.stratify import class_presence, hold_out
+from ipixmatch_jax.data.stratify import class_presence
 from ipixmatch_jax.errors import ConfigError, DataError
 from ipixmatch_jax.keys import Key, Table
 from ipixmatch_jax.paths import as_path, join
@@ -57,7 +59,7 @@ OPTIONS: Table = {
         kind="float",
         above=0,
     ),
-    # Each image is held out by a hash of its own id; see stratify.hold_out.
+    # Each image is held out by a hash of its own id; see data/hold_out.py.
     "holdout": Key(
         0.2,
         "share of the labeled images held out for validation if there are no validation images",
@@ -86,7 +88,7 @@ def masks_of(data: ConfigDict) -> Masks:
     """How `config.data` says that masks are read.
 
     Raises:
-        ConfigError: coloured masks without a palette, or mask values that do not fit.
+        ConfigError: colored masks without a palette, or mask values that do not fit.
     """
     palette = tuple(tuple(int(c) for c in color) for color in data.palette)
     classes, values = int(data.num_classes), tuple(int(value) for value in data.mask_values)
@@ -101,7 +103,7 @@ def masks_of(data: ConfigDict) -> Masks:
         )
     if not palette:
         raise ConfigError(
-            f"data.masks={data.masks!r} and data.palette is empty; expected the colour of every "
+            f"data.masks={data.masks!r} and data.palette is empty; expected the color of every "
             "class in data.palette"
         )
     table = {color: index for index, color in enumerate(palette)}
@@ -192,7 +194,7 @@ class _Layout:
                 f"{finder.folder}: not a folder; expected {finder.kind}s; set "
                 f"data.folder.*_{finder.kind}s relative to data.root"
             )
-        # If images and masks share a folder, masks are recognised by their tail.
+        # If images and masks share a folder, masks are recognized by their tail.
         tail = self.options.mask_tail
         return [name for name in finder.ids() if not tail or not name.endswith(tail)]
 
@@ -270,12 +272,13 @@ class _Imported(_Layout):
     """The same for a folder that an importer reads; its masks may be drawn into the cache."""
 
     def _read(self) -> None:
-        importer, reason, found = read_folder(self.root, choices_of(self.options))
+        lists = [self.data[name] for name in ("labeled", "val", "test")]
+        importer, reason, found = read_folder(self.root, choices_of(self.options, lists))
         self.problems += found.problems
         items = materialize(found.items, str(self.options.cache), self.problems)
         self.items = {split: [i for i in items if i.split == split] for split in SPLITS}
         self.notes.append(f"read as {importer.source}: {reason}")
-        self.notes += [*counts(items), *found.notes]
+        self.notes += [*counts(items), *found.notes, *style_notes(self.data)]
         self.warnings += found.warnings
 
     def _finders(self, part: str) -> tuple[Any, Any]:
@@ -302,7 +305,7 @@ class _Imported(_Layout):
             masks = masks_among([path for _, path in pool])
             if masks:
                 self.warnings.append(
-                    f"{len(masks)} of a few unlabeled images look like masks (few colours): "
+                    f"{len(masks)} of a few unlabeled images look like masks (few colors): "
                     f"{', '.join(masks[:3])}; take them out of the folder"
                 )
         return pools
@@ -336,7 +339,7 @@ def build(data: ConfigDict, seed: int, problems: list[str]) -> Splits:
         problems: every problem with lists and files is appended here; the sources leave it out.
 
     Raises:
-        ConfigError: mask colours or pool weights that do not fit.
+        ConfigError: mask colors or pool weights that do not fit.
         DataError: the root is missing.
     """
     with collecting_later():

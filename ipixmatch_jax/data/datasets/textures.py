@@ -1,4 +1,4 @@
-"""Colours and textured backgrounds for composed scenes: float32 in [0, 1]."""
+"""Colors and textured backgrounds for composed scenes: float32 in [0, 1]."""
 
 import colorsys
 
@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 
 
 def bright_color(rng: np.random.Generator, brightness: float, saturation: float) -> np.ndarray:
-    """A random colour with its largest channel in [brightness, 1], float32 [3]."""
+    """A random color with its largest channel in [brightness, 1], float32 [3]."""
     hue, chroma, value = rng.random(), saturation * rng.random(), rng.uniform(brightness, 1.0)
     return np.array(colorsys.hsv_to_rgb(hue, chroma, value), np.float32)
 
@@ -35,13 +35,13 @@ def _gradient(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
 def background(
     size: tuple[int, int], rng: np.random.Generator, level: float, texture: float, clutter: int
 ) -> np.ndarray:
-    """A textured picture of two colours, float32 [H,W,3] in [0, 1].
+    """A textured picture of two colors, float32 [H,W,3] in [0, 1].
 
     Args:
         size: (H, W).
         rng: generator of all random numbers.
-        level: brightness of the brightest background colour.
-        texture: distance of the second colour from the first one, in [0, 1].
+        level: brightness of the brightest background color.
+        texture: distance of the second color from the first one, in [0, 1].
         clutter: largest number of stray strokes.
     """
     kind = int(rng.integers(4))

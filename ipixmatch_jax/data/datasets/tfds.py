@@ -200,7 +200,7 @@ def _read_split(
 
     if not spec:
         raise DataError("empty; expected a TFDS split such as 'train[:10%]'")
-    # TFDS's own decoding returns palette masks as colours if OpenCV is installed.
+    # TFDS's own decoding returns palette masks as colors if OpenCV is installed.
     skip = tfds.decode.SkipDecoding()
     keys = {options.image_key, options.mask_key}
     try:

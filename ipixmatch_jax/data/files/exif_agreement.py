@@ -28,7 +28,7 @@ def orientation_problems(sources: Sequence[Any], most: int = 0) -> list[str]:
 
     Args:
         sources: sources of labeled records, judged together; those not in files have no problem.
-        most: as many records of each source are examined, spread over it; 0: all.
+        most: number of records of each source to check, spread over the source; 0: all.
     """
     picked = []
     for source in sources:

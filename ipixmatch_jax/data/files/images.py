@@ -135,8 +135,8 @@ def read_image(
 ) -> np.ndarray:
     """Read an image as uint8 [H,W,C], turned upright as its EXIF orientation says.
 
-    With three channels, grey and palette images become RGB and transparency is dropped; one
-    channel is grey, four are RGBA. Other numbers of channels, and 16-bit or float values, are read
+    With three channels, gray and palette images become RGB and transparency is dropped; one
+    channel is gray, four are RGBA. Other numbers of channels, and 16-bit or float values, are read
     from TIFF, NPY and 16-bit PNG files as stored and scaled to 8 bits by `pixels.value_range`.
 
     Args:
@@ -168,7 +168,8 @@ def read_valid_image(
     if not pixels.value_range:
         raise DataError(
             f"{name}: {array.dtype} pixels; expected 8 bits per channel, or a range to scale them "
-            "to 8 bits; set data.statistics=measure, or data.value_range to (low, high)"
+            "to 8 bits; set data.value_range to (low, high), or data.statistics=measure if the "
+            "labeled images are like it"
         )
     return multiband.to_eight_bits(array, pixels.value_range), valid
 

@@ -1,8 +1,8 @@
-"""Large coloured masks, converted to class ids once and kept as PNG files of one channel.
+"""Large colored masks, converted to class ids once and kept as PNG files of one channel.
 
-Decoding colours and looking each one up takes several times as long as reading ids, and training
+Decoding colors and looking each one up takes several times as long as reading ids, and training
 reads every mask once per epoch. The name of a cached file is the hash of the mask's bytes and of
-its colours, so a changed mask or palette never gets an old entry. A cache that cannot be written or
+its colors, so a changed mask or palette never gets an old entry. A cache that cannot be written or
 read only costs time; a damaged entry is converted again.
 """
 
@@ -46,7 +46,7 @@ def cache_folder(choice: str) -> Path:
 def converted(
     file: File, name: str, folder: Path, meaning: object, convert: Callable[[File], np.ndarray]
 ) -> np.ndarray:
-    """The class ids of a coloured mask, uint8 [H,W], from the cache if it holds them.
+    """The class ids of a colored mask, uint8 [H,W], from the cache if it holds them.
 
     Args:
         file: path, or the bytes of the file.

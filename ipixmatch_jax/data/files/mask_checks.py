@@ -64,14 +64,14 @@ def likely_reason(
     Args:
         values: the distinct values of the mask.
         num_classes: class ids should be below it.
-        palette: the data set's colours.
+        palette: the data set's colors.
     """
     held = {int(value) for value in values} - {IGNORE}
-    greys = {_luma(color) for color in palette}
+    grays = {_luma(color) for color in palette}
     if num_classes == 19 and max(held) <= 33 and held & set(range(19, 34)):
         return "Cityscapes labelIds in place of trainIds: use the labelTrainIds files; or "
-    if len(palette) and held <= greys and len(held) > 1:
-        return "the grey values of the palette's colours: save indices, not converted colours; or "
+    if len(palette) and held <= grays and len(held) > 1:
+        return "the gray values of the palette's colors: save indices, not converted colors; or "
     if held <= {0, 128, 254, 1, 2} and max(held) >= 128:
         return "a binary mask with foreground written as a brightness: write it as 1; or "
     if 0 not in held and max(held) == num_classes:
@@ -82,7 +82,7 @@ def likely_reason(
 
 
 def _luma(color: Sequence[int]) -> int:
-    # Pillow's own conversion of colours to grey.
+    # Pillow's own conversion of colors to gray.
     return Image.new("RGB", (1, 1), tuple(int(c) for c in color)).convert("L").getpixel((0, 0))
 
 

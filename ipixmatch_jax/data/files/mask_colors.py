@@ -1,4 +1,4 @@
-"""The meaning of coloured masks: which colours are classes, and whether palettes agree."""
+"""The meaning of colored masks: which colors are classes, and whether palettes agree."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,9 +12,9 @@ from ipixmatch_jax.errors import DataError
 Color = tuple[int, int, int]
 
 _SHOWN = 12
-# More colours than this are not taken as classes without being listed.
+# More colors than this are not taken as classes without being listed.
 _MOST_COLORS = 64
-# Pascal VOC draws the border of objects in this colour; it means ignore. VOC 2012, devkit.
+# Pascal VOC draws the border of objects in this color; it means ignore. VOC 2012, devkit.
 _VOC_BORDER = (224, 224, 192)
 _MOST_BORDER = 0.15
 
@@ -22,16 +22,16 @@ _MOST_BORDER = 0.15
 def judge_colors(
     facts: Sequence[MaskFacts], names: tuple[str, ...], palette: tuple[Color, ...], style: str
 ) -> dict[str, Any]:
-    """Keys of `config.data` for coloured masks.
+    """Keys of `config.data` for colored masks.
 
     Args:
         facts: of every mask.
         names: class names, or ().
-        palette: the colour of each class, or () to take every colour as a class.
+        palette: the color of each class, or () to take every color as a class.
         style: `colors`, or `nearest` if the user set it.
 
     Raises:
-        DataError: names without colours, smoothed edges, or too many colours.
+        DataError: names without colors, smoothed edges, or too many colors.
     """
     if palette:
         return _keys(names, palette, style)
@@ -44,26 +44,26 @@ def judge_colors(
     smoothed = next((fact for fact in facts if fact.smoothed), None)
     if lossy or smoothed or not 2 <= len(total) <= _MOST_COLORS:
         first = lossy or smoothed or facts[0]
-        reason = f"a {lossy.lossy}, whose compression changes colours; " if lossy else ""
+        reason = f"a {lossy.lossy}, whose compression changes colors; " if lossy else ""
         raise DataError(
-            f"{first.path}, and the other masks: {reason}{len(total)} colours, the commonest "
+            f"{first.path}, and the other masks: {reason}{len(total)} colors, the commonest "
             f"{_text(total)}; expected 2 to {_MOST_COLORS}, one for each class (smoothed edges and "
             "JPEG make many); list NAME RED GREEN BLUE of every class in classes.txt (or set "
             "data.palette) and set data.masks=nearest to ignore the blends, or correct the masks"
         )
     if number_colors(facts):
         raise DataError(
-            f"{facts[0].path}, and the other masks: nearly every one of {len(total)} colours "
+            f"{facts[0].path}, and the other masks: nearly every one of {len(total)} colors "
             f"occurs in one mask alone ({_text(total)}): they tell objects apart, not classes; "
-            "expected one colour for each class; export semantic masks, or set data.palette to the colours "
-            "of the classes"
+            "expected one color for each class; export semantic masks, or set data.palette to the "
+            "colors of the classes"
         )
     if names:
         raise DataError(
-            f"{facts[0].path}, and the other masks: {len(names)} class names without colours, and "
-            f"{len(total)} colours: {_text(total)}; expected to know which name each colour has; "
+            f"{facts[0].path}, and the other masks: {len(names)} class names without colors, and "
+            f"{len(total)} colors: {_text(total)}; expected to know which name each color has; "
             "write NAME RED GREEN BLUE on each line of classes.txt, or set data.palette to the "
-            "colours in the order of the names"
+            "colors in the order of the names"
         )
     colors = tuple(sorted(total))
     names = tuple("#{:02x}{:02x}{:02x}".format(*color) for color in colors)
@@ -71,10 +71,10 @@ def judge_colors(
 
 
 def orders_differ(facts: Sequence[MaskFacts]) -> bool:
-    """True if two palettes have the same colours in another order: the colour is the class.
+    """True if two palettes have the same colors in another order: the color is the class.
 
     Raises:
-        DataError: a value shows different colours, and no colour comes back at another value.
+        DataError: a value shows different colors, and no color comes back at another value.
     """
     color_of: dict[int, tuple[Color, str]] = {}
     values_of: dict[Color, set[int]] = {}
@@ -89,16 +89,16 @@ def orders_differ(facts: Sequence[MaskFacts]) -> bool:
         return bool(clash)
     if clash:
         raise DataError(
-            f"{clash}; expected one palette in all masks; set data.masks='colors' if the colours "
+            f"{clash}; expected one palette in all masks; set data.masks='colors' if the colors "
             "are the classes, or data.masks=ids if the values are"
         )
     return False
 
 
 def check_one_style(facts: Sequence[MaskFacts]) -> None:
-    """Raise a DataError if some masks are coloured and others hold ids.
+    """Raise a DataError if some masks are colored and others hold ids.
 
-    A grey mask may belong to a coloured set, if its greys are colours of that set, too.
+    A gray mask may belong to a colored set, if its grays are colors of that set, too.
     """
     colored = _total([fact for fact in facts if fact.real_colors])
     for fact in facts:
@@ -107,8 +107,8 @@ def check_one_style(facts: Sequence[MaskFacts]) -> None:
             example = next(f for f in facts if f.real_colors)
             raise DataError(
                 f"{fact.path}: one channel with values {sorted(fact.counts)[:_SHOWN]}, while "
-                f"{example.path} is coloured ({_text(example.colors)}); expected one style in all "
-                "masks; convert them all to class ids or all to colours"
+                f"{example.path} is colored ({_text(example.colors)}); expected one style in all "
+                "masks; convert them all to class ids or all to colors"
             )
 
 

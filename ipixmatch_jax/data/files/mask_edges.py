@@ -1,4 +1,4 @@
-"""Signs of smoothed edges in masks: values and colours that lie between those of the classes."""
+"""Signs of smoothed edges in masks: values and colors that lie between those of the classes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _RARE = 0.02
 _THIN = 0.7
 # Fewer blends may be classes of thin things, such as poles and wires.
 _FEWEST_BLENDS = 3
-# Largest distance of a blend to the line between two colours.
+# Largest distance of a blend to the line between two colors.
 _NEAR = 4.0
 _MOST_COMPARED = 256
 # More values than these are brightness; see `mask_values`.
@@ -23,7 +23,7 @@ _MOST_IDS = 64
 
 
 def many_rare(counts: Mapping) -> bool:
-    """True if a mask has many colours, most of which few pixels show."""
+    """True if a mask has many colors, most of which few pixels show."""
     total = sum(counts.values())
     rare = sum(count < 0.002 * total for count in counts.values())
     return len(counts) > 24 and rare > 0.7 * len(counts)
@@ -44,11 +44,11 @@ def smoothed_values(values: np.ndarray, counts: Mapping[int, int]) -> bool:
 
 
 def smoothed_colors(numbers: np.ndarray, counts: Mapping[tuple[int, int, int], int]) -> bool:
-    """True if rare colours on edges are blends of the common colours.
+    """True if rare colors on edges are blends of the common colors.
 
     Args:
-        numbers: one number for each colour, red in its lowest byte: uint32 [H,W].
-        counts: pixels of each colour.
+        numbers: one number for each color, red in its lowest byte: uint32 [H,W].
+        counts: pixels of each color.
     """
     if many_rare(counts):
         return True
@@ -70,7 +70,7 @@ def _common_and_rare(counts: Mapping) -> tuple[list, list]:
 
 
 def _on_lines(colors: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """For each of [N,3] colours, True if it lies between two of the [M,3] ends: bool [N]."""
+    """For each of [N,3] colors, True if it lies between two of the [M,3] ends: bool [N]."""
     near = np.zeros(len(colors), bool)
     for i in range(len(ends)):
         for j in range(i):
@@ -82,7 +82,7 @@ def _on_lines(colors: np.ndarray, ends: np.ndarray) -> np.ndarray:
 
 
 def _thin(values: np.ndarray) -> np.ndarray:
-    """True where both neighbours on a row, or in a column, hold another value: bool [H,W]."""
+    """True where both neighbors on a row, or in a column, hold another value: bool [H,W]."""
     padded = np.pad(values, 1, mode="edge").astype(np.int64)
     center = padded[1:-1, 1:-1]
     beside = (padded[1:-1, :-2] != center) & (padded[1:-1, 2:] != center)
@@ -92,12 +92,12 @@ def _thin(values: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Steps:
-    """Steps between the ids of neighbouring pixels, in rows and columns.
+    """Steps between the ids of neighboring pixels, in rows and columns.
 
     Attributes:
-        direct: neighbours whose ids differ by two or more.
+        direct: neighbors whose ids differ by two or more.
         through: runs of one or two pixels whose id lies between those on both sides.
-        single: neighbours whose ids differ by one.
+        single: neighbors whose ids differ by one.
         thin: of the ids of those runs, the pixels in the runs.
         whole: of the ids of those runs, all pixels.
     """

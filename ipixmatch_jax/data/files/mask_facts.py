@@ -8,7 +8,7 @@ import numpy as np
 
 from ipixmatch_jax.data.files.decoding import MAX_PIXELS
 from ipixmatch_jax.data.files.mask_edges import Steps, smoothed_colors, smoothed_values, steps_of
-from ipixmatch_jax.data.files.mask_styles import nearly_grey, whole_numbers
+from ipixmatch_jax.data.files.mask_styles import nearly_gray, whole_numbers
 from ipixmatch_jax.data.files.stored_masks import StoredMask, read_stored
 
 _THREADS = 4
@@ -20,13 +20,13 @@ class MaskFacts:
 
     Attributes:
         path: the file.
-        counts: pixels of each stored value, 255 for missing data; empty for real colours.
-        colors: pixels of each colour that the mask shows; empty if its values are no colours.
-        palette: the colour of each value in use, if the file has a palette that tells something.
+        counts: pixels of each stored value, 255 for missing data; empty for real colors.
+        colors: pixels of each color that the mask shows; empty if its values are no colors.
+        palette: the color of each value in use, if the file has a palette that tells something.
         table: the file's whole palette, likewise.
-        channels: the file has three equal channels or real colours, not one channel.
+        channels: the file has three equal channels or real colors, not one channel.
         smoothed: many rare values lie on the edges between common ones.
-        steps: steps between the ids of neighbouring pixels.
+        steps: steps between the ids of neighboring pixels.
         alpha: pixels of each alpha value, if it varies.
         lossy: the name of the lossy compression, or ''.
         deep: the file has more than 8 bits per value.
@@ -51,7 +51,7 @@ class MaskFacts:
 
     @property
     def real_colors(self) -> bool:
-        """True if a pixel of three channels is not grey."""
+        """True if a pixel of three channels is not gray."""
         return self.channels and not self.counts
 
 
@@ -78,13 +78,13 @@ def facts_of(stored: StoredMask, path: str) -> MaskFacts:
     """The facts of a mask that has been read; see `mask_facts`."""
     alpha = {} if stored.alpha is None else _counts(stored.alpha)
     common = {"path": path, "alpha": alpha if len(alpha) > 1 else {}, "lossy": stored.lossy}
-    grey = nearly_grey(stored.colors) if stored.grey is None and stored.lossy else stored.grey
-    if grey is None:
+    gray = nearly_gray(stored.colors) if stored.gray is None and stored.lossy else stored.gray
+    if gray is None:
         numbers = _numbers(stored.colors)
         colors = _color_counts(numbers)
         smoothed = smoothed_colors(numbers, colors)
         return MaskFacts(colors=colors, channels=True, smoothed=smoothed, **common)
-    integers = whole_numbers(grey, stored.nodata, path)
+    integers = whole_numbers(gray, stored.nodata, path)
     counts = _counts(integers)
     palette = {value: stored.palette[value] for value in counts if value < len(stored.palette)}
     if not _telling(palette):
@@ -98,13 +98,13 @@ def facts_of(stored: StoredMask, path: str) -> MaskFacts:
         channels=stored.values is None,
         smoothed=not palette and smoothed_values(integers, counts),
         steps=Steps() if palette else steps_of(integers, counts),
-        deep=grey.dtype.itemsize > 1,
+        deep=gray.dtype.itemsize > 1,
         **common,
     )
 
 
 def _telling(palette: dict[int, tuple[int, int, int]]) -> bool:
-    """False for palettes of equal colours and for ramps of grey, which nobody has chosen."""
+    """False for palettes of equal colors and for ramps of gray, which nobody has chosen."""
     ramp = all(color == (value, value, value) for value, color in palette.items())
     return not ramp and (len(palette) < 2 or len(set(palette.values())) > 1)
 
@@ -125,7 +125,7 @@ def _counts(values: np.ndarray) -> dict[int, int]:
 
 
 def _numbers(colors: np.ndarray) -> np.ndarray:
-    """One number for each colour, red in its lowest byte: uint32 [H,W]."""
+    """One number for each color, red in its lowest byte: uint32 [H,W]."""
     four = np.zeros((*colors.shape[:2], 4), np.uint8)
     four[..., :3] = colors
     return four.view("<u4")[..., 0]

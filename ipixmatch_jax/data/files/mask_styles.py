@@ -13,11 +13,11 @@ from ipixmatch_jax.errors import DataError
 
 Color = tuple[int, int, int]
 
-# Grey values up to _DARK are certainly background, and from _BRIGHT on certainly foreground.
+# Gray values up to _DARK are certainly background, and from _BRIGHT on certainly foreground.
 _DARK, _BRIGHT, _THRESHOLD = 64, 192, 128
-# Channels of a grey JPEG differ by no more than this.
+# Channels of a gray JPEG differ by no more than this.
 _CHROMA_NOISE = 24
-# A colour belongs to the nearest class if the second nearest is more than twice as far away.
+# A color belongs to the nearest class if the second nearest is more than twice as far away.
 _CLEAR = 0.5
 _UNKNOWN = -1
 
@@ -47,11 +47,11 @@ def ids_of(stored: StoredMask, reader: Reader, name: str) -> np.ndarray:
             "holds background and foreground alone"
         )
     _refuse_alpha(stored, name)
-    values = stored.grey
+    values = stored.gray
     if values is None:
         raise DataError(
-            f"{name}: pixel format 'RGB'; expected one 8-bit channel of class ids (grey or palette "
-            "PNG); if its colours are the classes, set data.masks='colors' and data.palette, or "
+            f"{name}: pixel format 'RGB'; expected one 8-bit channel of class ids (gray or palette "
+            "PNG); if its colors are the classes, set data.masks='colors' and data.palette, or "
             "convert the mask to class ids"
         )
     _check_palette(stored, reader, name)
@@ -135,7 +135,7 @@ def _positions(integers: np.ndarray, values: tuple[int, ...], name: str) -> np.n
 
 
 def _check_palette(stored: StoredMask, reader: Reader, name: str) -> None:
-    """Raises a DataError if a value shows another class's colour: palettes differ in order."""
+    """Raises a DataError if a value shows another class's color: palettes differ in order."""
     if (
         not stored.palette
         or not reader.palette
@@ -150,9 +150,9 @@ def _check_palette(stored: StoredMask, reader: Reader, name: str) -> None:
         color = stored.palette[value] if value < len(stored.palette) else None
         if color in class_of and stored_as[class_of[color]] != value:
             raise DataError(
-                f"{name}: mask value {value} shows {color}, the colour of class {class_of[color]}; "
+                f"{name}: mask value {value} shows {color}, the color of class {class_of[color]}; "
                 "expected palettes in the order of the classes in every mask; set "
-                "data.masks='colors' if the colours are the classes"
+                "data.masks='colors' if the colors are the classes"
             )
 
 
@@ -173,13 +173,13 @@ def binary_of(stored: StoredMask, reader: Reader, name: str) -> np.ndarray:
     half of the full brightness.
     """
     _refuse_alpha(stored, name)
-    values = stored.grey
+    values = stored.gray
     if values is None:
-        values = nearly_grey(stored.colors)
+        values = nearly_gray(stored.colors)
     if values is None:
         raise DataError(
-            f"{name}: colours; expected a grey mask (data.masks=binary); set data.masks='colors' "
-            "and data.palette if its colours are the classes"
+            f"{name}: colors; expected a gray mask (data.masks=binary); set data.masks='colors' "
+            "and data.palette if its colors are the classes"
         )
     if values.dtype.kind == "f":
         raise DataError(f"{name}: {values.dtype} values; expected integers; save the mask as PNG")
@@ -203,21 +203,21 @@ def binary_of(stored: StoredMask, reader: Reader, name: str) -> np.ndarray:
 def objects_of(stored: StoredMask, reader: Reader, name: str) -> np.ndarray:
     """Background 0, and 1 for every number of an object; missing data becomes 255."""
     _refuse_alpha(stored, name)
-    if stored.lossy or stored.grey is None:
+    if stored.lossy or stored.gray is None:
         raise DataError(
-            f"{name}: colours or lossy compression; expected numbers of objects in one channel "
-            "(data.masks=objects); save them as grey PNG or TIFF"
+            f"{name}: colors or lossy compression; expected numbers of objects in one channel "
+            "(data.masks=objects); save them as gray PNG or TIFF"
         )
-    grey = stored.grey
-    if grey.dtype.kind == "u":
-        return (grey > 0).astype(np.uint8)
-    integers = whole_numbers(grey, stored.nodata, name)
-    missing = (integers == IGNORE) & (grey != IGNORE)
+    gray = stored.gray
+    if gray.dtype.kind == "u":
+        return (gray > 0).astype(np.uint8)
+    integers = whole_numbers(gray, stored.nodata, name)
+    missing = (integers == IGNORE) & (gray != IGNORE)
     return np.where(missing, IGNORE, integers > 0).astype(np.uint8)
 
 
-def nearly_grey(colors: np.ndarray) -> np.ndarray | None:
-    """Brightness uint8 [H,W] of colours that lossy compression made of grey, or None."""
+def nearly_gray(colors: np.ndarray) -> np.ndarray | None:
+    """Brightness uint8 [H,W] of colors that lossy compression made of gray, or None."""
     low, high = colors.min(-1), colors.max(-1)
     if (high - low).max() > _CHROMA_NOISE:
         return None
@@ -239,19 +239,19 @@ def alpha_of(stored: StoredMask, reader: Reader, name: str) -> np.ndarray:
 
 
 def plain_colors(stored: StoredMask, name: str) -> np.ndarray:
-    """The colours that a mask shows, uint8 [H,W,3].
+    """The colors that a mask shows, uint8 [H,W,3].
 
     Raises:
-        DataError: lossy compression, or transparency that hides colours.
+        DataError: lossy compression, or transparency that hides colors.
     """
     if stored.lossy:
         raise DataError(
-            f"{name}: a {stored.lossy}; its compression changes the colours of classes; expected a "
-            "PNG; set data.masks=nearest to take the nearest class colour and ignore blends"
+            f"{name}: a {stored.lossy}; its compression changes the colors of classes; expected a "
+            "PNG; set data.masks=nearest to take the nearest class color and ignore blends"
         )
     colors = stored.shown()
     if colors is None:
-        raise DataError(f"{name}: {stored.values.dtype} values; expected colours of 8 bits")
+        raise DataError(f"{name}: {stored.values.dtype} values; expected colors of 8 bits")
     if stored.alpha is not None:
         _check_hidden(colors, stored.alpha, name)
     return colors
@@ -267,19 +267,19 @@ def _check_hidden(colors: np.ndarray, alpha: np.ndarray, name: str) -> None:
     hidden = np.unique(numbers[clear])
     if np.isin(hidden, np.unique(numbers[~clear])).any():
         raise DataError(
-            f"{name}: one colour is transparent in some pixels and opaque in others; expected one "
-            "meaning for each colour; flatten the mask, or give transparent pixels a colour of "
+            f"{name}: one color is transparent in some pixels and opaque in others; expected one "
+            "meaning for each color; flatten the mask, or give transparent pixels a color of "
             "their own"
         )
 
 
 def colors_of(stored: StoredMask, reader: Reader, name: str) -> np.ndarray:
-    """The class of each pixel's colour; a colour without a class is an error."""
+    """The class of each pixel's color; a color without a class is an error."""
     return color_ids(plain_colors(stored, name), reader.colors or (), name)
 
 
 def color_ids(colors: np.ndarray, classes: tuple[tuple[Color, int], ...], name: str) -> np.ndarray:
-    """Class ids uint8 [H,W] of colours uint8 [H,W,3]; see `masks.from_colors`."""
+    """Class ids uint8 [H,W] of colors uint8 [H,W,3]; see `masks.from_colors`."""
     numbers = _numbers(colors)
     ids = _color_table(classes)[numbers]
     unknown = ids == _UNKNOWN
@@ -287,20 +287,20 @@ def color_ids(colors: np.ndarray, classes: tuple[tuple[Color, int], ...], name: 
         found = np.unique(numbers[unknown])
         shown = ", ".join(str(_color(int(v))) for v in found[:SHOWN])
         raise DataError(
-            f"{name}: colour {shown}{', …' if len(found) > SHOWN else ''} in "
-            f"{100.0 * unknown.mean():.1f} % of the pixels; expected the colours of data.palette "
+            f"{name}: color {shown}{', …' if len(found) > SHOWN else ''} in "
+            f"{100.0 * unknown.mean():.1f} % of the pixels; expected the colors of data.palette "
             "or data.ignore_colors; add them there, or correct the mask; smoothed edges and JPEG "
-            "make many colours: set data.masks=nearest to take the nearest class colour and "
+            "make many colors: set data.masks=nearest to take the nearest class color and "
             "ignore blends"
         )
     return ids.astype(np.uint8)
 
 
 def nearest_of(stored: StoredMask, reader: Reader, name: str) -> np.ndarray:
-    """The class whose colour is clearly nearest; pixels between two classes become 255."""
+    """The class whose color is clearly nearest; pixels between two classes become 255."""
     colors = stored.shown()
     if colors is None:
-        raise DataError(f"{name}: {stored.values.dtype} values; expected colours of 8 bits")
+        raise DataError(f"{name}: {stored.values.dtype} values; expected colors of 8 bits")
     numbers = _numbers(colors)
     seen = np.zeros(2**24, bool)
     seen[numbers] = True
@@ -320,7 +320,7 @@ def nearest_of(stored: StoredMask, reader: Reader, name: str) -> np.ndarray:
 
 
 def _numbers(colors: np.ndarray) -> np.ndarray:
-    """One number for each colour uint8 [H,W,3], red in its lowest byte: uint32 [H,W]."""
+    """One number for each color uint8 [H,W,3], red in its lowest byte: uint32 [H,W]."""
     four = np.empty((*colors.shape[:2], 4), np.uint8)
     four[..., :3], four[..., 3] = colors, 0
     return four.view("<u4")[..., 0]
@@ -332,7 +332,7 @@ def _color(number: int) -> Color:
 
 @functools.lru_cache(maxsize=4)
 def _color_table(classes: tuple[tuple[Color, int], ...]) -> np.ndarray:
-    """The class id of every colour by its number, int16 [2**24]; -1 for no class."""
+    """The class id of every color by its number, int16 [2**24]; -1 for no class."""
     table = np.full(2**24, _UNKNOWN, np.int16)
     for (red, green, blue), class_id in classes:
         table[red | green << 8 | blue << 16] = class_id

@@ -1,4 +1,4 @@
-"""Detects what the values in a set of masks mean: class ids, brightness or colours.
+"""Detects what the values in a set of masks mean: class ids, brightness or colors.
 
 A guess is made only if no file contradicts it. Far fewer values than the largest one plus one are
 brightness, not ids. Many rare values on edges come from smoothing. 0 and 255 alone in some files
@@ -25,6 +25,8 @@ _BINARY_NAMES = ("background", "foreground")
 _LEAST_USED, _LARGE = 0.25, 32
 # Brightness steps smaller than this may be ids with gaps.
 _LEAST_STEP = 10
+# Small ids with this distance are written apart on purpose.
+_LEAST_SPACING = 5
 _MOST_LEVELS = 32
 
 
@@ -34,7 +36,7 @@ class Said:
 
     Attributes:
         names: class names, in the order of the ids; ().
-        palette: the colour of each class; ().
+        palette: the color of each class; ().
         style: `data.masks` if the user set it, else ''.
         values: `data.mask_values` if the user set it.
         num_classes: `data.num_classes` if the user set it, else 0.
@@ -90,7 +92,7 @@ def judge(facts: Sequence[MaskFacts], said: Said, max_pixels: int = MAX_PIXELS) 
 
 
 def _shown_in(facts: Sequence[MaskFacts], palette: tuple) -> bool:
-    """True if grey masks show only the palette's colours, and values too large for class ids."""
+    """True if gray masks show only the palette's colors, and values too large for class ids."""
     known = set(palette)
     values = set().union(*(fact.values for fact in facts))
     return (
@@ -124,7 +126,7 @@ def _values(facts: Sequence[MaskFacts], said: Said, max_pixels: int) -> dict[str
     count = said.num_classes or max(len(said.names), max(ids, default=0) + 1, 2)
     own = next((fact.table for fact in facts if len(fact.table) >= count), ())
     palette = said.palette or own[:count]
-    # Equal colours mean that the palette was never set.
+    # Equal colors mean that the palette was never set.
     return {
         "num_classes": count,
         "class_names": said.names,
@@ -147,11 +149,15 @@ def _brightness(
     names = len(said.names) or said.num_classes
     if top <= IGNORE - 1 and names > top:
         return None
+    spaced = _even(tuple(ids), _LEAST_SPACING) if IGNORE not in total else ()
+    if 3 <= len(spaced) and not names and not any(fact.palette for fact in facts):
+        # 0, 10, 20: classes written with a distance, so that they can be told by eye.
+        return _listed(said, spaced)
     enough = len(ids) >= _LEAST_USED * (top + 1)
     if top <= IGNORE - 1 and (top < _LARGE or enough):
         return None
     if len(ids) > 1 and all(fact.palette for fact in facts) and not names:
-        # A palette names every value by a colour: these are ids with gaps, and no brightness.
+        # A palette names every value by a color: these are ids with gaps, and no brightness.
         return _listed(said, tuple(ids), palette=_own_palette(facts, ids))
     levels = tuple(sorted(total))
     stretched = _stretched(facts)
@@ -182,13 +188,13 @@ def _own_palette(facts: Sequence[MaskFacts], ids: list[int]) -> tuple[tuple[int,
     return tuple(colors[value] for value in ids)
 
 
-def _even(values: tuple[int, ...]) -> tuple[int, ...]:
+def _even(values: tuple[int, ...], least: int = _LEAST_STEP) -> tuple[int, ...]:
     """The values if they are evenly spaced from 0, else ()."""
     if not 2 <= len(values) <= _MOST_LEVELS or values[0] != 0:
         return ()
     step = values[-1] / (len(values) - 1)
     even = all(abs(value - i * step) <= 1 for i, value in enumerate(values))
-    return values if even and step >= _LEAST_STEP else ()
+    return values if even and step >= least else ()
 
 
 def _stretched(facts: Sequence[MaskFacts]) -> bool:
@@ -225,7 +231,7 @@ def _binary(said: Said, style: str) -> dict[str, Any]:
 
 
 def _alpha(facts: Sequence[MaskFacts], alpha: list[MaskFacts], said: Said) -> dict[str, Any]:
-    """Masks with transparency: without colours, the opaque pixels are the foreground."""
+    """Masks with transparency: without colors, the opaque pixels are the foreground."""
     plain = all(len(fact.colors) == 1 for fact in facts)
     if plain and len(alpha) == len(facts) and all(set(f.alpha) == {0, 255} for f in alpha):
         return _binary(said, "alpha")
@@ -262,7 +268,7 @@ def _refuse_smoothed(facts: Sequence[MaskFacts]) -> None:
             f"{facts[0].path}, and {len(facts) - 1} other masks: {steps.through} edges pass "
             f"through the ids between those on both sides, {steps.direct} do not: ids resized with "
             "interpolation, which draws rims of other classes around objects; expected resizing "
-            "by nearest neighbour; make the masks again, or set data.masks=ids if the rims are "
+            "by nearest neighbor; make the masks again, or set data.masks=ids if the rims are "
             "classes"
         )
     smoothed = [fact for fact in facts if fact.smoothed]

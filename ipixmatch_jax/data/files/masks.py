@@ -31,12 +31,12 @@ class Masks:
     Attributes:
         num_classes: class ids are 0..num_classes - 1, and 255 for ignore.
         lookup: the class id of each stored value, 256 of them; empty: the values themselves.
-        colors: for coloured masks, the class id of each (red, green, blue); else None.
-        palette: the data set's colours, to recognize masks that hold them by mistake.
-        style: a key of STYLES; coloured masks are of style `colors` if it is `ids`.
+        colors: for colored masks, the class id of each (red, green, blue); else None.
+        palette: the data set's colors, to recognize masks that hold them by mistake.
+        style: a key of STYLES; colored masks are of style `colors` if it is `ids`.
         values: the stored value of each class, where it is not the class id; ().
         max_pixels: larger masks are refused before they are decoded.
-        cache: folder in which large coloured masks are kept as class ids, '' for the user's cache;
+        cache: folder in which large colored masks are kept as class ids, '' for the user's cache;
             None: they are converted at every reading.
     """
 
@@ -84,13 +84,13 @@ def read_class_ids(file: File, name: str) -> np.ndarray:
         name: the file's name in messages.
 
     Raises:
-        DataError: unreadable, colours, values above 255, or lossy compression.
+        DataError: unreadable, colors, values above 255, or lossy compression.
     """
     return ids_of(read_stored(file, name), Masks(255), name)
 
 
 def read_colors(file: File, name: str) -> np.ndarray:
-    """Read the colours that a mask shows, with its palette applied: uint8 [H,W,3].
+    """Read the colors that a mask shows, with its palette applied: uint8 [H,W,3].
 
     Raises:
         DataError: unreadable, or lossy compression.
@@ -99,7 +99,7 @@ def read_colors(file: File, name: str) -> np.ndarray:
 
 
 def packed(colors: np.ndarray) -> np.ndarray:
-    """Pack colours uint8 [...,3] into one number each: int32 [...]."""
+    """Pack colors uint8 [...,3] into one number each: int32 [...]."""
     red, green, blue = (colors[..., channel].astype(np.int32) for channel in range(3))
     return (red << 16) | (green << 8) | blue
 
@@ -107,14 +107,14 @@ def packed(colors: np.ndarray) -> np.ndarray:
 def from_colors(
     picture: np.ndarray, colors: dict[tuple[int, int, int], int], name: str
 ) -> np.ndarray:
-    """Map each pixel's colour to its class id: uint8 [H,W,3] to uint8 [H,W].
+    """Map each pixel's color to its class id: uint8 [H,W,3] to uint8 [H,W].
 
     Args:
-        picture: the coloured mask.
+        picture: the colored mask.
         colors: (red, green, blue) to class id.
         name: the file's name in messages.
 
     Raises:
-        DataError: a colour that belongs to no class.
+        DataError: a color that belongs to no class.
     """
     return color_ids(picture, tuple(colors.items()), name)

@@ -50,10 +50,10 @@ def edge_agreement(image: np.ndarray, mask: np.ndarray) -> float:
         image: uint8 [H,W,C].
         mask: uint8 [H,W].
     """
-    grey = image.astype(np.float32).mean(-1)
-    gradient = np.zeros(grey.shape, np.float32)
-    gradient[:, 1:] += np.abs(np.diff(grey, axis=1))
-    gradient[1:] += np.abs(np.diff(grey, axis=0))
+    gray = image.astype(np.float32).mean(-1)
+    gradient = np.zeros(gray.shape, np.float32)
+    gradient[:, 1:] += np.abs(np.diff(gray, axis=1))
+    gradient[1:] += np.abs(np.diff(gray, axis=0))
     edges = np.zeros(mask.shape, bool)
     edges[:, 1:] |= mask[:, 1:] != mask[:, :-1]
     edges[1:] |= mask[1:] != mask[:-1]

@@ -1,4 +1,4 @@
-"""PNG files as they are stored: bit depth, and 16-bit colours, which Pillow reduces to 8 bits."""
+"""PNG files as they are stored: bit depth, and 16-bit colors, which Pillow reduces to 8 bits."""
 
 import io
 from typing import BinaryIO
@@ -8,14 +8,14 @@ from PIL import ImageOps, PngImagePlugin
 
 from ipixmatch_jax.data.files.orientation import orientation_of
 
-GREY, COLOR, PALETTE, GREY_ALPHA, COLOR_ALPHA = 0, 2, 3, 4, 6
+GRAY, COLOR, PALETTE, GRAY_ALPHA, COLOR_ALPHA = 0, 2, 3, 4, 6
 _IHDR_END = 26
 # Pillow's raw modes that keep the first and the second byte of each 16-bit sample.
 _RAW_MODES = {"RGB": ("RGB;16B", "RGB;16L"), "RGBA": ("RGBA;16B", "RGBA;16L")}
 
 
 def header(stream: BinaryIO) -> tuple[int, int]:
-    """(bits per sample, colour type) of an open PNG file; the position is kept."""
+    """(bits per sample, color type) of an open PNG file; the position is kept."""
     before = stream.tell()
     stream.seek(0)
     head = stream.read(_IHDR_END)
@@ -24,13 +24,13 @@ def header(stream: BinaryIO) -> tuple[int, int]:
 
 
 def is_deep_color(stream: BinaryIO) -> bool:
-    """True for colours of 16 bits per sample."""
+    """True for colors of 16 bits per sample."""
     bits, kind = header(stream)
     return bits == 16 and kind in (COLOR, COLOR_ALPHA)
 
 
 def read_deep_color(stream: BinaryIO) -> np.ndarray:
-    """The 16-bit colours of an open PNG file, upright: uint16 [H,W,3] or [H,W,4].
+    """The 16-bit colors of an open PNG file, upright: uint16 [H,W,3] or [H,W,4].
 
     Pillow has no mode for them, so the file is decoded twice, once for each byte of a sample.
     """

@@ -1,4 +1,4 @@
-"""Mask files as stored: the integers or colours in the file, neither scaled nor inverted."""
+"""Mask files as stored: the integers or colors in the file, neither scaled nor inverted."""
 
 import io
 import struct
@@ -19,6 +19,7 @@ from ipixmatch_jax.errors import DataError
 
 MASK_SUFFIXES = (
     ".png", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".npy", ".mat", ".jpg", ".jpeg",
+    ".ppm", ".pgm",
 )  # fmt: skip
 
 _LOSSY = frozenset({"JPEG", "AVIF", "HEIF"})
@@ -33,7 +34,7 @@ class StoredMask:
     """A mask as its file stores it.
 
     Attributes:
-        values: [H,W] of any number type, or None for a coloured mask.
+        values: [H,W] of any number type, or None for a colored mask.
         colors: uint8 [H,W,3], or None for a mask of values.
         alpha: uint8 [H,W] if some pixel is not opaque, else None.
         palette: (red, green, blue) of each value, () without a palette.
@@ -49,8 +50,8 @@ class StoredMask:
     lossy: str = ""
 
     @property
-    def grey(self) -> np.ndarray | None:
-        """The values; those of three equal channels count. None if there are real colours."""
+    def gray(self) -> np.ndarray | None:
+        """The values; those of three equal channels count. None if there are real colors."""
         if self.values is not None:
             return self.values
         first = self.colors[..., 0]
@@ -58,7 +59,7 @@ class StoredMask:
         return first if equal else None
 
     def shown(self) -> np.ndarray | None:
-        """The colours that the mask shows, uint8 [H,W,3]; None if its values are no colours."""
+        """The colors that the mask shows, uint8 [H,W,3]; None if its values are no colors."""
         if self.colors is not None:
             return self.colors
         if self.palette:
@@ -189,8 +190,8 @@ def _read_picture(stream: BinaryIO, kind: str, name: str, max_pixels: int) -> St
 
 def _read_png(picture: Image.Image, stream: BinaryIO, name: str) -> StoredMask:
     bits, kind = png.header(stream)
-    if bits == 16 and kind == png.GREY_ALPHA:
-        raise _format(name, "16-bit grey with transparency")
+    if bits == 16 and kind == png.GRAY_ALPHA:
+        raise _format(name, "16-bit gray with transparency")
     if png.is_deep_color(stream):
         deep = png.read_deep_color(stream)
         equal = (deep[..., :1] == deep[..., 1:3]).all()
@@ -202,24 +203,24 @@ def _read_png(picture: Image.Image, stream: BinaryIO, name: str) -> StoredMask:
         return StoredMask(array, palette=_palette(picture))
     if array.ndim == 3:
         return _of_channels(array)
-    if kind == png.GREY and bits in (2, 4):
+    if kind == png.GRAY and bits in (2, 4):
         # Pillow spreads them over 0..255.
         array = array // (255 // (2**bits - 1))
     return StoredMask(array)
 
 
 def _first_bytes(deep: np.ndarray, name: str) -> np.ndarray:
-    """Colours of 16 bits as 8 bits, if no two of them become one."""
+    """Colors of 16 bits as 8 bits, if no two of them become one."""
     high, low = (deep >> 8).astype(np.uint8), (deep & 255).astype(np.uint8)
     table = np.zeros(256, np.uint8)
     table[high] = low
     if not np.array_equal(table[high], low):
-        raise _format(name, "16-bit colours that 8 bits cannot tell apart")
+        raise _format(name, "16-bit colors that 8 bits cannot tell apart")
     return high
 
 
 def _of_channels(array: np.ndarray) -> StoredMask:
-    """A mask of grey and alpha, of colours, or of colours and alpha: uint8 [H,W,2 to 4]."""
+    """A mask of gray and alpha, of colors, or of colors and alpha: uint8 [H,W,2 to 4]."""
     alpha = array[..., -1] if array.shape[-1] in (2, 4) else None
     if alpha is not None and (alpha == 255).all():
         alpha = None
@@ -250,8 +251,8 @@ def _lossy_webp(stream: BinaryIO) -> bool:
 
 def _format(name: str, mode: str) -> DataError:
     return DataError(
-        f"{name}: pixel format {mode!r}; expected one 8-bit channel of class ids (grey or palette "
-        "PNG), or colours of 8 bits; convert the mask"
+        f"{name}: pixel format {mode!r}; expected one 8-bit channel of class ids (gray or palette "
+        "PNG), or colors of 8 bits; convert the mask"
     )
 
 

@@ -1,4 +1,4 @@
-"""Importers: recognise a folder by its content and read it."""
+"""Importers: recognize a folder by its content and read it."""
 
 from ipixmatch_jax.data.importers.found import Choices, Found, Importer, counts
 from ipixmatch_jax.data.importers.registry import (

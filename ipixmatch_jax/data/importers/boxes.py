@@ -17,7 +17,7 @@ _EXPORT = "export semantic masks (PNG) or polygons (COCO JSON)"
 
 
 class Boxes:
-    """Recognises exports that hold no masks, in order to say so."""
+    """Recognizes exports that hold no masks, in order to say so."""
 
     name = "boxes"
     source = "an export without masks"

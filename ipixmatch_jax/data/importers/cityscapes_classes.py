@@ -4,7 +4,7 @@ import numpy as np
 
 from ipixmatch_jax.data.records import IGNORE
 
-# Name, label id of the download, colour; in the order of the train ids.
+# Name, label id of the download, color; in the order of the train ids.
 _CLASSES = (
     ("road", 7, (128, 64, 128)),
     ("sidewalk", 8, (244, 35, 232)),
@@ -38,6 +38,6 @@ def train_id_lookup() -> tuple[int, ...]:
     table = np.full(256, IGNORE - 1)
     table[:_KNOWN_LABELS] = IGNORE
     table[list(LABEL_IDS)] = np.arange(len(LABEL_IDS))
-    # -1, the licence plate, is 255 in eight bits.
+    # -1, the license plate, is 255 in eight bits.
     table[255] = IGNORE
     return tuple(table.tolist())

@@ -145,7 +145,7 @@ def union_of_files(paths: Sequence[str], image: str) -> np.ndarray:
     size = image_size(image, image)
     ids = np.zeros(size, np.uint8)
     for path in paths:
-        pixels = grey(path)
+        pixels = gray(path)
         if pixels.shape != size:
             raise DataError(
                 f"{path}: {pixels.shape[1]}x{pixels.shape[0]} (width x height), its image {image} "
@@ -155,14 +155,14 @@ def union_of_files(paths: Sequence[str], image: str) -> np.ndarray:
     return ids
 
 
-def grey(path: str) -> np.ndarray:
-    """A mask file as the numbers that it stores [H,W]; of colours, the largest channel.
+def gray(path: str) -> np.ndarray:
+    """A mask file as the numbers that it stores [H,W]; of colors, the largest channel.
 
     Raises:
         DataError: unreadable.
     """
     stored = read_stored(path, path)
-    array = stored.colors.max(-1) if stored.grey is None else stored.grey
+    array = stored.colors.max(-1) if stored.gray is None else stored.gray
     return array.astype(np.uint8) if array.dtype == bool else array
 
 

@@ -42,8 +42,8 @@ class Classes:
     Attributes:
         names: class names in the order of the ids; () if unknown.
         palette: one (red, green, blue) per class; () if unknown.
-        masks: `ids`, or `colors` if the classes are the colours of `palette`.
-        ignore_colors: mask colours that mean ignore.
+        masks: `ids`, or `colors` if the classes are the colors of `palette`.
+        ignore_colors: mask colors that mean ignore.
         values: the stored value of each class if it is not the id; ().
     """
 
@@ -60,7 +60,7 @@ class Found:
 
     Attributes:
         items: all images.
-        classes: names and colours if the source states them; None: they are counted in the masks.
+        classes: names and colors if the source states them; None: they are counted in the masks.
         notes: counts and decisions, one line each.
         warnings: images or masks that were left out, one line each.
         problems: faults that would make training wrong, one line each.

@@ -1,6 +1,6 @@
 """The magnetic-tile defect data set: MT_CLASS/Imgs/X.jpg next to X.png; the folder is the class.
 
-Masks are grey with smoothed edges; more than half of the range is the defect. MT_Free has none.
+Masks are gray with smoothed edges; more than half of the range is the defect. MT_Free has none.
 Huang, Qiu, Yuan, 2020; as published on GitHub.
 """
 
@@ -8,7 +8,7 @@ import os
 
 import numpy as np
 
-from ipixmatch_jax.data.importers.drawing import grey
+from ipixmatch_jax.data.importers.drawing import gray
 from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, Item
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.paths import as_path
@@ -63,6 +63,6 @@ def _folders(tree: FolderTree) -> dict[str, str]:
 
 def _drawn(path: str, class_id: int) -> Drawn:
     def draw() -> np.ndarray:
-        return ((grey(path) >= _THRESHOLD) * class_id).astype(np.uint8)
+        return ((gray(path) >= _THRESHOLD) * class_id).astype(np.uint8)
 
     return Drawn(path, lambda: b"tile%d" % class_id + as_path(path).read_bytes(), draw)

@@ -1,6 +1,6 @@
 """Pascal VOC folders: VOC 2012 itself, CVAT "Segmentation mask 1.1", labelme2voc of labelme 3 to 5.
 
-Images in JPEGImages, masks in SegmentationClass (colours of labelmap.txt, or ids), or in
+Images in JPEGImages, masks in SegmentationClass (colors of labelmap.txt, or ids), or in
 SegmentationClassNpy (-1 is ignored); lists in ImageSets/Segmentation.
 """
 
@@ -23,7 +23,7 @@ from ipixmatch_jax.paths import as_path
 # Mask folders in the order of preference.
 _MASKS = ("SegmentationClass", "SegmentationClassPNG", "SegmentationClassNpy")
 _MASK_ENDINGS = (".png", ".npy")
-# The border of VOC's own masks, where they are shown as colours.
+# The border of VOC's own masks, where they are shown as colors.
 _BORDER = (224, 224, 192)
 
 
@@ -95,7 +95,7 @@ def _read(tree: FolderTree, base: str) -> Found:
         found.items.append(Item(name, tree.path("", path), drawn or None, split))
     if classes.path.endswith("labelmap.txt"):
         found.classes = _by_color(classes)
-        found.notes.append(f"classes by the colours of {classes.path}")
+        found.notes.append(f"classes by the colors of {classes.path}")
     last = folder.rpartition("/")[2]
     others = [n for n in _MASKS if n != last and posixpath.join(base, n) in tree.files]
     if others:
@@ -110,7 +110,7 @@ def _by_color(classes: ClassFile) -> Classes:
                if n.strip("_").lower() in ("ignore", "void")]  # fmt: skip
     colors = tuple(color for _, color in named)
     if len(set(colors)) < len(colors):
-        raise DataError(f"{classes.path}: two labels have the same colour; give each its own")
+        raise DataError(f"{classes.path}: two labels have the same color; give each its own")
     ignored += [_BORDER] * (_BORDER not in (*colors, *ignored))
     return Classes(tuple(name for name, _ in named), colors, "colors", tuple(ignored))
 

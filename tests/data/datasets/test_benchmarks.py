@@ -1,4 +1,4 @@
-"""Round trips on miniature copies of the benchmarks' own folder layouts."""
+"""Reads miniatures of the benchmarks in their own folder layouts."""
 
 import json
 
@@ -86,7 +86,7 @@ def test_voc_with_sbd(voc_root, make_config):
     assert dataset.class_names == voc.CLASSES and len(dataset.palette) == 21
     for index, name in enumerate(dataset.labeled.ids):
         number = ids.index(name)
-        # VOC's own mask where there is one, else that of SBD.
+        # VOC's own mask if it exists, otherwise SBD's.
         seed, values = (number, VOC_VALUES) if number < 3 else (100 + number, range(21))
         np.testing.assert_array_equal(dataset.labeled[index]["mask"], classes(seed, values))
 

@@ -1,4 +1,4 @@
-"""A folder of images and masks: what is read, and every way it can be wrong."""
+"""Folders of images and masks are read, and every fault in them is reported."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A folder of one's own: what is labeled, what validates, and images of every kind."""
+"""A user's folder: its labeled and validation images, and images of every kind."""
 
 import numpy as np
 import pytest
@@ -94,7 +94,7 @@ def test_list_of_labeled_and_the_rest(photos, make_config):
 
 
 def test_lists_of_val_and_test_alone(photos, make_config):
-    """Their images are not labeled, whether the lists call them by ids or by files."""
+    """Test images are not labeled, no matter if the lists hold ids or file names."""
     (photos / "val.txt").write_text("p04\np05\n")
     (photos / "test.txt").write_text("images/p06.webp masks/p06.png\n")
     config = config_of(photos, make_config)
@@ -103,7 +103,7 @@ def test_lists_of_val_and_test_alone(photos, make_config):
     assert dataset.labeled.ids == tuple(f"p{n:02d}" for n in (0, 1, 2, 3, 7, 8, 9))
     assert len(dataset.test) == 1 and len(dataset.unlabeled) == 15
     assert {finding.kind for finding in inspect_dataset(config, 0).findings} == {"blank"}
-    # Of two lists that call one image by two names, each is wrong.
+    # Two lists that give one image different names are both wrong.
     (photos / "labeled.txt").write_text("p00\np06\n")
     config.labeled, config.unlabeled = "labeled.txt", "rest"
     with pytest.raises(DataError, match=r"p06\.webp \(labeled\) and .*p06\.webp \(test\)"):
@@ -139,7 +139,7 @@ def test_adding_masks_moves_no_training_image_into_validation(tmp_path, make_con
 
 
 @pytest.mark.parametrize("mode", ["RGB", "P"])
-def test_coloured_masks(photos, make_config, mode):
+def test_colored_masks(photos, make_config, mode):
     truth = {}
     for number in range(10):
         ids = ids_mask(number)
@@ -161,7 +161,7 @@ def test_coloured_masks(photos, make_config, mode):
         np.testing.assert_array_equal(dataset.labeled[index]["mask"], truth[name])
 
 
-def test_colours_are_read_from_the_masks_and_unknown_ones_named(photos, make_config):
+def test_colors_are_read_from_the_masks_and_unknown_ones_named(photos, make_config):
     for number in range(10):
         save(photos / f"masks/p{number:02d}.png", np.array(COLORS, np.uint8)[ids_mask(number)])
     found = describe_folder(str(photos))
@@ -171,7 +171,7 @@ def test_colours_are_read_from_the_masks_and_unknown_ones_named(photos, make_con
     stray = np.array(COLORS, np.uint8)[ids_mask(0)]
     stray[0, :4] = (7, 8, 9)
     save(photos / "masks/p00.png", stray)
-    with pytest.raises(DataError, match=r"p00\.png: colour \(7, 8, 9\) in 2\.1 %.*ignore_colors"):
+    with pytest.raises(DataError, match=r"p00\.png: color \(7, 8, 9\) in 2\.1 %.*ignore_colors"):
         load_dataset(config, 0)
     config.ignore_colors = ((7, 8, 9),)
     dataset, _ = assemble(config, 0)
@@ -182,7 +182,7 @@ def test_colours_are_read_from_the_masks_and_unknown_ones_named(photos, make_con
         load_dataset(config, 0)
 
 
-def test_palette_of_the_masks_gives_the_colours(photos, make_config):
+def test_palette_of_the_masks_gives_the_colors(photos, make_config):
     for number in range(10):
         mask = Image.fromarray(ids_mask(number))
         mask.putpalette([c for color in COLORS for c in color])
@@ -203,7 +203,7 @@ def test_binary_masks_of_0_and_255(photos, make_config):
 
 
 @pytest.mark.parametrize("damage, message", [
-    (lambda root: (root / "masks").rename(root / "other"), "no images with masks recognised"),
+    (lambda root: (root / "masks").rename(root / "other"), "no images with masks recognized"),
     (lambda root: [p.rename(p.with_name(f"{3 * chr(97 + n)}.png"))
                    for n, p in enumerate((root / "masks").iterdir())],
      "25 images, such as .*none with a mask.*\n.*10 masks have no image of the same name"),
@@ -273,7 +273,7 @@ def test_multi_band_16_bit(tmp_path, make_config, write):
     assert dataset.labeled.size(0) == (14, 18)
 
 
-def test_grey_16_bit_png_and_statistics_of_channels(tmp_path, make_config):
+def test_gray_16_bit_png_and_statistics_of_channels(tmp_path, make_config):
     images = [np.full((8, 8), 1000 * (n + 1), np.uint16) for n in range(5)]
     for image in images:
         image[0] = 60_000

@@ -51,14 +51,14 @@ def scene(number):
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """The TFDS data directory; prepared in a process of its own, as users do."""
+    """The TFDS data directory, prepared in a separate process, as users do."""
     files = tmp_path_factory.mktemp("files")
     for number in range(11):
         image, mask = scene(number)
         Image.fromarray(image).save(files / f"{number}.png")
-        coloured = Image.fromarray(mask)
-        coloured.putpalette([(11 * i + 90) % 256 for i in range(768)])
-        coloured.save(files / f"{number}_mask.png")
+        colored = Image.fromarray(mask)
+        colored.putpalette([(11 * i + 90) % 256 for i in range(768)])
+        colored.save(files / f"{number}_mask.png")
     package = tmp_path_factory.mktemp("code") / "tiny_scenes_package"
     package.mkdir()
     (package / "__init__.py").write_text("")

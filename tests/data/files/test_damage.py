@@ -71,7 +71,7 @@ def heic():
 EXIF = Image.Exif()
 EXIF[0x0112] = 6
 KINDS = {
-    "grey.png": pillow("PNG", "L"),
+    "gray.png": pillow("PNG", "L"),
     "palette.png": pillow("PNG", "P"),
     "rgb.png": pillow("PNG"),
     "rgba.png": pillow("PNG", "RGBA"),
@@ -111,7 +111,7 @@ def readers(name, path, content):
 
 
 def survives(path, content):
-    """How many readers read the file; any exception but a DataError with its name is a failure."""
+    """Number of readers that read the file; only a DataError with its name may be raised."""
     path.write_bytes(content)
     whole = 0
     for reader in readers(path.name, str(path), content):
@@ -242,7 +242,7 @@ def test_too_many_scans(tmp_path):
         read_image(tmp_path / "a.jpg")
 
 
-def test_formats_are_told_by_their_first_bytes():
+def test_formats_are_detected_by_their_first_bytes():
     named = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "gif": "GIF", "bmp": "BMP",
              "avif": "AVIF", "tif": "TIFF", "npy": "NPY", "mat": "MAT", "heic": "HEIF"}  # fmt: skip
     for name, make in KINDS.items():

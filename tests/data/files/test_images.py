@@ -1,4 +1,4 @@
-"""Files of every kind that people have, and the faults that must be named."""
+"""Image files of every usual kind are read, and faults are reported."""
 
 import io
 
@@ -10,7 +10,7 @@ from ipixmatch_jax.data.files.images import image_size, read_image
 from ipixmatch_jax.data.files.masks import check_mask, check_same_size, read_class_ids
 from ipixmatch_jax.errors import DataError
 
-COLOURS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
+COLORS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 
 
 def encoded(image, file_format="PNG", **options):
@@ -20,22 +20,22 @@ def encoded(image, file_format="PNG", **options):
 
 
 def test_rgb_png_from_path_and_from_bytes(tmp_path):
-    Image.fromarray(COLOURS).save(tmp_path / "a.png")
+    Image.fromarray(COLORS).save(tmp_path / "a.png")
     for file in (tmp_path / "a.png", (tmp_path / "a.png").read_bytes()):
-        np.testing.assert_array_equal(read_image(file, "a"), COLOURS)
+        np.testing.assert_array_equal(read_image(file, "a"), COLORS)
         assert image_size(file, "a") == (6, 9)
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "1", "P", "RGBA"])
 def test_other_modes_become_rgb(mode):
-    image = Image.fromarray(COLOURS).convert(mode)
+    image = Image.fromarray(COLORS).convert(mode)
     read = read_image(encoded(image), "a")
     assert read.shape == (6, 9, 3) and read.dtype == np.uint8
     if mode == "RGBA":
-        np.testing.assert_array_equal(read, COLOURS)
+        np.testing.assert_array_equal(read, COLORS)
     if mode in ("L", "LA"):
-        grey = np.asarray(Image.fromarray(COLOURS).convert("L"))
-        np.testing.assert_array_equal(read, np.repeat(grey[..., None], 3, -1))
+        gray = np.asarray(Image.fromarray(COLORS).convert("L"))
+        np.testing.assert_array_equal(read, np.repeat(gray[..., None], 3, -1))
 
 
 def test_exif_orientation_turns_the_photograph():
@@ -51,7 +51,7 @@ def test_exif_orientation_turns_the_photograph():
     assert np.abs(read.astype(int) - upright).max() < 30
 
 
-@pytest.mark.parametrize("content", [b"", b"no image", encoded(Image.fromarray(COLOURS))[:80]])
+@pytest.mark.parametrize("content", [b"", b"no image", encoded(Image.fromarray(COLORS))[:80]])
 @pytest.mark.parametrize("read", [read_image, read_class_ids])
 def test_broken_files_are_named(content, read):
     with pytest.raises(DataError, match=r"somewhere/a\.png"):
@@ -76,13 +76,13 @@ def test_sixteen_bits_are_refused():
             read(deep, "a.png")
 
 
-def test_masks_are_indices_whatever_their_colours():
+def test_masks_are_indices_with_any_colors():
     ids = np.random.default_rng(1).integers(0, 5, (6, 9), dtype=np.uint8)
     ids[0, 0] = 255
-    grey = Image.fromarray(ids)
+    gray = Image.fromarray(ids)
     palette = Image.fromarray(ids)
     palette.putpalette([(7 * i + 13) % 256 for i in range(768)])
-    for image in (grey, palette):
+    for image in (gray, palette):
         read = read_class_ids(encoded(image), "m")
         np.testing.assert_array_equal(read, ids)
         assert read.dtype == np.uint8
@@ -91,9 +91,9 @@ def test_masks_are_indices_whatever_their_colours():
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-def test_coloured_masks_are_refused(mode):
+def test_colored_masks_are_refused(mode):
     with pytest.raises(DataError, match=r"m\.png: pixel format.*one 8-bit channel"):
-        read_class_ids(encoded(Image.fromarray(COLOURS).convert(mode)), "m.png")
+        read_class_ids(encoded(Image.fromarray(COLORS).convert(mode)), "m.png")
 
 
 def test_mask_values():

@@ -1,4 +1,4 @@
-"""Coloured masks in the cache: converted once, never stale, bounded, and optional."""
+"""Colored masks in the cache: converted once, never stale, bounded, and optional."""
 
 import os
 
@@ -15,7 +15,7 @@ COLORS = (((0, 0, 0), 0), ((255, 0, 0), 1), ((0, 0, 255), 2))
 
 @pytest.fixture
 def counted(monkeypatch):
-    """Counts conversions, and caches small masks, too."""
+    """Counts conversions; also caches small masks."""
     calls = []
     original = mask_styles.color_ids
 
@@ -57,7 +57,7 @@ def test_other_contents_and_other_colors_are_converted_again(tmp_path, counted):
     Masks(3, colors=COLORS, cache=str(cache)).read(str(path), "m")
     stat = path.stat()
     ids = saved(path, seed=1)
-    # Not even an equal time hides a change.
+    # A change is noticed even if the file's time is equal.
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     reader = Masks(3, colors=COLORS, cache=str(cache))
     np.testing.assert_array_equal(reader.read(str(path), "m"), ids)
@@ -78,7 +78,7 @@ def test_damaged_entries_and_folders_that_cannot_be_used(tmp_path, counted):
     (tmp_path / "file").write_text("")
     elsewhere = Masks(3, colors=COLORS, cache=str(tmp_path / "file"))
     np.testing.assert_array_equal(elsewhere.read(str(path), "m"), ids)
-    with pytest.raises(DataError, match="m: colour"):
+    with pytest.raises(DataError, match="m: color"):
         Masks(2, colors=COLORS[:2], cache=str(cache)).read(str(path), "m")
 
 

@@ -1,4 +1,4 @@
-"""Styles of masks that people and tools leave: read right, or refused with the key to set."""
+"""Common mask styles are read correctly, or refused with the key to set."""
 
 import struct
 import zlib
@@ -114,7 +114,7 @@ def smooth(mask):
     return small.resize((90, 66), Image.Resampling.BILINEAR)
 
 
-def test_smoothed_grey_edges(tmp_path):
+def test_smoothed_gray_edges(tmp_path):
     paths = save(tmp_path, [smooth(ids(seed, 2)) for seed in range(4)])
     refused(paths, "smoothed edges", "data.masks=binary", "0: ")
     for read, seed in zip(read_all(paths, Said(style="binary")), range(4), strict=True):
@@ -161,7 +161,7 @@ def test_blurred_colors_need_nearest(tmp_path, smoothing):
         paths = save(tmp_path, pictures, ".jpg", quality=92, subsampling=0)
     else:
         paths = save(tmp_path, [p.filter(ImageFilter.GaussianBlur(1)) for p in pictures])
-    refused(paths, "colours", "data.masks=nearest", "(0, 0, 0): ")
+    refused(paths, "colors", "data.masks=nearest", "(0, 0, 0): ")
     read = read_all(paths, Said(style="nearest", palette=COLORS))
     for mask, expected in zip(read, truth, strict=True):
         known = mask != 255
@@ -184,10 +184,10 @@ def test_palettes_in_another_order_are_read_by_color(tmp_path):
         colors = (COLORS[0], COLORS[2], COLORS[1]) if swap else COLORS
         pictures.append(with_palette(stored, colors))
     paths = save(tmp_path, pictures)
-    # Colours are sorted where nobody has named them: black, blue, red.
+    # Without class names, colors are sorted: black, blue, red.
     check(paths, [np.array((0, 2, 1))[mask] for mask in truth])
     check(paths, truth, Said(names=("none", "cat", "dog"), palette=COLORS))
-    refused(paths, "3 class names without colours", said=Said(names=("none", "cat", "dog")))
+    refused(paths, "3 class names without colors", said=Said(names=("none", "cat", "dog")))
     # A later file in another order, such as one of validation, is refused by name.
     reader = Masks(3, palette=COLORS)
     reader.read(paths[0], "m0")
@@ -225,7 +225,7 @@ def test_three_equal_channels_with_255(tmp_path):
     check([str(tmp_path / "a.tif")], truth[:1])
 
 
-def test_a_grey_mask_in_a_colored_set(tmp_path):
+def test_a_gray_mask_in_a_colored_set(tmp_path):
     colored = np.array(COLORS, np.uint8)[ids(0)]
     black = np.zeros_like(colored)
     assert describe_masks(save(tmp_path, [colored, black]))["palette"] == (
@@ -235,15 +235,15 @@ def test_a_grey_mask_in_a_colored_set(tmp_path):
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
-def test_low_bit_grey_png_keeps_its_integers(tmp_path, bits):
+def test_low_bit_gray_png_keeps_its_integers(tmp_path, bits):
     truth = ids(0, 2 if bits == 1 else 4)
     paths = [str(tmp_path / "m.png")]
-    write_grey_png(paths[0], truth, bits)
+    write_gray_png(paths[0], truth, bits)
     check(paths, [truth])
 
 
-def write_grey_png(path, mask, bits):
-    """A grey PNG of `bits` per sample, chunk by chunk: Pillow writes none of 2 and 4 bits."""
+def write_gray_png(path, mask, bits):
+    """A gray PNG of `bits` per sample, chunk by chunk: Pillow writes none of 2 and 4 bits."""
     rows = b""
     for row in mask:
         together = np.unpackbits(row[:, None], axis=1)[:, -bits:].ravel()
@@ -376,4 +376,4 @@ def test_16_bit_colors(tmp_path):
     check([str(tmp_path / "m.png")], [truth])
     colors[0, 0] = 65534
     deep_colors(tmp_path / "m.png", colors)
-    refused([str(tmp_path / "m.png")], "16-bit colours")
+    refused([str(tmp_path / "m.png")], "16-bit colors")

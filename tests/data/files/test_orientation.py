@@ -1,4 +1,4 @@
-"""Photos that EXIF turns, and masks drawn on their stored or on their turned pixels."""
+"""Photos with an EXIF orientation, and masks drawn on stored or on upright pixels."""
 
 import numpy as np
 import pytest

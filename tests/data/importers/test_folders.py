@@ -1,4 +1,4 @@
-"""Folders of images and masks: names, pairing, what is left over, and the user's choices."""
+"""Folders of images and masks: names, pairing, unpaired files, and the user's choices."""
 
 import os
 import shutil
@@ -65,7 +65,7 @@ def test_usual_names(images, masks, tmp_path, make_config):
     ("images/training", "annotations/training", "images/validation", "annotations/validation"),
     ("train_images", "train_labels", "val_images", "val_labels"),
 ])  # fmt: skip
-def test_splits_are_recognised(layout, tmp_path, make_config):
+def test_splits_are_recognized(layout, tmp_path, make_config):
     train_images, train_masks, val_images, val_masks = layout
     fill(tmp_path, train_images + "/{}.jpg", train_masks + "/{}.png")
     fill(tmp_path, val_images + "/{}.jpg", val_masks + "/{}.png", names="vw", seed=50)
@@ -94,11 +94,11 @@ def test_names_that_are_almost_equal_are_paired_and_reported(tmp_path):
 def test_a_name_that_fits_two_images_is_never_paired():
     found = pair([("", "p1"), ("", "p01")], [("", "p001")])
     assert not found.pairs and "p001" in found.warnings[0]
-    # Numbers that are left over: is mask1 that of frame0?
+    # Unpaired numbers: it is not known if mask1 belongs to frame0.
     frames, masks = ([("", f"{kind}{n + shift}") for n in range(6)]
                      for kind, shift in (("frame", 0), ("mask", 1)))  # fmt: skip
     assert not pair(frames, masks).pairs
-    # One pair of short names that differ proves nothing.
+    # One pair of short, different names is no evidence.
     assert not pair([("", "a1")], [("", "b1")]).pairs
 
 
@@ -171,7 +171,7 @@ def test_the_users_folders_come_first(tmp_path, make_config):
         describe_folder(str(tmp_path), {**given, "folder.mask_tail": "_other"})
 
 
-def test_what_is_not_recognised_is_shown(tmp_path):
+def test_what_is_not_recognized_is_shown(tmp_path):
     exports.photo(tmp_path / "a/one.jpg")
     exports.text(tmp_path / "a/one.xyz", "x")
     with pytest.raises(DataError, match=r"no images with masks.*1 \.jpg, 1 \.xyz in folders a"):
@@ -189,7 +189,7 @@ def test_class_files(tmp_path, make_config):
     colors = np.array(exports.COLORS)[exports.truth()]
     for name in "abcde":
         exports.mask(tmp_path / f"masks/{name}.png", colors)
-    with pytest.raises(DataError, match=r"3 class names without colours.*250, 50, 83"):
+    with pytest.raises(DataError, match=r"3 class names without colors.*250, 50, 83"):
         describe_folder(str(tmp_path))
     lines = ["sky 0 0 0", "road 250 50 83", "car 51 221 255"]
     exports.text(tmp_path / "classes.txt", "\n".join(lines))

@@ -1,6 +1,6 @@
 """A training run on damaged data ends with exit code 2 and one message, or the damage is harmless.
 
-Beside what the doctor is tested with there is more that only a run meets.
+In addition to the damage that inspection is tested with, this file has damage for runs only.
 """
 
 import json
@@ -56,7 +56,7 @@ HARMLESS = [name for name, damage in DAMAGES.items() if damage[1] == "warning"]
 
 @pytest.fixture
 def run(root, tmp_path, monkeypatch, capsys):
-    """A function that trains: exit code, what it said (`out`, `err`), and the workdir."""
+    """A function that trains; returns exit code, output (`out`, `err`) and workdir."""
     devices = jax.devices()[:1]
     monkeypatch.setattr("ipixmatch_jax.devices.parallel.jax.devices", lambda *_: devices)
     (tmp_path / "config.py").write_text(CONFIG.format(root=str(root), palette=PALETTE))
@@ -129,5 +129,5 @@ def test_skipped_files_are_counted_over_all_starts_of_a_run(root, run, monkeypat
         patch.setattr("ipixmatch_jax.train.StopSignal.__bool__", lambda self: len(taken) >= 2)
         assert run(*options, workdir="stopped")[0] == 0
     assert run(*options, workdir="stopped")[0] == 0
-    # Known at the checkpoint, beside what the log tells.
+    # Known at the checkpoint, in addition to the log.
     assert skips(workdir.with_name("stopped")) == {step: counted[step] for step in (2, 3, 4)}

@@ -1,13 +1,13 @@
-"""The data doctor: damage of many kinds planted in a clean data set, each named with its file."""
+"""Inspection reports every kind of damage in a clean data set, with the name of the file."""
 
 import json
 import shutil
 
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 from PIL import Image
 
+from ipixmatch_jax.config import default_config
 from ipixmatch_jax.data import inspect_dataset, load_dataset
 from ipixmatch_jax.data.inspection.page import page
 from ipixmatch_jax.errors import DataError
@@ -49,7 +49,7 @@ def test_damage_is_named_with_its_file(root, make_config, name):
     assert finding.severity == severity
     assert finding.file == str(root / file), finding
     assert str(root / file) in finding.message or kind == "list"
-    # Nothing else is found but what follows from the damage.
+    # Nothing is reported except consequences of the damage.
     consequences = {kind, "absent-class"} | ({"same-mask"} if "picture in val" in name else set())
     assert {f.kind for f in report.findings} <= consequences, report.text()
     assert "<img" in page(report)
@@ -87,7 +87,9 @@ def test_missing_root_and_lists_are_findings(tmp_path, make_config, clean):
 
 
 def whole(data):
-    return ConfigDict({"data": data, "seed": 0})
+    config = default_config()
+    config.data = data
+    return config
 
 
 def test_files_that_inspect_writes(root, make_config, tmp_path, capsys):

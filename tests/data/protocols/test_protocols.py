@@ -1,4 +1,4 @@
-"""Split lists: read as they are, recognised, fetched and drawn."""
+"""Split lists are read as published, recognized, downloaded and drawn."""
 
 import functools
 import hashlib

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ipixmatch_jax.data.stratify import hold_out
+from ipixmatch_jax.data.hold_out import hold_out
 from ipixmatch_jax.errors import DataError
 
 
