@@ -140,7 +140,7 @@ def test_a_config_from_python_is_validated_and_locked_as_by_the_command(config_f
     before = config.to_dict()
     with pytest.raises(ConfigError) as failed:
         train(config, tmp_path / "run")
-    assert "no config key 'sed' (did you mean 'seed'?)" in str(failed.value)
+    assert "unknown key 'sed' (did you mean 'seed'?)" in str(failed.value)
     assert "did you mean 'fixmatch'?" in str(failed.value)  # all problems at once
     assert config.to_dict() == before and not (tmp_path / "run").exists()
     with pytest.raises(ConfigError, match="the config is a dict; expected"):
