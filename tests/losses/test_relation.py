@@ -1,4 +1,5 @@
-import doctest
+"""Relation losses against the float64 statement, at their limits, and their cost in memory."""
+
 import functools
 
 import jax
@@ -9,56 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.test_util import check_grads
 
-from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.losses import (
-    RELATIONS,
     affinity,
     affinity_kl,
     class_map,
-    inter_pixel_loss,
     pixel_vectors,
-    relation,
     relation_loss,
 )
 from tests.references import loss_reference as reference
-
-NAMES = ("class_map/kl", "class_map/corr", "affinity/mse", "affinity/corr", "affinity/kl")
-AFFINITIES = NAMES[2:]
-
-
-@functools.cache
-def value_and_grad(name, **options):
-    relation, distance = name.split("/")
-
-    def loss(student, teacher, keep, temperature):
-        return inter_pixel_loss(
-            student,
-            teacher,
-            keep,
-            relation=relation,
-            distance=distance,
-            temperature=temperature,
-            **options,
-        )
-
-    return jax.jit(jax.value_and_grad(loss))
-
-
-def evaluate(name, student, teacher, keep, temperature=1.0, **options):
-    compute = value_and_grad(name, **options)
-    value, grad = compute(student, teacher, keep, jnp.float32(temperature))
-    assert value.dtype == jnp.float32
-    assert grad.dtype == student.dtype
-    return float(value), np.asarray(grad, np.float64)
-
-
-def draw(seed, shape, *, scale=1.0, gap=1.0, density=0.7, fractional=True):
-    rng = np.random.default_rng(seed)
-    teacher = (scale * rng.normal(size=shape)).astype(np.float32)
-    student = (teacher + gap * rng.normal(size=shape)).astype(np.float32)
-    keep = rng.random(shape[:3]) if fractional else np.ones(shape[:3])
-    keep = np.where(rng.random(shape[:3]) < density, keep, 0.0).astype(np.float32)
-    return student, teacher, keep
+from tests.references.relations import AFFINITIES, NAMES, draw, evaluate, value_and_grad
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -368,175 +328,3 @@ def test_corr_sees_channels_that_are_all_but_zero_or_one():
     assert value == pytest.approx(naive(student), rel=1e-5)
     expected = reference.gradient(naive, student)
     np.testing.assert_allclose(grad, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_order_of_pixels_does_not_matter(name):
-    student, teacher, keep = draw(9, (1, 6, 6, 30))
-    order = np.random.default_rng(9).permutation(36)
-
-    def shuffled(a):
-        return a.reshape(1, 36, *a.shape[3:])[:, order].reshape(a.shape)
-
-    value, grad = evaluate(name, student, teacher, keep)
-    moved_value, moved_grad = evaluate(name, *map(shuffled, (student, teacher, keep)))
-    assert moved_value == pytest.approx(value, rel=1e-6)
-    np.testing.assert_allclose(moved_grad, shuffled(grad), rtol=1e-4, atol=1e-8)
-
-
-@pytest.mark.parametrize(
-    ("name", "axis"),
-    [("class_map/kl", (1, 2)), ("class_map/corr", (3,)), *((name, (3,)) for name in AFFINITIES)],
-)
-def test_shifts_of_the_logits_that_change_nothing(name, axis):
-    student, teacher, keep = draw(10, (2, 4, 5, 2))
-    rng = np.random.default_rng(10)
-    shape = [1 if a in axis else n for a, n in enumerate(student.shape)]
-    offset = (8 * rng.integers(-8, 9, shape)).astype(np.float32)
-    value, _ = evaluate(name, student, teacher, keep)
-    assert evaluate(name, student + offset, teacher, keep)[0] == pytest.approx(value, rel=1e-4)
-    assert evaluate(name, student, teacher + offset, keep)[0] == pytest.approx(value, rel=1e-4)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_scale_of_the_weights_does_not_matter(name):
-    student, teacher, keep = draw(11, (2, 4, 5, 2))
-    value, _ = evaluate(name, student, teacher, keep)
-    assert evaluate(name, student, teacher, keep / 64)[0] == pytest.approx(value, rel=1e-5)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_batch_is_the_mean_of_its_images(name):
-    student, teacher, keep = draw(12, (3, 3, 4, 7))
-    keep[1] = 0
-    value, grad = evaluate(name, student, teacher, keep)
-    singles = []
-    for image in (0, 2):
-        alone = np.where(np.arange(3)[:, None, None] == image, keep, 0)
-        singles.append(evaluate(name, student, teacher, alone)[0])
-    assert value == pytest.approx(np.mean(singles), rel=1e-6)
-    assert not np.any(grad[1])
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_only_the_student_learns(name):
-    relation, distance = name.split("/")
-    student, teacher, keep = draw(13, (2, 4, 5, 2))
-    grads = jax.jit(
-        jax.grad(
-            lambda *a: inter_pixel_loss(*a, relation=relation, distance=distance),
-            argnums=(0, 1, 2),
-        )
-    )(student, teacher, keep)
-    assert np.any(grads[0])
-    assert not np.any(grads[1])
-    assert not np.any(grads[2])
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_bfloat16_logits_and_boolean_weights(name):
-    student, teacher, keep = draw(14, (2, 4, 5, 2))
-    rounded = [jnp.asarray(a, jnp.bfloat16) for a in (student, teacher)]
-    value, grad = evaluate(name, *rounded, keep > 0)
-    kept = (keep > 0).astype(np.float32)
-    exact, exact_grad = evaluate(name, student, teacher, kept)
-    assert value == pytest.approx(exact, rel=2e-2)
-    np.testing.assert_allclose(grad, exact_grad, rtol=0.1, atol=2e-2 * np.abs(exact_grad).max())
-    of_rounded = reference.relation_loss(*(np.float32(a) for a in rounded), kept, name)
-    assert value == pytest.approx(of_rounded, rel=1e-5)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_totals_add_up_over_devices(name):
-    student, teacher, keep = draw(15, (4, 3, 4, 7))
-    keep[2] = 0
-    relation, distance = name.split("/")
-
-    def loss(student, teacher, keep):
-        parts = relation_loss(student, teacher, keep, relation=relation, distance=distance)
-        total, count = jax.lax.psum(parts, "data")
-        return total / count
-
-    mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
-    one_each = jax.sharding.PartitionSpec("data")
-    spread = jax.jit(
-        jax.value_and_grad(
-            jax.shard_map(
-                loss, mesh=mesh, in_specs=(one_each,) * 3, out_specs=jax.sharding.PartitionSpec()
-            )
-        )
-    )
-    whole, whole_grad = evaluate(name, student, teacher, keep)
-    value, grad = spread(student, teacher, keep)
-    assert float(value) == pytest.approx(whole, rel=1e-6)
-    np.testing.assert_allclose(grad, whole_grad, rtol=1e-4, atol=1e-7)
-
-
-def test_a_relation_of_ones_own():
-    @RELATIONS.register("test_only/mse")
-    def mse(student_logits, teacher_logits, keep, *, temperature):
-        difference = (student_logits - teacher_logits) / temperature
-        return jnp.sum(keep[..., None] * difference**2, axis=(1, 2, 3))
-
-    student, teacher, keep = draw(16, (2, 4, 5, 2))
-    spoiled = np.where(keep[..., None] == 0, np.float32(np.nan), student)
-    value = inter_pixel_loss(
-        spoiled, teacher, keep, relation="test_only", distance="mse", temperature=2.0
-    )
-    expected = np.sum(keep[..., None] * ((student - teacher) / 2) ** 2) / 2
-    assert float(value) == pytest.approx(expected, rel=1e-5)
-
-
-def test_unknown_names_suggest_the_nearest():
-    student, teacher, keep = draw(17, (2, 4, 5, 2))
-    with pytest.raises(ConfigError, match=r"'class_maps/kl'.*did you mean 'class_map/kl'"):
-        inter_pixel_loss(student, teacher, keep, relation="class_maps")
-    with pytest.raises(ConfigError, match=r"known: .*class_map/corr"):
-        inter_pixel_loss(student, teacher, keep, distance="cor")
-    with pytest.raises(ConfigError, match=r"no option 'strid'.*did you mean 'stride'"):
-        inter_pixel_loss(student, teacher, keep, relation="affinity", strid=2)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"stride": 2}, "'class_map/kl' has no option 'stride'"),
-        ({"on": "features"}, "'class_map/kl' has no option 'on'"),
-        ({"relation": "affinity", "stride": 0}, "relation.stride is 0"),
-        ({"relation": "affinity", "stride": 1.5}, "relation.stride is 1.5"),
-        ({"relation": "affinity", "on": "feature"}, "'probs' or 'features'"),
-        ({"relation": "affinity", "classes": "seen"}, "'all' or 'present'"),
-        ({"relation": "affinity", "on": "features", "classes": "present"}, "needs"),
-    ],
-    ids=str,
-)
-def test_options_that_cannot_be(options, message):
-    student, teacher, keep = draw(28, (2, 4, 5, 2))
-    with pytest.raises(ConfigError, match=message):
-        inter_pixel_loss(student, teacher, keep, **options)
-
-
-@pytest.mark.parametrize("temperature", [0, -1.0, float("nan")])
-def test_temperature_must_be_positive(temperature):
-    student, teacher, keep = draw(18, (2, 4, 5, 2))
-    with pytest.raises(ConfigError, match="relation.temperature"):
-        inter_pixel_loss(student, teacher, keep, temperature=temperature)
-
-
-@pytest.mark.parametrize(
-    ("student", "teacher", "keep", "message"),
-    [
-        ((2, 4, 5, 3), (2, 4, 5, 2), (2, 4, 5), "differ"),
-        ((2, 4, 5, 3), (2, 4, 5, 3), (2, 5, 4), "keep"),
-        ((2, 4, 5, 3), (2, 4, 5, 3), (2, 4, 5, 1), "keep"),
-        ((2, 4, 5, 1), (2, 4, 5, 1), (2, 4, 5), "C >= 2"),
-        ((4, 5, 3), (4, 5, 3), (4, 5), r"\[B,H,W,C\]"),
-    ],
-)
-def test_shapes_that_do_not_fit(student, teacher, keep, message):
-    with pytest.raises(ValueError, match=message):
-        inter_pixel_loss(jnp.zeros(student), jnp.zeros(teacher), jnp.zeros(keep))
-
-
-def test_examples_in_the_docstrings():
-    assert doctest.testmod(relation) == (0, 6)
