@@ -24,13 +24,12 @@ _STYLE = """
   background: var(--card); overflow-wrap: anywhere; }
 .finding.error { border-color: var(--bad); }
 .kind { font-weight: 600; margin-right: .6em; }
-td.name { text-align: left; }
 .pair { display: inline-flex; vertical-align: top; align-items: flex-start; max-width: 100%; }
 h1 { overflow-wrap: anywhere; }
 h2 { margin-top: 1.6rem; }
 figure { display: inline-block; vertical-align: top; margin: .3rem .6rem .3rem 0; font-size: 12px;
   color: var(--dim); min-width: 0; }
-figure img { display: block; max-width: 100%; }
+figure img { display: block; width: auto; max-width: 100%; }
 """
 
 
