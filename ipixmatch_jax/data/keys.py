@@ -13,11 +13,11 @@ DATA_KEYS: Table = {
     "palette": Key((), "one color per class; empty: generated", kind="color"),
     "masks": Key(
         "ids",
-        "masks show classes by id or color (exact or nearest), or two by brightness, opacity or "
-        "numbered objects",
+        "what shows the classes: id, color, or two by brightness, opacity, numbered objects",
         choices=("ids", "colors", "nearest", "binary", "alpha", "objects"),
     ),
     "mask_values": Key((), "stored value of each class; empty: the class id", kind="int", least=0),
+    "ignore_values": Key((), "stored mask values that mean ignore, like 255", kind="int", least=0),
     "ignore_colors": Key((), "mask colors that mean ignore", kind="color"),
     "channels": Key(3, "channels (bands) of an image", least=1, most=4096),
     "statistics": Key(

@@ -99,7 +99,12 @@ def masks_of(data: ConfigDict) -> Masks:
         )
     if data.masks not in ("colors", "nearest"):
         return Masks(
-            classes, palette=palette, style=data.masks, values=values, max_pixels=data.max_pixels
+            classes,
+            palette=palette,
+            style=data.masks,
+            values=values,
+            ignored=tuple(map(int, data.ignore_values)),
+            max_pixels=data.max_pixels,
         )
     if not palette:
         raise ConfigError(

@@ -103,6 +103,7 @@ def _classes(
         style=str(given.get("masks", "")),
         values=tuple(given.get("mask_values") or file.values),
         num_classes=int(given.get("num_classes", 0)),
+        ignored=tuple(given.get("ignore_values") or ()),
     )
     described = describe_masks(paths, said)
     count = described["num_classes"]

@@ -21,6 +21,9 @@ def style_notes(data: ConfigDict) -> list[str]:
         shown = ", ".join(map(str, data.mask_values[:_SHOWN]))
         more = ", …" if len(data.mask_values) > _SHOWN else ""
         notes.append(f"mask values {shown}{more} are classes 0, 1, … (data.mask_values)")
+    if len(data.ignore_values):
+        shown = ", ".join(map(str, data.ignore_values[:_SHOWN]))
+        notes.append(f"mask values {shown} mean ignore (data.ignore_values)")
     if len(data.ignore_colors):
         shown = ", ".join(str(tuple(color)) for color in data.ignore_colors[:_SHOWN])
         notes.append(f"mask colors {shown} mean ignore (data.ignore_colors)")

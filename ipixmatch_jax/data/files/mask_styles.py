@@ -29,6 +29,7 @@ class Reader(Protocol):
     colors: tuple[tuple[Color, int], ...] | None
     palette: tuple[Color, ...]
     values: tuple[int, ...]
+    ignored: tuple[int, ...]
 
 
 Style = Callable[[StoredMask, Reader, str], np.ndarray]
@@ -56,6 +57,9 @@ def ids_of(stored: StoredMask, reader: Reader, name: str) -> np.ndarray:
         )
     _check_palette(stored, reader, name)
     integers = whole_numbers(values, stored.nodata, name)
+    if reader.ignored:
+        missing = np.isin(integers, reader.ignored)
+        integers = np.where(missing, np.array(IGNORE, integers.dtype), integers)
     if reader.values:
         return _positions(integers, reader.values, name)
     if integers.dtype != np.uint8:

@@ -6,6 +6,7 @@ are another style than ids in others. If the meaning stays open, a DataError sho
 their shares, and names the key that decides.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,7 @@ class Said:
         palette: the color of each class; ().
         style: `data.masks` if the user set it, else ''.
         values: `data.mask_values` if the user set it.
+        ignored: `data.ignore_values` if the user set it.
         num_classes: `data.num_classes` if the user set it, else 0.
     """
 
@@ -47,6 +49,7 @@ class Said:
     style: str = ""
     values: tuple[int, ...] = ()
     num_classes: int = 0
+    ignored: tuple[int, ...] = ()
 
 
 def describe_masks(
@@ -71,6 +74,7 @@ def describe_masks(
 
 def judge(facts: Sequence[MaskFacts], said: Said, max_pixels: int = MAX_PIXELS) -> dict[str, Any]:
     """`describe_masks` for facts that have already been read."""
+    facts = [_without(fact, said.ignored) for fact in facts] if said.ignored else facts
     if said.style in ("binary", "alpha", "objects"):
         return _binary(said, said.style)
     if said.style in ("colors", "nearest"):
@@ -89,6 +93,15 @@ def judge(facts: Sequence[MaskFacts], said: Said, max_pixels: int = MAX_PIXELS) 
         if mask_colors.orders_differ(facts):
             return mask_colors.judge_colors(facts, said.names, said.palette, "colors")
     return _values(facts, said, max_pixels)
+
+
+def _without(fact: MaskFacts, ignored: tuple[int, ...]) -> MaskFacts:
+    """The facts with ignored values counted as 255."""
+    counts = dict(fact.counts)
+    for value in ignored:
+        if value in counts:
+            counts[IGNORE] = counts.get(IGNORE, 0) + counts.pop(value)
+    return dataclasses.replace(fact, counts=counts)
 
 
 def _shown_in(facts: Sequence[MaskFacts], palette: tuple) -> bool:
@@ -178,9 +191,15 @@ def _brightness(
     )
     raise DataError(
         f"{where}: values {histogram_text(total)}; {reason}; expected class ids 0, 1, 2, …; set "
+        + (f"data.ignore_values=({top},) if {top} means ignore; or " if _apart(ids) else "")
         + (options if len(levels) <= 16 else "data.mask_values to the stored value of each class")
         + ", or data.masks=ids and data.num_classes if they are ids; or save the masks as ids"
     )
+
+
+def _apart(ids: list[int]) -> bool:
+    """True if the largest value alone is no plausible class id."""
+    return len(ids) > 2 and ids[:-1] == list(range(len(ids) - 1))
 
 
 def _own_palette(facts: Sequence[MaskFacts], ids: list[int]) -> tuple[tuple[int, int, int], ...]:

@@ -35,6 +35,7 @@ class Masks:
         palette: the data set's colors, to recognize masks that hold them by mistake.
         style: a key of STYLES; colored masks are of style `colors` if it is `ids`.
         values: the stored value of each class, where it is not the class id; ().
+        ignored: stored values that mean ignore, besides 255.
         max_pixels: larger masks are refused before they are decoded.
         cache: folder in which large colored masks are kept as class ids, '' for the user's cache;
             None: they are converted at every reading.
@@ -46,6 +47,7 @@ class Masks:
     palette: tuple[tuple[int, int, int], ...] = ()
     style: str = "ids"
     values: tuple[int, ...] = ()
+    ignored: tuple[int, ...] = ()
     max_pixels: int = MAX_PIXELS
     cache: str | None = None
 

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from ipixmatch_jax.data.files.mask_values import Said
+from ipixmatch_jax.data.files.masks import Masks
 from tests.data.files.test_mask_values import COLORS, check, describe_masks, ids, refused, save
 
 
@@ -146,3 +147,15 @@ def test_colors_that_differ_a_little_between_files(tmp_path):
     (tmp_path / "red").mkdir()
     red = [np.stack([ids(seed), 0 * ids(seed), 0 * ids(seed)], -1) for seed in range(3)]
     assert describe_masks(save(tmp_path / "red", red))["num_classes"] == 3
+
+
+def test_a_value_that_means_ignore(tmp_path):
+    truth = [ids(seed) for seed in range(4)]
+    for mask in truth:
+        mask[:2] = 255
+    paths = save(tmp_path, [np.where(mask == 255, 254, mask).astype(np.uint8) for mask in truth])
+    refused(paths, "data.ignore_values=(254,) if 254 means ignore", "254: 5 %")
+    found = describe_masks(paths, Said(ignored=(254,)))
+    assert found["num_classes"] == 3 and "mask_values" not in found
+    for path, mask in zip(paths, truth, strict=True):
+        np.testing.assert_array_equal(Masks(3, ignored=(254,)).read(path, path), mask)
