@@ -279,6 +279,9 @@ def _evaluate(
             f"the evaluation of step {step} failed; the step itself is saved in {run.workdir}, and "
             f"after a fix the same command continues with its evaluation:\n{error}"
         ) from None
+    except jax.errors.JaxRuntimeError:  # out of memory, for example
+        progress.say(f"the evaluation of step {step} failed; the step itself is saved")
+        raise
     best = results[run.config.best_network]["miou"]
     if is_first():
         protocol, about = run.dataset.protocol, run.evaluator.about()
