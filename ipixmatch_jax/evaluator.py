@@ -18,11 +18,13 @@ from ipixmatch_jax.data import (
 )
 from ipixmatch_jax.devices.parallel import Parallel
 from ipixmatch_jax.devices.processes import is_first
+from ipixmatch_jax.devices.run_ahead import RunAhead
 from ipixmatch_jax.engine.eval_step import make_eval_step
 from ipixmatch_jax.engine.metrics import CONFIDENCE_BINS, PixelCounts, summary, table
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import as_path, is_remote
 from ipixmatch_jax.tracking.histograms import Histogram
+from ipixmatch_jax.tracking.progress import counted
 from ipixmatch_jax.viz.validation_images import ValidationImages
 from ipixmatch_jax.workdir.evaluations import ids_sha256
 
@@ -83,6 +85,7 @@ class Evaluator:
             groups=self._groups,
         )
         count = sum(-(-len(group) // self._batch_size) for group in self._groups.values())
+        batches, ahead = counted(batches, count, "evaluation", "batches"), RunAhead()
         shown_batches = self.validation_images.begin(count, len(self._parallel.devices))
         for number, batch in enumerate(batches):
             size = batch["mask"].size * jax.process_count()
@@ -93,6 +96,7 @@ class Evaluator:
             arrays = {key: batch[key] for key in ("image", "mask")}
             arrays["index"] = batch["index"].astype(np.int32)
             counts, shown = self._step(networks, counts, self._parallel.put_batch(arrays))
+            ahead(counts)
             if number in shown_batches:
                 self.validation_images.add(shown)
         self._flush(totals, counts)
@@ -149,7 +153,8 @@ class Evaluator:
             absent=self._absent,
         )
         if name == self._labeler:
-            result["pseudo_label"] = total.confidence.pseudo_labels(self._confidence)
+            names = self._dataset.class_names
+            result["pseudo_label"] = total.confidence.pseudo_labels(self._confidence, names)
         return result
 
     def _empty(self, networks: Mapping[str, Any]) -> dict[str, PixelCounts]:

@@ -4,9 +4,10 @@ import json
 
 from ml_collections import ConfigDict
 
-from ipixmatch_jax.data import Report, inspect_dataset, with_statistics
+from ipixmatch_jax.data import Report, inspect_dataset, training_needs, with_statistics
 from ipixmatch_jax.data.inspection.page import page
 from ipixmatch_jax.errors import DataError
+from ipixmatch_jax.methods import METHODS
 from ipixmatch_jax.paths import AnyPath
 
 
@@ -20,13 +21,19 @@ def inspect_data(config: ConfigDict, folder: AnyPath | None) -> Report:
     Raises:
         DataError: training would be wrong; raised after everything is written.
     """
+    unmeasured = ""
     try:
         measured = with_statistics(config)
-    except DataError:
-        measured = config  # the report lists what cannot be measured
-    report = inspect_dataset(measured.data, config.seed)
+    except DataError as error:
+        measured, unmeasured = config, str(error)
+    report = inspect_dataset(measured.data, config.seed, unmeasured)
+    uses_unlabeled = METHODS[config.method.name].uses_unlabeled
+    report.needs = training_needs(config, report.dataset, uses_unlabeled=uses_unlabeled).lines
     if len(measured.data.mean):
         print(f"measured mean {measured.data.mean}, std {measured.data.std} of values in [0, 1]")
+    if len(measured.data.value_range):
+        pairs = ", ".join(f"{low:g} to {high:g}" for low, high in measured.data.value_range)
+        print(f"images of more than 8 bits are scaled to 8 bits from {pairs} (data.value_range)")
     print(report.text())
     if folder is None:
         print("--workdir DIR also writes the report as JSON and as a page with thumbnails")

@@ -5,6 +5,7 @@ lists all keys.
 """
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 
@@ -147,9 +148,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.mode == "train":
             output.reader_gone = _READER_GONE
         # Late, so that --help and a misspelt flag do not wait for jax.
+        from ipixmatch_jax.devices.preemption import answered_interrupts
         from ipixmatch_jax.devices.processes import ended_together
 
-        with ended_together() as end:
+        # The server answers for itself.
+        answered = contextlib.nullcontext() if arguments.mode == "serve" else answered_interrupts()
+        with ended_together() as end, answered:
             end.code = _run(arguments, overrides)
         return end.code
 
@@ -170,7 +174,6 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
     except UserError as error:
         return exit_code(error)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
         return 130
     except ImportError as error:
         if "gcsfs" not in str(error):

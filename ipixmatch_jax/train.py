@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -21,6 +22,7 @@ from ipixmatch_jax.data import (
     TrainBatches,
     UnlabeledSource,
     check_readable,
+    check_training_needs,
     load_dataset,
     summarize,
     train_batches,
@@ -34,14 +36,16 @@ from ipixmatch_jax.devices.processes import agree, first_only, is_first
 from ipixmatch_jax.engine.metrics import scores
 from ipixmatch_jax.engine.state import DATA_AXIS, TrainState, networks
 from ipixmatch_jax.engine.step import TrainStep
-from ipixmatch_jax.errors import ConfigError, UserError
+from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.evaluator import Evaluator, ForegroundWatch
 from ipixmatch_jax.methods import Method
 from ipixmatch_jax.paths import AnyPath, as_path
 from ipixmatch_jax.run_end import finish_run
 from ipixmatch_jax.run_images import settle_images
+from ipixmatch_jax.saving import Saves
+from ipixmatch_jax.tracking.environments import EnvironmentRecord
 from ipixmatch_jax.tracking.histograms import parameter_histograms
-from ipixmatch_jax.tracking.nonfinite_steps import BadSteps, describe
+from ipixmatch_jax.tracking.nonfinite_steps import BadSteps
 from ipixmatch_jax.tracking.profiler import Profiler
 from ipixmatch_jax.tracking.progress import Progress
 from ipixmatch_jax.tracking.services import check_installed
@@ -130,6 +134,9 @@ def _build(config: ConfigDict, workdir: AnyPath) -> _Run:
     parallel.check_batch_size("unlabeled_batch_size", unlabeled_batch_size, parts)
     build.check_batch_norm(config, parallel, model, optimizer, device_step, unlabeled_batch_size)
     dataset = load_dataset(config.data, config.seed)
+    needs = check_training_needs(config, dataset, uses_unlabeled=bool(unlabeled_batch_size))
+    for remark in needs.remarks:
+        _say(f"note: {remark}")
     evaluator = Evaluator(config, dataset, model, parallel)
     return _Run(
         config, workdir, parallel, model, method, optimizer, device_step, dataset, None, evaluator,
@@ -172,53 +179,52 @@ def _loop(
     stack: contextlib.ExitStack,
 ) -> tuple[TrainState, bool]:
     """Trains until the end or a stop signal; returns the last state, and True after a signal."""
-    config, dataset, step = run.config, run.dataset, int(state.step)
+    config, step = run.config, int(state.step)
     vote = StopVote(stop, DATA_AXIS)
     train_step = run.parallel.distribute_train(vote.counted(run.device_step))
     batches = stack.enter_context(contextlib.closing(_feed(run, vote, step)))
     pending = agree(_is_evaluated_at(config, step) and not checkpoints.is_evaluated(step))
     writers = stack.enter_context(Writers(run.workdir, step, config, evaluates_again=pending))
+    writers.add_to_next_line(EnvironmentRecord(run.workdir).begin(step, _say))
     skipped = SkippedRecords(run.workdir, config.data.on_error)
-    progress = stack.enter_context(Progress(step, config.total_steps))
-    log = _Log(run, writers, skipped, progress, BadSteps(config.max_bad_steps, _names(dataset)))
+    progress = stack.enter_context(Progress(step, config.total_steps, config.eval_every))
     profiler = stack.enter_context(Profiler(run.workdir, config.profile))
     throughput = Throughput(config.batch_size + run.unlabeled_batch_size)
-    foreground = ForegroundWatch()
+    bad_steps = BadSteps(config.max_bad_steps, _record_names(run.dataset))
+    saves = Saves(checkpoints, run.parallel, writers, bad_steps, skipped, progress, step)
+    evaluate = functools.partial(_evaluate, run, saves, ForegroundWatch())
 
-    def evaluate(step: int, state: TrainState) -> None:
-        best = _evaluate(run, step, state, writers, progress, foreground)
-        writers.sync()
-        checkpoints.record_evaluation(step, best)
-
-    stopping = False
+    stopping, skips = False, 0
     if pending:
         progress.say(f"step {step} was saved before its evaluation, which follows now")
         evaluate(step, state)
     while step < config.total_steps and not stopping:
         # Step
         with throughput.input():
-            records, skips, batch = next(batches)
+            try:
+                records, skips, batch = next(batches)
+            except Exception as error:
+                raise saves.save_before(error, step, state, skips) from error
         # Reading a device value here would stall the device, so only the log reads any.
         with jax.transfer_guard_device_to_host("disallow"), profiler.step(step):
             state, metrics = train_step(state, batch)
         step += 1
         throughput.step(metrics)
-        log.bad_steps.note(step, metrics["bad_steps"], records)
+        bad_steps.note(step, metrics["bad_steps"], records)
         progress.step()
         last = step == config.total_steps
 
         # Log
         votes = metrics.pop("stop", None)
         if step % config.log_every == 0 or last:
-            log.step(step, metrics, skips, throughput.numbers)
+            _log(run, saves, step, metrics, skips, throughput)
 
         # Save, so that an evaluation that fails costs no step
         stopping = vote.decided(votes)  # a signal after this line takes effect at a later step
         evaluates = _is_evaluated_at(config, step)
         if evaluates or step % config.checkpoint_every == 0 or stopping:
             throughput.pause(metrics)
-            log.before_save(step, skips)
-            checkpoints.save(step, run.parallel.global_arrays(state))
+            saves.save(step, state, skips)
 
         # Evaluate; after a stop signal the next start does it
         if evaluates and not stopping:
@@ -230,58 +236,42 @@ def _is_evaluated_at(config: ConfigDict, step: int) -> bool:
     return step > 0 and (step % config.eval_every == 0 or step == config.total_steps)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Log:
-    """Writes and shows the metrics of training steps."""
-
-    run: _Run
-    writers: Writers
-    skipped: SkippedRecords
-    progress: Progress
-    bad_steps: BadSteps
-
-    def step(self, step: int, metrics: Any, skips: int, speeds: Callable[[], Mapping]) -> None:
-        """Writes a line; `speeds` is called once the device has finished the step."""
-        self._tell()
-        numbers = _numbers(jax.device_get(metrics), self.run.dataset.class_names)
-        numbers |= self.skipped.numbers(skips)
-        speed = speeds()
-        self.writers.write(step, numbers, speed)
-        self.progress.line(step, numbers | speed)
-        self.bad_steps.check(step)
-
-    def before_save(self, step: int, skips: int) -> None:
-        """Writes what a run that resumes from the checkpoint could not find out again."""
-        self._tell()
-        self.writers.write(step, self.skipped.unreported(skips))
-        self.writers.sync()
-
-    def _tell(self) -> None:
-        for step, names in self.bad_steps.report():
-            self.writers.write_bad_step(step, names)
-            self.progress.say(describe(step, names))
+def _log(
+    run: _Run, saves: Saves, step: int, metrics: Any, skips: int, throughput: Throughput
+) -> None:
+    saves.report_bad_steps()
+    numbers = _numbers(jax.device_get(metrics), run.dataset.class_names)
+    numbers |= saves.skipped.numbers(skips)
+    speed = throughput.numbers()  # the device has finished the step
+    saves.writers.write(step, numbers, speed)
+    saves.progress.line(step, numbers | speed)
+    saves.bad_steps.check(step)
 
 
 def _evaluate(
+    run: _Run, saves: Saves, foreground: ForegroundWatch, step: int, state: TrainState
+) -> None:
+    """Evaluates a saved step, writes and prints the results, and adds them to its checkpoint."""
+    try:
+        with saves.progress.evaluation():
+            best = _evaluated(run, saves.writers, saves.progress, foreground, step, state)
+        saves.writers.sync()
+    except Exception as error:
+        raise saves.save_before(error, step, state, 0) from error
+    saves.checkpoints.record_evaluation(step, best)
+
+
+def _evaluated(
     run: _Run,
-    step: int,
-    state: TrainState,
     writers: Writers,
     progress: Progress,
     foreground: ForegroundWatch,
+    step: int,
+    state: TrainState,
 ) -> float:
     """Evaluates, and writes and prints the results; returns the mIoU of `best_network`."""
     whole = run.parallel.whole(networks(state))
-    try:
-        results = run.evaluator(whole)
-    except UserError as error:
-        raise type(error)(
-            f"the evaluation of step {step} failed; the step itself is saved in {run.workdir}, and "
-            f"after a fix the same command continues with its evaluation:\n{error}"
-        ) from None
-    except jax.errors.JaxRuntimeError:  # out of memory, for example
-        progress.say(f"the evaluation of step {step} failed; the step itself is saved")
-        raise
+    results = run.evaluator(whole)
     best = results[run.config.best_network]["miou"]
     if is_first():
         protocol, about = run.dataset.protocol, run.evaluator.about()
@@ -312,7 +302,7 @@ def _feed(run: _Run, vote: StopVote, start_step: int) -> DeviceFeed:
     return DeviceFeed(batches, put)
 
 
-def _names(dataset: Dataset) -> dict[str, Callable[[int], str]]:
+def _record_names(dataset: Dataset) -> dict[str, Callable[[int], str]]:
     def names(source: UnlabeledSource) -> Callable[[int], str]:
         return lambda index: str(source.ids[index])
 

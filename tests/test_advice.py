@@ -1,9 +1,11 @@
 """Advice on runs names each symptom, the key to change, and an existing section of the page."""
 
+import jax
 import pytest
 
 from ipixmatch_jax.advice import RULES, advise
-from ipixmatch_jax.config import default_config
+from ipixmatch_jax.config import default_config, load_config
+from ipixmatch_jax.train import train
 from tests.references import ROOT
 
 HEALTHY = {
@@ -79,3 +81,14 @@ def test_a_symptom_is_reported_with_its_keys_and_page(symptom):
 def test_a_supervised_run_gets_no_advice_on_pseudo_labels():
     config = config_of(**{"method.name": "supervised", "method.ramp_start": 9_000})
     assert advise(config, curves_of(confident_share=0.0), evaluations_of()) == []
+
+
+def test_a_run_that_ends_prints_its_advice(config_file, tmp_path, monkeypatch, capsys):
+    devices = jax.devices()[:1]
+    monkeypatch.setattr("ipixmatch_jax.devices.parallel.jax.devices", lambda *_: devices)
+    config = load_config(str(config_file), ["--config.method.confidence=0.9999"])
+    with jax.numpy_dtype_promotion("standard"):  # optax.adamw
+        train(config, tmp_path / "run")
+    printed = capsys.readouterr().out
+    assert "advice: Almost no pseudo-label counts" in printed
+    assert "Try a lower method.confidence" in printed and "docs/tuning.md#" in printed

@@ -184,8 +184,11 @@ def test_a_run_whose_output_nobody_reads_continues(config_file, tmp_path):
 
 
 @pytest.mark.parametrize("room", [0, 4096])
-def test_a_full_disk(config, tmp_path, at_step, room):
-    """A limit on the size of files imitates a full disk: metrics fail, or a checkpoint does."""
+def test_a_full_disk(config, tmp_path, at_step, capsys, room):
+    """A limit on the size of files stands in for it: metrics fail, or a checkpoint does.
+
+    `capsys`, since other captured output goes to a file of that disk.
+    """
     run = tmp_path / "run"
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     at_step(5, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1])))

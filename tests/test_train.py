@@ -202,7 +202,7 @@ def test_a_failed_evaluation_costs_no_step(config_file, tmp_path, monkeypatch, e
         with pytest.raises(type(error)) as caught:
             train(config, tmp_path / "run")
     if isinstance(error, DataError):
-        assert "evaluation of step 3 failed; the step itself is saved" in str(caught.value)
+        assert "met after step 3; step 3 is saved" in str(caught.value)
     run = tmp_path / "run"
     assert not (run / "eval").exists()
     with Checkpoints(run) as checkpoints:

@@ -17,6 +17,7 @@ from ipixmatch_jax.data.files.images import (
     resize_image,
 )
 from ipixmatch_jax.data.inspection.report import Report, inspect_dataset, summarize
+from ipixmatch_jax.data.inspection.training_needs import check_training_needs, training_needs
 from ipixmatch_jax.data.picked import content_hashes, keep_splits
 from ipixmatch_jax.data.pipeline import TrainBatches, eval_batches, size_groups, train_batches
 from ipixmatch_jax.data.protocols import comparable, identify
@@ -51,6 +52,7 @@ __all__ = [
     "UnlabeledSource",
     "check_readable",
     "check_statistics",
+    "check_training_needs",
     "comparable",
     "content_hashes",
     "data_defaults",
@@ -67,6 +69,7 @@ __all__ = [
     "size_groups",
     "summarize",
     "train_batches",
+    "training_needs",
     "with_class_weights",
     "with_statistics",
 ]

@@ -1,6 +1,7 @@
 """Groups of images that must stay on one side of the hold-out: near-duplicates, video frames."""
 
 import re
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,6 +14,9 @@ from ipixmatch_jax.errors import ConfigError, DataError
 
 _THREADS = 4
 _SIDE, _COARSE = 48, 8
+THUMBNAIL = (_SIDE, _SIDE)
+# Roboflow names the augmented copies of photo.jpg photo_jpg.rf.HASH.jpg.
+_AUGMENTED = re.compile(r"(.+)\.rf\.[0-9A-Za-z]{8,}$")
 # Two images show the same scene if both correlations of their thumbnails are higher: of the whole,
 # and of the detail, which is the thumbnail without its coarse brightness. On frames of a driving
 # camera one second apart the second is 0.4 to 0.9, between photos of different scenes below 0.45.
@@ -46,7 +50,7 @@ def group_keys(source: Any, rule: str) -> tuple[list[str], list[str]]:
         return ids, []
     if rule != "auto":
         return _by_pattern(ids, rule)
-    members = _components(_thumbnails(source))
+    members = _components(_thumbnails(source), _pairs_by_name(ids))
     keys = list(ids)
     for group in members:
         first = min(ids[index] for index in group)
@@ -62,6 +66,18 @@ def group_keys(source: Any, rule: str) -> tuple[list[str], list[str]]:
             "out together; data.folder.group sets another rule"
         )
     return keys, notes
+
+
+def _pairs_by_name(ids: list[str]) -> list[tuple[int, int]]:
+    """Pairs of ids that a tool gave to copies of one image."""
+    first: dict[str, int] = {}
+    pairs = []
+    for index, name in enumerate(ids):
+        match = _AUGMENTED.match(name)
+        if match:
+            other = first.setdefault(match.group(1), index)
+            pairs += [(other, index)] * (other != index)
+    return pairs
 
 
 def _by_pattern(ids: list[str], rule: str) -> tuple[list[str], list[str]]:
@@ -95,12 +111,17 @@ def _thumbnails(source: Any) -> np.ndarray:
             record = images.read(index, (_SIDE, _SIDE)) if images else source[index]
         except DataError:
             return np.zeros((_SIDE, _SIDE), np.float32)
-        picture = Image.fromarray(displayable(record["image"])).convert("L")
-        return np.asarray(picture.resize((_SIDE, _SIDE), Image.Resampling.BOX), np.float32)
+        return thumbnail_of(record["image"]).astype(np.float32)
 
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="groups") as executor:
         rows = list(executor.map(thumbnail, range(len(source.ids))))
     return np.stack(rows) if rows else np.zeros((0, _SIDE, _SIDE), np.float32)
+
+
+def thumbnail_of(image: np.ndarray) -> np.ndarray:
+    """The brightness of an image uint8 [H,W,C] in small: uint8 [48,48]."""
+    picture = Image.fromarray(displayable(image)).convert("L")
+    return np.asarray(picture.resize((_SIDE, _SIDE), Image.Resampling.BOX))
 
 
 def _normalized(rows: np.ndarray) -> np.ndarray:
@@ -128,11 +149,37 @@ def _features(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return _normalized(whole), _normalized(detail)
 
 
-def _components(thumbnails: np.ndarray) -> list[list[int]]:
-    """Connected groups of two or more images of the same scene, each sorted."""
+def similar_pairs(thumbnails: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Pairs i < j of images that show the same scene, or its mirror image.
+
+    Args:
+        thumbnails: float32 [N,48,48]; see `thumbnail_of`.
+    """
+    whole, detail = _features(thumbnails)
+    turned = [
+        rows.reshape(-1, _SIDE, _SIDE)[..., ::-1].reshape(len(rows), -1) for rows in (whole, detail)
+    ]
+    for start in range(0, len(thumbnails), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        similar = (whole[part] @ whole.T > _SAME_WHOLE) & (detail[part] @ detail.T > _SAME_DETAIL)
+        similar |= (whole[part] @ turned[0].T > _SAME_WHOLE) & (
+            detail[part] @ turned[1].T > _SAME_DETAIL
+        )
+        rows, columns = np.nonzero(similar)
+        for row, column in zip((rows + start).tolist(), columns.tolist(), strict=True):
+            if row < column:
+                yield row, column
+
+
+def _components(thumbnails: np.ndarray, known: list[tuple[int, int]]) -> list[list[int]]:
+    """Connected groups of two or more images of the same scene, each sorted.
+
+    Args:
+        thumbnails: float32 [N,48,48].
+        known: pairs that belong together whatever they show.
+    """
     if len(thumbnails) < 2:
         return []
-    whole, detail = _features(thumbnails)
     parent = list(range(len(thumbnails)))
 
     def root(index: int) -> int:
@@ -141,13 +188,8 @@ def _components(thumbnails: np.ndarray) -> list[list[int]]:
             index = parent[index]
         return index
 
-    for start in range(0, len(thumbnails), _BLOCK):
-        part = slice(start, start + _BLOCK)
-        similar = (whole[part] @ whole.T > _SAME_WHOLE) & (detail[part] @ detail.T > _SAME_DETAIL)
-        rows, columns = np.nonzero(similar)
-        for row, column in zip((rows + start).tolist(), columns.tolist(), strict=True):
-            if row < column:
-                parent[root(row)] = root(column)
+    for row, column in (*known, *similar_pairs(thumbnails)):
+        parent[root(row)] = root(column)
     groups: dict[int, list[int]] = {}
     for index in range(len(thumbnails)):
         groups.setdefault(root(index), []).append(index)

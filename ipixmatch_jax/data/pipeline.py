@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from ipixmatch_jax.data.files.file_records import channels_of, record_files
 from ipixmatch_jax.data.geometry import Geometry, draw_window, through, weak_view
 from ipixmatch_jax.data.records import IGNORE, Dataset, Source, UnlabeledSource, record_rng
-from ipixmatch_jax.data.worker_processes import init_worker
+from ipixmatch_jax.data.worker_processes import init_worker, start_quiet_tracker
 from ipixmatch_jax.errors import ConfigError, DataError
 
 Batch = dict[str, np.ndarray]
@@ -261,6 +261,7 @@ def _iterate(batches: grain.MapDataset, threads: int, workers: int) -> Iterator[
         # Grain reads an absl flag, which only absl's app.run would have parsed.
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()
+        start_quiet_tracker()
         processes = grain.MultiprocessingOptions(num_workers=workers)
         dataset = dataset.mp_prefetch(processes, worker_init_fn=init_worker)
     return iter(dataset)

@@ -4,9 +4,26 @@ import multiprocessing
 import os
 import signal
 import threading
+from multiprocessing import resource_tracker
 
 # A worker still serves its parent for this time after SIGTERM, so that the parent can save.
 _GRACE_S = 20
+_QUIET = "ignore:resource_tracker:UserWarning"
+
+
+def start_quiet_tracker() -> None:
+    """Starts the process that frees the shared memory of workers, without its warning.
+
+    After an error it frees what is left and warns of that, below the message that the user needs.
+    """
+    before = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = _QUIET if before is None else f"{before},{_QUIET}"
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        del os.environ["PYTHONWARNINGS"]
+        if before is not None:
+            os.environ["PYTHONWARNINGS"] = before
 
 
 def init_worker(index: int, count: int) -> None:

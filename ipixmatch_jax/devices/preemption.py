@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
@@ -18,6 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ipixmatch_jax.engine.step import TrainStep
+
+# After Ctrl-C, for a command to end by itself.
+GRACE_S = 2.0
 
 
 class StopSignal:
@@ -88,6 +92,42 @@ class StopSignal:
             elif signal.Signals(number).name != "SIGHUP" and now - self._first > self.PAUSE_S:
                 _say("exits without saving; the same command resumes from the last checkpoint")
                 os._exit(128 + number)
+
+
+@contextlib.contextmanager
+def answered_interrupts() -> Iterator[None]:
+    """Lets Ctrl-C end a command that has nothing to save, also while it compiles.
+
+    Python raises KeyboardInterrupt only between its own instructions, and a compile can take
+    minutes. So the signal is answered at once by another thread, and if the command has not ended
+    GRACE_S later, the process exits with code 130. Inside `StopSignal` it does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals come to the main thread only
+        return
+    numbers, write_end = socket.socketpair()
+    write_end.setblocking(False)
+    done = threading.Event()
+
+    def watch() -> None:
+        while received := numbers.recv(1):
+            if received[0] == signal.SIGINT:
+                _say("interrupted")
+                if not done.wait(GRACE_S):
+                    os._exit(130)
+                return
+
+    thread = threading.Thread(target=watch, daemon=True, name="interrupts")
+    before = signal.set_wakeup_fd(write_end.fileno(), warn_on_full_buffer=False)
+    thread.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        done.set()
+        write_end.close()
+        thread.join()
+        numbers.close()
 
 
 def _say(text: str) -> None:

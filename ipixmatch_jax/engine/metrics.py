@@ -1,6 +1,7 @@
 """Segmentation metrics: counts of pixels on the device, mIoU and a table on the host."""
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from ipixmatch_jax.losses import confidence_mask
 
 BOUNDARY_RATIO = 0.02
 CONFIDENCE_BINS = 20
+_MOST_LABELED = 4
 
 
 @flax.struct.dataclass
@@ -163,8 +165,9 @@ class ConfidenceCounts(clu.metrics.Metric):
 
     Attributes:
         bins: int32 [CONFIDENCE_BINS], pixels by confidence, in bins of equal width over [0, 1].
-        kept: int32, pixels whose confidence reaches the threshold of pseudo-labels.
-        right: int32, the ones among them that are predicted correctly.
+        kept: int32 [C], pixels whose confidence reaches the threshold of pseudo-labels, by the
+            class that they are predicted as.
+        right: int32 [C], the ones among them that are predicted correctly.
     """
 
     bins: jax.Array
@@ -172,8 +175,8 @@ class ConfidenceCounts(clu.metrics.Metric):
     right: jax.Array
 
     @classmethod
-    def empty(cls) -> "ConfidenceCounts":
-        none = jnp.zeros((), jnp.int32)
+    def empty(cls, num_classes: int) -> "ConfidenceCounts":
+        none = jnp.zeros(num_classes, jnp.int32)
         return cls(jnp.zeros(CONFIDENCE_BINS, jnp.int32), none, none)
 
     @classmethod
@@ -194,25 +197,38 @@ class ConfidenceCounts(clu.metrics.Metric):
         edges = jnp.arange(CONFIDENCE_BINS, dtype=jnp.float32) / CONFIDENCE_BINS
         reached = known[..., None] & (confidence[..., None] >= edges[None, None, None])
         above = reached.sum((0, 1, 2), dtype=jnp.int32)
-        right = kept & (logits.argmax(-1).astype(jnp.int32) == mask)
-        counts = (above - jnp.append(above[1:], 0), kept.sum(dtype=jnp.int32))
-        return cls(*counts, right.sum(dtype=jnp.int32))
+        predicted = logits.argmax(-1).astype(jnp.int32)
+        of_class = kept[..., None] & (
+            predicted[..., None] == jnp.arange(num_classes)[None, None, None]
+        )
+        right = of_class & (predicted == mask)[..., None]
+        bins = above - jnp.append(above[1:], 0)
+        return cls(bins, *(x.sum((0, 1, 2), dtype=jnp.int32) for x in (of_class, right)))
 
     def merge(self, other: "ConfidenceCounts") -> "ConfidenceCounts":
         return jax.tree.map(jnp.add, self, other)
 
-    def pseudo_labels(self, threshold: float) -> dict[str, float | None]:
+    def pseudo_labels(self, threshold: float, class_names: Sequence[str]) -> dict[str, Any]:
         """Share and accuracy of the pseudo-labels at the threshold that was counted.
 
         Returns:
-            `confidence`, the threshold; the `share` of the pixels that reach it; and the `accuracy`
-            among them, None if there are none.
+            `confidence`, the threshold; the `share` of the pixels that reach it; the `accuracy`
+            among them, None if there are none; and `classes`, name → `share` and `accuracy` of the
+            labels of that class.
         """
-        kept, pixels = int(self.kept), int(np.sum(self.bins))
+        pixels = int(np.sum(self.bins))
+
+        def told(kept: Any, right: Any) -> dict[str, float | None]:
+            return {
+                "share": int(kept) / pixels if pixels else None,
+                "accuracy": int(right) / int(kept) if kept else None,
+            }
+
+        by_class = zip(class_names, self.kept, self.right, strict=True)
         return {
             "confidence": threshold,
-            "share": kept / pixels if pixels else None,
-            "accuracy": int(self.right) / kept if kept else None,
+            **told(np.sum(self.kept), np.sum(self.right)),
+            "classes": {name: told(kept, right) for name, kept, right in by_class},
         }
 
 
@@ -235,7 +251,7 @@ class PixelCounts(clu.metrics.Metric):
         return cls(
             ConfusionMatrix.empty(num_classes),
             BoundaryCounts.empty(num_classes),
-            ConfidenceCounts.empty(),
+            ConfidenceCounts.empty(num_classes),
         )
 
     @classmethod
@@ -336,18 +352,33 @@ def table(results: dict[str, dict[str, Any]], absent: str = "skip") -> str:
         counted = "is left out of the means" if absent == "skip" else "counts 0 in the means"
         last.append(f"  –: neither true nor predicted; {counted} (eval.absent={absent})")
     for name, result in results.items():
-        last += [_labels_line(name, result["pseudo_label"])] if "pseudo_label" in result else []
+        last += _labels_lines(name, result["pseudo_label"]) if "pseudo_label" in result else []
     return "\n".join([head, rule, *lines, rule, *last])
 
 
-def _labels_line(network: str, labels: Mapping[str, float | None]) -> str:
+def _labels_lines(network: str, labels: Mapping[str, Any]) -> list[str]:
+    """Pseudo-labels in total and, because those of one class alone teach little, by class."""
+
     def percent(value):
         return "–" if value is None else f"{100 * value:.2f} %"
 
-    return (
+    lines = [
         f"  the {network}'s labels of confidence ≥ {labels['confidence']:g}: "
         f"{percent(labels['share'])} of the pixels, {percent(labels['accuracy'])} of them right"
-    )
+    ]
+    classes = labels.get("classes", {})
+    shares = {name: one["share"] for name, one in classes.items() if one["share"]}
+    most = sorted(shares, key=shares.get, reverse=True)
+    if not most:
+        return lines
+    parts = [f"{n} {percent(shares[n])}" for n in most[:_MOST_LABELED]]
+    parts += [f"{len(most) - len(parts)} more"] * (len(most) > len(parts))
+    none = [name for name in classes if name not in most]
+    if none:
+        named = ", ".join(none[:_MOST_LABELED]) + ", …" * (len(none) > _MOST_LABELED)
+        parts.append(f"none for {len(none)} of {len(classes)} classes ({named})")
+    text = "by class: " + "; ".join(parts)
+    return lines + textwrap.wrap(text, 78, initial_indent="    ", subsequent_indent="      ")
 
 
 # Names of an evaluation's mIoU among the metrics begin with this.

@@ -11,7 +11,7 @@ import numpy as np
 from ipixmatch_jax import build
 from ipixmatch_jax.build import restore_networks
 from ipixmatch_jax.config import with_run_statistics
-from ipixmatch_jax.data import Dataset, displayable, eval_batches, load_dataset
+from ipixmatch_jax.data import Dataset, displayable, eval_batches, load_dataset, size_groups
 from ipixmatch_jax.engine.inference import predict_logits
 from ipixmatch_jax.engine.metrics import ConfusionMatrix
 from ipixmatch_jax.engine.state import NETWORKS
@@ -20,6 +20,7 @@ from ipixmatch_jax.predictor import Prediction, Predictor
 from ipixmatch_jax.report.intervals import calibration
 from ipixmatch_jax.report.runs import Run
 from ipixmatch_jax.run_images import own_validation
+from ipixmatch_jax.tracking.progress import counted
 from ipixmatch_jax.trained_model import with_known_method
 from ipixmatch_jax.viz.drawing import colored, error_map
 from ipixmatch_jax.web.explorer import GRID, as_base64, centers, grid_size, packed
@@ -151,7 +152,11 @@ def _count(
     empty = np.zeros((classes, classes), np.int64)
     totals = {name: (empty.copy(), np.zeros((BINS, 3)), empty.copy()) for name in networks}
     images = {name: np.zeros((len(source), 3, classes), np.int64) for name in networks}
-    for batch in eval_batches(source, batch_size=config.eval_batch_size):
+    size = config.eval_batch_size
+    groups = size_groups(source)
+    total = sum(-(-len(group) // size) for group in groups.values())
+    batches = eval_batches(source, batch_size=size, groups=groups)
+    for batch in counted(batches, total, "validation images", "batches"):
         rows = batch["index"] >= 0
         mask = batch["mask"].astype(np.int32)
         # Rows of padding hold 255 only.
@@ -224,7 +229,7 @@ def _pseudo_labels(
     images: list[dict[str, Any]] = [
         {"id": str(r["id"]), "photo": _photo(r["image"]), "labels": []} for r in records
     ]
-    for step in steps:
+    for step in counted(steps, len(steps), "pseudo-labels", "checkpoints"):
         name = ("teacher",)
         _, found = restore_networks(config, run.workdir, model, parallel, str(step), name)
         teacher = predictor.with_variables(jax.device_get(found["teacher"]), step, "teacher")
@@ -253,7 +258,8 @@ def _explored(
     count = int(np.clip(_MOST_BYTES // (2 * GRID * GRID * classes), 1, _EXPLORED))
     both = {name: predictor.with_variables(networks[name], step, name) for name in NETWORKS}
     explored = []
-    for at in _evenly_spaced(len(chosen), count):
+    places = _evenly_spaced(len(chosen), count)
+    for at in counted(places, len(places), "relations", "images"):
         record = dataset.val[int(chosen[at])]
         image, mask = record["image"], record["mask"]
         size = grid_size(image.shape[:2])

@@ -179,7 +179,7 @@ class _Guard:
             return _refusal(
                 421,
                 f"this server does not answer to {host!r}; expected "
-                f"{', '.join(sorted(self._names))}; start it with --host_names to add one",
+                f"{', '.join(sorted(self._names))}; start it with --host-names to add one",
             )
         origin = headers.get("origin")
         try:

@@ -23,6 +23,8 @@ KINDS = ("PNG", "JPEG", "TIFF", "WebP")
 # photos have one to twelve.
 _SCAN = b"\xff\xda"
 _MOST_SCANS = 100
+# Of megabytes and megapixels: no file of images is larger.
+_MOST = 100_000
 # Sides are rounded to multiples, because every size is compiled once.
 _FINE, _COARSE, _COARSE_FROM = 32, 64, 256
 
@@ -54,11 +56,11 @@ def limits_of(megabytes: float, megapixels: float, side: int) -> Limits:
     Raises:
         ConfigError: an impossible limit, with its flag.
     """
-    for flag, value in (("--max_megabytes", megabytes), ("--max_megapixels", megapixels)):
-        if not value > 0:
-            raise ConfigError(f"{flag} is {value:g}; expected more than 0")
+    for flag, value in (("--max-megabytes", megabytes), ("--max-megapixels", megapixels)):
+        if not 0 < value <= _MOST:
+            raise ConfigError(f"{flag} is {value:g}; expected more than 0 and at most {_MOST:g}")
     if side < 64 or side % 64:
-        raise ConfigError(f"--max_side is {side}; expected a multiple of 64, as 1024")
+        raise ConfigError(f"--max-side is {side}; expected a multiple of 64, as 1024")
     return Limits(bytes=int(megabytes * 1e6), pixels=int(megapixels * 1e6), side=side)
 
 

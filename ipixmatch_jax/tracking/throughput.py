@@ -7,14 +7,16 @@ from typing import Any
 
 import jax
 
+from ipixmatch_jax.devices.run_ahead import RunAhead
+
 
 class Throughput:
     """A clock over the steps between two log lines.
 
     It is stopped during the first step, which compiles, and during evaluations and saves. Steps are
-    dispatched ahead of the device, so the clock is read only when the device has finished: after a
-    log line has fetched the metrics, or before an evaluation or a save, which wait anyway. No other
-    step waits.
+    dispatched ahead of the device, at most two, so the clock is read only when the device has
+    finished: after a log line has fetched the metrics, or before an evaluation or a save, which
+    wait anyway.
 
     Args:
         images_per_step: labeled and unlabeled images, over all devices.
@@ -24,6 +26,7 @@ class Throughput:
     def __init__(self, images_per_step: int, clock: Callable[[], float] = time.perf_counter):
         self._images = images_per_step
         self._clock = clock
+        self._ahead = RunAhead()
         self._warm = False
         self._since: float | None = None
         self._steps = 0
@@ -40,11 +43,12 @@ class Throughput:
             self._waited += self._clock() - begin
 
     def step(self, metrics: Any) -> None:
-        """Counts a dispatched step; waits for the first one."""
+        """Counts a dispatched step; waits for the first one, and for those before the last two."""
         if not self._warm:
             jax.block_until_ready(metrics)
             self._warm = True
             return
+        self._ahead(metrics)
         self._steps += 1
 
     def pause(self, metrics: Any) -> None:

@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from flax.traverse_util import flatten_dict
@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from ipixmatch_jax.devices.processes import is_first
 from ipixmatch_jax.engine.metrics import MIOU
+from ipixmatch_jax.errors import UserError
 from ipixmatch_jax.paths import AnyPath, is_remote
 from ipixmatch_jax.tracking.histograms import Histogram
 from ipixmatch_jax.tracking.services import Service, TrackedRun, open_services, tracking_defaults
@@ -57,6 +58,8 @@ class Writers:
         self._active = is_first()
         self._metrics = self._bad = self._speed = None
         self._services: list[Service] = []
+        self._waiting: dict[str, Any] = {}
+        self._problem = ""
         self._stack = contextlib.ExitStack()
         if not self._active:
             return
@@ -97,14 +100,20 @@ class Writers:
             values: for `metrics.jsonl`; no line if empty.
             speed: for `throughput.jsonl`; no line if empty.
         """
+        if values:
+            values, self._waiting = {**values, **self._waiting}, {}
         for lines, numbers in ((self._metrics, values), (self._speed, speed)):
             if self._active and numbers:
                 self._write(lines, step, numbers)
 
+    def add_to_next_line(self, values: Mapping[str, Any]) -> None:
+        """Adds named numbers to the next line of `metrics.jsonl`."""
+        self._waiting |= values
+
     def write_bad_step(self, step: int, records: Mapping[str, Sequence[str]]) -> None:
         """Writes the records of a non-finite step, by stream, to `bad_steps.jsonl`."""
         if self._active:
-            self._bad.write({"step": step, **records})
+            self._append(self._bad, {"step": step, **records})
 
     def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         """Sends named images, uint8 [H, W, 3], to the services."""
@@ -122,9 +131,15 @@ class Writers:
 
     def _write(self, lines: "_Lines", step: int, values: Mapping[str, Any]) -> None:
         clean = {name: _number(value) for name, value in values.items()}
-        lines.write({"step": step, **clean})
+        self._append(lines, {"step": step, **clean})
         known = {name: value for name, value in clean.items() if value is not None}
         self._send(lambda service: service.numbers(step, known))
+
+    def _append(self, lines: "_Lines", line: Mapping[str, Any]) -> None:
+        problem = lines.write(line)
+        if problem and not self._problem:
+            tqdm.write(f"{problem}; its lines wait in memory until the next save, which needs room")
+        self._problem = problem
 
     def _send(self, call: Callable[[Service], None]) -> None:
         for service in list(self._services):
@@ -149,42 +164,56 @@ class _Lines:
 
     def __init__(self, path: AnyPath, start_step: int, evaluated_again: int | None = None):
         self._path = path
-        self._text = _lines_until(path, start_step, evaluated_again)
-        self._file = None
+        text = _lines_until(path, start_step, evaluated_again)
+        self._waiting = b""
+        self._file: IO[bytes] | None = None
         self._synced = True
         if is_remote(path):
-            return  # objects cannot be appended to: sync writes the whole text
-        if self._text or path.exists():
-            write_whole(path, self._text)
-        self._text = ""
+            self._waiting = text.encode()  # objects cannot be appended to: sync writes the whole
+        elif text or path.exists():
+            write_whole(path, text)
 
-    def write(self, line: Mapping[str, Any]) -> None:
-        text = json.dumps(line) + "\n"
+    def write(self, line: Mapping[str, Any]) -> str:
+        """Adds a line; returns the problem, or "". A line that cannot be written now waits."""
+        self._waiting += (json.dumps(line) + "\n").encode()
         self._synced = False
         if is_remote(self._path):
-            self._text += text
-            return
-        with writing(self._path):
-            # Opened for the first line: most runs have no bad step.
-            self._file = self._file or self._path.open("a", buffering=1)
-            self._file.write(text)
+            return ""
+        try:
+            self._put()
+        except OSError as error:
+            return f"{self._path} cannot be written ({error.strerror})"
+        return ""
 
     def sync(self) -> None:
+        """Waits until all lines are on the disk.
+
+        Raises:
+            UserError: some cannot be written.
+        """
         if self._synced:
             return
-        self._synced = True
         with writing(self._path):
             if is_remote(self._path):
-                self._path.write_text(self._text)
-            elif self._file is not None:
+                self._path.write_text(self._waiting.decode())
+            else:
+                self._put()
                 os.fsync(self._file.fileno())
+        self._synced = True
 
     def close(self) -> None:
-        if is_remote(self._path):
+        # Lines that still wait are of steps after the last save, which are taken again.
+        with contextlib.suppress(OSError, UserError):
             self.sync()
-        elif self._file is not None:
-            with writing(self._path):
-                self._file.close()
+        if self._file is not None:
+            self._file.close()
+
+    def _put(self) -> None:
+        # Opened for the first line: most runs have no bad step. Unbuffered: what a full disk did
+        # not take is known, and is written later.
+        self._file = self._file or self._path.open("ab", buffering=0)
+        while self._waiting:
+            self._waiting = self._waiting[self._file.write(self._waiting) :]
 
 
 def _number(value: Any) -> float | int | None:

@@ -183,15 +183,23 @@ class Checkpoints:
             CheckpointError: the checkpoint could not be saved.
             UserError: the mIoU cannot be written.
         """
-        try:
-            self._manager.wait_until_finished()
-        except _SAVE_ERRORS as error:
-            raise self._not_saved(f"step {step}", error) from error
+        self.wait()
         first_only(lambda: write_miou(self.directory, step, miou))
         self._mious[step] = miou
         steps = self._manager.all_steps()
         for superseded in sorted({*steps} - self._policy.kept(steps)):
             self._manager.delete(superseded)
+
+    def wait(self) -> None:
+        """Waits until the save that was started last is complete.
+
+        Raises:
+            CheckpointError: it could not be saved.
+        """
+        try:
+            self._manager.wait_until_finished()
+        except _SAVE_ERRORS as error:
+            raise self._not_saved("the last step", error) from error
 
     def _not_saved(self, what: str, error: Exception) -> CheckpointError:
         return CheckpointError(

@@ -20,6 +20,7 @@ CONFIG = "config.json"
 METRICS = "metrics.jsonl"
 THROUGHPUT = "throughput.jsonl"
 BAD_STEPS = "bad_steps.jsonl"
+ENVIRONMENT = "environment.json"
 CHECKPOINTS = "checkpoints"
 EVALUATIONS = "eval"
 SUMMARY = "summary.json"
@@ -46,6 +47,11 @@ def damaged_path(path: AnyPath) -> AnyPath:
 def splits_path(workdir: AnyPath) -> AnyPath:
     """`splits.json`: the ids of the images that the run trains and validates on."""
     return as_path(workdir) / SPLITS
+
+
+def environment_path(workdir: AnyPath) -> AnyPath:
+    """`environment.json`: devices, threads and versions that the bits of the run depend on."""
+    return as_path(workdir) / ENVIRONMENT
 
 
 def evaluations_folder(workdir: AnyPath) -> AnyPath:

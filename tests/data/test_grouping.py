@@ -52,3 +52,18 @@ def test_patterns():
     assert group_keys(source, "none")[0] == list(source.ids)
     with pytest.raises(ConfigError, match="not a regular expression"):
         group_keys(source, "(")
+
+
+def test_mirror_images_are_one_group():
+    images = [image for s in range(6) for image in (scene(s), scene(s)[:, ::-1].copy())]
+    keys, _ = group_keys(ArraySource(images), "auto")
+    assert [keys[2 * s] == keys[2 * s + 1] for s in range(6)] == [True] * 6
+    assert len(set(keys)) == 6
+
+
+def test_copies_by_the_names_of_roboflow_are_one_group():
+    source = ArraySource([scene(s) for s in range(6)])
+    source.ids = tuple(f"dir/photo{s // 3}_jpg.rf.{s:032x}" for s in range(6))
+    keys, notes = group_keys(source, "auto")
+    assert len(set(keys)) == 2 and keys[0] == keys[2] and keys[3] == keys[5]
+    assert len(set(group_keys(source, "none")[0])) == 6

@@ -83,3 +83,33 @@ def test_handlers_are_restored():
         assert stop and str(stop) == "SIGTERM"
     assert {number: signal.getsignal(number) for number in before} == before
     assert signal.set_wakeup_fd(-1) == -1
+
+
+INTERRUPTED = """
+import sys, time
+from ipixmatch_jax.devices.preemption import answered_interrupts
+with answered_interrupts():
+    print("ready", flush=True)
+    if sys.argv[1] == "busy":
+        import hashlib
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 10**8)  # C code, as a compiler is
+    try:
+        time.sleep(60)
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize("how", ["idle", "busy"])
+def test_an_interrupt_is_answered_at_once(how):
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, how],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.2)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    assert process.stderr.readline() == "interrupted\n"
+    assert time.monotonic() - began < 1
+    assert process.wait(timeout=30) == 130 and time.monotonic() - began < 5

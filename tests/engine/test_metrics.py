@@ -120,28 +120,54 @@ def test_pseudo_labels_equal_a_loop_over_pixels():
     mask = rng.choice([0, 1, 2, 3, 255], (3, 7, 9))
     probs = np.exp(logits.astype(np.float64))
     probs /= probs.sum(-1, keepdims=True)
-    kept = right = known = 0
-    bins = np.zeros(CONFIDENCE_BINS, int)
+    known, bins = 0, np.zeros(CONFIDENCE_BINS, int)
+    kept, right = np.zeros(4, int), np.zeros(4, int)
     for p, label in zip(probs.reshape(-1, 4), mask.ravel(), strict=True):
         if label == 255:
             continue
         known += 1
         bins[int(p.max() * CONFIDENCE_BINS)] += 1
-        kept += p.max() >= 0.7
-        right += p.max() >= 0.7 and p.argmax() == label
-    assert 0 < right < kept < known
+        kept[p.argmax()] += p.max() >= 0.7
+        right[p.argmax()] += p.max() >= 0.7 and p.argmax() == label
+    assert 0 < right.sum() < kept.sum() < known
     count = jax.jit(ConfidenceCounts.from_logits, static_argnums=(2, 3))
     parts = [
         count(jnp.asarray(logits[rows]), jnp.asarray(mask[rows], jnp.int32), 4, 0.7)
         for rows in (slice(0, 2), slice(2, 3))
     ]
-    merged = ConfidenceCounts.empty().merge(parts[0]).merge(parts[1])
+    merged = ConfidenceCounts.empty(4).merge(parts[0]).merge(parts[1])
     np.testing.assert_array_equal(merged.bins, bins)
-    assert merged.pseudo_labels(0.7) == {
-        "confidence": 0.7, "share": kept / known, "accuracy": right / kept
+    found = merged.pseudo_labels(0.7, "abcd")
+    assert (found["share"], found["accuracy"]) == (kept.sum() / known, right.sum() / kept.sum())
+    for index, name in enumerate("abcd"):
+        assert found["classes"][name] == {
+            "share": kept[index] / known, "accuracy": right[index] / kept[index]
+        }  # fmt: skip
+    nothing = {"share": None, "accuracy": None}
+    assert ConfidenceCounts.empty(1).pseudo_labels(0.7, "a") == {
+        "confidence": 0.7, **nothing, "classes": {"a": nothing}
     }  # fmt: skip
-    nothing = {"confidence": 0.7, "share": None, "accuracy": None}
-    assert ConfidenceCounts.empty().pseudo_labels(0.7) == nothing
+
+
+def labels_of(**shares):
+    classes = {name: {"share": share, "accuracy": 1.0} for name, share in shares.items()}
+    total = sum(shares.values())
+    return {"confidence": 0.95, "share": total, "accuracy": 1.0, "classes": classes}
+
+
+def test_labels_of_one_class_alone_are_no_praise():
+    student = summary(np.array([[6, 2], [1, 3]]), ["a", "b"])
+    labels = labels_of(ground=0.0648, **{name: 0.0 for name in "uvwxyz"})
+    lines = table({"teacher": {**student, "pseudo_label": labels}}).splitlines()
+    assert lines[-2:] == [
+        "  the teacher's labels of confidence ≥ 0.95: 6.48 % of the pixels, 100.00 % of them right",
+        "    by class: ground 6.48 %; none for 6 of 7 classes (u, v, w, x, …)",
+    ]
+    labels = labels_of(**{f"a class of a long name {i}": 0.1 + i / 100 for i in range(6)})
+    lines = table({"teacher": {**student, "pseudo_label": labels}}).splitlines()
+    assert lines[-3].startswith("    by class: a class of a long name 5 15.00 %; a class")
+    assert " ".join(" ".join(lines[-3:]).split()).endswith("2 more")
+    assert max(map(len, lines[-3:])) <= 78
 
 
 def test_pseudo_labels_in_table_and_curves():

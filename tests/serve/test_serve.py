@@ -325,7 +325,10 @@ def test_one_photo_at_a_time_and_a_bounded_queue(capsys):
 def test_what_cannot_be_served(workdir, capsys, monkeypatch):
     command = ["--workdir", str(workdir), "--mode", "serve", "--port", "0"]
     assert main([*command, "--max_side", "1000"]) == 2
-    assert "--max_side is 1000; expected a multiple of 64" in capsys.readouterr().err
+    assert "--max-side is 1000; expected a multiple of 64" in capsys.readouterr().err
+    for value in ("0", "nan", "inf"):
+        assert main([*command, "--max-megabytes", value]) == 2
+        assert f"--max-megabytes is {value}; expected more than 0" in capsys.readouterr().err
     assert main([*command, "--host", "192.0.2.1"]) == 2
     assert "cannot listen on 192.0.2.1" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "uvicorn", None)

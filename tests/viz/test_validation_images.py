@@ -30,6 +30,9 @@ def test_pseudo_labels_and_pictures_on_eight_devices(parallel):
     config.method.confidence, config.eval_batch_size, config.tracking.images = 0.6, 8, 3
     evaluator, spread = evaluator_of(config, scenes, devices=8, parallel=parallel)
     results = evaluator(spread.replicate(NETWORKS))
+    classes = results["teacher"]["pseudo_label"].pop("classes")
+    shares = [one["share"] for one in classes.values()]
+    assert sum(shares) == pytest.approx(results["teacher"]["pseudo_label"]["share"])
     assert results["teacher"]["pseudo_label"] == pytest.approx(
         expected_labels(scenes, NETWORKS["teacher"], 0.6), rel=1e-12
     )

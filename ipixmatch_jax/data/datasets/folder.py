@@ -5,6 +5,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from ipixmatch_jax.data.datasets.mask_notes import style_notes
 from ipixmatch_jax.data.files.file_records import FileImages, FileScenes
 from ipixmatch_jax.data.files.finder import Finder, resolve
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES, Pixels
@@ -271,12 +272,13 @@ class _Imported(_Layout):
     """The same for a folder that an importer reads; its masks may be drawn into the cache."""
 
     def _read(self) -> None:
-        importer, reason, found = read_folder(self.root, choices_of(self.options))
+        lists = [self.data[name] for name in ("labeled", "val", "test")]
+        importer, reason, found = read_folder(self.root, choices_of(self.options, lists))
         self.problems += found.problems
         items = materialize(found.items, str(self.options.cache), self.problems)
         self.items = {split: [i for i in items if i.split == split] for split in SPLITS}
         self.notes.append(f"read as {importer.source}: {reason}")
-        self.notes += [*counts(items), *found.notes]
+        self.notes += [*counts(items), *found.notes, *style_notes(self.data)]
         self.warnings += found.warnings
 
     def _finders(self, part: str) -> tuple[Any, Any]:

@@ -37,9 +37,10 @@ def describe_folder(root: str, given: Mapping[str, Any] = _NOTHING) -> dict[str,
     """
     place = as_path(root).expanduser()
     own = {key.removeprefix("folder."): v for key, v in given.items() if key.startswith("folder.")}
+    lists = [str(given.get(name, "")) for name in ("labeled", "val", "test")]
     with collecting_later():
         tree = scan(place)
-        importer, reason, found = read_tree(tree, choices_of(own))
+        importer, reason, found = read_tree(tree, choices_of(own, lists))
     labeled = [item for item in found.items if item.mask is not None]
     if not labeled:
         raise DataError(_no_pairs(str(place), reason, found))
@@ -98,4 +99,13 @@ def _classes(
         values=tuple(given.get("mask_values") or file.values),
         num_classes=int(given.get("num_classes", 0)),
     )
-    return describe_masks(paths, said)
+    described = describe_masks(paths, said)
+    count = described["num_classes"]
+    if 0 < len(names) < count:
+        source = "data.class_names" if given.get("class_names") else file.path
+        raise DataError(
+            f"{source}: {len(names)} names ({', '.join(names[:_SHOWN])}), and the masks hold ids "
+            f"up to {count - 1}; expected one name for each id 0..{count - 1}; id 0 is often the "
+            "background: put a line `background` first, or add the names that are missing"
+        )
+    return described

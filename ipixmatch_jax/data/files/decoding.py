@@ -16,6 +16,7 @@ from PIL import (
     JpegImagePlugin,  # noqa: F401
     MpoImagePlugin,  # noqa: F401
     PngImagePlugin,  # noqa: F401
+    PpmImagePlugin,  # noqa: F401
     TiffImagePlugin,  # noqa: F401
     WebPImagePlugin,  # noqa: F401
 )
@@ -27,7 +28,7 @@ File = str | os.PathLike | bytes
 
 IMAGE_SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif",
-    ".npy",
+    ".npy", ".jfif", ".jpe", ".ppm", ".pgm",
 )  # fmt: skip
 # Pillow's own bound against decompression bombs; data.max_pixels replaces it.
 MAX_PIXELS = 178_956_970
@@ -47,6 +48,8 @@ _STARTS = (
     (b"GIF87a", "GIF"),
     (b"GIF89a", "GIF"),
     (b"BM", "BMP"),
+    (b"P5", "PPM"),
+    (b"P6", "PPM"),
     (b"\x93NUMPY", "NPY"),
     (b"MATLAB ", "MAT"),
 )

@@ -168,7 +168,8 @@ def read_valid_image(
     if not pixels.value_range:
         raise DataError(
             f"{name}: {array.dtype} pixels; expected 8 bits per channel, or a range to scale them "
-            "to 8 bits; set data.statistics=measure, or data.value_range to (low, high)"
+            "to 8 bits; set data.value_range to (low, high), or data.statistics=measure if the "
+            "labeled images are like it"
         )
     return multiband.to_eight_bits(array, pixels.value_range), valid
 

@@ -25,6 +25,8 @@ _BINARY_NAMES = ("background", "foreground")
 _LEAST_USED, _LARGE = 0.25, 32
 # Brightness steps smaller than this may be ids with gaps.
 _LEAST_STEP = 10
+# Small ids with this distance are written apart on purpose.
+_LEAST_SPACING = 5
 _MOST_LEVELS = 32
 
 
@@ -147,6 +149,10 @@ def _brightness(
     names = len(said.names) or said.num_classes
     if top <= IGNORE - 1 and names > top:
         return None
+    spaced = _even(tuple(ids), _LEAST_SPACING) if IGNORE not in total else ()
+    if 3 <= len(spaced) and not names and not any(fact.palette for fact in facts):
+        # 0, 10, 20: classes written with a distance, so that they can be told by eye.
+        return _listed(said, spaced)
     enough = len(ids) >= _LEAST_USED * (top + 1)
     if top <= IGNORE - 1 and (top < _LARGE or enough):
         return None
@@ -182,13 +188,13 @@ def _own_palette(facts: Sequence[MaskFacts], ids: list[int]) -> tuple[tuple[int,
     return tuple(colors[value] for value in ids)
 
 
-def _even(values: tuple[int, ...]) -> tuple[int, ...]:
+def _even(values: tuple[int, ...], least: int = _LEAST_STEP) -> tuple[int, ...]:
     """The values if they are evenly spaced from 0, else ()."""
     if not 2 <= len(values) <= _MOST_LEVELS or values[0] != 0:
         return ()
     step = values[-1] / (len(values) - 1)
     even = all(abs(value - i * step) <= 1 for i, value in enumerate(values))
-    return values if even and step >= _LEAST_STEP else ()
+    return values if even and step >= least else ()
 
 
 def _stretched(facts: Sequence[MaskFacts]) -> bool:

@@ -11,8 +11,9 @@ from ipixmatch_jax.data.records import IGNORE
 
 # Fewer masks tell nothing.
 _LEAST_MASKS = 4
-# Masks of classes may hold 1..3 without gaps; numbers of objects go higher in some file.
-_LEAST_OBJECTS = 5
+# Masks of classes may hold 1..3 without gaps; numbers of objects go higher in some file, or no
+# mask of many has a gap.
+_LEAST_OBJECTS, _FEW_OBJECTS, _MANY_MASKS = 5, 3, 6
 # Share of the masks whose ids have no gap, and of the ids that are a single area.
 _WITHOUT_GAP, _SINGLE = 0.9, 0.85
 _OPENED = 12
@@ -26,21 +27,24 @@ def number_objects(facts: Sequence[MaskFacts], max_pixels: int) -> bool:
     In every mask they run from 1 without a gap, up to another number than in other masks, and the
     pixels of an id touch each other. Some masks are read again for the last test.
     """
-    highest = []
-    gaps = 0
-    for fact in facts:
-        ids = sorted(fact.values - {0, IGNORE})
-        if ids:
-            highest.append(ids[-1])
-            gaps += ids != list(range(1, len(ids) + 1))
-    if (
-        len(highest) < _LEAST_MASKS
-        or max(highest) < _LEAST_OBJECTS
-        or len(set(highest)) < 3
-        or gaps > (1 - _WITHOUT_GAP) * len(highest)
-    ):
+    held = [fact.values - {0, IGNORE} for fact in facts]
+    return without_gaps(held) and _single_areas(facts, max_pixels) >= _SINGLE
+
+
+def without_gaps(held: Sequence[set[int]]) -> bool:
+    """True if the ids of each mask run from 1 without a gap, up to different numbers.
+
+    Args:
+        held: ids of each mask, without 0.
+    """
+    several = [ids for ids in held if ids]
+    highest = [max(ids) for ids in several]
+    gaps = sum(max(ids) != len(ids) for ids in several)
+    if len(several) < _LEAST_MASKS or len(set(highest)) < 3:
         return False
-    return _single_areas(facts, max_pixels) >= _SINGLE
+    if max(highest) < _LEAST_OBJECTS:
+        return max(highest) >= _FEW_OBJECTS and len(several) >= _MANY_MASKS and not gaps
+    return gaps <= (1 - _WITHOUT_GAP) * len(several)
 
 
 def number_colors(facts: Sequence[MaskFacts]) -> bool:

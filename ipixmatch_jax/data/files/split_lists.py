@@ -54,7 +54,12 @@ def parse(line: str) -> Entry:
     return Entry(line)
 
 
-def _decoded(content: bytes) -> str:
+def decoded(content: bytes) -> str:
+    """The text of a list, in UTF-8 or UTF-16.
+
+    Raises:
+        UnicodeDecodeError: neither.
+    """
     # PowerShell writes UTF-16.
     utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
     return content.decode("utf-16" if utf16 else "utf-8-sig")
@@ -72,7 +77,7 @@ def read_list(path: Path, key: str, problems: list[str]) -> list[Entry]:
         The entries in the order of the file, each id once.
     """
     try:
-        lines = _decoded(path.read_bytes()).splitlines()
+        lines = decoded(path.read_bytes()).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = "not there" if isinstance(error, FileNotFoundError) else str(error)
         problems.append(

@@ -19,6 +19,7 @@ from ipixmatch_jax.errors import DataError
 
 MASK_SUFFIXES = (
     ".png", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".npy", ".mat", ".jpg", ".jpeg",
+    ".ppm", ".pgm",
 )  # fmt: skip
 
 _LOSSY = frozenset({"JPEG", "AVIF", "HEIF"})

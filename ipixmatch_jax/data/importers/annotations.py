@@ -2,6 +2,7 @@
 
 import os
 import posixpath
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +15,7 @@ from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE
 from ipixmatch_jax.errors import DataError
 
+_UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)$")
 # Class ids are 0..254; 255 means ignore.
 MOST_CLASSES = 255
 
@@ -81,7 +83,11 @@ class ImageIndex:
                 f"{self.tree.path('', candidates[0])}: {len(candidates)} images fit {name!r} of "
                 f"the annotations: {some(candidates)}; expected one; rename or remove the others"
             )
-        return candidates[0] if candidates else ""
+        if candidates:
+            return candidates[0]
+        # Label Studio puts 8 hexadecimal digits in front of the names of uploaded files.
+        uploaded = _UPLOADED.match(posixpath.basename(name))
+        return self.find(uploaded.group(1), near) if uploaded else ""
 
 
 def _common_tail(path: str, name: str) -> int:

@@ -8,19 +8,30 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+from ipixmatch_jax.data.files import multiband
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.importers.contents import content
 from ipixmatch_jax.data.importers.found import Found, some
 from ipixmatch_jax.data.importers.names import MASK_AFFIXES
-from ipixmatch_jax.data.importers.pairing import Name
+from ipixmatch_jax.data.importers.pairing import Name, pair
 from ipixmatch_jax.data.importers.places import Files, Place
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
 
-_LOSSY = (".jpg", ".jpeg")
+_LOSSY = (".jpg", ".jpeg", ".jfif", ".jpe")
 # A file with more distinct values than this is taken for a photo.
 _MOST_VALUES = 32
 _OPENED = 6
+# Files next to one image with its name and a tail.
+_MOST_TAILS = 8
+# Words in the tail of semantic masks: Segments.ai and SuperAnnotate.
+_SEMANTIC = ("semantic", "___fuse")
+# Share of the files named like masks that must belong to an image.
+_COVERAGE = 0.8
+
+
+_TAIL = re.compile(r"(.+)[_\-. ]([A-Za-z]+1?)$")
+_HEAD = re.compile(r"([A-Za-z]+)[_\-. ](.+)$")
 
 
 def bare(stem: str, affixes: tuple[str, str] = ("", "")) -> str:
@@ -29,10 +40,10 @@ def bare(stem: str, affixes: tuple[str, str] = ("", "")) -> str:
     if any(affixes):
         fits = stem.startswith(prefix) and stem.endswith(tail) and len(stem) > len(prefix + tail)
         return stem[len(prefix) : len(stem) - len(tail)] if fits else ""
-    found = re.match(r"(.+)[_\-. ]([A-Za-z]+1?)$", stem)
+    found = _TAIL.match(stem)
     if found and found.group(2).lower() in MASK_AFFIXES:
         return found.group(1)
-    found = re.match(r"([A-Za-z]+)[_\-. ](.+)$", stem)
+    found = _HEAD.match(stem)
     return found.group(2) if found and found.group(1).lower() in MASK_AFFIXES else ""
 
 
@@ -50,11 +61,23 @@ def sniff(tree: FolderTree, places: list[Place]) -> str:
         twins = [paths for paths in files.paths.values() if len(paths) == 2]
         if twins and _twin_masks(tree, twins):
             return f"masks next to their images, with the same name: {' and '.join(twins[0])}"
+        tails = _tails(tree, files.paths)
+        if tails:
+            return f"masks next to their images, with the tail {' or '.join(sorted(tails))}"
+        worded = _worded(list(files.paths))
+        if worded:
+            return f"masks next to their images, by their names: {worded[0][1]}"
     return ""
 
 
 def separate(
-    tree: FolderTree, images: Files, masks: Files, affixes: tuple[str, str], found: Found
+    tree: FolderTree,
+    images: Files,
+    masks: Files,
+    affixes: tuple[str, str],
+    found: Found,
+    *,
+    any_name: bool = True,
 ) -> Files:
     """Moves masks from the files of images to the files of masks, and returns the latter.
 
@@ -64,6 +87,7 @@ def separate(
         masks: files of the mask folders.
         affixes: (prefix, tail) of mask names, set by the user.
         found: decisions are noted here.
+        any_name: masks may have other names than X_mask next to X.
     """
     both = images.paths.keys() & masks.paths.keys()
     shared = {name for name in both if set(images.paths[name]) & set(masks.paths[name])}
@@ -75,10 +99,101 @@ def separate(
         inner = bare(stem, affixes)
         if inner and (any(affixes) or (group, inner) in stems):
             moved.append(name)
+    if any(affixes):
+        _drop_other_tails(tree, images.paths, moved, found)
+    elif not moved and any_name:
+        moved = _by_tail(tree, images.paths, found) or _worded(list(stems))
     for name in moved:
         result.paths[name] = images.paths.pop(name)
+    _report_further(images, result, found)
     _move_twins(tree, images, result, found)
     return result
+
+
+def _report_further(images: Files, masks: Files, found: Found) -> None:
+    """Takes further masks of an image, such as X_mask_1 next to X_mask, out of the images."""
+    further = []
+    for group, stem in list(images.paths) if masks.paths else ():
+        match = re.match(r"(.+)[_\-. ]\(?\d+\)?$", stem)
+        if match and (group, match.group(1)) in masks.paths and bare(match.group(1)):
+            further += images.paths.pop((group, stem))
+    if further:
+        found.problems.append(
+            f"{len(further)} files are further masks of an image that has one: {some(further)}; "
+            "expected one mask per image; merge them"
+        )
+
+
+def _tails(tree: FolderTree, paths: dict[Name, list[str]]) -> dict[str, list[Name]]:
+    """Tails that turn the names of images into those of files that look like masks."""
+    names = sorted(paths)
+    found: dict[str, list[Name]] = {}
+    taken: set[Name] = set()
+    for position, (group, stem) in enumerate(names):
+        if (group, stem) in taken:
+            continue
+        for other in names[position + 1 : position + 1 + _MOST_TAILS]:
+            if other[0] != group or not other[1].startswith(stem):
+                break
+            tail = other[1][len(stem) :]
+            # A digit or letter continues a name: photo1 and photo10.
+            if not tail[0].isalnum() and re.search("[A-Za-z]{3}", tail):
+                found.setdefault(tail, []).append(other)
+                taken.add(other)
+    longest = max(map(len, found.values()), default=0)
+    return {
+        tail: masks
+        for tail, masks in found.items()
+        if len(masks) >= max(2, longest // 2)
+        and all(looks_like_mask(tree.path("", paths[name][0])) for name in masks[:_OPENED])
+    }
+
+
+def _by_tail(tree: FolderTree, paths: dict[Name, list[str]], found: Found) -> list[Name]:
+    """The masks that a tail tells; of several tails the one that names semantic masks.
+
+    Files with other tails are taken out of `paths`: they are no images.
+
+    Raises:
+        DataError: several tails, and none is certain.
+    """
+    tails = _tails(tree, paths)
+    sure = [tail for tail in tails if any(word in tail.lower() for word in _SEMANTIC)]
+    chosen = sure if len(sure) == 1 else list(tails)
+    if len(chosen) > 1:
+        raise DataError(
+            f"{tree.root}: files with {len(chosen)} tails lie next to the images: {some(chosen)}; "
+            "expected one mask for each image; set data.folder.mask_tail to the tail of the masks"
+        )
+    for tail in tails.keys() - {*chosen}:
+        for name in tails[tail]:
+            del paths[name]
+        found.notes.append(
+            f"{len(tails[tail])} files with the tail {tail} are not used; the masks are those with "
+            f"{chosen[0]} (data.folder.mask_tail)"
+        )
+    return [name for tail in chosen for name in tails[tail]]
+
+
+def _drop_other_tails(
+    tree: FolderTree, paths: dict[Name, list[str]], masks: list[Name], found: Found
+) -> None:
+    """Takes files with other tails than that of the masks out of `paths`: they are no images."""
+    for tail, names in _tails(tree, paths).items():
+        if not set(names) & set(masks):
+            for name in names:
+                del paths[name]
+            found.notes.append(f"{len(names)} files with the tail {tail} are not used")
+
+
+def _worded(names: list[Name]) -> list[Name]:
+    """Masks whose names have a mask's word where images have another: 1_sat and 1_mask."""
+    masks = [name for name in names if bare(name[1])]
+    others = [name for name in names if not bare(name[1])]
+    if len(masks) < 2 or not others:
+        return []
+    paired = pair(others, masks).pairs
+    return masks if len(paired) >= _COVERAGE * len(masks) else []
 
 
 def _move_twins(tree: FolderTree, images: Files, masks: Files, found: Found) -> None:
@@ -113,7 +228,7 @@ def _twin_masks(tree: FolderTree, twins: list[list[str]]) -> bool:
 def looks_like_mask(path: str) -> bool:
     """True if a file shows at most 32 different colors, which no photo does."""
     if os.path.splitext(path)[1].lower() == ".npy":
-        return True
+        return _mask_array(path)
     try:
         with Image.open(io.BytesIO(content(path))) as picture:
             array = np.asarray(picture.convert("RGB") if len(picture.getbands()) > 1 else picture)
@@ -130,7 +245,20 @@ def masks_among(paths: Sequence[str], count: int = 8) -> list[str]:
     return [lossless[i] for i in picked if looks_like_mask(lossless[i]) and _varies(lossless[i])]
 
 
+def _mask_array(path: str) -> bool:
+    """True if an NPY file holds one band of few whole numbers."""
+    try:
+        array = multiband.read(path, path)
+    except DataError:
+        return False
+    few = array.shape[-1] == 1 and len(np.unique(array)) <= _MOST_VALUES
+    return bool(few and (array == np.round(array)).all())
+
+
 def _varies(path: str) -> bool:
+    if path.lower().endswith(".npy"):
+        array = multiband.read(path, path)
+        return bool((array != array[:1, :1]).any())
     with Image.open(io.BytesIO(content(path))) as picture:
         low_high = picture.convert("L").getextrema()
     return low_high[0] != low_high[1]

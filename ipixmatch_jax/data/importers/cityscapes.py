@@ -3,12 +3,14 @@
 Masks are labelTrainIds, or labelIds and instanceIds converted as the official scripts do.
 """
 
+import itertools
 import os
 import re
 
 import numpy as np
 
 from ipixmatch_jax.data.importers.cityscapes_classes import CLASSES, PALETTE, train_id_lookup
+from ipixmatch_jax.data.importers.class_files import find_classes
 from ipixmatch_jax.data.importers.drawing import gray
 from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, Item, some
 from ipixmatch_jax.data.importers.tree import FolderTree
@@ -18,7 +20,9 @@ from ipixmatch_jax.paths import as_path
 
 # Kinds of mask files, in the order of preference, and the divisor of object ids.
 _KINDS = {"labelTrainIds": 0, "labelIds": 1, "instanceIds": 1000}
-_IMAGE = re.compile(r"(.*?)leftImg8bit/(train|val|test|train_extra)/(.*)_leftImg8bit\.(png|jpg)$")
+_IMAGE = re.compile(
+    r"(.*?)leftImg8bit/(train|val|test|train_extra|default)/(.*)_leftImg8bit\.(png|jpg)$"
+)
 
 
 class Cityscapes:
@@ -37,7 +41,8 @@ class Cityscapes:
         return ""
 
     def read(self, tree: FolderTree, choices: Choices) -> Found:
-        found = Found(classes=Classes(CLASSES, PALETTE))
+        own = _own_classes(tree)
+        found = Found(classes=own or Classes(CLASSES, PALETTE))
         used: dict[str, int] = {}
         bare: list[str] = []
         for path in tree.with_ending(".png", ".jpg"):
@@ -48,21 +53,35 @@ class Cityscapes:
             kind, mask = _mask_of(tree, base, split, stem)
             used[kind] = used.get(kind, 0) + bool(mask)
             bare += [path] * (not mask and split in ("val", "test"))
-            split = {"train_extra": "train"}.get(split, split)
+            split = {"train_extra": "train", "default": "train"}.get(split, split)
             name = f"{base}{stem}" if split == "train" else f"{split}/{base}{stem}"
-            drawn = _converted(tree.path("", mask), _KINDS[kind]) if mask else None
+            divisor = 0 if own and kind == "labelIds" else _KINDS.get(kind, 0)
+            drawn = _converted(tree.path("", mask), divisor) if mask else None
             found.items.append(Item(name, tree.path("", path), drawn, split))
         counts = ", ".join(f"{count} {kind}" for kind, count in used.items() if count)
         found.notes.append(f"masks: {counts or 'none'}")
+        if own:
+            found.notes.append("classes of label_colors.txt, not those of Cityscapes")
         if bare:
             found.warnings.append(f"{len(bare)} val or test images have no mask: {some(bare, 2)}")
         return found
 
 
+def _own_classes(tree: FolderTree) -> Classes | None:
+    """The classes of label_colors.txt, which CVAT and Datumaro write, if they are others."""
+    if not tree.has("label_colors.txt"):
+        return None
+    own = find_classes(tree)
+    known = set(CLASSES) | {"background", "unlabeled"}
+    return None if not own.names or set(own.names) <= known else Classes(own.names, own.palette)
+
+
 def _mask_of(tree: FolderTree, base: str, split: str, stem: str) -> tuple[str, str]:
-    for place in ("gtFine", "gtCoarse"):
+    # CVAT puts the images below imgsFine/.
+    bases = dict.fromkeys((base, base.removesuffix("imgsFine/")))
+    for place, above in itertools.product(("gtFine", "gtCoarse"), bases):
         for kind in _KINDS:
-            path = f"{base}{place}/{split}/{stem}_{place}_{kind}.png"
+            path = f"{above}{place}/{split}/{stem}_{place}_{kind}.png"
             if tree.has(path):
                 return kind, path
     return "", ""

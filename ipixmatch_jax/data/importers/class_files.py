@@ -11,6 +11,9 @@ from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import as_path
 
 Color = tuple[int, int, int]
+# `2 dog`, `2: dog`, `2,dog`; a color in front of a name is another form.
+_NUMBERED = re.compile(r"\s*(\d+)\s*[\s:,;=]\s*([^\s\d:,;=].*?)\s*$")
+_SEPARATED = re.compile(r"\s*\d+\s*[:,;=]")
 _IGNORED = ("__ignore__", "_ignore_", "ignore")
 
 
@@ -71,14 +74,34 @@ def _read(path: str, read: Callable[[str], ClassFile]) -> ClassFile:
 
 def _classes_json(text: str) -> ClassFile:
     content = json.loads(text)
+    if isinstance(content, list):
+        return _listed_classes(content)
     palette = tuple(tuple(int(c) for c in color) for color in content.get("palette", ()))
     return ClassFile("", tuple(map(str, content["classes"])), palette)
 
 
+def _listed_classes(content: list) -> ClassFile:
+    """SuperAnnotate: a list of `name` and `color` (#ff0000), black is background; or names."""
+    if all(isinstance(one, str) for one in content):
+        return ClassFile("", tuple(content))
+    names = [str(one["name"]) for one in content]
+    colors = [tuple(bytes.fromhex(str(one["color"]).lstrip("#"))) for one in content]
+    if any(len(color) != 3 for color in colors):
+        raise ValueError("expected colors such as #ff0000")
+    if (0, 0, 0) not in colors:
+        names, colors = ["background", *names], [(0, 0, 0), *colors]
+    return ClassFile("", tuple(names), tuple(colors))
+
+
 def _lines(text: str) -> ClassFile:
-    """`NAME` or `NAME RED GREEN BLUE` per line; LabelMe's `__ignore__` names no class."""
+    """`NAME` or `NAME RED GREEN BLUE` per line; LabelMe's `__ignore__` names no class.
+
+    If every line begins with a number, it is the stored value of the class: `2 dog` or `2: dog`;
+    from 1 on, 0 is the background.
+    """
     names, palette = [], []
-    for line in text.splitlines():
+    lines, values = _numbered(text.splitlines())
+    for line in lines:
         words = line.split()
         if not words or line.startswith("#") or line.strip().lower() in _IGNORED:
             continue
@@ -88,7 +111,29 @@ def _lines(text: str) -> ClassFile:
         names.append(" ".join(words))
     if palette and len(palette) != len(names):
         raise ValueError(f"{len(palette)} of {len(names)} classes have a color")
-    return ClassFile("", tuple(names), tuple(palette))
+    return ClassFile("", tuple(names), tuple(palette), values)
+
+
+def _numbered(lines: list[str]) -> tuple[list[str], tuple[int, ...]]:
+    """Lines without their numbers, in the order of the numbers; the numbers if they leave gaps.
+
+    Raises:
+        ValueError: a number occurs twice.
+    """
+    found = [_NUMBERED.match(line) for line in lines if line.strip() and line[0] != "#"]
+    if len(found) < 2 or not all(found):
+        return lines, ()
+    pairs = sorted((int(match.group(1)), match.group(2)) for match in found)
+    values = tuple(value for value, _ in pairs)
+    if len(set(values)) < len(values):
+        raise ValueError("a number occurs twice; expected one line per class")
+    names = [name for _, name in pairs]
+    if values == tuple(range(1, len(values) + 1)):
+        return ["background", *names], ()
+    if values == tuple(range(len(values))):
+        return names, ()
+    # `10 euro`, `20 euro` are names; with a colon or comma, numbers with gaps are stored values.
+    return (names, values) if all(_SEPARATED.match(line) for line in lines if line) else (lines, ())
 
 
 def _color_first(text: str) -> ClassFile:

@@ -55,6 +55,11 @@ class Coco:
                 "not masks; expected polygons or run lengths; export instance segmentation"
             )
         found = collect(tree, sheets, None, choices, Classes(names=names))
+        doubled = sorted({n for n in categories.values() if list(categories.values()).count(n) > 1})
+        if doubled:
+            found.warnings.append(
+                f"several categories have one name and become one class: {some(doubled)}"
+            )
         if regions < boxes:
             found.warnings.append(
                 f"{boxes - regions} of {boxes} annotations have a box but no region; the pixels in "
@@ -73,7 +78,11 @@ def _is_coco(path: str) -> bool:
 
 
 def _merge(categories: dict[int, str], entries: list[dict], path: str) -> None:
+    parents = {entry.get("supercategory") for entry in entries}
     for entry in entries:
+        if entry.get("supercategory") == "none" and entry["name"] in parents:
+            # Roboflow lists the name of the project as a category, which no annotation uses.
+            continue
         known = categories.setdefault(entry["id"], str(entry["name"]))
         if known != entry["name"]:
             raise DataError(

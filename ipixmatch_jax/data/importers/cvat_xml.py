@@ -33,6 +33,11 @@ class CvatXml:
             root = _parsed(full)
             for name in root.iterfind("meta//labels/label/name"):
                 labels += [name.text] * (name.text not in labels)
+            if root.find("track") is not None:
+                raise DataError(
+                    f"{full}: tracks of a video, which are interpolated between frames; expected "
+                    "one entry per image; export 'CVAT for images' or 'Segmentation mask' instead"
+                )
             for image in root.iterfind("image"):
                 for kind in _LINES:
                     left[kind] = left.get(kind, 0) + len(image.findall(kind))

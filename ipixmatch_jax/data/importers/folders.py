@@ -11,17 +11,13 @@ from ipixmatch_jax.data.importers import beside
 from ipixmatch_jax.data.importers.found import SPLITS, Choices, Found, Item, some
 from ipixmatch_jax.data.importers.pairing import Name, pair
 from ipixmatch_jax.data.importers.places import Files, Place, places
+from ipixmatch_jax.data.importers.split_files import apply_lists
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
 
 # JPEG and GIF masks are paired like others, so that reading them can say what is wrong, if
 # anything.
 MASK_ENDINGS = tuple(dict.fromkeys((*MASK_SUFFIXES, ".jpg", ".jpeg", ".gif")))
-# Endings of images and videos that are not read. Other files (.txt, .json) are no images.
-_UNREAD = frozenset(
-    ".gif .heic .heif .avif .jp2 .jxl .dng .cr2 .cr3 .nef .arw .raw .svg .psd .xcf .mp4 .mov .avi"
-    " .mkv .pdf .zip .tar .gz .rar .7z .dcm .nii .h5 .hdf5".split()
-) - frozenset(IMAGE_SUFFIXES)
 
 
 class Folders:
@@ -54,10 +50,12 @@ class _Reader:
     def __init__(self, tree: FolderTree, choices: Choices):
         self.tree, self.choices, self.found = tree, choices, Found()
         self.places = places(tree, choices)
+        self.masks: list[Place] = []
 
     def read(self) -> Found:
         masks = [p for p in self.places if p.role == "mask" and _has(self.tree, p, MASK_ENDINGS)]
         masks = self._one_mask_folder(masks)
+        self.masks = masks
         images = self._image_places(masks)
         by_split = {split: [p for p in images if _split(p) == split] for split in SPLITS}
         affixes = (self.choices.get("mask_prefix", ""), self.choices.get("mask_tail", ""))
@@ -66,9 +64,10 @@ class _Reader:
         for split in SPLITS:
             of_split = [p for p in masks if (p.split or split) == split and split != "unlabeled"]
             self._read_split(split, by_split[split], of_split, affixes, unused)
+        if not self.choices.get("own_lists"):
+            apply_lists(self.tree, self.found)
         self._leftovers(masks, unused)
         self._pin(by_split, masks)
-        self._count_others(images)
         return self.found
 
     def _note_places(self, by_split: dict[str, list[Place]], masks: list[Place]) -> None:
@@ -179,12 +178,14 @@ class _Reader:
         self, split: str, images: list[Place], masks: list[Place], affixes: tuple[str, str],
         unused: dict[Place, set[Name]],
     ) -> None:  # fmt: skip
-        images, masks = _one_group(images, masks)
+        images, masks = self._merged(images, masks)
         image_files = self._files(images, IMAGE_SUFFIXES)
         inside = {p.folder for p in images} & {p.folder for p in masks} or not masks
         mask_files = self._files(masks, MASK_ENDINGS)
         if inside or any(p.chosen and p.role == "mask" for p in masks):
-            mask_files = beside.separate(self.tree, image_files, mask_files, affixes, self.found)
+            mask_files = beside.separate(
+                self.tree, image_files, mask_files, affixes, self.found, any_name=not self.masks
+            )
         problems = _doubled(image_files, "image", self.tree)
         problems += _doubled(mask_files, "mask", self.tree) if split != "unlabeled" else []
         self.found.problems += problems
@@ -215,6 +216,16 @@ class _Reader:
                 f"{some([stem for _, stem in pairs.images_left])}"
             )
 
+    def _merged(self, images: list[Place], masks: list[Place]) -> tuple[list[Place], list[Place]]:
+        """The places without groups if one side has none, and no two masks get one name."""
+        merged = _one_group(images, masks)
+        doubled = any(
+            len(paths) > 1 for paths in self._files(merged[1], MASK_ENDINGS).paths.values()
+        )
+        before = any(len(paths) > 1 for paths in self._files(masks, MASK_ENDINGS).paths.values())
+        grouped = any(place.group for place in images)
+        return (images, masks) if grouped and doubled and not before else merged
+
     def _leftovers(self, masks: list[Place], unused: dict[Place, set[Name]]) -> None:
         left = sorted({name for names_left in unused.values() for name in names_left})
         if not left:
@@ -237,20 +248,6 @@ class _Reader:
                 chosen = self.choices.get(key)
                 single = len(image_tops) == len(mask_tops) == 1
                 self.found.keys[key] = chosen or (tops.copy().pop() if single else "")
-
-    def _count_others(self, images: list[Place]) -> None:
-        others = [
-            path
-            for path in self._files(images, IMAGE_SUFFIXES).others
-            if os.path.splitext(path)[1].lower() in _UNREAD
-        ]
-        if others:
-            kinds = Counter(os.path.splitext(path)[1].lower() for path in others)
-            counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-            self.found.warnings.append(
-                f"{len(others)} files in the image folders are not read ({counts}): "
-                f"{some(others)}; convert them to PNG or JPEG"
-            )
 
 
 def _split(place: Place) -> str:

@@ -8,6 +8,9 @@ from ipixmatch_jax.data.importers import names as folder_names
 from ipixmatch_jax.data.importers.found import Choices, Found, Item, some
 from ipixmatch_jax.data.importers.tree import FolderTree
 
+# A folder of more files holds many images.
+_MOST_FILES = 50
+
 
 class ImageFolders:
     """CASE/image.png and CASE/mask.png, or img and label."""
@@ -46,6 +49,8 @@ def _pairs(tree: FolderTree) -> dict[str, tuple[str, str]]:
     """Folder -> (image, mask) of the folders with exactly one of each, told by their names."""
     pairs = {}
     for folder, files in tree.files.items():
+        if len(files) > _MOST_FILES:
+            continue
         roles: dict[str, list[str]] = {"image": [], "mask": []}
         for file in files:
             stem, ending = os.path.splitext(file)

@@ -26,6 +26,8 @@ _SPLITS = {
 _JOINED = re.compile(
     r"^(train|training|val|valid|validation|test|testing)(images?|imgs?|annots?|masks?|labels?|gt)$"
 )
+# CamVid as CVAT exports it: default and defaultannot.
+_ANNOT = re.compile(r"^(\w{3,})(annots?)$")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 
@@ -41,6 +43,7 @@ def words(name: str) -> list[str]:
             found.append(lower)
             continue
         joined = _JOINED.match(lower)
+        joined = joined or _ANNOT.match(lower)
         if joined:
             found += joined.groups()
             continue
@@ -53,6 +56,9 @@ def role(name: str) -> str:
     if name.lower() in ("1st_manual", "2nd_manual"):
         return "mask"
     parts = words(name)
+    if len(parts) > 1 and parts[-1] in ("dataset", "datasets"):
+        # The name of a data set: semantic_drone_dataset.
+        return ""
     for kind, known in (("preview", _PREVIEWS), ("mask", _MASKS), ("image", _IMAGES)):
         # The last word counts most: label_images are masks, mask_preview is a preview.
         if any(part in known for part in parts):

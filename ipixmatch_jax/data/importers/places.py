@@ -1,5 +1,6 @@
 """Assigns a role and a split to every folder, by its name or as the user says."""
 
+import functools
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -33,6 +34,7 @@ class Place:
     chosen: bool = False
 
 
+@functools.lru_cache(maxsize=2**16)
 def place_of(folder: str) -> Place:
     """The place of a folder, from the words in its path."""
     parts = [part for part in folder.split("/") if part]

@@ -2,27 +2,32 @@
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ipixmatch_jax.data.importers.ade20k_full import Ade20kFull
 from ipixmatch_jax.data.importers.boxes import Boxes
 from ipixmatch_jax.data.importers.cityscapes import Cityscapes, Kitti
 from ipixmatch_jax.data.importers.coco import Coco
+from ipixmatch_jax.data.importers.coco_panoptic import CocoPanoptic
 from ipixmatch_jax.data.importers.cvat_xml import CvatXml
+from ipixmatch_jax.data.importers.datumaro import Datumaro
 from ipixmatch_jax.data.importers.folders import Folders, layout_words
 from ipixmatch_jax.data.importers.found import Choices, Found, Importer, some
 from ipixmatch_jax.data.importers.image_folders import ImageFolders
 from ipixmatch_jax.data.importers.label_studio import LabelStudio
+from ipixmatch_jax.data.importers.label_studio_files import LabelStudioFiles
 from ipixmatch_jax.data.importers.labelme import LabelMe
 from ipixmatch_jax.data.importers.labelme_xml import LabelMeXml
 from ipixmatch_jax.data.importers.magnetic_tile import MagneticTile
 from ipixmatch_jax.data.importers.mapillary import Mapillary
+from ipixmatch_jax.data.importers.mask_parts import MaskParts
 from ipixmatch_jax.data.importers.matlab import Matlab
 from ipixmatch_jax.data.importers.oxford_pet import OxfordPet
 from ipixmatch_jax.data.importers.per_object import PerObject
 from ipixmatch_jax.data.importers.supervisely import Supervisely
 from ipixmatch_jax.data.importers.tree import FolderTree, scan
+from ipixmatch_jax.data.importers.unread import unread_files
 from ipixmatch_jax.data.importers.via import Via
 from ipixmatch_jax.data.importers.voc import Voc
 from ipixmatch_jax.data.importers.yolo import Yolo
@@ -35,7 +40,8 @@ IMPORTERS: Registry[Importer] = Registry("data.folder.format")
 _SPECIFIC: tuple[Importer, ...] = (
     Coco(), LabelMe(), Voc(), Yolo(), PerObject(), MagneticTile(), Matlab(), OxfordPet(),
     Cityscapes(), Kitti(), Supervisely(), Via(), LabelStudio(), CvatXml(), Mapillary(),
-    Ade20kFull(), LabelMeXml(), ImageFolders(),
+    Ade20kFull(), LabelMeXml(), ImageFolders(), MaskParts(), LabelStudioFiles(),
+    CocoPanoptic(), Datumaro(),
 )  # fmt: skip
 for _importer in (*_SPECIFIC, Folders()):
     IMPORTERS.register(_importer.name)(_importer)
@@ -45,9 +51,15 @@ PLACES = ("train_images", "train_masks", "val_images", "val_masks", "test_images
 CHOICE_KEYS = ("format", *PLACES, "mask_tail", "mask_prefix", "unannotated")
 
 
-def choices_of(options: Mapping[str, Any]) -> Choices:
-    """The keys of `config.data.folder` that are set and change how a folder is read."""
-    return {key: options[key] for key in CHOICE_KEYS if key in options and options[key]}
+def choices_of(options: Mapping[str, Any], lists: Sequence[str] = ()) -> Choices:
+    """The keys of `config.data.folder` that are set and change how a folder is read.
+
+    Args:
+        options: the keys.
+        lists: `data.labeled` and others; with any of them the lists in the folder do not count.
+    """
+    chosen = {key: options[key] for key in CHOICE_KEYS if key in options and options[key]}
+    return chosen | ({"own_lists": True} if any(lists) else {})
 
 
 def recognize(tree: FolderTree, choices: Choices) -> tuple[Importer, str]:
@@ -106,6 +118,7 @@ def read_tree(tree: FolderTree, choices: Choices) -> tuple[Importer, str, Found]
     importer, reason = recognize(tree, choices)
     found = importer.read(tree, choices)
     _unique_ids(found, str(tree.root))
+    found.warnings += unread_files(tree, found)
     if tree.skipped:
         shown = ", ".join(tree.skipped[:3]) + (", …" if len(tree.skipped) > 3 else "")
         found.notes.append(

@@ -1,27 +1,31 @@
-"""VGG Image Annotator: via_region_data.json and project files of VIA 1 and 2."""
+"""VGG Image Annotator: via_region_data.json, its CSV, and project files of VIA 1 and 2."""
 
+import csv
+import json
 import math
 
 from ipixmatch_jax.data.importers.annotations import Sheet, collect
-from ipixmatch_jax.data.importers.contents import read_json
+from ipixmatch_jax.data.importers.contents import content, head, read_json
 from ipixmatch_jax.data.importers.found import Choices, Found, some
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
 
 
 class Via:
-    """VIA's JSON."""
+    """VIA's JSON and CSV."""
 
     name = "via"
     source = "VGG Image Annotator (VIA 1 and 2)"
 
     def sniff(self, tree: FolderTree) -> str:
-        files = [path for path in tree.with_ending(".json")[:50] if _entries(tree, path)]
+        files = [path for path in tree.with_ending(".json", ".csv")[:50] if _entries(tree, path)]
         return f"filename and regions in {some(files, 3)}" if files else ""
 
     def read(self, tree: FolderTree, choices: Choices) -> Found:
         sheets, attributes = [], set()
-        for path in tree.with_ending(".json"):
+        jsons = [path for path in tree.with_ending(".json") if _entries(tree, path)]
+        # A CSV next to a JSON is the same export once more.
+        for path in jsons or tree.with_ending(".csv"):
             for entry in _entries(tree, path):
                 regions = entry["regions"]
                 regions = list(regions.values()) if isinstance(regions, dict) else regions
@@ -38,16 +42,41 @@ class Via:
 
 
 def _entries(tree: FolderTree, path: str) -> list[dict]:
+    if path.lower().endswith(".csv"):
+        return _rows(tree.path("", path))
     try:
-        content = read_json(tree.path("", path))
+        project = read_json(tree.path("", path))
     except DataError:
         return []
-    content = content.get("_via_img_metadata", content) if isinstance(content, dict) else {}
-    values = list(content.values()) if isinstance(content, dict) else []
+    project = project.get("_via_img_metadata", project) if isinstance(project, dict) else {}
+    values = list(project.values()) if isinstance(project, dict) else []
     fits = values and all(
         isinstance(value, dict) and value.keys() >= {"filename", "regions"} for value in values
     )
     return values if fits else []
+
+
+def _rows(path: str) -> list[dict]:
+    """The entries of VIA's CSV: one row per region, or one per image without any."""
+    if b"region_shape_attributes" not in head(path, 500):
+        return []
+    entries: dict[str, dict] = {}
+    try:
+        text = content(path).decode("utf-8-sig")
+        # Comments of VIA 3 begin with #, its column names too.
+        for row in csv.DictReader(line.removeprefix("#") for line in text.splitlines()):
+            entry = entries.setdefault(
+                row["filename"], {"filename": row["filename"], "regions": []}
+            )
+            shape = json.loads(row["region_shape_attributes"] or "{}")
+            if shape:
+                attributes = json.loads(row["region_attributes"] or "{}")
+                entry["regions"].append(
+                    {"shape_attributes": shape, "region_attributes": attributes}
+                )
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read as VIA's CSV ({error}); export it again") from None
+    return list(entries.values())
 
 
 def _label(region: dict, path: str, image: str) -> str:

@@ -58,6 +58,8 @@ class Facts:
         mask_hash: hash of the mask, or None without a mask.
         histogram: pixels per mask value, int64 [256], or None.
         image_is_mask: True if every band equals the mask, and the mask has several values.
+        thumbnail: the image in small, uint8 [48,48], or None without a mask.
+        small_mask: the mask in small, uint8 [48,48], or None.
     """
 
     index: int
@@ -69,6 +71,8 @@ class Facts:
     mask_hash: bytes | None
     histogram: np.ndarray | None
     image_is_mask: bool
+    thumbnail: np.ndarray | None = None
+    small_mask: np.ndarray | None = None
 
 
 def from_problem(problem: str) -> Finding:
@@ -179,8 +183,15 @@ def _shown(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
 
 
-def of_contents(facts: Mapping[str, Sequence[Facts]]) -> list[Finding]:
-    """Equal images with two ids, within a split or across splits, and masks used twice."""
+def of_contents(
+    facts: Mapping[str, Sequence[Facts]], similar: frozenset[tuple[str, str]] = frozenset()
+) -> list[Finding]:
+    """Equal images with two ids, within a split or across splits, and masks used twice.
+
+    Args:
+        facts: facts per split.
+        similar: pairs of image files that show the same scene; they may share a mask.
+    """
     seen: dict[bytes, tuple[str, Facts]] = {}
     masks: dict[bytes, Facts] = {}
     found = []
@@ -194,7 +205,8 @@ def of_contents(facts: Mapping[str, Sequence[Facts]]) -> list[Finding]:
             if record.mask_hash is None or np.count_nonzero(record.histogram) < 2:
                 continue
             twin = masks.setdefault(record.mask_hash, record)
-            if twin is not record and twin.image_hash != record.image_hash:
+            pair = tuple(sorted((twin.files[0], record.files[0])))
+            if twin is not record and twin.image_hash != record.image_hash and pair not in similar:
                 found.append(
                     Finding(
                         WARNING, "same-mask", split, record.files[-1],
@@ -257,19 +269,34 @@ def _absent(
     absent = [index for index in range(len(names)) if not pixels[index]]
     if not absent:
         return []
-    listed = ", ".join(f"{names[index]} ({index})" for index in absent)
-    other = "val" if split == "labeled" else "labeled"
-    elsewhere = sum(int(counts[other][1][index]) for index in absent)
-    if split == "labeled" and elsewhere:
-        hint = f"val masks hold it {elsewhere} times, but it cannot be learned: label some of it"
-    elif split != "labeled":
-        hint = f"its IoU cannot be measured; draw other {split} images if it matters"
-    else:
+
+    def listed(classes: list[int]) -> str:
+        return ", ".join(f"{names[index]} ({index})" for index in classes)
+
+    found = []
+    place = f"{file}, and the other {split} masks"
+    if split == "labeled":
+        other = [one for one in absent if counts["val"][0][one] or counts["test"][0][one]]
+        if other:
+            images = sum(int(counts[one][1][other].sum()) for one in ("val", "test"))
+            found.append(
+                Finding(
+                    WARNING, "absent-class", split, file,
+                    f"{place}: no pixel is of class {listed(other)}, which val or test masks hold "
+                    f"({images} times): it cannot be learned, and its IoU will be 0; label some of "
+                    "it, or move images to training",
+                )
+            )  # fmt: skip
+        absent = [one for one in absent if one not in other]
         hint = "check data.class_names and the masks"
-    return [
-        Finding(
-            WARNING, "absent-class", split, file,
-            f"{file}, and the other {split} masks: no pixel is of class {listed}; expected some of "
-            f"every class; {hint}",
-        )
-    ]  # fmt: skip
+    else:
+        hint = f"its IoU cannot be measured; draw other {split} images if it matters"
+    if absent:
+        found.append(
+            Finding(
+                WARNING, "absent-class", split, file,
+                f"{place}: no pixel is of class {listed(absent)}; expected some of every class; "
+                f"{hint}",
+            )
+        )  # fmt: skip
+    return found

@@ -13,8 +13,12 @@ from ml_collections import ConfigDict
 from ipixmatch_jax.data.catalog import assemble, image_is_mask
 from ipixmatch_jax.data.files.exif_agreement import orientation_problems
 from ipixmatch_jax.data.files.file_records import record_files
+from ipixmatch_jax.data.files.images import resize_mask
+from ipixmatch_jax.data.grouping import THUMBNAIL, thumbnail_of
 from ipixmatch_jax.data.inspection import findings
 from ipixmatch_jax.data.inspection.findings import ERROR, Facts, Finding
+from ipixmatch_jax.data.inspection.near_duplicates import near_duplicates
+from ipixmatch_jax.data.inspection.pairing_check import shifted_masks
 from ipixmatch_jax.data.records import IGNORE, NONE, Dataset, UnlabeledSource, spread_palette
 from ipixmatch_jax.errors import DataError
 
@@ -56,11 +60,13 @@ class Report:
         dataset: the usable part of the data set, at native size.
         splits: the summary of each split.
         findings: all findings, errors first.
+        needs: what a training run with the config lacks; see `training_needs`.
     """
 
     dataset: Dataset
     splits: dict[str, SplitReport]
     findings: list[Finding]
+    needs: list[str] = field(default_factory=list)
 
     @property
     def errors(self) -> list[Finding]:
@@ -97,6 +103,7 @@ class Report:
                 for name, split in self.splits.items()
             },
             "findings": [finding.to_json() for finding in self.findings],
+            "training_needs": list(self.needs),
         }
 
     def text(self) -> str:
@@ -114,6 +121,8 @@ class Report:
                 lines += [f"  - {f.message}" for f in found]
         if not self.findings:
             lines.append("nothing wrong was found")
+        if self.needs:
+            lines += ["before training:", *(f"  - {line}" for line in self.needs)]
         return "\n".join(lines)
 
 
@@ -147,12 +156,13 @@ def _class_lines(dataset: Dataset, splits: dict[str, SplitReport]) -> list[str]:
     return lines
 
 
-def inspect_dataset(data_config: ConfigDict, seed: int) -> Report:
+def inspect_dataset(data_config: ConfigDict, seed: int, unmeasured: str = "") -> Report:
     """Reads every file of a data set once and reports what it holds and what is wrong.
 
     Args:
         data_config: `config.data`, with statistics filled in for images over 8 bits.
         seed: seed of generated data sets.
+        unmeasured: why statistics could not be measured; the first finding.
 
     Raises:
         ConfigError: an unknown `data.name`, or class names or colors that do not fit.
@@ -179,13 +189,19 @@ def inspect_dataset(data_config: ConfigDict, seed: int) -> Report:
             splits[name].add(record)
             found += findings.of_record(name, record)
     found += findings.of_ids(dataset)
-    found += findings.of_contents(facts)
+    near, similar = near_duplicates({name: facts[name] for name in SPLITS if name != "unlabeled"})
+    found += findings.of_contents(facts, similar) + near + shifted_masks(facts["labeled"])
     found += findings.of_classes(
         dataset, {n: (s.pixels, s.images_with) for n, s in splits.items()}, facts
     )
+    if unmeasured:
+        # That these images cannot be scaled follows from it.
+        found = [finding for finding in found if "set data.value_range to" not in finding.message]
+        found.append(Finding(ERROR, "statistics", "labeled", "", unmeasured))
     unique = {finding.message: finding for finding in reversed(found)}
     ordered = [finding for finding in found if unique.get(finding.message) is finding]
-    return Report(dataset, splits, sorted(ordered, key=lambda finding: finding.severity != ERROR))
+    ordered.sort(key=lambda finding: (finding.severity != ERROR, finding.kind != "statistics"))
+    return Report(dataset, splits, ordered)
 
 
 def _empty_splits() -> dict[str, SplitReport]:
@@ -216,6 +232,8 @@ def _read_all(source: UnlabeledSource) -> Iterator[Facts | DataError]:
             mask_hash=None if mask is None else _digest(mask),
             histogram=None if mask is None else np.bincount(mask.ravel(), minlength=256),
             image_is_mask=mask is not None and image_is_mask(record),
+            thumbnail=None if mask is None else thumbnail_of(image),
+            small_mask=None if mask is None else resize_mask(mask, THUMBNAIL),
         )
 
     # In blocks, so that memory holds at most one block of images.

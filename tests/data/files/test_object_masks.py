@@ -28,6 +28,17 @@ def test_numbered_objects_are_no_classes(kind, tmp_path):
     assert describe_masks(paths, Said(style="ids"))["num_classes"] == 20
 
 
+def test_few_objects_in_many_masks_are_no_classes(tmp_path):
+    counts = (1, 2, 3, 1, 2, 3)
+    paths = save(tmp_path, [cells(seed, count) for seed, count in enumerate(counts)])
+    refused(paths, "number the objects", "up to 1", "3 in another")
+    # Without an image of two numbers the ids have a gap, as classes do.
+    masks = [cells(seed, count) for seed, count in enumerate(counts)]
+    masks[2][masks[2] == 2] = 0
+    (tmp_path / "gaps").mkdir()
+    assert describe_masks(save(tmp_path / "gaps", masks))["num_classes"] == 4
+
+
 def test_classes_without_gaps_are_no_objects(tmp_path):
     # Ids 1..k in each mask, but the pixels of an id lie in several places.
     masks = []
@@ -116,3 +127,11 @@ def test_palettes_name_the_values_that_are_in_use(tmp_path):
     found = describe_masks(save(tmp_path, pictures))
     assert found["mask_values"] == (0, 15, 90) and found["palette"] == COLORS
     check([str(path) for path in sorted(tmp_path.iterdir())], truth)
+
+
+def test_ids_that_are_written_apart(tmp_path):
+    truth = [ids(seed) for seed in range(4)]
+    paths = save(tmp_path, [mask * 10 for mask in truth])
+    assert describe_masks(paths)["mask_values"] == (0, 10, 20)
+    check(paths, truth)
+    assert "mask_values" not in describe_masks(paths, Said(names=tuple(map(str, range(21)))))

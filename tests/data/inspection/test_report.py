@@ -5,9 +5,9 @@ import shutil
 
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 from PIL import Image
 
+from ipixmatch_jax.config import default_config
 from ipixmatch_jax.data import inspect_dataset, load_dataset
 from ipixmatch_jax.data.inspection.page import page
 from ipixmatch_jax.errors import DataError
@@ -87,7 +87,9 @@ def test_missing_root_and_lists_are_findings(tmp_path, make_config, clean):
 
 
 def whole(data):
-    return ConfigDict({"data": data, "seed": 0})
+    config = default_config()
+    config.data = data
+    return config
 
 
 def test_files_that_inspect_writes(root, make_config, tmp_path, capsys):

@@ -1,0 +1,249 @@
+"""Several mask files per image, one for each class or object: masks/cat/ID.png, masks/ID/1.png,
+masks/ID_cat.png.
+
+The names of classes come from the folders or file names; numbers are objects. Pixels that two
+classes claim are ignored.
+"""
+
+import os
+import re
+from collections import defaultdict
+
+import numpy as np
+
+from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES, image_size
+from ipixmatch_jax.data.files.mask_checks import counts_of, histogram_text
+from ipixmatch_jax.data.files.masks import MASK_SUFFIXES
+from ipixmatch_jax.data.importers import names as folder_names
+from ipixmatch_jax.data.importers.drawing import background_first, gray, union_of_files
+from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, Item, some
+from ipixmatch_jax.data.importers.places import place_of
+from ipixmatch_jax.data.importers.tree import FolderTree
+from ipixmatch_jax.data.records import IGNORE
+from ipixmatch_jax.errors import DataError
+from ipixmatch_jax.paths import as_path
+
+# Names of parts that are other views of a whole mask, or masks of other people, and no class.
+_VIEWS = frozenset("color colors color colored rgb vis viz overlay preview instance instances ids"
+                   " labelids instanceids labeltrainids semantic panoptic pred prediction v version"
+                   " annotator rater expert reader observer user round".split())  # fmt: skip
+_MOST_CLASSES = 200
+# Digits of padded numbers: CelebAMask-HQ has five.
+_WIDTHS = range(2, 9)
+# Share of the pixels that must be dark or bright in a mask of a single class.
+_CLEAR = 0.9
+# Numbers below this are ids; smoothed edges reach higher.
+_FEW_LEVELS = 32
+
+# Part -> paths of its files, for one image.
+Parts = dict[str, list[str]]
+
+
+class MaskParts:
+    """One mask file per class or object."""
+
+    name = "mask-parts"
+    source = "one mask file per class or object"
+
+    def sniff(self, tree: FolderTree) -> str:
+        form = _form(tree)
+        if form is None:
+            return ""
+        image, parts = next((i, p) for i, p in form.items() if sum(map(len, p.values())) > 1)
+        files = [path for paths in parts.values() for path in paths]
+        return f"{len(files)} masks for {image}: {some(files, 2)}"
+
+    def read(self, tree: FolderTree, choices: Choices) -> Found:
+        form, found = _form(tree) or {}, Found()
+        labels = {_class_of(part) for parts in form.values() for part in parts}
+        objects = labels == {""}
+        names, table = background_first(sorted(labels - {""}) or ["object"])
+        found.classes = Classes(names)
+        table[""] = 1 if objects else IGNORE
+        counts: dict[str, int] = defaultdict(int)
+        for image in _images(tree):
+            parts = form.get(image)
+            split = _split(image)
+            drawn = None
+            if parts and split != "unlabeled":
+                paths: dict[str, list[str]] = defaultdict(list)
+                for part, files in parts.items():
+                    counts[_class_of(part)] += len(files)
+                    paths[_class_of(part)] += [tree.path("", file) for file in files]
+                drawn = drawn_parts(tree.path("", image), [(table[k], v) for k, v in paths.items()])
+            found.items.append(Item(_id(image, split), tree.path("", image), drawn, split))
+        if objects:
+            found.notes.append(f"{counts['']} objects, drawn together as class 1 of 2")
+        else:
+            shown = some([f"{name} ({n})" for name, n in sorted(counts.items()) if name], 12)
+            found.notes.append(
+                f"masks per class: {shown}; pixels that two classes claim are ignored"
+            )
+        bare = [i.id for i in found.items if i.mask is None and i.split in ("val", "test")]
+        if bare:
+            found.warnings.append(
+                f"{len(bare)} val or test images have no mask and are left out: {some(bare)}"
+            )
+        taken = {f for parts in form.values() for files in parts.values() for f in files}
+        left = [path for path in _masks(tree) if path not in taken]
+        if left:
+            found.warnings.append(f"{len(left)} masks belong to no image: {some(left)}")
+        if "" in labels and not objects:
+            found.problems.append(
+                f"{tree.root}: some masks are named by a class, others by a number alone; expected "
+                "one form; rename the masks"
+            )
+        return found
+
+
+def _images(tree: FolderTree) -> list[str]:
+    places = {path: place_of(path.rpartition("/")[0]) for path in tree.with_ending(*IMAGE_SUFFIXES)}
+    named = [path for path, place in places.items() if place.role == "image"]
+    plain = [path for path, place in places.items() if not place.role]
+    # Folders without a role are images only if no folder is named so; see `folders`.
+    return named + [p for p in plain if places[p].split == "unlabeled"] if named else plain
+
+
+def _masks(tree: FolderTree) -> list[str]:
+    return [
+        path for path in tree.with_ending(*MASK_SUFFIXES)
+        if place_of(path.rpartition("/")[0]).role == "mask"
+    ]  # fmt: skip
+
+
+def _split(path: str) -> str:
+    return place_of(path.rpartition("/")[0]).split or "train"
+
+
+def _id(path: str, split: str) -> str:
+    group = place_of(path.rpartition("/")[0]).group
+    stem = os.path.splitext(path.rpartition("/")[2])[0]
+    name = f"{group}/{stem}" if group else stem
+    return name if split == "train" else f"{split}/{name}"
+
+
+def _class_of(part: str) -> str:
+    """`cat` of cat, cat_0 and cat-12; '' of a number: an object without a class."""
+    return re.sub(r"[_\-. ]?\d+$", "", part).strip("_-. ")
+
+
+def _form(tree: FolderTree) -> dict[str, Parts] | None:
+    """The parts of each image if the masks are parts of one of the three forms, else None."""
+    masks = _masks(tree)
+    if not _possible(masks):
+        return None
+    stems: dict[tuple[str, str], list[str]] = defaultdict(list)
+    images = _images(tree)
+    for path in images:
+        stem = os.path.splitext(path.rpartition("/")[2])[0]
+        stems[_split(path), stem].append(path)
+    # Images of equal names in several folders: which one a mask belongs to is not certain.
+    if any(len(paths) > 1 for paths in stems.values()):
+        return None
+    known = {key: paths[0] for key, paths in stems.items()}
+    # 00012_hair.png belongs to 12.jpg; only numbers are written with zeros.
+    for (split, stem), image in list(known.items()):
+        for width in _WIDTHS if stem.isdigit() else ():
+            known.setdefault((split, stem.zfill(width)), image)
+    best: dict[str, Parts] | None = None
+    for rule in (_folder_is_class, _folder_is_image, _name_and_part):
+        parts: dict[str, Parts] = {}
+        fitting = 0
+        for mask in masks:
+            found = rule(mask, known)
+            if found:
+                parts.setdefault(found[0], {}).setdefault(found[1], []).append(mask)
+                fitting += 1
+        sure = fitting >= 0.9 * len(masks) and _convincing(parts)
+        # A folder may have the name of an image by chance.
+        if sure and (best is None or len(parts) > len(best)):
+            best = parts
+    return best
+
+
+def _possible(masks: list[str]) -> bool:
+    """True if the names of masks alone allow several masks per image."""
+    files = [path.rpartition("/")[2] for path in masks]
+    inside = any(place_of(path.rpartition("/")[0]).group for path in masks)
+    starts = [re.split(r"[_\-. ]", os.path.splitext(file)[0])[0] for file in files]
+    return inside or len(set(files)) < len(files) or len(set(starts)) < len(starts)
+
+
+def _convincing(parts: dict[str, Parts]) -> bool:
+    labels = {_class_of(part) for found in parts.values() for part in found}
+    several = sum(sum(map(len, found.values())) > 1 for found in parts.values())
+    whole = any(part.lower() in _VIEWS or folder_names.role(part) for part in labels if part)
+    return several >= max(1, len(parts) // 4) and len(labels) <= _MOST_CLASSES and not whole
+
+
+def _folder_is_class(mask: str, known: dict) -> tuple[str, str] | None:
+    folder, _, file = mask.rpartition("/")
+    place, image = place_of(folder), known.get((_split(mask), os.path.splitext(file)[0]))
+    last = folder.rpartition("/")[2]
+    if not image or not place.group.endswith(last) or place_of(image).group.endswith(last):
+        return None
+    return image, last
+
+
+def _folder_is_image(mask: str, known: dict) -> tuple[str, str] | None:
+    folder, _, file = mask.rpartition("/")
+    parts = folder.split("/")
+    image = known.get((_split(mask), parts[-1]))
+    return (image, os.path.splitext(file)[0]) if image else None
+
+
+def _name_and_part(mask: str, known: dict) -> tuple[str, str] | None:
+    stem = os.path.splitext(mask.rpartition("/")[2])[0]
+    split = _split(mask)
+    if (split, stem) in known:
+        return None
+    # The longest image name: photo_1_cat belongs to photo_1, not to photo.
+    for end in range(len(stem) - 1, 0, -1):
+        if stem[end] in "_-. " and (split, stem[:end]) in known:
+            return known[split, stem[:end]], stem[end + 1 :]
+    return None
+
+
+def _check_binary(path: str) -> None:
+    """Raise a DataError if a file holds more than background and foreground."""
+    pixels = gray(path)
+    counts = counts_of(pixels)
+    clear = sum(n for v, n in counts.items() if min(v, pixels.max() - v) <= 0.25 * pixels.max())
+    few = pixels.max() < _FEW_LEVELS
+    if len(counts) > 2 and (few or clear < _CLEAR * pixels.size):
+        raise DataError(
+            f"{path}: holds {histogram_text(counts)}; expected background and one class or object, "
+            "as there are several masks for its image; keep one mask per image if it holds class "
+            "ids"
+        )
+
+
+def drawn_parts(image: str, parts: list[tuple[int, list[str]]]) -> Drawn:
+    """The mask of an image from files of background and one class each.
+
+    Args:
+        image: the image file.
+        parts: (class id, paths of its files). Pixels that two classes claim become 255.
+    """
+
+    def content() -> bytes:
+        pieces = [b"parts"]
+        for class_id, paths in parts:
+            pieces += [b"%d" % class_id, *(as_path(path).read_bytes() for path in paths)]
+        return b"|".join(pieces)
+
+    def draw() -> np.ndarray:
+        ids = np.zeros(image_size(image, image), np.uint8)
+        claims = np.zeros(ids.shape, np.uint8)
+        for class_id, paths in parts:
+            for path in paths:
+                _check_binary(path)
+            pixels = union_of_files(paths, image) > 0
+            # A mask of background claims nothing.
+            if class_id:
+                claims += pixels
+                ids[pixels] = class_id
+        ids[claims > 1] = IGNORE
+        return ids
+
+    return Drawn(image, content, draw)

@@ -1,0 +1,149 @@
+"""List files next to folders of images: train.txt and val.txt, or a table of images and masks.
+
+A list is used only if nearly all of its lines name images that are there. Two lists for the same
+split, or an image in two splits, are never decided silently.
+"""
+
+import os
+from collections.abc import Iterator
+
+from ipixmatch_jax.data.files.split_lists import decoded, parse, short_id
+from ipixmatch_jax.data.importers import names as folder_names
+from ipixmatch_jax.data.importers.contents import head
+from ipixmatch_jax.data.importers.found import Found, Item, some
+from ipixmatch_jax.data.importers.tree import FolderTree
+
+_ENDINGS = (".txt", ".csv", ".lst", ".tsv")
+# Tables that hold no images.
+_OTHERS = ("classes", "labels", "_classes", "class_dict", "labelmap")
+_DEEPEST, _MOST = 3, 50
+_LONGEST = 50_000_000
+# Share of the lines that must name an image; the head of a table does not.
+_NAMED = 0.9
+_FEWEST = 2
+
+# A list: the line's image -> its mask, or '' if the line names none.
+Rows = dict[str, str]
+
+
+def apply_lists(tree: FolderTree, found: Found) -> None:
+    """Changes splits and masks of the items of `found` to those that list files name.
+
+    Nothing changes if the folders themselves tell a split.
+    """
+    if any(item.split in ("val", "test") for item in found.items):
+        return
+    candidates = _candidates(tree)
+    index = _Index(tree, found.items) if candidates else None
+    lists: dict[str, dict[str, Rows]] = {}
+    for path, split in candidates.items():
+        rows = index.rows(path)
+        if rows and (split or any(rows.values())):
+            lists.setdefault(split, {})[path] = rows
+    doubled = {split: paths for split, paths in lists.items() if len(paths) > 1}
+    if doubled:
+        found.warnings += [
+            f"{len(paths)} lists for {split or 'pairs of images and masks'} are not used: "
+            f"{some(sorted(paths))}; set data.labeled and data.val to the lists that count"
+            for split, paths in doubled.items()
+        ]
+        return
+    chosen = {split: next(iter(paths.items())) for split, paths in lists.items()}
+    if chosen:
+        _apply(found, chosen)
+
+
+def _candidates(tree: FolderTree) -> dict[str, str]:
+    """Path -> split of the files that may be lists: named by a split, or tables."""
+    found = {}
+    for path in tree.with_ending(*_ENDINGS):
+        stem, ending = os.path.splitext(path.rpartition("/")[2].lower())
+        split = folder_names.split(stem) if folder_names.is_only_split(stem) else ""
+        table = ending in (".csv", ".tsv") and stem not in _OTHERS
+        if path.count("/") < _DEEPEST and (split or table):
+            found[path] = split
+    return dict(list(found.items())[:_MOST])
+
+
+class _Index:
+    """Finds images by the words of list files."""
+
+    def __init__(self, tree: FolderTree, items: list[Item]):
+        self.tree = tree
+        root = str(tree.root).rstrip("/") + "/"
+        self.names: dict[str, str] = {}
+        doubled: set[str] = set()
+        for item in items:
+            inner = item.image.removeprefix(root)
+            for name in {inner, os.path.splitext(inner)[0], item.id, os.path.basename(inner),
+                         short_id(inner)}:  # fmt: skip
+                if self.names.setdefault(name, item.image) != item.image:
+                    doubled.add(name)
+        for name in doubled:
+            del self.names[name]
+
+    def rows(self, path: str) -> Rows:
+        """The rows of a list; {} if it is no list of the images."""
+        content = head(self.tree.path("", path), _LONGEST)
+        try:
+            lines = [line.strip() for line in decoded(content).splitlines()]
+        except UnicodeDecodeError:
+            return {}
+        lines = [line for line in lines if line and not line.startswith("#")]
+        rows = dict(self._parsed(lines))
+        return rows if len(rows) >= max(_FEWEST, _NAMED * (len(lines) - 1)) else {}
+
+    def _parsed(self, lines: list[str]) -> Iterator[tuple[str, str]]:
+        for line in lines:
+            entry = parse(line)
+            name = entry.image or entry.id
+            image = self.names.get(name) or self.names.get(short_id(name))
+            if image:
+                yield image, self._mask(entry.mask)
+
+    def _mask(self, name: str) -> str:
+        name = name.removeprefix("./").lstrip("/")
+        return self.tree.path("", name) if name and self.tree.has(name) else ""
+
+
+def _apply(found: Found, chosen: dict[str, tuple[str, Rows]]) -> None:
+    place: dict[str, str] = {}
+    masks: dict[str, str] = {}
+    for split, (path, rows) in chosen.items():
+        both = [image for image in rows if split and place.get(image, split) != split]
+        if both:
+            found.problems.append(
+                f"{both[0]}: in {path} and in another list; expected every image in one split; "
+                f"remove {len(both)} images from one of them"
+            )
+        for image, mask in rows.items():
+            if split:
+                place.setdefault(image, split)
+            if mask:
+                masks[image] = mask
+    items, changed, outside = [], 0, []
+    for item in found.items:
+        mask = masks.get(item.image, item.mask)
+        changed += mask != item.mask
+        split = place.get(item.image, item.split)
+        if "train" in chosen and item.image not in place and mask:
+            # Images that no list names have no say in training but as unlabeled ones.
+            outside.append(item.id)
+            mask = None
+        prefix = f"{split}/" if split in ("val", "test") else ""
+        items.append(item._replace(id=prefix + item.id, mask=mask, split=split))
+    found.items = items
+    shown = ", ".join(f"{path} ({len(rows)} images)" for path, rows in chosen.values())
+    found.notes.append(f"lists: {shown}; data.labeled and data.val name others")
+    if changed:
+        found.notes.append(f"{changed} images get another mask by these lists")
+    bare = [item.id for item in items if item.split in ("val", "test") and not item.mask]
+    if bare:
+        found.warnings.append(
+            f"{len(bare)} val or test images of the lists have no mask and are left out: "
+            f"{some(bare)}"
+        )
+    if outside:
+        found.notes.append(
+            f"{len(outside)} images with a mask are in no list and are unlabeled: {some(outside)}"
+        )

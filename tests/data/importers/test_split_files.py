@@ -1,0 +1,102 @@
+"""Lists next to folders of images decide the split; tables pair images and masks."""
+
+import numpy as np
+import pytest
+
+from ipixmatch_jax.data.datasets.folder_config import describe_folder
+from ipixmatch_jax.errors import DataError
+from tests.data.importers.test_formats import cache, loaded  # noqa: F401  (a fixture)
+from tests.references.exports import mask, photo, text, truth
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Ten images, the first eight with a mask."""
+    for number in range(10):
+        photo(tmp_path / f"images/p{number}.png", number)
+        if number < 8:
+            mask(tmp_path / f"masks/p{number}.png", np.roll(truth(), number, 1))
+    return tmp_path
+
+
+@pytest.mark.parametrize("form", ["p{}", "p{}.png", "images/p{}.png masks/p{}.png",
+                                  "images/p{}", "images/p{}.png\tmasks/p{}.png"])  # fmt: skip
+def test_lists_decide_the_split(form, root, make_config):
+    text(root / "lists/train.txt", "".join(form.format(n, n) + "\n" for n in range(5)))
+    text(root / "lists/val.txt", "".join(form.format(n, n) + "\n" for n in range(5, 7)))
+    dataset = loaded(root, make_config)
+    assert dataset.labeled.ids == ("p0", "p1", "p2", "p3", "p4")
+    assert dataset.val.ids == ("val/p5", "val/p6")
+    # p7 has a mask, and no list names it.
+    assert sorted(dataset.unlabeled.ids) == ["p7", "p8", "p9"]
+    assert any("lists/train.txt (5 images)" in note for note in dataset.notes)
+    assert any("1 images with a mask are in no list" in note for note in dataset.notes)
+
+
+def test_a_list_of_validation_alone(root, make_config):
+    text(root / "val.txt", "p1\np2\n")
+    dataset = loaded(root, make_config)
+    assert dataset.val.ids == ("val/p1", "val/p2") and len(dataset.labeled) == 6
+
+
+def test_lists_of_the_user_come_first(root, make_config):
+    text(root / "val.txt", "p1\np2\n")
+    text(root / "mine.txt", "p3\n")
+    dataset = loaded(root, make_config, {"val": "mine.txt"}, val="mine.txt")
+    assert dataset.val.ids == ("p3",) and "p1" in dataset.labeled.ids
+
+
+def test_two_lists_for_one_split_are_not_guessed(root, make_config):
+    for count in (2, 4):
+        text(root / f"{count}/train.txt", "".join(f"p{n}\n" for n in range(count)))
+    dataset = loaded(root, make_config)
+    assert len(dataset.labeled) + len(dataset.val) == 8
+    assert any("2 lists for train are not used: 2/train.txt, 4/train.txt" in w
+               for w in dataset.warnings)  # fmt: skip
+
+
+def test_an_image_in_two_lists_is_an_error(root, make_config):
+    text(root / "train.txt", "p1\np2\n")
+    text(root / "val.txt", "p2\np3\n")
+    with pytest.raises(DataError, match="p2.png: in .*txt and in another list"):
+        loaded(root, make_config)
+
+
+def test_other_text_files_are_no_lists(root, make_config):
+    text(root / "train.txt", "trained on Monday\nwith p1\n")
+    text(root / "measures.csv", "name,height\np1,3\np2,4\n")
+    dataset = loaded(root, make_config)
+    assert len(dataset.labeled) + len(dataset.val) == 8
+    assert not any("lists" in note for note in dataset.notes)
+
+
+def test_a_table_pairs_images_and_masks(tmp_path, make_config):
+    rows = ["image,mask"]
+    for number in range(6):
+        photo(tmp_path / f"images/a{number}.png", number)
+        mask(tmp_path / f"masks/b{5 - number}.png", np.roll(truth(), number, 1))
+        rows.append(f"images/a{number}.png,masks/b{5 - number}.png")
+    text(tmp_path / "pairs.csv", "\n".join(rows))
+    dataset = loaded(tmp_path, make_config)
+    for source in (dataset.labeled, dataset.val):
+        for index, name in enumerate(source.ids):
+            expected = np.roll(truth(), int(name[-1]), 1)
+            np.testing.assert_array_equal(source[index]["mask"], expected)
+    assert any("6 images get another mask by these lists" in note for note in dataset.notes)
+
+
+@pytest.mark.parametrize("lines, names", [
+    ("2 dog\n0 none\n1 cat\n", ("none", "cat", "dog")),
+    ("0: none\n1: cat\n2: dog\n", ("none", "cat", "dog")),
+    ("1 cat\n2 dog\n", ("background", "cat", "dog")),
+    ("10 euro\n20 euro\n50 euro\n", ("10 euro", "20 euro", "50 euro")),
+])  # fmt: skip
+def test_numbers_in_front_of_class_names(lines, names, root):
+    text(root / "classes.txt", lines)
+    assert describe_folder(str(root))["class_names"] == names
+
+
+def test_a_number_of_two_classes_is_an_error(root):
+    text(root / "classes.txt", "0 none\n1 cat\n1 dog\n")
+    with pytest.raises(DataError, match="a number occurs twice"):
+        describe_folder(str(root))
