@@ -1,6 +1,8 @@
 """Saves of a run: a checkpoint with all lines before it, also when the run ends by an error."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 
 import jax
 
@@ -56,7 +58,20 @@ class Saves:
             raise self._after_saving(error, step, state) from error
         self._start(step, state)
 
-    def save_before(self, error: Exception, step: int, state: TrainState, skips: int) -> Exception:
+    @contextlib.contextmanager
+    def saved_on_error(self, step: int, state: TrainState, skips: int) -> Iterator[None]:
+        """Saves the step if what runs in this context raises, and adds to the error what is saved.
+
+        Raises:
+            UserError: one that was raised, with a last sentence that says which step is saved.
+                Other errors are raised as they are, with the sentence as a note.
+        """
+        try:
+            yield
+        except Exception as error:
+            raise self._save_before(error, step, state, skips) from error
+
+    def _save_before(self, error: Exception, step: int, state: TrainState, skips: int) -> Exception:
         """Saves the step because of an error in what follows it.
 
         Returns:

@@ -36,7 +36,7 @@ from ipixmatch_jax.devices.processes import agree, first_only, is_first
 from ipixmatch_jax.engine.metrics import scores
 from ipixmatch_jax.engine.state import DATA_AXIS, TrainState, networks
 from ipixmatch_jax.engine.step import TrainStep
-from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.errors import ConfigError, UserError
 from ipixmatch_jax.evaluator import Evaluator, ForegroundWatch
 from ipixmatch_jax.methods import Method
 from ipixmatch_jax.paths import AnyPath, as_path
@@ -179,7 +179,7 @@ def _loop(
     stack: contextlib.ExitStack,
 ) -> tuple[TrainState, bool]:
     """Trains until the end or a stop signal; returns the last state, and True after a signal."""
-    config, step = run.config, int(state.step)
+    config, dataset, step = run.config, run.dataset, int(state.step)
     vote = StopVote(stop, DATA_AXIS)
     train_step = run.parallel.distribute_train(vote.counted(run.device_step))
     batches = stack.enter_context(contextlib.closing(_feed(run, vote, step)))
@@ -187,12 +187,12 @@ def _loop(
     writers = stack.enter_context(Writers(run.workdir, step, config, evaluates_again=pending))
     writers.add_to_next_line(EnvironmentRecord(run.workdir).begin(step, _say))
     skipped = SkippedRecords(run.workdir, config.data.on_error)
+    bad_steps = BadSteps(config.max_bad_steps, _names(dataset))
     progress = stack.enter_context(Progress(step, config.total_steps, config.eval_every))
     profiler = stack.enter_context(Profiler(run.workdir, config.profile))
     throughput = Throughput(config.batch_size + run.unlabeled_batch_size)
-    bad_steps = BadSteps(config.max_bad_steps, _record_names(run.dataset))
     saves = Saves(checkpoints, run.parallel, writers, bad_steps, skipped, progress, step)
-    evaluate = functools.partial(_evaluate, run, saves, ForegroundWatch())
+    evaluate = functools.partial(_evaluate, run, ForegroundWatch(), writers, progress, checkpoints)
 
     stopping, skips = False, 0
     if pending:
@@ -200,11 +200,8 @@ def _loop(
         evaluate(step, state)
     while step < config.total_steps and not stopping:
         # Step
-        with throughput.input():
-            try:
-                records, skips, batch = next(batches)
-            except Exception as error:
-                raise saves.save_before(error, step, state, skips) from error
+        with throughput.input(), saves.saved_on_error(step, state, skips):
+            records, skips, batch = next(batches)
         # Reading a device value here would stall the device, so only the log reads any.
         with jax.transfer_guard_device_to_host("disallow"), profiler.step(step):
             state, metrics = train_step(state, batch)
@@ -217,7 +214,7 @@ def _loop(
         # Log
         votes = metrics.pop("stop", None)
         if step % config.log_every == 0 or last:
-            _log(run, saves, step, metrics, skips, throughput)
+            _log(run, saves, throughput, step, metrics, skips)
 
         # Save, so that an evaluation that fails costs no step
         stopping = vote.decided(votes)  # a signal after this line takes effect at a later step
@@ -232,46 +229,45 @@ def _loop(
     return state, stopping
 
 
-def _is_evaluated_at(config: ConfigDict, step: int) -> bool:
-    return step > 0 and (step % config.eval_every == 0 or step == config.total_steps)
-
-
 def _log(
-    run: _Run, saves: Saves, step: int, metrics: Any, skips: int, throughput: Throughput
+    run: _Run, saves: Saves, throughput: Throughput, step: int, metrics: Any, skips: int
 ) -> None:
+    """Writes and shows the metrics of a step; waits until the device has finished it."""
     saves.report_bad_steps()
     numbers = _numbers(jax.device_get(metrics), run.dataset.class_names)
     numbers |= saves.skipped.numbers(skips)
-    speed = throughput.numbers()  # the device has finished the step
+    speed = throughput.numbers()
     saves.writers.write(step, numbers, speed)
     saves.progress.line(step, numbers | speed)
     saves.bad_steps.check(step)
 
 
+def _is_evaluated_at(config: ConfigDict, step: int) -> bool:
+    return step > 0 and (step % config.eval_every == 0 or step == config.total_steps)
+
+
 def _evaluate(
-    run: _Run, saves: Saves, foreground: ForegroundWatch, step: int, state: TrainState
-) -> None:
-    """Evaluates a saved step, writes and prints the results, and adds them to its checkpoint."""
-    try:
-        with saves.progress.evaluation():
-            best = _evaluated(run, saves.writers, saves.progress, foreground, step, state)
-        saves.writers.sync()
-    except Exception as error:
-        raise saves.save_before(error, step, state, 0) from error
-    saves.checkpoints.record_evaluation(step, best)
-
-
-def _evaluated(
     run: _Run,
+    foreground: ForegroundWatch,
     writers: Writers,
     progress: Progress,
-    foreground: ForegroundWatch,
+    checkpoints: Checkpoints,
     step: int,
     state: TrainState,
-) -> float:
-    """Evaluates, and writes and prints the results; returns the mIoU of `best_network`."""
+) -> None:
+    """Evaluates a saved step; writes, prints and records the results."""
     whole = run.parallel.whole(networks(state))
-    results = run.evaluator(whole)
+    try:
+        with progress.evaluation():
+            results = run.evaluator(whole)
+    except UserError as error:
+        raise type(error)(
+            f"the evaluation of step {step} failed; the step itself is saved in {run.workdir}, and "
+            f"after a fix the same command continues with its evaluation:\n{error}"
+        ) from None
+    except Exception as error:  # out of memory, for example
+        error.add_note(f"met in the evaluation after step {step}, which is saved")
+        raise
     best = results[run.config.best_network]["miou"]
     if is_first():
         protocol, about = run.dataset.protocol, run.evaluator.about()
@@ -287,7 +283,8 @@ def _evaluated(
     progress.note({"miou": best})
     lines = f"{run.evaluator.table(results)}{foreground(results)}"
     progress.say(f"step {step}, validation\n{lines}")
-    return best
+    writers.sync()
+    checkpoints.record_evaluation(step, best)
 
 
 def _feed(run: _Run, vote: StopVote, start_step: int) -> DeviceFeed:
@@ -302,7 +299,7 @@ def _feed(run: _Run, vote: StopVote, start_step: int) -> DeviceFeed:
     return DeviceFeed(batches, put)
 
 
-def _record_names(dataset: Dataset) -> dict[str, Callable[[int], str]]:
+def _names(dataset: Dataset) -> dict[str, Callable[[int], str]]:
     def names(source: UnlabeledSource) -> Callable[[int], str]:
         return lambda index: str(source.ids[index])
 

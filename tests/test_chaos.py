@@ -25,11 +25,15 @@ from ipixmatch_jax.workdir.folder import WorkdirLock
 def test_a_disturbed_run_ends_as_a_straight_one():
     """The short form; the long ones are commands, with several processes too."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.references.chaos", "--kills", "2", "--stops", "0"],
+        [sys.executable, "-m", "tests.references.chaos", "--kills", "2", "--stops", "0",
+         "--hangups", "1", "--full-disks", "1"],
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "3 starts, 2 kill -9 (1 in a save), 0 SIGTERM" in done.stdout
+    assert (
+        "5 starts, 2 kill -9 (1 in a save), 0 SIGTERM, 1 SIGHUP, 0 closed pipes, 1 full"
+        in done.stdout
+    )
     assert "are equal" in done.stdout
 
 

@@ -15,6 +15,7 @@ from ipixmatch_jax.evaluate import evaluate
 from ipixmatch_jax.evaluator import Evaluator
 from ipixmatch_jax.train import train
 from ipixmatch_jax.workdir.checkpoints import Checkpoints
+from ipixmatch_jax.workdir.folder import WorkdirLock
 
 # Eight devices cannot share two records; these tests are about the loop.
 ONE_DEVICE = "ipixmatch_jax.devices.parallel.jax.devices"
@@ -135,6 +136,23 @@ def test_another_config_or_model_is_refused(config_file, tmp_path):
         evaluate(wider, tmp_path / "run")
 
 
+def test_a_config_from_python_is_validated_and_locked_as_by_the_command(config_file, tmp_path):
+    config = load_config(str(config_file)).copy_and_resolve_references().unlock()
+    config.sed, config.method.name = 3, "fixmach"
+    before = config.to_dict()
+    with pytest.raises(ConfigError) as failed:
+        train(config, tmp_path / "run")
+    assert "unknown key 'sed' (did you mean 'seed'?)" in str(failed.value)
+    assert "did you mean 'fixmatch'?" in str(failed.value)  # all problems at once
+    assert config.to_dict() == before and not (tmp_path / "run").exists()
+    with pytest.raises(ConfigError, match="the config is a dict; expected"):
+        train({"seed": 0}, tmp_path / "run")
+    config = load_config(str(config_file)).copy_and_resolve_references().unlock()
+    (tmp_path / "run").mkdir()
+    with WorkdirLock(tmp_path / "run"), pytest.raises(ConfigError, match="is in use by process"):
+        train(config, tmp_path / "run")
+
+
 def test_evaluation_without_a_checkpoint(config_file, tmp_path):
     with pytest.raises(CheckpointError, match="holds no checkpoint; train first"):
         evaluate(load_config(str(config_file)), tmp_path / "nothing")
@@ -202,7 +220,9 @@ def test_a_failed_evaluation_costs_no_step(config_file, tmp_path, monkeypatch, e
         with pytest.raises(type(error)) as caught:
             train(config, tmp_path / "run")
     if isinstance(error, DataError):
-        assert "met after step 3; step 3 is saved" in str(caught.value)
+        assert "evaluation of step 3 failed; the step itself is saved" in str(caught.value)
+    else:
+        assert "which is saved" in caught.value.__notes__[0]
     run = tmp_path / "run"
     assert not (run / "eval").exists()
     with Checkpoints(run) as checkpoints:

@@ -58,8 +58,7 @@ MODEL: Table = {
     "name": Key("deeplabv3plus", "the network", choices=MODELS.names),
     "pretrained": Key(
         "",
-        "pretrained weights: imagenet, dinov2, a file, https://... or hf://ORG/NAME/FILE; empty or "
-        "none: random weights",
+        "imagenet, dinov2, a file, https://... or hf://ORG/NAME/FILE; empty or none: random",
     ),
     "init_from": Key(
         "",

@@ -141,9 +141,10 @@ def with_counters(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _safetensors(path: AnyPath, state: dict, notes: dict[str, str]) -> None:
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
-    save_file(state, path, metadata=notes)
+    # Not save_file: it makes a file that only its owner may read.
+    path.write_bytes(save(state, metadata=notes))
 
 
 def _npz(path: AnyPath, state: dict, notes: dict[str, str]) -> None:

@@ -14,7 +14,7 @@ const signed = (value) => {
 // A section that can be seen for one method at a time.
 function perMethod(report, build) {
   const results = measured(report), box = el('div');
-  const show = (i) => box.replaceChildren(...build(results[i]));
+  const show = (i) => box.replaceChildren(...build(results[i]).filter(Boolean));
   show(0);
   return results.length > 1 ? [choice(results.map((r) => r.name), show, { name: 'method' }), box] : [box];
 }
@@ -201,7 +201,7 @@ function classes(report) {
     el('span', { class: 'value' }, drawn.map(([, , iou]) => percent(iou[c.name])).slice(-1)[0])));
   const legend = el('div', { class: 'legend' }, ...drawn.map(([name, fill]) => el('span', {}, swatch(fill), name)));
   return [el('h2', {}, 'IoU of every class'), el('p', { class: 'lead' },
-    `Last evaluation, in percent, best class first; the number is the ${drawn[drawn.length - 1][0]}’s.`
+    `Last evaluation, in percent, best class first; the number is that of ${runs.length > 1 ? '' : 'the '}${drawn[drawn.length - 1][0]}.`
     + (runs.length > 1 ? ' One run of each method.' : '')),
   el('div', { class: 'card' }, legend, el('div', { class: 'bars' }, ...rows))];
 }
@@ -212,7 +212,7 @@ function confusion(report) {
     const box = el('div'), names = Object.keys(result.confusion);
     const start = names.indexOf(result.network);
     const order = [names[start], ...names.filter((_, i) => i !== start)];
-    const show = (i) => box.replaceChildren(...matrix(report, result.confusion[order[i]]));
+    const show = (i) => box.replaceChildren(...matrix(report, result.confusion[order[i]]).filter(Boolean));
     show(0);
     return [el('p', { class: 'lead' }, `Of the pixels of a class (row), the share that was given each class (column), in percent; `
       + `step ${result.step}, ${result.images} of ${result.of} validation images.`), choice(order, show, { name: 'network' }), box];

@@ -62,16 +62,17 @@ function show(found) {
 
 function networkView(found, name) {
   const said = found.networks[name];
-  const mask = el('img', { src: said.mask, alt: '', style: `opacity:${strength / 100}` });
+  const [height, width] = found.predicted_at;  // known before the images are decoded: nothing jumps
+  const mask = el('img', { src: said.mask, alt: '', width, height, style: `opacity:${strength / 100}` });
   const slider = el('input', { type: 'range', min: 0, max: 100, value: strength, 'aria-label': 'strength of the classes over the photo',
     oninput: (event) => { strength = event.target.value; mask.style.opacity = strength / 100; } });
   const classes = said.classes.map((c) => about.classes[c.id].name).join(', ');
   return [el('div', { class: 'main-view' },
-    el('div', { class: 'card' }, el('div', { class: 'stack' }, el('img', { src: found.photo, alt: `the photo, and over it the ${name}’s classes: ${classes}` }), mask),
+    el('div', { class: 'card' }, el('div', { class: 'stack' }, el('img', { src: found.photo, width, height, alt: `the photo, and over it the ${name}’s classes: ${classes}` }), mask),
       el('div', { class: 'slide' }, el('span', {}, 'photo'), slider, el('span', {}, 'classes'))),
     el('div', { class: 'card' }, el('h3', {}, 'Share of the photo, and how sure'), el('ul', { class: 'shares' }, ...said.classes.map(share)))),
-  el('div', { class: 'card three' }, plain(found.photo, 'photo'),
-    plain(said.mask, 'class map ', el('a', { href: said.mask, download: `${name}-classes.png` }, 'save')),
+  el('div', { class: 'card three' }, plain(found, found.photo, 'photo'),
+    plain(found, said.mask, 'class map ', el('a', { href: said.mask, download: `${name}-classes.png` }, 'save')),
     confidence(said))];
 }
 
@@ -82,8 +83,9 @@ function share(found) {
     el('span', { class: 'track' }, el('b', { style: `width:${100 * found.share}%;background:${color}` })));
 }
 
-function plain(source, ...caption) {
-  return el('figure', {}, el('img', { src: source, alt: '' }), el('figcaption', {}, ...caption));
+function plain(found, source, ...caption) {
+  const [height, width] = found.predicted_at;
+  return el('figure', {}, el('img', { src: source, alt: '', width, height }), el('figcaption', {}, ...caption));
 }
 
 function confidence(said) {

@@ -124,8 +124,11 @@ function lineChart(title, series, options = {}) {
   return el('div', { class: 'card chart' }, el('h3', {}, title), legend, plot, now);
 }
 
+// Columns of words are aligned at the left, those of numbers at the right.
 function table(head, rows) {
-  const line = (cells, tag) => el('tr', {}, ...cells.map((cell) => el(tag, {}, cell)));
+  const words = (cell) => typeof cell !== 'string' || !/^([\d+\-−–.]|no |needs |$)/.test(cell);
+  const left = head.map((_, i) => rows.length > 0 && rows.every((row) => words(row[i])));
+  const line = (cells, tag) => el('tr', {}, ...cells.map((cell, i) => el(tag, { class: left[i] ? 'name' : null }, cell)));
   return el('div', { class: 'scroll', tabindex: 0, role: 'group', 'aria-label': 'table' }, el('table', {},
     el('thead', {}, line(head, 'th')), el('tbody', {}, ...rows.map((row) => line(row, 'td')))));
 }
@@ -139,6 +142,6 @@ function choice(labels, pick, { thumbs, name } = {}) {
   const buttons = labels.map((label, i) => el('button', {
     type: 'button', 'aria-pressed': i === 0, class: thumbs ? 'thumb' : '', 'aria-label': thumbs ? label : null,
     onclick: () => { buttons.forEach((b, j) => b.setAttribute('aria-pressed', i === j)); pick(i); },
-  }, thumbs ? el('img', { src: thumbs[i], alt: '' }) : label));
+  }, thumbs ? el('img', { src: thumbs[i], alt: '', width: 54, height: 54 }) : label));
   return el('div', { class: 'controls', role: 'group', 'aria-label': name }, ...buttons);
 }

@@ -170,6 +170,17 @@ class Checkpoints:
         except _SAVE_ERRORS as error:
             raise self._not_saved(f"step {step}, or the one before", error) from error
 
+    def wait(self) -> None:
+        """Waits until the save that was started last is complete.
+
+        Raises:
+            CheckpointError: it could not be saved.
+        """
+        try:
+            self._manager.wait_until_finished()
+        except _SAVE_ERRORS as error:
+            raise self._not_saved("the last step", error) from error
+
     def record_evaluation(self, step: int, miou: float) -> None:
         """Adds the mIoU to a checkpoint whose save was started; removes the best it supersedes.
 
@@ -189,17 +200,6 @@ class Checkpoints:
         steps = self._manager.all_steps()
         for superseded in sorted({*steps} - self._policy.kept(steps)):
             self._manager.delete(superseded)
-
-    def wait(self) -> None:
-        """Waits until the save that was started last is complete.
-
-        Raises:
-            CheckpointError: it could not be saved.
-        """
-        try:
-            self._manager.wait_until_finished()
-        except _SAVE_ERRORS as error:
-            raise self._not_saved("the last step", error) from error
 
     def _not_saved(self, what: str, error: Exception) -> CheckpointError:
         return CheckpointError(

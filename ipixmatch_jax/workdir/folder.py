@@ -39,6 +39,11 @@ def metrics_path(workdir: AnyPath) -> AnyPath:
     return as_path(workdir) / METRICS
 
 
+def environment_path(workdir: AnyPath) -> AnyPath:
+    """`environment.json`: devices, threads and versions that the bits of the run depend on."""
+    return as_path(workdir) / ENVIRONMENT
+
+
 def damaged_path(path: AnyPath) -> AnyPath:
     """`NAME.damaged`: parts of a file that could not be read."""
     return path.with_name(f"{path.name}.damaged")
@@ -47,11 +52,6 @@ def damaged_path(path: AnyPath) -> AnyPath:
 def splits_path(workdir: AnyPath) -> AnyPath:
     """`splits.json`: the ids of the images that the run trains and validates on."""
     return as_path(workdir) / SPLITS
-
-
-def environment_path(workdir: AnyPath) -> AnyPath:
-    """`environment.json`: devices, threads and versions that the bits of the run depend on."""
-    return as_path(workdir) / ENVIRONMENT
 
 
 def evaluations_folder(workdir: AnyPath) -> AnyPath:

@@ -1,5 +1,6 @@
 """Networks for PyTorch."""
 
+import os
 import pathlib
 
 import jax
@@ -84,6 +85,8 @@ def test_model_pretrained_reads_what_was_exported(run, tmp_path, suffix):
     path = str(tmp_path / f"w{suffix}")
     assert main([*command, "--output", path, "--network", "student", "--checkpoint", "7"]) == 0
     assert_equal(load_pretrained(teacher, path, ""), student)
+    # As the files next to it: whoever may read one may read all.
+    assert os.stat(path).st_mode == os.stat(f"{path}.md").st_mode
 
 
 def test_of_two_networks_the_first_is_written(run, tmp_path):

@@ -1,13 +1,16 @@
 """Kills a training run many times, and checks that it ends like an undisturbed run.
 
-    python -m tests.references.chaos --kills 30 --stops 10
+    python -m tests.references.chaos --kills 30 --stops 10 --hangups 10 --pipes 5 --full-disks 5
     python -m tests.references.chaos --kills 10 --stops 5 --processes 2 --devices 2 \\
         --parallel shard_map
 
 A straight run and a disturbed one train the same: parameters, optimizer, teacher, metrics.jsonl,
 every eval/STEP.json and the choice of the best checkpoint must be equal bit for bit. Half of the
 kills (kill -9, of one process chosen at random) wait for the moment when a save has begun. A stop
-is SIGTERM to one process; all must save the same step and end with exit code 0. Counts are printed.
+is SIGTERM to one process, a hangup SIGHUP; all must save the same step and end with exit code 0.
+A pipe is standard output whose reader goes away: the run goes on, and is stopped later. A full disk
+is a limit on the size of files, which the run meets while it goes on: it ends with exit code 2 and
+says so. Counts are printed.
 """
 
 import argparse
@@ -18,6 +21,7 @@ import json
 import os
 import pathlib
 import random
+import resource
 import signal
 import sys
 import tempfile
@@ -55,6 +59,9 @@ class Counts:
     kills: int = 0
     kills_in_a_save: int = 0
     stops: int = 0
+    hangups: int = 0
+    pipes: int = 0
+    full_disks: int = 0
 
 
 class Run:
@@ -73,19 +80,20 @@ class Run:
             f"--config.parallel={options.parallel}",
         ]
 
-    def start(self) -> list[int]:
+    def start(self, output: int | None = None) -> list[int]:
+        """Starts the processes; `output` is the descriptor of their standard output."""
         count = self._options.processes
         port = random.randrange(20000, 60000)
-        return [self._fork(index, count, port) for index in range(count)]
+        return [self._fork(index, count, port, output) for index in range(count)]
 
-    def _fork(self, index: int, count: int, port: int) -> int:
+    def _fork(self, index: int, count: int, port: int, output: int | None) -> int:
         pid = os.fork()
         if pid:
             return pid
         code = 1
         try:
             log = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-            os.dup2(log, 1)
+            os.dup2(log if output is None else output, 1)
             os.dup2(log, 2)
             from ipixmatch_jax.main import main
 
@@ -130,30 +138,81 @@ class Run:
         sys.exit(f"{what}\n{self._log.read_text()[-6000:]}")
 
 
-def disturb(run: Run, moment: int, stop: bool, in_a_save: bool, counts: Counts) -> None:
-    """Starts the run, and kills or stops one of its processes at a step, or the save after it."""
-    pids = run.start()
-    counts.starts += 1
+def reach(run: Run, pids: list[int], moment: int, in_a_save: bool = False) -> None:
+    """Waits for a step, or for a save after it."""
     while run.step() < moment or (in_a_save and not run.saving()):
         if any(os.waitpid(pid, os.WNOHANG)[0] for pid in pids):
             run.kill(pids)
             run.fail(f"a process ended before step {moment}")
         time.sleep(0.001)
-    victim = random.choice(pids)
-    if stop:
-        os.kill(victim, signal.SIGTERM)
-        codes = run.wait(pids)
-        counts.stops += 1
-        if any(codes):
-            run.fail(f"exit codes {codes} after SIGTERM")
-        return
-    os.kill(victim, signal.SIGKILL)
+
+
+def end_politely(run: Run, pids: list[int], name: str) -> None:
+    """A signal to one of the processes: all save, and end with exit code 0."""
+    os.kill(random.choice(pids), signal.Signals[name])
+    codes = run.wait(pids)
+    if any(codes):
+        run.fail(f"exit codes {codes} after {name}")
+
+
+def stop(run: Run, moment: int, counts: Counts) -> None:
+    pids = run.start()
+    reach(run, pids, moment)
+    end_politely(run, pids, "SIGTERM")
+    counts.stops += 1
+
+
+def hang_up(run: Run, moment: int, counts: Counts) -> None:
+    pids = run.start()
+    reach(run, pids, moment)
+    end_politely(run, pids, "SIGHUP")
+    counts.hangups += 1
+
+
+def kill(run: Run, moment: int, counts: Counts) -> None:
+    in_a_save = counts.kills % 2 == 0
+    pids = run.start()
+    reach(run, pids, moment, in_a_save)
+    os.kill(random.choice(pids), signal.SIGKILL)
     # As a launcher does: the others cannot go on.
     time.sleep(random.random() * 0.3)
     run.kill(pids)
     run.wait(pids)
     counts.kills += 1
     counts.kills_in_a_save += in_a_save
+
+
+def close_pipe(run: Run, moment: int, counts: Counts) -> None:
+    """The reader of standard output goes away early, as `| head` does."""
+    reader, writer = os.pipe()
+    pids = run.start(writer)
+    os.close(writer)
+    os.read(reader, 100)
+    os.close(reader)
+    reach(run, pids, moment)
+    end_politely(run, pids, "SIGTERM")
+    counts.pipes += 1
+
+
+def fill_disk(run: Run, moment: int, counts: Counts) -> None:
+    """No file can grow any more. It ends at the next save: with exit code 2, and a message."""
+    pids = run.start()
+    reach(run, pids, moment)
+    for pid in pids:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+    codes = run.wait(pids)
+    if codes[0] != 2:
+        run.fail(f"exit codes {codes} on a full disk")
+    counts.full_disks += 1
+
+
+WAYS = {
+    "kills": kill,
+    "stops": stop,
+    "hangups": hang_up,
+    "pipes": close_pipe,
+    "full_disks": fill_disk,
+}
 
 
 def outcome(run: Run) -> dict[str, object]:
@@ -193,11 +252,12 @@ def chaos(options: argparse.Namespace, folder: pathlib.Path) -> Counts:
         straight.fail(f"the straight run ended with {codes}")
 
     counts = Counts()
-    kinds = ["kill"] * options.kills + ["stop"] * options.stops
-    random.shuffle(kinds)
-    moments = sorted(random.sample(range(1, options.steps - 8), len(kinds)))
-    for index, (kind, moment) in enumerate(zip(kinds, moments, strict=True)):
-        disturb(disturbed, moment, kind == "stop", kind == "kill" and index % 2 == 0, counts)
+    ways = [way for name, way in WAYS.items() for _ in range(getattr(options, name))]
+    random.shuffle(ways)
+    moments = sorted(random.sample(range(1, options.steps - 8), len(ways)))
+    for way, moment in zip(ways, moments, strict=True):
+        counts.starts += 1
+        way(disturbed, moment, counts)
     counts.starts += 1
     codes = disturbed.wait(disturbed.start())
     if any(codes):
@@ -210,7 +270,8 @@ def chaos(options: argparse.Namespace, folder: pathlib.Path) -> Counts:
     print(
         f"{options.processes} process(es) x {options.devices} device(s), {options.parallel}, "
         f"{options.steps} steps: {counts.starts} starts, {counts.kills} kill -9 "
-        f"({counts.kills_in_a_save} in a save), {counts.stops} SIGTERM; "
+        f"({counts.kills_in_a_save} in a save), {counts.stops} SIGTERM, {counts.hangups} SIGHUP, "
+        f"{counts.pipes} closed pipes, {counts.full_disks} full disks; "
         f"{len(one['arrays'])} arrays, {len(one['metrics'].splitlines())} lines of metrics, "
         f"{len(one['eval'])} evaluations and the best checkpoint ({one['best']}) are equal"
     )
@@ -221,13 +282,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--kills", type=int, default=3)
     parser.add_argument("--stops", type=int, default=1)
+    parser.add_argument("--hangups", type=int, default=0)
+    parser.add_argument("--pipes", type=int, default=0)
+    parser.add_argument("--full-disks", type=int, default=0)
     parser.add_argument("--steps", type=int, help="default: 12 a disturbance")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--devices", type=int, default=1, help="virtual CPU devices a process")
     parser.add_argument("--parallel", choices=("pmap", "shard_map", "zero1"), default="pmap")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    options.steps = options.steps or 12 * (options.kills + options.stops + 1)
+    options.steps = options.steps or 12 * (sum(getattr(options, name) for name in WAYS) + 1)
     random.seed(options.seed)
 
     os.environ["JAX_PLATFORMS"] = "cpu"

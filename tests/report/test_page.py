@@ -143,6 +143,9 @@ def drive(report, result, tmp_path):
         browser.call("Page.navigate", url=report.as_uri())
         browser.wait("document.querySelectorAll('.chart svg').length >= 5")
         seen = browser.run(DRIVER)
+        assert browser.run("document.body.innerText.match(/\\b(null|undefined|NaN)\\b/)") is None
+        unsized = "[...document.images].filter((i) => !i.hasAttribute('width')).length"
+        assert browser.run(unsized) == 0 < browser.run("document.images.length")
     assert browser.complaints == []
     assert seen["sections"] == [*SECTIONS, "pseudo"]
     assert seen["charts"] >= 5

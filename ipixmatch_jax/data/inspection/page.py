@@ -1,6 +1,7 @@
 """The report of --mode inspect as a self-contained HTML page."""
 
 import html
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -23,13 +24,12 @@ _STYLE = """
   background: var(--card); overflow-wrap: anywhere; }
 .finding.error { border-color: var(--bad); }
 .kind { font-weight: 600; margin-right: .6em; }
-td.name { text-align: left; }
 .pair { display: inline-flex; vertical-align: top; align-items: flex-start; max-width: 100%; }
 h1 { overflow-wrap: anywhere; }
 h2 { margin-top: 1.6rem; }
 figure { display: inline-block; vertical-align: top; margin: .3rem .6rem .3rem 0; font-size: 12px;
   color: var(--dim); min-width: 0; }
-figure img { display: block; max-width: 100%; }
+figure img { display: block; width: auto; max-width: 100%; }
 """
 
 
@@ -46,13 +46,20 @@ def page(report: Report) -> str:
         f"<p>Labeled images of the protocol <b>{html.escape(report.dataset.protocol)}</b>.</p>"
         if report.dataset.protocol
         else "",
+        _list("How it was read", report.dataset.notes),
         _split_table(report),
         _findings(report),
+        _list("Before training", report.needs),
         "<h2>Classes</h2>",
         _class_table(report),
     ]
     parts += [_gallery(report.dataset, name) for name in SPLITS]
     return "\n".join([*parts, "</main></body></html>\n"])
+
+
+def _list(title: str, lines: Sequence[str]) -> str:
+    rows = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
+    return f"<h2>{title}</h2><ul>{rows}</ul>" if lines else ""
 
 
 def _split_table(report: Report) -> str:
