@@ -61,8 +61,8 @@ def evaluate(
     about = {**evaluator.about(), **facts}
     try:
         path = write_later_evaluation(workdir, step, split, results, dataset.protocol, about)
-    except UserError as error:  # somebody else's run: the table above is the result
-        print(f"nothing is written: {error.__cause__}")
+    except (UserError, OSError) as error:  # somebody else's run: the table above is the result
+        print(f"nothing is written: {error.__cause__ or error}")
         return results
     same = path == evaluation_path(workdir, step)
     print(f"the run's own record says the same: {path}" if same else f"written to {path}")

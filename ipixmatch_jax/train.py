@@ -265,6 +265,9 @@ def _evaluate(
             f"the evaluation of step {step} failed; the step itself is saved in {run.workdir}, and "
             f"after a fix the same command continues with its evaluation:\n{error}"
         ) from None
+    except Exception as error:  # out of memory, for example
+        error.add_note(f"met in the evaluation after step {step}, which is saved")
+        raise
     best = results[run.config.best_network]["miou"]
     if is_first():
         protocol, about = run.dataset.protocol, run.evaluator.about()

@@ -42,7 +42,7 @@ def test_a_resume_with_other_images_stops_unless_they_are_accepted(
 ):
     config, run = config_of(config_file), tmp_path / "run"
     with monkeypatch.context() as patch:
-        stop_after(patch, 2)
+        stop_after(patch, 3)
         train(config, run)
     first = read_splits(run)
     assert first.kept["val"]["ids"] == ["v0", "v1", "v2", "v3", "v4"]
@@ -81,7 +81,7 @@ def test_a_resume_with_other_images_stops_unless_they_are_accepted(
     assert result["data"]["images"] == 4
     assert result["data_changed"] == list(kept.accepted) and "t6" in kept.accepted[0]
     assert "data_changed" not in json.loads((run / "eval" / "2.json").read_text())
-    assert "data change accepted at step 2: labeled: 1 added (t6)" in capsys.readouterr().out
+    assert "data change accepted at step 3: labeled: 1 added (t6)" in capsys.readouterr().out
     # Put back as v4 among the training images, the validation image does not train.
     write_list(folder_data, "labeled", ["t0", "t2", "t3", "t4", "t5", "t6", "v4"])
     for kind in ("images", "masks"):

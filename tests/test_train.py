@@ -221,6 +221,8 @@ def test_a_failed_evaluation_costs_no_step(config_file, tmp_path, monkeypatch, e
             train(config, tmp_path / "run")
     if isinstance(error, DataError):
         assert "evaluation of step 3 failed; the step itself is saved" in str(caught.value)
+    else:
+        assert "which is saved" in caught.value.__notes__[0]
     run = tmp_path / "run"
     assert not (run / "eval").exists()
     with Checkpoints(run) as checkpoints:

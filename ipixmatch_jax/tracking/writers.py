@@ -226,7 +226,7 @@ def _lines_until(path: AnyPath, step: int, evaluated_again: int | None) -> str:
         return ""
     kept, damaged = [], []
     with writing(path):
-        lines = path.read_text(errors="replace").split("\n")
+        lines = path.read_bytes().decode(errors="replace").split("\n")
     for line in lines[:-1]:  # a killed run may leave half a line
         found = parsed_line(line)
         if found is None:

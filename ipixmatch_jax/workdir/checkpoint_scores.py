@@ -55,10 +55,10 @@ def read_mious(
     mious = {}
     for step in steps:
         path = directory / str(step) / _FOLDER / _FILE
+        if not path.exists():
+            continue
         try:
             mious[step] = _number(path)
-        except FileNotFoundError:
-            continue
         except (OSError, ValueError, KeyError, TypeError) as error:
             say(
                 f"{path} is damaged ({error}): the mIoU of checkpoint {step} is not known, and "

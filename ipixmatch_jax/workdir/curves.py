@@ -25,7 +25,7 @@ def read_curves(path: AnyPath) -> Curves:
         DataError: a line is not a JSON object with a step.
     """
     curves: Curves = {}
-    text = path.read_text(errors="replace") if path.exists() else ""
+    text = path.read_bytes().decode(errors="replace") if path.exists() else ""
     for number, line in enumerate(text.splitlines(keepends=True), 1):
         if not line.endswith("\n"):
             break  # a running or killed run may leave half a line
