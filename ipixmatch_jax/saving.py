@@ -1,6 +1,8 @@
 """Saves of a run: a checkpoint with all lines before it, also when the run ends by an error."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 
 import jax
 
@@ -57,13 +59,20 @@ class Saves:
             raise self._after_saving(error, step, state) from error
         self._start(step, state, miou)
 
-    def save_before(self, error: Exception, step: int, state: TrainState, skips: int) -> Exception:
-        """Saves the step because of an error in what follows it.
+    @contextlib.contextmanager
+    def before_error(self, step: int, state: TrainState, skips: int) -> Iterator[None]:
+        """Around what follows a step, and may fail: the step is saved before the error goes on.
 
-        Returns:
-            The error to raise: of the same kind for one that the user can fix, with a last sentence
-            that says which step is saved and what goes on from there.
+        An error that the user can fix gets a last sentence that says which step is saved and how to
+        go on from there; any other one gets it as a note.
         """
+        try:
+            yield
+        except Exception as error:
+            raise self._save_before(error, step, state, skips) from error
+
+    def _save_before(self, error: Exception, step: int, state: TrainState, skips: int) -> Exception:
+        """Saves the step; returns the error to raise."""
         if jax.process_count() > 1:
             # The others are already in the next step, and a checkpoint needs all of them.
             return _told(error, f"step {self.saved} is the last saved one", step)

@@ -161,11 +161,8 @@ def _loop(
     stopping, skips = False, 0
     while step < config.total_steps and not stopping:
         # Step
-        with throughput.input():
-            try:
-                records, skips, batch = next(batches)
-            except Exception as error:
-                raise saves.save_before(error, step, state, skips) from error
+        with throughput.input(), saves.before_error(step, state, skips):
+            records, skips, batch = next(batches)
         # Reading a device value here would stall the device, so only the log reads any.
         with jax.transfer_guard_device_to_host("disallow"), profiler.step(step):
             state, metrics = train_step(state, batch)
