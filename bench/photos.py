@@ -28,7 +28,7 @@ from scipy import stats
 
 from bench.common import write_record
 from bench.photos_config import SETS
-from bench.runs import finished, train
+from bench.runs import check_alike, finished, train
 from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.report.intervals import paired_difference
 from ipixmatch_jax.workdir.folder import checkpoints_folder, config_path
@@ -75,6 +75,9 @@ def main() -> None:
             found = finished(workdir, options.steps)
             if found is not None:
                 results.setdefault(arm, {})[seed] = found
+    check_alike(
+        {f"{arm}-seed{s}": found for arm, runs in results.items() for s, found in runs.items()}
+    )
     print(f"\n{options.set}, {options.labels} labels, {options.steps} steps, {options.network}:\n")
     print(table(results, options.base, options.network))
     if options.json:

@@ -16,7 +16,11 @@ from typing import Any
 from bench.common import write_record
 from ipixmatch_jax.data import comparable
 from ipixmatch_jax.engine.state import NETWORKS
-from ipixmatch_jax.workdir.evaluations import read_evaluations
+from ipixmatch_jax.workdir.evaluations import (
+    check_measured_alike,
+    measured_otherwise,
+    read_evaluations,
+)
 from ipixmatch_jax.workdir.folder import evaluation_path
 
 
@@ -33,16 +37,39 @@ def parser(description: str, methods: Sequence[str], *, steps: int, seeds: Seque
 
 
 def finished(workdir: pathlib.Path, steps: int) -> dict[str, Any] | None:
-    """Last and best mIoU of both networks in percent, and the protocol; None if unfinished."""
+    """Last and best mIoU of both networks, in percent, the protocol, and what was evaluated how.
+
+    Best is over the evaluations that measured the same as the last. None while unfinished.
+    """
     if not evaluation_path(workdir, steps).exists():
         return None
     evaluations = read_evaluations(workdir)
+    last = next(one for one in evaluations if one["step"] == steps)
+    evaluations = [one for one in evaluations if not measured_otherwise(last, one)]
     curve = {e["step"]: {n: 100 * e[n]["miou"] for n in NETWORKS} for e in evaluations}
     of_network = {
         network: {"last": curve[steps][network], "best": max(v[network] for v in curve.values())}
         for network in NETWORKS
     }
-    return {**of_network, "protocol": evaluations[0].get("protocol", "")}
+    facts = {name: last[name] for name in ("split", "eval", "data") if name in last}
+    if "data" in facts:  # without places of this machine
+        facts["data"] = {k: v for k, v in facts["data"].items() if k != "root"}
+    return {**of_network, "protocol": last.get("protocol", ""), "measured": facts}
+
+
+def check_alike(found: Mapping[str, Mapping[str, Any]]) -> None:
+    """Checks that runs may stand in one table: protocol, images, and way of evaluation.
+
+    Args:
+        found: name of the run → what `finished` returned.
+
+    Raises:
+        DataError: they differ; names the runs and what differs.
+    """
+    comparable(run["protocol"] for run in found.values())
+    unknown = check_measured_alike({name: run["measured"] for name, run in found.items()})
+    if unknown:
+        print(f"not known whether of the same images (older runs): {', '.join(unknown)}")
 
 
 def train(command: Sequence[str], workdir: pathlib.Path, steps: int) -> None:
@@ -74,7 +101,7 @@ def compare(
             result = finished(workdir, options.steps)
             if result is not None:
                 results.setdefault(method, []).append({"seed": seed, **result})
-    comparable(run["protocol"] for of_method in results.values() for run in of_method)
+    check_alike({f"{m}-seed{run['seed']}": run for m, runs in results.items() for run in runs})
     print(f"\n{title}, {options.steps} steps; validation mIoU in percent\n")
     print(markdown(results))
     if options.json:

@@ -1,6 +1,7 @@
 """From the config to the parts of a run."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -18,6 +19,7 @@ from ipixmatch_jax.engine.state import DATA_AXIS, TrainState, create_state
 from ipixmatch_jax.engine.step import TrainStep, make_train_step
 from ipixmatch_jax.engine.weighted_relation import WeightedRelation
 from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.init_from import start_from
 from ipixmatch_jax.losses import RELATION_OPTIONS, RELATIONS
 from ipixmatch_jax.methods import Method, make_method
 from ipixmatch_jax.methods.base import find_method
@@ -47,6 +49,7 @@ def build_model(config: ConfigDict) -> nn.Module:
     """
     options = {key: value for key, value in config.model.items() if value is not None}
     name, frozen, _ = (options.pop(key) for key in ("name", "frozen", "pretrained"))
+    options.pop("init_from")
     options |= options.pop("options")
     if config.data.channels != 3:
         options.setdefault("in_channels", config.data.channels)
@@ -245,10 +248,22 @@ def abstract_state(config: ConfigDict, model: nn.Module, optimizer) -> TrainStat
     return jax.eval_shape(lambda v: create_state(v, optimizer, balanced), variables)
 
 
-def build_state(config: ConfigDict, model: nn.Module, optimizer, parallel: Parallel) -> TrainState:
-    """The first state: random weights by `config.seed`, and pretrained weights if configured."""
+def build_state(
+    config: ConfigDict,
+    model: nn.Module,
+    optimizer,
+    parallel: Parallel,
+    say: Callable[[str], None] = lambda _: None,
+) -> TrainState:
+    """The first state: random weights by `config.seed`, and pretrained weights if configured.
+
+    `say` is told what `model.init_from` gave, which takes precedence over `model.pretrained`.
+    """
     variables = init_variables(model, jax.random.key(config.seed), example_images(config))
-    if config.model.pretrained not in SCRATCH:
+    if config.model.init_from:
+        variables, told = start_from(variables, config.model.init_from, parallel.replicated)
+        say(told)
+    elif config.model.pretrained not in SCRATCH:
         backbone, stem = encoder_choice(config)
         variables = load_pretrained(variables, config.model.pretrained, backbone, stem)
     return parallel.first_state(variables, optimizer, build_objective(config).balanced)
@@ -257,6 +272,8 @@ def build_state(config: ConfigDict, model: nn.Module, optimizer, parallel: Paral
 def first_weights(config: ConfigDict) -> str:
     """Where the first weights come from, and a hint if public ones are left unused; one line."""
     pretrained, (backbone, stem) = config.model.pretrained, encoder_choice(config)
+    if config.model.init_from:
+        return f"first weights: {config.model.init_from}"
     if pretrained in PUBLIC:
         return f"first weights: {public_file(pretrained, backbone, stem).address}"
     if pretrained not in SCRATCH:

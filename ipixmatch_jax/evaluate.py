@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 
 from ipixmatch_jax import build
 from ipixmatch_jax.build import restore_networks
+from ipixmatch_jax.config import with_run_statistics
 from ipixmatch_jax.data import (
     Dataset,
     load_dataset,
@@ -14,10 +15,11 @@ from ipixmatch_jax.data import (
 )
 from ipixmatch_jax.devices.processes import is_first
 from ipixmatch_jax.engine.state import NETWORKS
-from ipixmatch_jax.errors import ConfigError, DataError
+from ipixmatch_jax.errors import ConfigError, DataError, UserError
 from ipixmatch_jax.evaluator import Evaluator
 from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.registry import nearest
+from ipixmatch_jax.run_images import own_validation
 from ipixmatch_jax.workdir.evaluations import write_later_evaluation
 from ipixmatch_jax.workdir.folder import evaluation_path
 
@@ -41,20 +43,27 @@ def evaluate(
         network: `student`, `teacher` or `both`.
         split: `val`, `test` (`data.test`), `labeled`, or what `data.val` can be: a list or a name.
     """
-    config = with_statistics(config)
+    config = with_statistics(with_run_statistics(config, workdir))
     parallel = build.build_parallel(config)
     model = build.build_model(config)
     names = NETWORKS if network == "both" else (network,)
     step, networks = restore_networks(config, workdir, model, parallel, checkpoint, names)
     dataset = with_split(config, split)
+    notes, facts = [], {}
+    if split != "labeled":
+        dataset, notes, facts = own_validation(dataset, config, workdir, own=split == "val")
     evaluator = Evaluator(config, dataset, model, parallel)
     results = evaluator(networks)
     if not is_first():
         return results
     print(f"step {step}, split {split}, {len(dataset.val)} images")
-    print(evaluator.table(results))
-    about = evaluator.about()
-    path = write_later_evaluation(workdir, step, split, results, dataset.protocol, about)
+    print("\n".join([*notes, evaluator.table(results)]))
+    about = {**evaluator.about(), **facts}
+    try:
+        path = write_later_evaluation(workdir, step, split, results, dataset.protocol, about)
+    except UserError as error:  # somebody else's run: the table above is the result
+        print(f"nothing is written: {error.__cause__}")
+        return results
     same = path == evaluation_path(workdir, step)
     print(f"the run's own record says the same: {path}" if same else f"written to {path}")
     return results

@@ -11,6 +11,8 @@ from tqdm import tqdm
 from ipixmatch_jax import build
 from ipixmatch_jax.data import (
     Dataset,
+    Source,
+    content_hashes,
     eval_batches,
     size_groups,
 )
@@ -57,6 +59,7 @@ class Evaluator:
         self._step = parallel.distribute(
             make_eval_step(model, views, self._classes, self._inference, self._confidence, show)
         )
+        self._content: dict[str, str] | None = None
         self._groups: dict[tuple[int, int], list[int]] | None = None
         self._bins: dict[str, np.ndarray] = {}
 
@@ -112,6 +115,8 @@ class Evaluator:
 
     def about(self) -> dict[str, dict[str, Any]]:
         """Settings of the evaluation (`eval`) and its data (`data`), for the files of results."""
+        if self._content is None:
+            self._content = content_sha256(self._dataset.val)
         return {
             "eval": {"mode": self._inference.name, "absent": self._absent},
             "data": {
@@ -120,6 +125,7 @@ class Evaluator:
                 "image_size": list(self._data.image_size),
                 "images": len(self._dataset.val),
                 "ids_sha256": ids_sha256(self._dataset.val.ids),
+                **self._content,
             },
         }
 
@@ -161,6 +167,12 @@ class Evaluator:
     def _flush(self, totals: dict[str, PixelCounts], counts: Mapping[str, Any]) -> None:
         for name, new in counts.items():
             totals[name] = jax.tree.map(lambda x, y: x + np.asarray(y), totals[name], new)
+
+
+def content_sha256(source: Source) -> dict[str, str]:
+    """`content_sha256`, a hash of all files of a split whatever their order, if that is cheap."""
+    hashes = content_hashes(source)
+    return {} if hashes is None else {"content_sha256": ids_sha256(hashes)}
 
 
 def _whole_path(root: str) -> str:

@@ -38,14 +38,13 @@ class Saves:
             self.writers.write_bad_step(step, names)
             self.progress.say(describe(step, names))
 
-    def save(self, step: int, state: TrainState, skips: int, miou: float | None = None) -> None:
+    def save(self, step: int, state: TrainState, skips: int) -> None:
         """Starts saving a step, after the files of metrics have reached the disk.
 
         Args:
             step: the step.
             state: the state after it.
             skips: records that this process has skipped since it started.
-            miou: of the network that chooses the best checkpoint, if it was evaluated.
 
         Raises:
             UserError: the metrics cannot be written. What can be saved is saved first.
@@ -57,14 +56,15 @@ class Saves:
             self.writers.sync()
         except UserError as error:
             raise self._after_saving(error, step, state) from error
-        self._start(step, state, miou)
+        self._start(step, state)
 
     @contextlib.contextmanager
-    def before_error(self, step: int, state: TrainState, skips: int) -> Iterator[None]:
-        """Around what follows a step, and may fail: the step is saved before the error goes on.
+    def saved_on_error(self, step: int, state: TrainState, skips: int) -> Iterator[None]:
+        """Saves the step if what runs in this context raises, and adds to the error what is saved.
 
-        An error that the user can fix gets a last sentence that says which step is saved and how to
-        go on from there; any other one gets it as a note.
+        Raises:
+            UserError: one that was raised, with a last sentence that says which step is saved.
+                Other errors are raised as they are, with the sentence as a note.
         """
         try:
             yield
@@ -72,7 +72,12 @@ class Saves:
             raise self._save_before(error, step, state, skips) from error
 
     def _save_before(self, error: Exception, step: int, state: TrainState, skips: int) -> Exception:
-        """Saves the step; returns the error to raise."""
+        """Saves the step because of an error in what follows it.
+
+        Returns:
+            The error to raise: of the same kind for one that the user can fix, with a last sentence
+            that says which step is saved and what goes on from there.
+        """
         if jax.process_count() > 1:
             # The others are already in the next step, and a checkpoint needs all of them.
             return _told(error, f"step {self.saved} is the last saved one", step)
@@ -89,7 +94,7 @@ class Saves:
     def _after_saving(self, error: Exception, step: int, state: TrainState) -> Exception:
         before = self.saved
         try:
-            self._start(step, state, None)
+            self._start(step, state)
             self.checkpoints.wait()
         except UserError as second:
             return _told(
@@ -97,8 +102,8 @@ class Saves:
             )
         return _told(error, f"step {step} is saved", step)
 
-    def _start(self, step: int, state: TrainState, miou: float | None) -> None:
-        self.checkpoints.save(step, self.parallel.global_arrays(state), miou)
+    def _start(self, step: int, state: TrainState) -> None:
+        self.checkpoints.save(step, self.parallel.global_arrays(state))
         self.saved = step
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,13 +15,13 @@ from clu import parameter_overview
 from ml_collections import ConfigDict
 
 from ipixmatch_jax import build
-from ipixmatch_jax.advice import advise_on_run
-from ipixmatch_jax.config import checked, overview, write_snapshot
+from ipixmatch_jax.config import checked, overview, with_run_statistics, write_snapshot
 from ipixmatch_jax.data import (
     Dataset,
     DeviceFeed,
     TrainBatches,
     UnlabeledSource,
+    check_readable,
     check_training_needs,
     load_dataset,
     summarize,
@@ -31,13 +32,16 @@ from ipixmatch_jax.data import (
 from ipixmatch_jax.devices.memory_estimate import Memory, device_memory, estimate, explained
 from ipixmatch_jax.devices.parallel import Parallel
 from ipixmatch_jax.devices.preemption import StopSignal, StopVote
-from ipixmatch_jax.devices.processes import first_only, is_first
+from ipixmatch_jax.devices.processes import agree, first_only, is_first
 from ipixmatch_jax.engine.metrics import scores
 from ipixmatch_jax.engine.state import DATA_AXIS, TrainState, networks
 from ipixmatch_jax.engine.step import TrainStep
+from ipixmatch_jax.errors import ConfigError, UserError
 from ipixmatch_jax.evaluator import Evaluator, ForegroundWatch
 from ipixmatch_jax.methods import Method
 from ipixmatch_jax.paths import AnyPath, as_path
+from ipixmatch_jax.run_end import finish_run
+from ipixmatch_jax.run_images import settle_images
 from ipixmatch_jax.saving import Saves
 from ipixmatch_jax.tracking.environments import EnvironmentRecord
 from ipixmatch_jax.tracking.histograms import parameter_histograms
@@ -48,23 +52,24 @@ from ipixmatch_jax.tracking.services import check_installed
 from ipixmatch_jax.tracking.skipped_records import SkippedRecords
 from ipixmatch_jax.tracking.throughput import Throughput
 from ipixmatch_jax.tracking.writers import Writers
-from ipixmatch_jax.viz.validation_images import draw_validation
 from ipixmatch_jax.workdir.checkpoints import Checkpoints, abstract_like
 from ipixmatch_jax.workdir.evaluations import write_evaluation
-from ipixmatch_jax.workdir.folder import WorkdirLock, make_workdir, metrics_path, summary_path
-from ipixmatch_jax.workdir.results import (
-    run_summary_table,
-    write_run_summary,
+from ipixmatch_jax.workdir.folder import (
+    WorkdirLock,
+    has_checkpoint,
+    make_workdir,
+    metrics_path,
 )
+from ipixmatch_jax.workdir.splits import RunSplits, write_splits
 
 
 def train(config: ConfigDict, workdir: os.PathLike | str) -> TrainState:
     """Trains to step `total_steps`, from the last checkpoint of the workdir or from the start.
 
-    The order within a step is fixed: step, log, evaluate, save. A checkpoint therefore always comes
-    with the metrics and the evaluation of its step, and a run that resumes from it neither repeats
-    nor misses a log line. With several processes, each one calls this function, and only the first
-    writes and prints.
+    The order within a step is fixed: step, log, save, evaluate. An evaluation that fails therefore
+    costs no step. A run that was ended between a save and its evaluation evaluates first when it
+    resumes, so that it neither repeats nor misses a log line. With several processes, each one
+    calls this function, and only the first writes and prints.
 
     Args:
         config: see docs/config.md; keys of the data set that are left open are filled in.
@@ -76,13 +81,15 @@ def train(config: ConfigDict, workdir: os.PathLike | str) -> TrainState:
     Raises:
         ConfigError: the config has unknown keys or wrong values; the message lists every problem.
     """
+    if not os.fspath(workdir):
+        raise ConfigError("the workdir is empty; expected a path, as runs/first")
     run = _build(checked(config), as_path(workdir))
     with contextlib.ExitStack() as stack:
         first_only(lambda: make_workdir(run.workdir))
         first_only(lambda: stack.enter_context(WorkdirLock(run.workdir)))
-        first_only(lambda: write_snapshot(run.config, run.workdir))
         stop = stack.enter_context(StopSignal())
         checkpoints = stack.enter_context(Checkpoints(run.workdir, writable=True))
+        run = _with_its_images(run, checkpoints.latest())
         state = _first_state(run, checkpoints)
         memory = _memory(run, state)
         _introduce(run, state, memory)
@@ -94,7 +101,7 @@ def train(config: ConfigDict, workdir: os.PathLike | str) -> TrainState:
         return state
     network = run.parallel.whole(networks(state)[run.config.best_network])
     if is_first():
-        _finish(run, network)
+        finish_run(run.config, run.workdir, run.model, network, run.dataset)
     return state
 
 
@@ -110,13 +117,14 @@ class _Run:
     optimizer: optax.GradientTransformation
     device_step: TrainStep
     dataset: Dataset
+    images: RunSplits | None
     evaluator: Evaluator
     unlabeled_batch_size: int
 
 
 def _build(config: ConfigDict, workdir: AnyPath) -> _Run:
     check_installed(config.tracking.writers)
-    config = with_class_weights(with_statistics(config))
+    config = _with_measurements(config, workdir)
     parallel = build.build_parallel(config)
     model, method = build.build_model(config), build.build_method(config)
     optimizer, device_step = build.build_train_step(config, model, method)
@@ -131,9 +139,36 @@ def _build(config: ConfigDict, workdir: AnyPath) -> _Run:
         _say(f"note: {remark}")
     evaluator = Evaluator(config, dataset, model, parallel)
     return _Run(
-        config, workdir, parallel, model, method, optimizer, device_step, dataset, evaluator,
+        config, workdir, parallel, model, method, optimizer, device_step, dataset, None, evaluator,
         unlabeled_batch_size,
     )  # fmt: skip
+
+
+def _with_measurements(config: ConfigDict, workdir: AnyPath) -> ConfigDict:
+    """Statistics and class weights: those that the run has measured, otherwise measured now."""
+    if has_checkpoint(workdir):
+        config = with_run_statistics(config, workdir)
+        if len(config.supervised.class_weights):
+            return with_statistics(config)
+    return with_class_weights(with_statistics(config))
+
+
+def _with_its_images(run: _Run, begun_at: int | None) -> _Run:
+    """The run with its own images; their lists and the config are written if they may be used.
+
+    All processes compare before the first one writes.
+    """
+    accept = run.config.data.changed == "accept"
+    dataset, images, notes = settle_images(
+        run.dataset, run.workdir, begun_at=begun_at, accept=accept
+    )
+    first_only(lambda: check_readable(dataset.val, "val"))
+    first_only(lambda: notes.extend(write_snapshot(run.config, run.workdir)))
+    first_only(lambda: write_splits(run.workdir, images))
+    for note in notes:
+        _say(note)
+    evaluator = Evaluator(run.config, dataset, run.model, run.parallel)
+    return dataclasses.replace(run, dataset=dataset, images=images, evaluator=evaluator)
 
 
 def _loop(
@@ -148,20 +183,24 @@ def _loop(
     vote = StopVote(stop, DATA_AXIS)
     train_step = run.parallel.distribute_train(vote.counted(run.device_step))
     batches = stack.enter_context(contextlib.closing(_feed(run, vote, step)))
-    writers = stack.enter_context(Writers(run.workdir, step, config))
+    pending = agree(_is_evaluated_at(config, step) and not checkpoints.is_evaluated(step))
+    writers = stack.enter_context(Writers(run.workdir, step, config, evaluates_again=pending))
     writers.add_to_next_line(EnvironmentRecord(run.workdir).begin(step, _say))
     skipped = SkippedRecords(run.workdir, config.data.on_error)
+    bad_steps = BadSteps(config.max_bad_steps, _names(dataset))
     progress = stack.enter_context(Progress(step, config.total_steps, config.eval_every))
     profiler = stack.enter_context(Profiler(run.workdir, config.profile))
     throughput = Throughput(config.batch_size + run.unlabeled_batch_size)
-    bad_steps = BadSteps(config.max_bad_steps, _record_names(dataset))
-    foreground = ForegroundWatch()
     saves = Saves(checkpoints, run.parallel, writers, bad_steps, skipped, progress, step)
+    evaluate = functools.partial(_evaluate, run, ForegroundWatch(), writers, progress, checkpoints)
 
     stopping, skips = False, 0
+    if pending:
+        progress.say(f"step {step} was saved before its evaluation, which follows now")
+        evaluate(step, state)
     while step < config.total_steps and not stopping:
         # Step
-        with throughput.input(), saves.before_error(step, state, skips):
+        with throughput.input(), saves.saved_on_error(step, state, skips):
             records, skips, batch = next(batches)
         # Reading a device value here would stall the device, so only the log reads any.
         with jax.transfer_guard_device_to_host("disallow"), profiler.step(step):
@@ -175,43 +214,62 @@ def _loop(
         # Log
         votes = metrics.pop("stop", None)
         if step % config.log_every == 0 or last:
-            saves.report_bad_steps()
-            numbers = _numbers(jax.device_get(metrics), dataset.class_names)
-            numbers |= skipped.numbers(skips)
-            speed = throughput.numbers()
-            writers.write(step, numbers, speed)
-            progress.line(step, numbers | speed)
-            bad_steps.check(step)
+            _log(run, saves, throughput, step, metrics, skips)
 
-        # Evaluate
-        best = None
-        if step % config.eval_every == 0 or last:
-            throughput.pause(metrics)
-            with progress.evaluation():
-                best = _evaluate(run, step, state, writers, progress, foreground)
-
-        # Save
+        # Save, so that an evaluation that fails costs no step
         stopping = vote.decided(votes)  # a signal after this line takes effect at a later step
-        if best is not None or step % config.checkpoint_every == 0 or stopping:
+        evaluates = _is_evaluated_at(config, step)
+        if evaluates or step % config.checkpoint_every == 0 or stopping:
             throughput.pause(metrics)
-            saves.save(step, state, skips, best)
+            saves.save(step, state, skips)
+
+        # Evaluate; after a stop signal the next start does it
+        if evaluates and not stopping:
+            evaluate(step, state)
     return state, stopping
+
+
+def _log(
+    run: _Run, saves: Saves, throughput: Throughput, step: int, metrics: Any, skips: int
+) -> None:
+    """Writes and shows the metrics of a step; waits until the device has finished it."""
+    saves.report_bad_steps()
+    numbers = _numbers(jax.device_get(metrics), run.dataset.class_names)
+    numbers |= saves.skipped.numbers(skips)
+    speed = throughput.numbers()
+    saves.writers.write(step, numbers, speed)
+    saves.progress.line(step, numbers | speed)
+    saves.bad_steps.check(step)
+
+
+def _is_evaluated_at(config: ConfigDict, step: int) -> bool:
+    return step > 0 and (step % config.eval_every == 0 or step == config.total_steps)
 
 
 def _evaluate(
     run: _Run,
-    step: int,
-    state: TrainState,
+    foreground: ForegroundWatch,
     writers: Writers,
     progress: Progress,
-    foreground: ForegroundWatch,
-) -> float:
-    """Evaluates, and writes and prints the results; returns the mIoU of `best_network`."""
+    checkpoints: Checkpoints,
+    step: int,
+    state: TrainState,
+) -> None:
+    """Evaluates a saved step; writes, prints and records the results."""
     whole = run.parallel.whole(networks(state))
-    results = run.evaluator(whole)
+    try:
+        with progress.evaluation():
+            results = run.evaluator(whole)
+    except UserError as error:
+        raise type(error)(
+            f"the evaluation of step {step} failed; the step itself is saved in {run.workdir}, and "
+            f"after a fix the same command continues with its evaluation:\n{error}"
+        ) from None
     best = results[run.config.best_network]["miou"]
     if is_first():
         protocol, about = run.dataset.protocol, run.evaluator.about()
+        if run.images.accepted:
+            about["data_changed"] = list(run.images.accepted)
         write_evaluation(run.workdir, step, "val", results, protocol, about)
     writers.write(step, scores(results))
     if writers.shows:
@@ -222,7 +280,8 @@ def _evaluate(
     progress.note({"miou": best})
     lines = f"{run.evaluator.table(results)}{foreground(results)}"
     progress.say(f"step {step}, validation\n{lines}")
-    return best
+    writers.sync()
+    checkpoints.record_evaluation(step, best)
 
 
 def _feed(run: _Run, vote: StopVote, start_step: int) -> DeviceFeed:
@@ -237,7 +296,7 @@ def _feed(run: _Run, vote: StopVote, start_step: int) -> DeviceFeed:
     return DeviceFeed(batches, put)
 
 
-def _record_names(dataset: Dataset) -> dict[str, Callable[[int], str]]:
+def _names(dataset: Dataset) -> dict[str, Callable[[int], str]]:
     def names(source: UnlabeledSource) -> Callable[[int], str]:
         return lambda index: str(source.ids[index])
 
@@ -254,7 +313,7 @@ def _first_state(run: _Run, checkpoints: Checkpoints) -> TrainState:
         return state
     if metrics_path(run.workdir).exists():
         _say(f"{run.workdir} holds a run without a complete checkpoint; training starts at step 0")
-    return build.build_state(run.config, run.model, run.optimizer, run.parallel)
+    return build.build_state(run.config, run.model, run.optimizer, run.parallel, _say)
 
 
 def _say(text: str) -> None:
@@ -303,25 +362,17 @@ def _introduce(run: _Run, state: TrainState, memory: Memory | None) -> None:
         f"{labeled} labeled and {unlabeled} unlabeled images a step, {labeled // devices} + "
         f"{unlabeled // devices} a device"
     )
-    if int(state.step):
-        print(f"resumed from step {int(state.step)}")
+    step, total = int(state.step), run.config.total_steps
+    if step:
+        print(f"resumed from step {step} of {total}")
     if memory:
         print(memory)
-    print("the first step waits for the compiler", flush=True)
-
-
-def _finish(run: _Run, network: Any) -> None:
-    """Writes and prints the summary of the run, and draws predictions of `best_network`."""
-    name = run.config.best_network
-    reached = write_run_summary(run.workdir, name)
-    if reached:
-        print(f"{run_summary_table(reached)}\nwritten to {summary_path(run.workdir)}")
-    for advice in advise_on_run(run.config, run.workdir):
-        print(f"advice: {advice}")
-    if not run.config.pictures:
-        return
-    folder = draw_validation(run.config, run.workdir, run.model, network, run.dataset)
-    print(f"pictures (photo, truth, {name}'s prediction, errors): {folder}")
+    if step < total:
+        print("the first step waits for the compiler", flush=True)
+    else:
+        print(
+            f"the run is finished; --config.total_steps={2 * total} would continue it", flush=True
+        )
 
 
 def _numbers(metrics: Mapping[str, Any], class_names) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What is published: metadata, dependencies, the sdist, and the wheel in an empty folder."""
+"""Published metadata, dependencies, the sdist, and the wheel in an empty folder."""
 
 import ast
 import importlib.metadata

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import ipixmatch_jax.train as train_module
+import ipixmatch_jax.workdir.checkpoints as checkpoints_module
 from ipixmatch_jax.config import load_config
 from ipixmatch_jax.errors import CheckpointError, ConfigError, DataError, UserError
 from ipixmatch_jax.evaluate import evaluate
@@ -190,6 +192,160 @@ def test_batch_that_devices_cannot_share(config_file, tmp_path, monkeypatch):
     monkeypatch.setattr(ONE_DEVICE, lambda *_: devices)
     with pytest.raises(ConfigError, match="batch_size is 2, which 4 devices cannot share"):
         train(load_config(str(config_file)), tmp_path / "run")
+
+
+def break_evaluation(monkeypatch, at, error):
+    """Makes the evaluation number `at` fail."""
+    real, calls = Evaluator.__call__, []
+
+    def failing(self, networks):
+        calls.append(1)
+        if len(calls) == at:
+            raise error
+        return real(self, networks)
+
+    monkeypatch.setattr("ipixmatch_jax.evaluator.Evaluator.__call__", failing)
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("error", [DataError("v3.png cannot be read"), MemoryError("no memory")])
+def test_a_failed_evaluation_costs_no_step(config_file, tmp_path, monkeypatch, error):
+    config = load_config(str(config_file), ["--config.checkpoint_every=100"])
+    straight = train(config, tmp_path / "straight")
+    with monkeypatch.context() as patch:
+        break_evaluation(patch, 1, error)
+        with pytest.raises(type(error)) as caught:
+            train(config, tmp_path / "run")
+    if isinstance(error, DataError):
+        assert "evaluation of step 3 failed; the step itself is saved" in str(caught.value)
+    run = tmp_path / "run"
+    assert not (run / "eval").exists()
+    with Checkpoints(run) as checkpoints:
+        assert (checkpoints.latest(), checkpoints.best()) == (3, None)
+    resumed = train(config, run)
+    check_equal_runs(tmp_path / "straight", straight, run, resumed)
+
+
+@pytest.mark.parametrize(
+    "owner, name, calls",
+    [
+        (train_module, "write_evaluation", 1),
+        (train_module.Writers, "sync", 2),  # before the save, and after the evaluation
+        (checkpoints_module, "write_miou", 2),
+    ],
+)
+def test_an_evaluation_cut_short_is_done_again_at_the_next_start(
+    config_file, tmp_path, monkeypatch, owner, name, calls
+):
+    config = load_config(str(config_file), ["--config.checkpoint_every=100"])
+    straight, run = train(config, tmp_path / "straight"), tmp_path / "run"
+    real, left = getattr(owner, name), [calls]
+
+    def killing(*arguments, **options):
+        result = real(*arguments, **options) if name == "write_evaluation" else None
+        left[0] -= 1
+        if not left[0]:
+            raise Killed
+        return result if name == "write_evaluation" else real(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, killing)
+        with pytest.raises(Killed):
+            train(config, run)
+    check_equal_runs(tmp_path / "straight", straight, run, train(config, run))
+
+
+def check_equal_runs(one_workdir, one, other_workdir, other):
+    chex.assert_trees_all_equal(jax.device_get(one), jax.device_get(other))
+    assert lines(one_workdir) == lines(other_workdir)
+    kept = []
+    for workdir in (one_workdir, other_workdir):
+        with Checkpoints(workdir) as checkpoints:
+            kept.append((checkpoints.best(), checkpoints.latest()))
+        kept[-1] += tuple(sorted(path.name for path in (workdir / "checkpoints").iterdir()))
+    assert kept[0] == kept[1]
+    for path in (one_workdir / "eval").iterdir():
+        assert path.read_bytes() == (other_workdir / "eval" / path.name).read_bytes()
+
+
+def test_a_stop_signal_at_an_evaluation_saves_at_once(config_file, tmp_path, monkeypatch):
+    config, run = load_config(str(config_file)), tmp_path / "run"
+    straight = train(config, tmp_path / "straight")
+    with monkeypatch.context() as patch:
+        interrupt(patch, after=3)
+        assert int(train(config, run).step) == 3
+    assert not (run / "eval").exists()
+    check_equal_runs(tmp_path / "straight", straight, run, train(config, run))
+
+
+def test_a_better_checkpoint_replaces_the_best(config_file, tmp_path, monkeypatch):
+    scores = iter([0.9, 0.95, 0.5])
+    real = Evaluator.__call__
+
+    def scripted(self, networks):
+        results = real(self, networks)
+        results["teacher"]["miou"] = next(scores)
+        return results
+
+    monkeypatch.setattr("ipixmatch_jax.evaluator.Evaluator.__call__", scripted)
+    options = ["--config.eval_every=2", "--config.checkpoint_every=1", "--config.total_steps=6"]
+    train(load_config(str(config_file), options), tmp_path / "run")
+    with Checkpoints(tmp_path / "run") as checkpoints:
+        assert (checkpoints.latest(), checkpoints.best()) == (6, 4)
+    steps = {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
+    assert steps == {"4", "5", "6"}
+
+
+def test_a_broken_validation_photo_is_found_before_the_first_step(
+    config_file, folder_data, tmp_path, monkeypatch
+):
+    # The probe reads a few records; this one is not among them.
+    monkeypatch.setattr("ipixmatch_jax.data.catalog._PROBED", 2)
+    path = folder_data / "val" / "images" / "v2.png"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(DataError, match="1 of 5 records of the val split cannot be read"):
+        train(load_config(str(config_file)), tmp_path / "run")
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_a_start_without_a_checkpoint_locks_nothing(config_file, tmp_path, monkeypatch, capsys):
+    run, wrong = tmp_path / "run", tmp_path / "nothing.npz"
+    abandoned = ["--config.seed=7", f"--config.model.pretrained={wrong}"]
+    with pytest.raises(CheckpointError, match="nothing.npz"):
+        train(load_config(str(config_file), abandoned), run)
+    assert json.loads((run / "config.json").read_text())["seed"] == 7
+    (run / "config.json").write_bytes(b"\x00\xff{")  # and also if that file is damaged
+    config = load_config(str(config_file), ["--config.total_steps=2"])
+    train(config, run)
+    assert "config.json: of a start that saved no checkpoint" in capsys.readouterr().out
+    assert json.loads((run / "config.json").read_text())["seed"] == 0
+    with pytest.raises(ConfigError, match="seed: the run has 0, now 7"):
+        train(load_config(str(config_file), ["--config.total_steps=2", "--config.seed=7"]), run)
+    (run / "config.json").write_bytes(b"\x00\xff{")
+    with pytest.raises(ConfigError, match="config.json cannot be read.*another --workdir"):
+        train(config, run)
+
+
+def test_a_finished_run_can_be_made_longer(config_file, tmp_path, capsys):
+    short, long = (
+        load_config(str(config_file), [f"--config.total_steps={steps}"]) for steps in (3, 5)
+    )
+    train(short, tmp_path / "run")
+    train(short, tmp_path / "run")
+    printed = capsys.readouterr().out
+    assert "resumed from step 3 of 3" in printed and "the run is finished" in printed
+    state = train(long, tmp_path / "run")
+    assert int(state.step) == 5
+    assert "total_steps was 3 and is now 5" in capsys.readouterr().out
+    logged = [line for line in lines(tmp_path / "run") if "loss" in line]
+    rates = {line["step"]: line["learning_rate"] for line in logged}
+    power = long.optimizer.power
+    assert rates[4] == pytest.approx(long.optimizer.learning_rate * (1 - 3 / 5) ** power, rel=1e-4)
+    with pytest.raises(ConfigError, match="total_steps: the run has 5, now 3"):
+        train(short, tmp_path / "run")
 
 
 @pytest.mark.parametrize(

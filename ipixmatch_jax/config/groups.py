@@ -58,8 +58,12 @@ MODEL: Table = {
     "name": Key("deeplabv3plus", "the network", choices=MODELS.names),
     "pretrained": Key(
         "",
-        "pretrained weights: imagenet, dinov2, a file, https://... or hf://ORG/NAME/FILE; empty or "
-        "none: random weights",
+        "imagenet, dinov2, a file, https://... or hf://ORG/NAME/FILE; empty or none: random",
+    ),
+    "init_from": Key(
+        "",
+        "first weights, in place of pretrained: a run's folder or a file; other classes: random "
+        "classifier",
     ),
     "frozen": Key((), "modules to freeze: ('encoder',) or ('encoder/stem',)", kind="str"),
     "dtype": Key(

@@ -14,7 +14,7 @@ from ipixmatch_jax.weights.pretrained import has_weights
 from ipixmatch_jax.weights.public import words_of
 
 # Keys of every model.
-_OF_ALL = ("name", "pretrained", "frozen", "dtype", "options")
+_OF_ALL = ("name", "pretrained", "init_from", "frozen", "dtype", "options")
 _CHOOSE = {"model.name", "model.backbone"}
 
 

@@ -16,7 +16,7 @@ from ipixmatch_jax.config.validation import problems_of, raise_problems
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.tracking.services import tracking_defaults
-from ipixmatch_jax.workdir.folder import config_path, write_whole
+from ipixmatch_jax.workdir.folder import config_path, has_checkpoint, write_whole
 
 # Measured before training, so that the network can be used without the training images.
 _MEASURED = ("mean", "std", "value_range")
@@ -43,7 +43,8 @@ def read_snapshot(workdir: AnyPath) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"{path} cannot be read ({error}); expected the JSON that training wrote"
+            f"{path} cannot be read ({error}); expected the JSON that training wrote; put the file "
+            "back, or use another --workdir"
         ) from None
 
 
@@ -113,14 +114,21 @@ def _with_known_loss(config: ConfigDict, saved: Mapping[str, Any]) -> ConfigDict
 
 
 def with_run_statistics(config: ConfigDict, workdir: AnyPath) -> ConfigDict:
-    """The config with the image statistics that the run in `workdir` measured."""
+    """The config with the image statistics and class weights that the run in `workdir` measured.
+
+    Its network was trained with them, also if the data has changed since.
+    """
     if not config_path(workdir).exists():
         return config
-    saved = read_snapshot(workdir).get("data", {})
+    snapshot = read_snapshot(workdir)
+    saved, supervised = snapshot.get("data", {}), snapshot.get("supervised", {})
     config = config.copy_and_resolve_references()
     with config.unlocked():
         for key in _MEASURED:
             config.data[key] = config.data[key] or _tuples(saved.get(key, ()))
+        weights = _tuples(supervised.get("class_weights", ()))
+        if config.supervised.weighting == supervised.get("weighting") == "inverse_frequency":
+            config.supervised.class_weights = weights
     return config
 
 
@@ -172,6 +180,7 @@ FREE_ON_RESUME = (
     "profile",
     "parallel",
     "data.root",
+    "data.changed",
     "data.test",
     "data.folder.test_images",
     "data.folder.test_masks",
@@ -181,34 +190,63 @@ FREE_ON_RESUME = (
 )
 
 
-def write_snapshot(config: ConfigDict, workdir: AnyPath) -> None:
-    """Writes the resolved config to `config.json`; an existing file must agree with it.
+def write_snapshot(config: ConfigDict, workdir: AnyPath) -> list[str]:
+    """Writes the resolved config to `config.json`.
+
+    If the run has a checkpoint, an existing file must agree with it, except that `total_steps` may
+    grow. Without a checkpoint, nothing depends on the old config, and the file is replaced.
+
+    Returns:
+        Remarks for the user, such as that the schedule has become longer.
 
     Raises:
         ConfigError: the workdir holds a run with another config, with every key that differs.
     """
     path = config_path(workdir)
     resolved = json.loads(config.to_json_best_effort())
-    if path.exists():
-        _check_same(path, resolved)
+    notes = []
+    if path.exists() and has_checkpoint(workdir):
+        notes = _check_same(path, resolved)
+    elif path.exists():
+        notes = _replaced(path, resolved)
     write_whole(path, json.dumps(resolved, indent=2) + "\n")
+    return notes
 
 
-def _check_same(path: AnyPath, resolved: dict[str, Any]) -> None:
+def _replaced(path: AnyPath, resolved: dict[str, Any]) -> list[str]:
+    """A remark if a start that saved nothing had another config."""
+    try:
+        same = read_snapshot(path.parent) == resolved
+    except ConfigError:
+        same = False
+    return [] if same else [f"{path}: of a start that saved no checkpoint; it is replaced"]
+
+
+def _check_same(path: AnyPath, resolved: dict[str, Any]) -> list[str]:
     try:
         # Keys that the run did not have yet get their defaults.
         saved = json.loads(default_config().to_json_best_effort())
         saved = dict(flatten(saved)) | dict(flatten(read_snapshot(path.parent)))
     except ConfigError as error:
-        raise ConfigError(f"{error}; move the workdir away") from error
+        raise ConfigError(str(error)) from error
     current = dict(flatten(resolved))
+    before, total = saved["total_steps"], current["total_steps"]
+    raised = isinstance(before, int) and total > before
+    free = (*FREE_ON_RESUME, "total_steps") if raised else FREE_ON_RESUME
     different = [
         f"  - {name}: the run has {saved.get(name)!r}, now {current.get(name)!r}"
         for name in sorted(saved.keys() | current.keys())
-        if saved.get(name) != current.get(name) and name not in FREE_ON_RESUME
+        if saved.get(name) != current.get(name) and name not in free
     ]
     if different:
         raise ConfigError(
             f"{path.parent} holds a run with another config:\n" + "\n".join(different) + "\n"
-            "use the same config to resume it, or another --workdir"
+            "use the same config to resume it (a larger total_steps is fine), or another --workdir"
         )
+    if not raised:
+        return []
+    return [
+        f"total_steps was {before} and is now {total}: learning rate and all other schedules that "
+        f"end at total_steps are those of {total} steps from here on; the result is not that of a "
+        f"run with {total} steps from the start"
+    ]

@@ -18,8 +18,10 @@ from ipixmatch_jax.data.files.images import (
 )
 from ipixmatch_jax.data.inspection.report import Report, inspect_dataset, summarize
 from ipixmatch_jax.data.inspection.training_needs import check_training_needs, training_needs
+from ipixmatch_jax.data.picked import content_hashes, keep_splits
 from ipixmatch_jax.data.pipeline import TrainBatches, eval_batches, size_groups, train_batches
 from ipixmatch_jax.data.protocols import comparable, identify
+from ipixmatch_jax.data.read_ahead import check_readable
 from ipixmatch_jax.data.records import (
     IGNORE,
     Dataset,
@@ -48,15 +50,18 @@ __all__ = [
     "TrainBatches",
     "UnlabeledRecord",
     "UnlabeledSource",
+    "check_readable",
     "check_statistics",
     "check_training_needs",
     "comparable",
+    "content_hashes",
     "data_defaults",
     "data_keys",
     "displayable",
     "eval_batches",
     "inspect_dataset",
     "identify",
+    "keep_splits",
     "load_dataset",
     "pixels_of",
     "read_image",

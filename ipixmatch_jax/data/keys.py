@@ -54,6 +54,10 @@ DATA_KEYS: Table = {
         "raise", "unreadable training image: stop, or train on another one in its place",
         choices=("raise", "skip"),
     ),
+    "changed": Key(
+        "stop", "resume of a run that had other images: stop, or accept them (see docs/data.md)",
+        choices=("stop", "accept"),
+    ),
     "threads": Key(4, "reader threads", least=1, most=4096),
     "workers": Key(0, "reader processes; 0: threads only", least=0, most=4096),
 }  # fmt: skip

@@ -381,13 +381,17 @@ def _labels_lines(network: str, labels: Mapping[str, Any]) -> list[str]:
     return lines + textwrap.wrap(text, 78, initial_indent="    ", subsequent_indent="      ")
 
 
+# Names of an evaluation's mIoU among the metrics begin with this.
+MIOU = "miou_"
+
+
 def scores(results: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:
     """The numbers of an evaluation that are plotted over the steps.
 
     Args:
         results: network name → `summary`, with `pseudo_label` for the network that labels.
     """
-    named = {f"miou_{name}": result["miou"] for name, result in results.items()}
+    named = {f"{MIOU}{name}": result["miou"] for name, result in results.items()}
     for result in results.values():
         for key in ("share", "accuracy") if "pseudo_label" in result else ():
             named[f"pseudo_label_{key}"] = result["pseudo_label"][key]

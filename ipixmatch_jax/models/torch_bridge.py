@@ -124,6 +124,37 @@ def from_torch(state_dict: StateDict, variables: Any) -> Any:
     return jax.tree_util.tree_unflatten(tree, filled)
 
 
+def with_own_classifier(
+    state_dict: StateDict, variables: Any
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """A state dict whose classifier, if it has another number of classes, is replaced.
+
+    Args:
+        state_dict: name → array.
+        variables: `{'params', 'batch_stats'}`, arrays; their classifier takes the place.
+
+    Returns:
+        The state dict for `from_torch`, and the names that were replaced.
+
+    Raises:
+        CheckpointError: an unknown layout.
+    """
+    state_dict = dict(_without_prefix(state_dict))
+    _, layout = _recognize(state_dict)
+    replaced = []
+    for path, leaf in jax.tree_util.tree_flatten_with_path(variables)[0]:
+        keys, own = _torch_keys(path, layout), _from_linen(path, leaf)
+        theirs = np.shape(state_dict[keys[0]]) if keys[0] in state_dict else own.shape
+        # Only a classifier differs in nothing but its outputs.
+        if _group(path) == "head" and len(keys) == 1 and theirs != own.shape:
+            if theirs[1:] == own.shape[1:]:
+                state_dict[keys[0]] = own
+                replaced.append(keys[0])
+    if len({state_dict[name].shape[0] for name in replaced}) > 1:
+        raise CheckpointError(f"{', '.join(replaced)} differ in their outputs: another model")
+    return state_dict, replaced
+
+
 def to_torch(variables: Any, layout: str | None = None) -> dict[str, np.ndarray]:
     """Converts all variables to a state dict, the inverse of `from_torch`.
 

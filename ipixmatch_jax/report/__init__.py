@@ -140,6 +140,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         ("batch", f"{config.batch_size} labeled + {config.unlabeled_batch_size} unlabeled"),
         ("steps", f"{last.get('step', 0)} of {config.total_steps}"),
         ("evaluated", last.get("eval", {}).get("mode", "")),
+        ("data changed", "; ".join(last.get("data_changed", ()))),
         ("seed", str(config.seed)),
         ("speed", _speed(run)),
     ]

@@ -13,14 +13,19 @@ from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import AnyPath, as_path
 from ipixmatch_jax.tracking.services import tracking_defaults
 from ipixmatch_jax.workdir.curves import Curves, read_curves
-from ipixmatch_jax.workdir.evaluations import later_rows, read_evaluations
+from ipixmatch_jax.workdir.evaluations import (
+    later_rows,
+    measured_otherwise,
+    read_evaluations,
+    shortened,
+)
 from ipixmatch_jax.workdir.folder import THROUGHPUT, metrics_path
 
 # A chart on a screen cannot show more.
 _MOST_POINTS = 400
 # Keys that change what is written or where, but not what is learned.
 _NEUTRAL = ("seed", "pictures", "profile", "log_every", "checkpoint_every", "parallel", "data.root")
-_NEUTRAL += ("data.threads", "data.workers", "eval_batch_size", "best_network")
+_NEUTRAL += ("data.threads", "data.workers", "data.changed", "eval_batch_size", "best_network")
 _NEUTRAL += tuple(f"tracking.{key}" for key in tracking_defaults())
 
 
@@ -101,18 +106,19 @@ def check_comparable(runs: Sequence[Run]) -> None:
         for what, one, other in _measured(first, run):
             if one != other:
                 raise DataError(
-                    f"{first.workdir} and {run.workdir} differ in {what}: {one!r} and {other!r}; "
-                    "expected runs measured in the same way; write a separate report for each"
+                    f"{first.workdir} and {run.workdir} differ in {what}: "
+                    f"{shortened(one)!r} and {shortened(other)!r}; expected "
+                    "runs measured in the same way; write a separate report for each"
                 )
 
 
 def _measured(first: Run, other: Run) -> list[tuple[str, Any, Any]]:
-    keys = ("data.name", "data.val", "data.num_classes", "data.image_size")
+    keys = ["data.name", "data.num_classes", "data.image_size"]
+    records = [run.evaluations[-1] if run.evaluations else {} for run in (first, other)]
+    if not all("data" in record for record in records):
+        keys.append("data.val")  # older runs did not record their images: the names of lists
     one, two = dict(flatten(first.config)), dict(flatten(other.config))
-    pairs = [(key, one[key], two[key]) for key in keys]
-    ways = [run.evaluations[-1].get("eval") if run.evaluations else None for run in (first, other)]
-    # Older runs did not record how they were evaluated.
-    return pairs + [("evaluation", *ways)] * all(ways)
+    return [(key, one[key], two[key]) for key in keys] + measured_otherwise(*records)
 
 
 def grouped(runs: Sequence[Run]) -> list[tuple[str, list[int]]]:

@@ -1,11 +1,10 @@
 """Number of skipped records, counted over all starts of a run."""
 
-import json
-
 import numpy as np
 
 from ipixmatch_jax.devices.processes import gather
 from ipixmatch_jax.paths import AnyPath
+from ipixmatch_jax.workdir.curves import parsed_line
 from ipixmatch_jax.workdir.folder import metrics_path
 
 
@@ -45,5 +44,6 @@ class SkippedRecords:
 def _last(path: AnyPath) -> int:
     if not path.exists():
         return 0
-    lines = (json.loads(x) for x in path.read_text().splitlines() if '"skipped"' in x)
-    return max((line["skipped"] for line in lines), default=0)
+    lines = path.read_text().splitlines()
+    found = [parsed_line(line) or {} for line in lines if '"skipped"' in line]
+    return max((line.get("skipped", 0) for line in found), default=0)

@@ -12,13 +12,17 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from ipixmatch_jax.devices.processes import is_first
+from ipixmatch_jax.engine.metrics import MIOU
 from ipixmatch_jax.errors import UserError
 from ipixmatch_jax.paths import AnyPath, is_remote
 from ipixmatch_jax.tracking.histograms import Histogram
 from ipixmatch_jax.tracking.services import Service, TrackedRun, open_services, tracking_defaults
+from ipixmatch_jax.workdir.curves import parsed_line
+from ipixmatch_jax.workdir.evaluations import set_damaged_aside
 from ipixmatch_jax.workdir.folder import (
     BAD_STEPS,
     THROUGHPUT,
+    damaged_path,
     evaluations_folder,
     metrics_path,
     write_whole,
@@ -37,12 +41,20 @@ class Writers:
         workdir: folder of the run.
         start_step: step from which the run starts.
         config: the whole config; its `tracking` names the services. None: defaults.
+        evaluates_again: the evaluation of the start step comes again; its lines are removed.
 
     Raises:
         ConfigError: a service cannot be opened.
     """
 
-    def __init__(self, workdir: AnyPath, start_step: int, config: ConfigDict | None = None):
+    def __init__(
+        self,
+        workdir: AnyPath,
+        start_step: int,
+        config: ConfigDict | None = None,
+        *,
+        evaluates_again: bool = False,
+    ):
         self._active = is_first()
         self._metrics = self._bad = self._speed = None
         self._services: list[Service] = []
@@ -51,12 +63,15 @@ class Writers:
         self._stack = contextlib.ExitStack()
         if not self._active:
             return
-        self._metrics = _Lines(metrics_path(workdir), start_step)
+        again = start_step if evaluates_again else None
+        self._metrics = _Lines(metrics_path(workdir), start_step, evaluated_again=again)
         self._bad = _Lines(workdir / BAD_STEPS, start_step)
         self._speed = _Lines(workdir / THROUGHPUT, start_step)
         for lines in (self._speed, self._bad, self._metrics):
             self._stack.callback(lines.close)
         _drop_evaluations(evaluations_folder(workdir), start_step)
+        for message in set_damaged_aside(workdir):
+            tqdm.write(message)
         tracking = config.tracking if config else tracking_defaults()
         told = flatten_dict(config.to_dict(), sep=".") if config else {}
         run = TrackedRun(workdir, start_step, tracking["project"], told)
@@ -142,11 +157,14 @@ def _close_quietly(service: Service) -> None:
 
 
 class _Lines:
-    """A file of JSON lines; lines after the start step are removed when it is opened."""
+    """A file of JSON lines; lines after the start step are removed when it is opened.
 
-    def __init__(self, path: AnyPath, start_step: int):
+    Lines that cannot be read are moved to another file.
+    """
+
+    def __init__(self, path: AnyPath, start_step: int, evaluated_again: int | None = None):
         self._path = path
-        text = _lines_until(path, start_step)
+        text = _lines_until(path, start_step, evaluated_again)
         self._waiting = b""
         self._file: IO[bytes] | None = None
         self._synced = True
@@ -203,12 +221,27 @@ def _number(value: Any) -> float | int | None:
     return value if value is not None and np.isfinite(value) else None
 
 
-def _lines_until(path: AnyPath, step: int) -> str:
+def _lines_until(path: AnyPath, step: int, evaluated_again: int | None) -> str:
     if not path.exists():
         return ""
-    lines = path.read_text().splitlines(keepends=True)
-    # A killed run may leave half a line.
-    return "".join(x for x in lines if x.endswith("\n") and json.loads(x)["step"] <= step)
+    kept, damaged = [], []
+    with writing(path):
+        lines = path.read_text(errors="replace").split("\n")
+    for line in lines[:-1]:  # a killed run may leave half a line
+        found = parsed_line(line)
+        if found is None:
+            damaged.append(f"{line}\n")
+        elif found["step"] <= step and not _comes_again(found, evaluated_again):
+            kept.append(f"{line}\n")
+    if damaged:
+        aside = damaged_path(path)
+        write_whole(aside, (aside.read_text() if aside.exists() else "") + "".join(damaged))
+        tqdm.write(f"{path}: {len(damaged)} damaged lines are moved to {aside}; the run goes on")
+    return "".join(kept)
+
+
+def _comes_again(line: Mapping[str, Any], evaluated_again: int | None) -> bool:
+    return line["step"] == evaluated_again and any(name.startswith(MIOU) for name in line)
 
 
 def _drop_evaluations(folder: AnyPath, start_step: int) -> None:

@@ -46,7 +46,7 @@ def load_pretrained(variables: Any, pretrained: str, backbone: str, stem: str = 
             raise
         raise CheckpointError(_how_to_get(source, pretrained, backbone, error)) from error
     try:
-        return _filled(_read(path), variables)
+        return fill_variables(read_weights(path), variables)
     except CheckpointError as error:
         # The reader names the file already, the bridge knows none.
         message = str(error) if str(path) in str(error) else f"{path}: {error}"
@@ -67,7 +67,12 @@ def _how_to_get(source: PublicFile, word: str, backbone: str, error: Exception) 
     )
 
 
-def _filled(state: Mapping[str, np.ndarray], variables: Any) -> Any:
+def fill_variables(state: Mapping[str, np.ndarray], variables: Any) -> Any:
+    """`from_torch` for one network or two; of two, the second keeps its own head.
+
+    Raises:
+        CheckpointError: the state dict does not fit.
+    """
     if set(variables["params"]) != set(TWINS):
         return from_torch(state, variables)
     first, second = (
@@ -82,7 +87,12 @@ def _filled(state: Mapping[str, np.ndarray], variables: Any) -> Any:
     }
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def read_weights(path: Path) -> dict[str, np.ndarray]:
+    """Reads a state dict.
+
+    Raises:
+        CheckpointError: an unknown kind of file, or one that cannot be read.
+    """
     readers = dict.fromkeys(ARRAY_FILES, read_array_file) | dict.fromkeys(_TORCH, read_torch_file)
     if path.suffix not in readers:
         meant = meant_word(str(path))

@@ -1,6 +1,7 @@
 """Checkpoints by orbax, saved in the background; the last two and the best are kept."""
 
 import shutil
+import sys
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -9,12 +10,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers as policies
 
-from ipixmatch_jax.devices.processes import agree, is_first
+from ipixmatch_jax.devices.processes import agree, first_only, is_first
 from ipixmatch_jax.engine.state import NETWORKS, TrainState, networks
 from ipixmatch_jax.errors import CheckpointError
 from ipixmatch_jax.paths import AnyPath, as_path, is_remote
+from ipixmatch_jax.workdir.checkpoint_scores import (
+    LatestAndBest,
+    best_of,
+    read_mious,
+    write_miou,
+)
 from ipixmatch_jax.workdir.folder import checkpoints_folder, config_path
 
 # Items of a checkpoint. Student and teacher are separate items: evaluation reads only one.
@@ -23,9 +29,11 @@ _ITEMS = (*NETWORKS, "training", "checksums")
 _SAVE_ERRORS = (OSError, ValueError, RuntimeError)
 
 
-def best_metric(metrics: dict[str, float]) -> float:
-    """The metric that chooses the best checkpoint: the mIoU of `config.best_network`."""
-    return metrics["miou"]
+class _Manager(ocp.CheckpointManager):
+    """Orbax's manager, which would refuse all checkpoints for one damaged file of metrics."""
+
+    def metrics(self, step: int) -> None:
+        """None: `read_mious` reads them."""
 
 
 def split_state(state: TrainState) -> dict[str, Any]:
@@ -72,6 +80,8 @@ class Checkpoints:
         if not is_remote(self._workdir):
             self._workdir = self._workdir.absolute()
         self.directory = checkpoints_folder(self._workdir)
+        self._mious: dict[int, float] = {}
+        self._policy = LatestAndBest(self._mious)
         try:
             self._manager = self._open()
         except (OSError, ValueError, KeyError) as error:
@@ -81,18 +91,15 @@ class Checkpoints:
             ) from error
 
     def _open(self) -> ocp.CheckpointManager:
-        best = policies.BestN(
-            get_metric_fn=best_metric, n=1, keep_checkpoints_without_metrics=False
-        )
         writing: dict[str, Any] = {"read_only": True, "create": False}
         if self._writable:
-            kept = policies.AnyPreservationPolicy([policies.LatestN(2), best])
-            writing = {"preservation_policy": kept, "cleanup_tmp_directories": True}
-        return ocp.CheckpointManager(
-            self.directory,
-            item_names=_ITEMS,
-            options=ocp.CheckpointManagerOptions(best_fn=best_metric, **writing),
+            writing = {"preservation_policy": self._policy, "cleanup_tmp_directories": True}
+        manager = _Manager(
+            self.directory, item_names=_ITEMS, options=ocp.CheckpointManagerOptions(**writing)
         )
+        self._mious.clear()
+        self._mious.update(read_mious(self.directory, manager.all_steps(), _warn))
+        return manager
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -110,8 +117,12 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def best(self) -> int | None:
-        """Step of the checkpoint with the highest `best_metric`."""
-        return self._manager.best_step()
+        """Step of the checkpoint with the highest mIoU of the network `best_network`."""
+        return best_of(self._mious, self._manager.all_steps())
+
+    def is_evaluated(self, step: int) -> bool:
+        """True if the evaluation of a checkpoint has been recorded."""
+        return step in self._mious
 
     def find(self, which: str) -> int:
         """The step that `latest`, `best` or a number names.
@@ -133,13 +144,12 @@ class Checkpoints:
             )
         return step
 
-    def save(self, step: int, state: TrainState, miou: float | None) -> None:
+    def save(self, step: int, state: TrainState) -> None:
         """Starts a save; returns when the state has been copied from the device's buffers.
 
         Args:
             step: step of the state.
             state: global arrays.
-            miou: `best_metric` of this step; None if it was not evaluated.
 
         Raises:
             CheckpointError: this checkpoint, or the previous one that was still being written,
@@ -155,9 +165,8 @@ class Checkpoints:
         items = {name: ocp.args.StandardSave(part) for name, part in parts.items()}
         sums = {name: checksum(part) for name, part in parts.items()}
         items["checksums"] = ocp.args.JsonSave(sums)
-        metrics = None if miou is None else {"miou": miou}
         try:
-            self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics, force=True)
+            self._manager.save(step, args=ocp.args.Composite(**items), force=True)
         except _SAVE_ERRORS as error:
             raise self._not_saved(f"step {step}, or the one before", error) from error
 
@@ -171,6 +180,26 @@ class Checkpoints:
             self._manager.wait_until_finished()
         except _SAVE_ERRORS as error:
             raise self._not_saved("the last step", error) from error
+
+    def record_evaluation(self, step: int, miou: float) -> None:
+        """Adds the mIoU to a checkpoint whose save was started; removes the best it supersedes.
+
+        Waits until the save is complete. All processes call it together.
+
+        Args:
+            step: step of the checkpoint.
+            miou: mIoU of the network `best_network`, in [0, 1].
+
+        Raises:
+            CheckpointError: the checkpoint could not be saved.
+            UserError: the mIoU cannot be written.
+        """
+        self.wait()
+        first_only(lambda: write_miou(self.directory, step, miou))
+        self._mious[step] = miou
+        steps = self._manager.all_steps()
+        for superseded in sorted({*steps} - self._policy.kept(steps)):
+            self._manager.delete(superseded)
 
     def _not_saved(self, what: str, error: Exception) -> CheckpointError:
         return CheckpointError(
@@ -241,6 +270,22 @@ class Checkpoints:
         """Restores `{'params', 'batch_stats'}` of the `student` or the `teacher` alone."""
         return self._restore(step, {network: abstract})[network]
 
+    def network_shapes(self, step: int, network: str, sharding: Any) -> Any:
+        """Shapes of a saved network, for `restore_network`, whatever model it is of.
+
+        Raises:
+            CheckpointError: the checkpoint does not say.
+        """
+        folder = self.directory / str(step) / network
+        try:
+            with ocp.StandardCheckpointer() as checkpointer:
+                tree = checkpointer.metadata(folder).item_metadata.tree
+            return jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree
+            )
+        except Exception as error:  # a damaged file may raise any class in orbax
+            raise CheckpointError(f"{folder} cannot be read: {_first_line(error)}") from error
+
     def module_names(self, step: int) -> set[str]:
         """Names of the top-level modules of the student's parameters at a step."""
         folder = self.directory / str(step) / "student"
@@ -303,6 +348,11 @@ def abstract_like(tree: Any, shardings: Any) -> Any:
         tree,
         jax.tree.broadcast(shardings, tree),
     )
+
+
+def _warn(text: str) -> None:
+    if is_first():
+        print(f"warning: {text}", file=sys.stderr)
 
 
 def _first_line(error: Exception) -> str:

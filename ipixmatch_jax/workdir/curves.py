@@ -1,11 +1,21 @@
 """Reads the curves that a run has logged, `metrics.jsonl` and `throughput.jsonl`."""
 
 import json
+from typing import Any
 
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import AnyPath
 
 Curves = dict[str, tuple[list[int], list[float]]]
+
+
+def parsed_line(line: str) -> dict[str, Any] | None:
+    """A line of a metrics file as a JSON object with a step; None if it is damaged."""
+    try:
+        found = json.loads(line)
+        return found if isinstance(found["step"], int) else None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def read_curves(path: AnyPath) -> Curves:

@@ -8,8 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ipixmatch_jax.engine.state import NETWORKS
+from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.workdir.folder import (
+    damaged_path,
     evaluation_path,
     evaluations_folder,
     later_evaluation_path,
@@ -55,6 +57,42 @@ def unknown_facts(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]
     return [name for name in {**first, **second} if (name in first) != (name in second)]
 
 
+def measured_otherwise(
+    one: Mapping[str, Any], other: Mapping[str, Any]
+) -> list[tuple[str, Any, Any]]:
+    """`differences` that make two numbers incomparable: other images, or evaluated otherwise.
+
+    The place of the images does not matter.
+    """
+    return [found for found in differences(one, other) if found[0] != "data.root"]
+
+
+def check_measured_alike(records: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Checks that evaluations may stand in one table.
+
+    Args:
+        records: name of the run → contents of an evaluation file.
+
+    Returns:
+        The runs of which it is not known, because an older version did not state its images.
+
+    Raises:
+        DataError: other images, or evaluated in another way; names the runs and what differs.
+    """
+    stated = {name: record for name, record in records.items() if "data" in record}
+    first = next(iter(stated or records), "")
+    for name, record in records.items():
+        found = measured_otherwise(records[first], record)
+        if found:
+            facts = "; ".join(f"{fact}: {shortened(a)} and {shortened(b)}" for fact, a, b in found)
+            raise DataError(
+                f"{first} and {name} differ in what they were evaluated on, or how: {facts}; "
+                "expected runs measured in the same way; evaluate them alike (--mode eval), or "
+                "write a table for each"
+            )
+    return [name for name in records if stated and name not in stated]
+
+
 def _facts(record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for part in _KEY_PARTS:
         value = record.get(part)
@@ -68,7 +106,41 @@ def read_evaluations(workdir: AnyPath) -> list[dict[str, Any]]:
     """The run's own record: the contents of its `eval/STEP.json`, in the order of steps."""
     folder = evaluations_folder(workdir)
     paths = [path for path in folder.iterdir() if path.stem.isdigit()] if folder.exists() else []
-    return sorted((json.loads(path.read_text()) for path in paths), key=lambda one: one["step"])
+    return sorted(map(_read, paths), key=lambda one: one["step"])
+
+
+def _read(path: AnyPath) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text())
+        mious = [record[name].get("miou") for name in NETWORKS if name in record]
+        if not isinstance(record["step"], int) or not all(map(_is_number_or_none, mious)):
+            raise ValueError("its step or a mIoU is no number")
+        return record
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(
+            f"{path} cannot be read ({type(error).__name__}: {error}); expected an evaluation as "
+            "training or --mode eval wrote it; move the file away"
+        ) from None
+
+
+def _is_number_or_none(value: Any) -> bool:
+    return value is None or isinstance(value, int | float)
+
+
+def set_damaged_aside(workdir: AnyPath) -> list[str]:
+    """Renames files of evaluations that cannot be read; returns a message for each."""
+    folder, messages = evaluations_folder(workdir), []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.suffix != ".json" or path == summary_path(workdir):
+            continue
+        try:
+            _read(path)
+        except DataError:
+            aside = damaged_path(path)
+            with writing(path):
+                path.replace(aside)
+            messages.append(f"{path} cannot be read: moved to {aside}; the summary is without it")
+    return messages
 
 
 def read_later_evaluations(workdir: AnyPath) -> list[dict[str, Any]]:
@@ -80,9 +152,7 @@ def read_later_evaluations(workdir: AnyPath) -> list[dict[str, Any]]:
     for path in sorted(folder.iterdir()):
         if path.suffix != ".json" or path.stem.isdigit() or path == summary_path(workdir):
             continue
-        record = json.loads(path.read_text())
-        if "step" in record:
-            found.append({**record, "file": path.name})
+        found.append({**_read(path), "file": path.name})
     return sorted(found, key=lambda one: one["step"])
 
 
@@ -126,12 +196,12 @@ def write_later_evaluation(
     """
     record = _record(step, split, results, protocol, about)
     own = evaluation_path(workdir, step)
-    if own.exists() and _says_the_same(json.loads(own.read_text()), record, results):
+    if own.exists() and _says_the_same(_read(own), record, results):
         return own
     how = record["eval"]
     words = [split_word(split), how.get("mode", ""), how.get("absent", "")]
     path = later_evaluation_path(workdir, step, words, evaluation_key(record))
-    before = json.loads(path.read_text()) if path.exists() else {}
+    before = _read(path) if path.exists() else {}
     _write(path, {**before, **record})
     return path
 
@@ -191,7 +261,7 @@ def later_rows(workdir: AnyPath) -> list[dict[str, Any]]:
 
 def difference_text(own: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     """One line with the facts in which a later evaluation differs from a record of the run."""
-    found = [f"{name} {_short(theirs)}" for name, _, theirs in differences(own, record)]
+    found = [f"{name} {shortened(theirs)}" for name, _, theirs in differences(own, record)]
     unknown = unknown_facts(own, record)
     if unknown:
         found.append(f"not stated in both: {', '.join(unknown)}")
@@ -200,6 +270,7 @@ def difference_text(own: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     return "; ".join(found) or "nothing"
 
 
-def _short(value: Any) -> str:
+def shortened(value: Any) -> str:
+    """A fact as text; of a hash the beginning."""
     text = str(value)
     return text[:12] if re.fullmatch(r"[0-9a-f]{64}", text) else text

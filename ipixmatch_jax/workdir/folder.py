@@ -3,6 +3,7 @@
 import contextlib
 import os
 import socket
+import tempfile
 from collections.abc import Iterator, Sequence
 from typing import IO
 
@@ -23,6 +24,7 @@ ENVIRONMENT = "environment.json"
 CHECKPOINTS = "checkpoints"
 EVALUATIONS = "eval"
 SUMMARY = "summary.json"
+SPLITS = "splits.json"
 PREDICTIONS = "predictions"
 REPORT = "report.html"
 
@@ -40,6 +42,16 @@ def metrics_path(workdir: AnyPath) -> AnyPath:
 def environment_path(workdir: AnyPath) -> AnyPath:
     """`environment.json`: devices, threads and versions that the bits of the run depend on."""
     return as_path(workdir) / ENVIRONMENT
+
+
+def damaged_path(path: AnyPath) -> AnyPath:
+    """`NAME.damaged`: parts of a file that could not be read."""
+    return path.with_name(f"{path.name}.damaged")
+
+
+def splits_path(workdir: AnyPath) -> AnyPath:
+    """`splits.json`: the ids of the images that the run trains and validates on."""
+    return as_path(workdir) / SPLITS
 
 
 def evaluations_folder(workdir: AnyPath) -> AnyPath:
@@ -70,6 +82,12 @@ def summary_path(workdir: AnyPath) -> AnyPath:
 def checkpoints_folder(workdir: AnyPath) -> AnyPath:
     """`checkpoints/`: the latest checkpoints and the best one."""
     return as_path(workdir) / CHECKPOINTS
+
+
+def has_checkpoint(workdir: AnyPath) -> bool:
+    """True if a step has been saved; without one, nothing of the run is worth keeping."""
+    folder = checkpoints_folder(workdir)
+    return folder.is_dir() and any(path.name.isdigit() for path in folder.iterdir())
 
 
 def predictions_folder(workdir: AnyPath) -> AnyPath:
@@ -107,8 +125,18 @@ def write_whole(path: AnyPath, text: str) -> None:
             path.write_text(text)  # objects appear whole
             return
         temporary = path.with_name(path.name + ".tmp")
-        temporary.write_text(text)
+        temporary.unlink(missing_ok=True)  # a leftover, or a link that leads out of the folder
+        with _opened(temporary, os.O_WRONLY | os.O_EXCL) as file:
+            file.write(text)
         temporary.replace(path)
+
+
+def _opened(path: AnyPath, flags: int) -> IO[str]:
+    """Opens or creates a local file; a symbolic link in its place is an OSError."""
+    follow_not = getattr(os, "O_NOFOLLOW", 0)  # not on Windows
+    mode = "a+" if flags & os.O_RDWR else "w"
+    descriptor = os.open(path, flags | os.O_CREAT | follow_not, 0o666)
+    return os.fdopen(descriptor, mode)
 
 
 class WorkdirLock:
@@ -128,7 +156,13 @@ class WorkdirLock:
     def __enter__(self) -> "WorkdirLock":
         if fcntl is None or is_remote(self._path):
             return self
-        self._file = self._path.open("a+")
+        try:
+            self._file = _opened(self._path, os.O_RDWR | os.O_APPEND)
+        except OSError as error:
+            raise ConfigError(
+                f"{self._path} cannot be opened ({error.strerror}); expected a plain file, or "
+                "none; remove it, or choose another --workdir"
+            ) from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -159,8 +193,11 @@ def make_workdir(workdir: AnyPath) -> None:
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        (workdir / ".writable").touch()
-        (workdir / ".writable").unlink()
+        if is_remote(workdir):
+            (workdir / ".writable").touch()
+            (workdir / ".writable").unlink()
+        else:
+            tempfile.TemporaryFile(dir=workdir).close()
     except OSError as error:
         raise ConfigError(
             f"--workdir {workdir} cannot be written ({error.strerror}); choose another folder"

@@ -6,7 +6,7 @@ from typing import Any
 
 from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.paths import AnyPath
-from ipixmatch_jax.workdir.evaluations import later_rows, read_evaluations
+from ipixmatch_jax.workdir.evaluations import later_rows, measured_otherwise, read_evaluations
 from ipixmatch_jax.workdir.folder import summary_path, write_whole
 
 LAST = 5
@@ -33,6 +33,9 @@ def write_run_summary(workdir: AnyPath, chosen_by: str) -> dict[str, Any]:
 def run_summary(history: Sequence[Mapping[str, Any]], chosen_by: str) -> dict[str, Any]:
     """The last mIoU of every network, the mean of the last five, and the best, in [0, 1].
 
+    Evaluations of other images than the last one's, from before a change of the data, are left out
+    and counted as `of_other_images`.
+
     Args:
         history: contents of `eval/STEP.json`, in the order of steps.
         chosen_by: the network whose mIoU chooses the best checkpoint.
@@ -42,6 +45,8 @@ def run_summary(history: Sequence[Mapping[str, Any]], chosen_by: str) -> dict[st
         highest mIoU of `chosen_by`, the later of equal ones, with the mIoU of both networks there.
         {} if there is no evaluation of `chosen_by`.
     """
+    alike = [one for one in history if not measured_otherwise(history[-1], one)]
+    left_out, history = len(history) - len(alike), alike
     scores = {name: _scores(history, name) for name in NETWORKS}
     if not scores[chosen_by]:
         return {}
@@ -54,6 +59,7 @@ def run_summary(history: Sequence[Mapping[str, Any]], chosen_by: str) -> dict[st
         "eval": history[-1].get("eval", {}),
         **({"data": history[-1]["data"]} if "data" in history[-1] else {}),
         "evaluations": len(history),
+        **({"of_other_images": left_out} if left_out else {}),
         "best_chosen_on": split,
         **{name: _numbers(values) for name, values in scores.items() if values},
         "best_checkpoint": {"step": best_step, "chosen_by": chosen_by, "miou": at_best},
@@ -102,6 +108,11 @@ def run_summary_table(found: Mapping[str, Any]) -> str:
         f"  'best' is chosen on split {split}, on which it is also measured, and is therefore too "
         f"high; the best checkpoint, by the {checkpoint['chosen_by']}, is step {checkpoint['step']}"
     )
+    if "of_other_images" in found:
+        lines.append(
+            f"  {found['of_other_images']} evaluations are of other images, from before a change "
+            "of the data, and left out; the checkpoint kept as the best may be one of theirs"
+        )
     return "\n".join(lines + later_lines(found.get("evaluated_later", ())))
 
 

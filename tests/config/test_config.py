@@ -199,6 +199,7 @@ def test_an_unknown_argument_is_named(name, pytestconfig):
 
 def test_snapshot_holds_every_key_and_refuses_another_config(config_file, tmp_path):
     config = load_config(str(config_file))
+    (tmp_path / "checkpoints" / "1").mkdir(parents=True)
     write_snapshot(config, tmp_path)
     saved = json.loads((tmp_path / "config.json").read_text())
     assert set(dict(flatten(saved))) == set(dict(flatten(config)))

@@ -46,7 +46,7 @@ def run(config_file, tmp_path, monkeypatch):
         make_workdir(tmp_path / "run")
         write_snapshot(config, tmp_path / "run")
         with Checkpoints(tmp_path / "run") as checkpoints:
-            checkpoints.save(7, state, None)
+            checkpoints.save(7, state)
         command = ["--config", config_file, "--workdir", tmp_path / "run", "--mode", "export"]
         return [str(part) for part in (*command, *overrides)], student, teacher
 

@@ -31,7 +31,7 @@ def save_untrained(config_file, workdir, *overrides, step=4, mious=(0.25, 0.5)):
     make_workdir(workdir)
     write_snapshot(config, workdir)
     with Checkpoints(workdir) as checkpoints:
-        checkpoints.save(step, state, None)
+        checkpoints.save(step, state)
     lines = [{"step": s, "loss": 1 / s, "confident_share": s / 9} for s in range(1, step + 1)]
     (workdir / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (workdir / "eval").mkdir()

@@ -35,6 +35,36 @@ def test_runs_that_must_not_stand_side_by_side(config_file, tmp_path, one_device
     assert "differ in data.image_size" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "fact, one, other",
+    [
+        ("data.ids_sha256", {"data": {"ids_sha256": "a" * 64}}, {"data": {"ids_sha256": "b" * 64}}),
+        ("data.content_sha256", {"data": {"content_sha256": 1}}, {"data": {"content_sha256": 2}}),
+        ("eval.mode", {"eval": {"mode": "whole"}}, {"eval": {"mode": "sliding"}}),
+        ("data.val", {}, {"data": {"ids_sha256": "b"}}),
+    ],
+)
+def test_images_and_evaluation_are_compared_not_the_words_of_the_config(
+    config_file, folder_data, tmp_path, fact, one, other
+):
+    (folder_data / "again.txt").write_text((folder_data / "val.txt").read_text())
+    runs = [
+        run_of(config_file, tmp_path / "one"),
+        run_of(config_file, tmp_path / "other", "data.val=again.txt"),
+    ]
+    same = {"data": {"ids_sha256": "c", "root": "/a"}, "eval": {"mode": "whole"}}
+    elsewhere = {"data": {"ids_sha256": "c", "root": "/b"}, "eval": {"mode": "whole"}}
+    for run, facts in zip(runs, (same, elsewhere), strict=True):
+        run.evaluations[-1].update(facts)
+    check_comparable(runs)
+    for run, facts in zip(runs, (one, other), strict=True):
+        run.evaluations[-1].update(facts)
+        if facts == {}:
+            run.evaluations[-1].pop("data")
+    with pytest.raises(DataError, match=f"one and .*other differ in {fact}: "):
+        check_comparable(runs)
+
+
 def test_groups_are_named_by_what_differs(config_file, tmp_path, one_device):
     runs = [
         run_of(config_file, tmp_path / f"r{i}", override)

@@ -42,12 +42,22 @@ def test_last_mean_of_five_and_best():
     assert "mean of last 5" in text and "80.00 at step 20" in text and "58.00" in text
 
 
+def test_evaluations_before_a_change_of_the_data_are_neither_last_nor_best():
+    results = history([0.9, 0.2, 0.3], [0.9, 0.1, 0.1])
+    for result, ids in zip(results, ("a", "b", "b"), strict=True):
+        result["data"] = {"ids_sha256": ids}
+    found = run_summary(results, "student")
+    assert found["student"]["best"] == {"step": 30, "miou": 0.3}
+    assert (found["evaluations"], found["of_other_images"]) == (2, 1)
+    assert "1 evaluations are of other images" in run_summary_table(found)
+
+
 def test_only_evaluations_of_the_run_itself_count(tmp_path):
     assert write_run_summary(tmp_path, "student") == {}
     (tmp_path / "eval").mkdir()
     for result in history([0.1, 0.2], [0.3, 0.2]):
         (tmp_path / "eval" / f"{result['step']}.json").write_text(json.dumps(result))
-    (tmp_path / "eval" / "20-test-whole-zero.json").write_text("{}")
+    (tmp_path / "eval" / "20-test-whole-zero.json").write_text('{"step": 20}')
     found = write_run_summary(tmp_path, "student")
     assert found["evaluations"] == 2 and found["best_checkpoint"]["step"] == 20
     assert json.loads((tmp_path / "eval" / "summary.json").read_text()) == found

@@ -81,6 +81,11 @@ def _classes(
     """`num_classes`, `class_names`, `palette`, `masks` and more, whichever are known."""
     if found.classes:
         stated = found.classes
+        if len(stated.names) < 2:
+            raise DataError(
+                f"{tree.root}: the masks hold a single class ({', '.join(stated.names)}); expected "
+                "two or more, such as background and one class; annotate a second one"
+            )
         return {
             "num_classes": len(stated.names),
             "class_names": stated.names,

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ipixmatch_jax.data.files.mask_checks import percent
 from ipixmatch_jax.data.files.mask_facts import MaskFacts
 from ipixmatch_jax.data.files.object_masks import number_colors
@@ -14,6 +16,8 @@ Color = tuple[int, int, int]
 _SHOWN = 12
 # More colors than this are not taken as classes without being listed.
 _MOST_COLORS = 64
+# Colors whose channels all differ by no more than this look equal.
+_NEARLY = 4
 # Pascal VOC draws the border of objects in this color; it means ignore. VOC 2012, devkit.
 _VOC_BORDER = (224, 224, 192)
 _MOST_BORDER = 0.15
@@ -51,6 +55,15 @@ def judge_colors(
             "JPEG make many); list NAME RED GREEN BLUE of every class in classes.txt (or set "
             "data.palette) and set data.masks=nearest to ignore the blends, or correct the masks"
         )
+    close = _nearly_equal(sorted(total))
+    if close:
+        first = next(fact for fact in facts if close[1] in fact.colors)
+        raise DataError(
+            f"{first.path}, and the other masks: colors {close[0]} and {close[1]} are nearly "
+            f"equal, and {len(total)} colors occur: {_text(total)}; expected one color for each "
+            "class; list NAME RED GREEN BLUE of every class in classes.txt (or set data.palette), "
+            "with data.masks=nearest if colors differ a little between files"
+        )
     if number_colors(facts):
         raise DataError(
             f"{facts[0].path}, and the other masks: nearly every one of {len(total)} colors "
@@ -68,6 +81,16 @@ def judge_colors(
     colors = tuple(sorted(total))
     names = tuple("#{:02x}{:02x}{:02x}".format(*color) for color in colors)
     return {**_keys(names, colors, style), "ignore_colors": ignored}
+
+
+def _nearly_equal(colors: Sequence[Color]) -> tuple[Color, Color] | None:
+    """Two colors that no eye tells apart; None if there are none, or if one channel holds ids."""
+    array = np.array(colors, np.int16)
+    if (array.min(0) != array.max(0)).sum() < 2:
+        return None
+    distance = np.abs(array[:, None] - array[None]).max(-1) + 256 * np.eye(len(array), dtype=int)
+    one, other = np.unravel_index(distance.argmin(), distance.shape)
+    return (colors[one], colors[other]) if distance[one, other] <= _NEARLY else None
 
 
 def orders_differ(facts: Sequence[MaskFacts]) -> bool:

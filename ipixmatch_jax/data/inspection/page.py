@@ -1,6 +1,7 @@
 """The report of --mode inspect as a self-contained HTML page."""
 
 import html
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -45,13 +46,20 @@ def page(report: Report) -> str:
         f"<p>Labeled images of the protocol <b>{html.escape(report.dataset.protocol)}</b>.</p>"
         if report.dataset.protocol
         else "",
+        _list("How it was read", report.dataset.notes),
         _split_table(report),
         _findings(report),
+        _list("Before training", report.needs),
         "<h2>Classes</h2>",
         _class_table(report),
     ]
     parts += [_gallery(report.dataset, name) for name in SPLITS]
     return "\n".join([*parts, "</main></body></html>\n"])
+
+
+def _list(title: str, lines: Sequence[str]) -> str:
+    rows = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
+    return f"<h2>{title}</h2><ul>{rows}</ul>" if lines else ""
 
 
 def _split_table(report: Report) -> str:

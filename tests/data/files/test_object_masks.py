@@ -135,3 +135,14 @@ def test_ids_that_are_written_apart(tmp_path):
     assert describe_masks(paths)["mask_values"] == (0, 10, 20)
     check(paths, truth)
     assert "mask_values" not in describe_masks(paths, Said(names=tuple(map(str, range(21)))))
+
+
+def test_colors_that_differ_a_little_between_files(tmp_path):
+    table = np.array(COLORS, np.uint8)
+    shown = [table[ids(seed)].astype(int) + seed for seed in range(3)]
+    paths = save(tmp_path, [colors.clip(0, 255).astype(np.uint8) for colors in shown])
+    refused(paths, "(0, 0, 0) and (1, 1, 1) are nearly equal", "data.masks=nearest")
+    # Ids in one channel are told apart by ones.
+    (tmp_path / "red").mkdir()
+    red = [np.stack([ids(seed), 0 * ids(seed), 0 * ids(seed)], -1) for seed in range(3)]
+    assert describe_masks(save(tmp_path / "red", red))["num_classes"] == 3

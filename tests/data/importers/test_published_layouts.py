@@ -112,3 +112,21 @@ def test_other_endings_of_jpeg(ending, tmp_path, make_config):
         (tmp_path / f"images/p{number}.jpg").rename(tmp_path / f"images/p{number}{ending}")
         mask(tmp_path / f"masks/p{number}.png", truth())
     check(tmp_path, make_config)
+
+
+def test_a_single_class_is_named(tmp_path, make_config):
+    entry = {"id": 1, "name": "sky"}
+    for number in range(3):
+        photo(tmp_path / f"images/p{number}.jpg", number)
+        colors = np.zeros((24, 32, 3))
+        colors[..., 0] = 5
+        mask(tmp_path / f"annotations/panoptic/p{number}.png", colors)
+    images = [{"id": n, "file_name": f"p{n}.jpg", "height": 24, "width": 32} for n in range(3)]
+    annotations = [
+        {"image_id": n, "file_name": f"p{n}.png", "segments_info": [{"id": 5, "category_id": 1}]}
+        for n in range(3)
+    ]
+    content = {"images": images, "annotations": annotations, "categories": [entry]}
+    text(tmp_path / "annotations/panoptic.json", content)
+    with pytest.raises(DataError, match=r"a single class \(sky\); expected two or more"):
+        loaded(tmp_path, make_config)

@@ -103,6 +103,12 @@ def test_files_that_inspect_writes(root, make_config, tmp_path, capsys):
     assert "&lt;a&gt;" in text and "<a>" not in text and text.count("<img") == 5 * 2 + 6 * 2 + 6
     assert "http" not in text and "src='data:image/jpeg;base64," in text
     assert "ground" in capsys.readouterr().out
+    # Six unlabeled and six labeled images, and batches of eight.
+    assert "<h2>Before training</h2><ul><li>6 unlabeled images are fewer than" in text
+    assert [line.split(" are ")[0] for line in content["training_needs"]] == [
+        "6 unlabeled images",
+        "6 labeled images",
+    ]
     DAMAGES["cut mask"][0](root)
     with pytest.raises(DataError, match=r"1 problem\(s\), listed above; first: .*l1\.png"):
         inspect_data(whole(config), tmp_path / "out")

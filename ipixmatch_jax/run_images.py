@@ -1,0 +1,137 @@
+"""The images of a run: recorded at its first start, compared at every other one, and kept."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from ipixmatch_jax.config import read_snapshot
+from ipixmatch_jax.data import Dataset, content_hashes, keep_splits
+from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.paths import AnyPath
+from ipixmatch_jax.workdir.folder import config_path, splits_path
+from ipixmatch_jax.workdir.splits import SPLITS, RunSplits, Split, read_splits, split_changes
+
+_SHOWN = 5
+
+
+def describe_splits(dataset: Dataset) -> dict[str, Split]:
+    """The ids of each split, with hashes of the files where that is cheap."""
+    described = {}
+    for name in SPLITS:
+        source = getattr(dataset, name)
+        split: dict[str, Any] = {"ids": [str(one) for one in source.ids]}
+        content = content_hashes(source)
+        described[name] = split if content is None else {**split, "content": content}
+    return described
+
+
+def settle_images(
+    dataset: Dataset, workdir: AnyPath, *, begun_at: int | None, accept: bool
+) -> tuple[Dataset, RunSplits, list[str]]:
+    """The images with which a run starts or goes on; writes nothing.
+
+    Args:
+        dataset: the data set that the config describes now.
+        workdir: folder of the run.
+        begun_at: step of the last checkpoint; None if there is none, so that nothing binds the run.
+        accept: `data.changed` is 'accept'.
+
+    Returns:
+        The data set to use, what `splits.json` shall hold, and remarks.
+
+    Raises:
+        ConfigError: the run had other images, and `accept` is not set; names them.
+    """
+    found = describe_splits(dataset)
+    known = read_splits(workdir) if begun_at is not None else None
+    if known is None:
+        notes = [] if begun_at is None else [_unrecorded(workdir)]
+        return dataset, RunSplits(found, found), notes
+    changes = split_changes(known.found, found)
+    kept = keep_splits(dataset, known.known_ids())
+    if not changes:
+        return kept, known, [f"data change accepted {line}" for line in known.accepted]
+    if not accept:
+        raise ConfigError(
+            f"{workdir} holds a run with other images:\n"
+            + "\n".join(f"  - {line}" for line in changes)
+            + "\nput the images back; or continue with --config.data.changed=accept: the run keeps "
+            "its own validation images, new labeled and unlabeled images train; or use another "
+            "--workdir"
+        )
+    used = describe_splits(kept)
+    retired = [*known.retired, *_missing(known.kept["val"]["ids"], kept.val.ids)]
+    line = f"at step {begun_at}: " + "; ".join(changes + _effects(dataset, kept))
+    accepted = (*known.accepted, line)
+    notes = [f"data change accepted {one}" for one in accepted]
+    return kept, RunSplits(used, found, tuple(retired), accepted), notes
+
+
+def _unrecorded(workdir: AnyPath) -> str:
+    return (
+        f"{splits_path(workdir)} does not exist: an older version began this run. The images of "
+        "this start are recorded now; whether the run had the same before is not known"
+    )
+
+
+def _missing(ids: Sequence[str], now: Sequence[str]) -> list[str]:
+    there = set(now)
+    return [name for name in ids if name not in there]
+
+
+def _effects(found: Dataset, kept: Dataset) -> list[str]:
+    """What keeping the run's own splits did to the images that were found."""
+    texts = []
+    for name in SPLITS:
+        now, used = getattr(found, name).ids, getattr(kept, name).ids
+        for what, ids in (("not used for", _missing(now, used)), ("kept in", _missing(used, now))):
+            if ids:
+                shown = ", ".join(ids[:_SHOWN]) + (", …" if len(ids) > _SHOWN else "")
+                texts.append(f"{len(ids)} {what} {name} ({shown})")
+    return texts
+
+
+def own_validation(
+    dataset: Dataset, config: ConfigDict, workdir: AnyPath, *, own: bool = True
+) -> tuple[Dataset, list[str], dict[str, Any]]:
+    """A run's data set for evaluating it: with the run's own validation images, if they are there.
+
+    Args:
+        dataset: the data set that the config describes now.
+        config: its `data` may name another place, or another list of validation images.
+        workdir: folder of the run.
+        own: false if `dataset.val` was chosen otherwise and stays as it is.
+
+    Returns:
+        The data set, remarks, and what belongs in the file of the evaluation.
+    """
+    known = read_splits(workdir)
+    if known is None:
+        return dataset, [], {}
+    facts = {"data_changed": list(known.accepted)} if known.accepted else {}
+    names = known.kept["val"]["ids"]
+    there = {*dataset.labeled.ids, *dataset.val.ids}
+    notes = []
+    if own and _same_val_key(config, workdir) and there.issuperset(names):
+        others = len(set(dataset.val.ids) ^ set(names))
+        dataset = keep_splits(dataset, known.known_ids())
+        if others:
+            notes.append(
+                f"the data set has changed since training: {others} images are in or out of its "
+                f"validation split now; evaluated on the run's own {len(names)} images"
+            )
+    trained = sorted(set(known.kept["labeled"]["ids"]) & set(dataset.val.ids))
+    if trained:
+        facts["trained_on"] = trained
+        notes.append(
+            f"warning: {len(trained)} of the {len(dataset.val.ids)} images have the ids of images "
+            f"on which this run trained ({', '.join(trained[:_SHOWN])}); the mIoU flatters"
+        )
+    return dataset, notes, facts
+
+
+def _same_val_key(config: ConfigDict, workdir: AnyPath) -> bool:
+    if not config_path(workdir).exists():
+        return False
+    return read_snapshot(workdir).get("data", {}).get("val", "") == config.data.val
