@@ -95,6 +95,8 @@ class Run:
             log = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.dup2(log if output is None else output, 1)
             os.dup2(log, 2)
+            # The stream of the parent remembers whether its descriptor was a file.
+            sys.stdout = open(1, "w", closefd=False)
             from ipixmatch_jax.main import main
 
             place = ["--coordinator", f"localhost:{port}", "--process", str(index)]
