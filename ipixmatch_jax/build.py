@@ -19,7 +19,6 @@ from ipixmatch_jax.engine.state import DATA_AXIS, TrainState, create_state
 from ipixmatch_jax.engine.step import TrainStep, make_train_step
 from ipixmatch_jax.engine.weighted_relation import WeightedRelation
 from ipixmatch_jax.errors import ConfigError
-from ipixmatch_jax.init_from import start_from
 from ipixmatch_jax.losses import RELATION_OPTIONS, RELATIONS
 from ipixmatch_jax.methods import Method, make_method
 from ipixmatch_jax.methods.base import find_method
@@ -36,6 +35,7 @@ from ipixmatch_jax.models import (
 )
 from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.registry import nearest
+from ipixmatch_jax.run.init_from import start_from
 from ipixmatch_jax.views import Views
 from ipixmatch_jax.weights.pretrained import load_pretrained
 from ipixmatch_jax.weights.public import PUBLIC, SCRATCH, public_file, words_of

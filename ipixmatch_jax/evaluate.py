@@ -19,7 +19,7 @@ from ipixmatch_jax.errors import ConfigError, DataError, UserError
 from ipixmatch_jax.evaluator import Evaluator
 from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.registry import nearest
-from ipixmatch_jax.run_images import own_validation
+from ipixmatch_jax.run.images import own_validation
 from ipixmatch_jax.workdir.evaluations import write_later_evaluation
 from ipixmatch_jax.workdir.folder import evaluation_path
 

@@ -9,9 +9,9 @@ import contextlib
 import sys
 from collections.abc import Callable, Sequence
 
-from ipixmatch_jax.command_line import parsed_arguments
+from ipixmatch_jax.cli.flags import parsed_arguments
+from ipixmatch_jax.cli.terminal import guarded_output
 from ipixmatch_jax.errors import ConfigError, UserError, exit_code
-from ipixmatch_jax.terminal import guarded_output
 
 
 def _train(config, arguments) -> None:
@@ -161,8 +161,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
     from absl import logging
 
+    from ipixmatch_jax.cli.runtime_flags import pass_on
     from ipixmatch_jax.devices.processes import use_compilation_cache
-    from ipixmatch_jax.runtime_flags import pass_on
 
     logging.set_verbosity(logging.ERROR)  # orbax warns of every checkpoint between evaluations
     try:

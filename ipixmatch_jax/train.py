@@ -40,9 +40,9 @@ from ipixmatch_jax.errors import ConfigError, UserError
 from ipixmatch_jax.evaluator import Evaluator, ForegroundWatch
 from ipixmatch_jax.methods import Method
 from ipixmatch_jax.paths import AnyPath, as_path
-from ipixmatch_jax.run_end import finish_run
-from ipixmatch_jax.run_images import settle_images
-from ipixmatch_jax.saving import Saves
+from ipixmatch_jax.run.end import finish_run
+from ipixmatch_jax.run.images import settle_images
+from ipixmatch_jax.run.saving import Saves
 from ipixmatch_jax.tracking.environments import EnvironmentRecord
 from ipixmatch_jax.tracking.histograms import parameter_histograms
 from ipixmatch_jax.tracking.nonfinite_steps import BadSteps
@@ -134,9 +134,6 @@ def _build(config: ConfigDict, workdir: AnyPath) -> _Run:
     parallel.check_batch_size("unlabeled_batch_size", unlabeled_batch_size, parts)
     build.check_batch_norm(config, parallel, model, optimizer, device_step, unlabeled_batch_size)
     dataset = load_dataset(config.data, config.seed)
-    needs = check_training_needs(config, dataset, uses_unlabeled=bool(unlabeled_batch_size))
-    for remark in needs.remarks:
-        _say(f"note: {remark}")
     evaluator = Evaluator(config, dataset, model, parallel)
     return _Run(
         config, workdir, parallel, model, method, optimizer, device_step, dataset, None, evaluator,
@@ -162,6 +159,8 @@ def _with_its_images(run: _Run, begun_at: int | None) -> _Run:
     dataset, images, notes = settle_images(
         run.dataset, run.workdir, begun_at=begun_at, accept=accept
     )
+    needs = check_training_needs(run.config, dataset, uses_unlabeled=bool(run.unlabeled_batch_size))
+    notes.extend(f"note: {remark}" for remark in needs.remarks)
     first_only(lambda: check_readable(dataset.val, "val"))
     first_only(lambda: notes.extend(write_snapshot(run.config, run.workdir)))
     first_only(lambda: write_splits(run.workdir, images))

@@ -7,7 +7,7 @@ import shlex
 
 import pytest
 
-from ipixmatch_jax.command_line import parsed_arguments
+from ipixmatch_jax.cli.flags import parsed_arguments
 from ipixmatch_jax.config import default_config, flatten
 from ipixmatch_jax.config.loading import set_overrides
 from tests.references import ROOT

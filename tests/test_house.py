@@ -29,6 +29,11 @@ OWN = {
         *("workdir", "tracking", "weights", "build", "config_files"),
     },
     "web": set(),
+    "cli": set(),
+    "run": {
+        *("models", "data", "engine", "devices", "weights", "workdir", "tracking"),
+        *("config", "viz", "outputs"),
+    },
     "viz": {"data", "devices", "workdir", "predictor"},
 }
 MODES = ("train", "evaluate", "predict", "export", "report", "serve", "inspect_data")

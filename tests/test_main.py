@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ipixmatch_jax import command_line
-from ipixmatch_jax.command_line import parsed_arguments
+from ipixmatch_jax.cli import flags
+from ipixmatch_jax.cli.flags import parsed_arguments
 from ipixmatch_jax.config import load_config
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.evaluate import with_split
@@ -167,4 +167,4 @@ def test_a_misspelt_split_is_suggested(config_file):
 
 
 def test_every_mode_of_the_command_line_is_run_by_something():
-    assert set(command_line.MODES) == set(RUN_MODE)
+    assert set(flags.MODES) == set(RUN_MODE)

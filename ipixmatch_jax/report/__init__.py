@@ -10,7 +10,6 @@ from typing import Any
 from ml_collections import ConfigDict
 
 import ipixmatch_jax
-from ipixmatch_jax.advice import advise
 from ipixmatch_jax.config import flatten, load_snapshot
 from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.errors import UserError
@@ -27,6 +26,7 @@ from ipixmatch_jax.report.runs import (
     method_name,
     read_run,
 )
+from ipixmatch_jax.run.advice import advise
 from ipixmatch_jax.web.assets import asset, assets
 from ipixmatch_jax.workdir.folder import REPORT, write_whole
 

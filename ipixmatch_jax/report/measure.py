@@ -19,7 +19,7 @@ from ipixmatch_jax.methods import Network
 from ipixmatch_jax.predictor import Prediction, Predictor
 from ipixmatch_jax.report.intervals import calibration
 from ipixmatch_jax.report.runs import Run
-from ipixmatch_jax.run_images import own_validation
+from ipixmatch_jax.run.images import own_validation
 from ipixmatch_jax.tracking.progress import counted
 from ipixmatch_jax.trained_model import with_known_method
 from ipixmatch_jax.viz.drawing import colored, error_map

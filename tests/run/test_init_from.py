@@ -9,9 +9,9 @@ from ipixmatch_jax import build
 from ipixmatch_jax.config import load_config
 from ipixmatch_jax.devices.parallel import PARALLEL
 from ipixmatch_jax.errors import CheckpointError, ConfigError
-from ipixmatch_jax.init_from import start_from
 from ipixmatch_jax.models import init_variables
 from ipixmatch_jax.models.torch_bridge import to_torch
+from ipixmatch_jax.run.init_from import start_from
 from ipixmatch_jax.workdir.checkpoints import Checkpoints
 from tests.references.untrained import save_untrained
 

@@ -3,8 +3,8 @@
 import jax
 import pytest
 
-from ipixmatch_jax.advice import RULES, advise
 from ipixmatch_jax.config import default_config, load_config
+from ipixmatch_jax.run.advice import RULES, advise
 from ipixmatch_jax.train import train
 from tests.references import ROOT
 

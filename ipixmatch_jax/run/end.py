@@ -5,10 +5,10 @@ from typing import Any
 import flax.linen as nn
 from ml_collections import ConfigDict
 
-from ipixmatch_jax.advice import advise_on_run
 from ipixmatch_jax.data import Dataset
 from ipixmatch_jax.outputs import next_command
 from ipixmatch_jax.paths import AnyPath
+from ipixmatch_jax.run.advice import advise_on_run
 from ipixmatch_jax.viz.validation_images import draw_validation
 from ipixmatch_jax.workdir.folder import summary_path
 from ipixmatch_jax.workdir.results import run_summary_table, write_run_summary

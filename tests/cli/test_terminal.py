@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from ipixmatch_jax.terminal import guarded_output
+from ipixmatch_jax.cli.terminal import guarded_output
 
 TEXT = "├─ mIoU 43.2 – Straße → 3×2 … \udcff"
 

@@ -4,8 +4,8 @@ import jax
 import pytest
 from absl import flags
 
+from ipixmatch_jax.cli.runtime_flags import pass_on
 from ipixmatch_jax.main import main
-from ipixmatch_jax.runtime_flags import pass_on
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""The command line: flags, flags of JAX and absl, and the terminal."""
