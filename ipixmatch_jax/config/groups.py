@@ -203,9 +203,13 @@ OPTIMIZER: Table = {
     "weight_decay": Key(1e-4, "weight decay", least=0),
     "decay_norm_and_bias": Key(False, "weight decay for norms and biases too"),
     "momentum": Key(0.9, "sgd: momentum", least=0, most=1),
+    "clip_norm": Key(
+        None, "largest norm of the gradient, which is scaled down to it; None: no limit",
+        kind="float", above=0,
+    ),
     "power": Key(0.9, "exponent of the polynomial decay of the learning rate", least=0, most=100),
     "warmup_steps": Key(0, "steps over which the learning rate grows linearly at first", least=0),
-}
+}  # fmt: skip
 
 
 _VIEW = build.view_defaults()

@@ -10,6 +10,7 @@ _WORDS = {
     "optimizer.head_multiplier": ("lr_multi", "head_lr"),
     "optimizer.weight_decay": ("wd", "l2"),
     "optimizer.warmup_steps": ("warmup", "warmup_iters"),
+    "optimizer.clip_norm": ("grad_clip", "clip_grad_norm", "max_grad_norm", "gradient_clip_val"),
     "optimizer.name": ("optim", "solver"),
     "total_steps": (
         "epochs", "steps", "max_steps", "num_steps", "train_steps", "iterations", "iters",

@@ -47,6 +47,9 @@ def make_optimizer(
     use `learning_rate`, all others `head_multiplier` times as much. Weight decay applies to
     convolution and dense kernels, and with `decay_norm_and_bias` to every tensor, as in the
     UniMatch family.
+
+    With `clip_norm`, a gradient whose norm over all parameters that are not frozen is larger is
+    scaled down to that norm. The gradient that it gets must be that of the whole batch.
     """
     schedule = make_schedule(options, total_steps)
     build = OPTIMIZERS[options["name"]]
@@ -73,4 +76,13 @@ def make_optimizer(
     }
     if frozen:
         rules["frozen"] = optax.set_to_zero()
-    return optax.partition(rules, groups), schedule
+    rule = optax.partition(rules, groups)
+    limit = options.get("clip_norm")
+    if limit is None:
+        return rule, schedule
+
+    def trained(params):
+        return jax.tree.map(lambda group: group != "frozen", groups(params))
+
+    # Before the groups, so that encoder and head share one norm.
+    return optax.chain(optax.masked(optax.clip_by_global_norm(limit), trained), rule), schedule

@@ -80,3 +80,41 @@ def test_warmup_rises_and_then_decays_to_zero():
 def test_unknown_optimizer_suggests_the_nearest():
     with pytest.raises(ConfigError, match="did you mean 'adamw'"):
         make_optimizer({**OPTIONS, "name": "adam"}, 10)
+
+
+GRADS = {
+    "encoder": {"conv": {"kernel": jnp.array([[3.0, -4.0]])}, "norm": {"scale": jnp.array([2.0])}},
+    "head": {"conv": {"kernel": jnp.array([[-5.0]]), "bias": jnp.array([0.5])}},
+}
+
+
+def _first_updates(options, frozen=(), grads=GRADS):
+    optimizer, _ = make_optimizer(options, 8, frozen)
+    updates, _ = optimizer.update(grads, optimizer.init(PARAMS), PARAMS)
+    return updates
+
+
+@pytest.mark.parametrize("frozen", [(), ("encoder",), ("encoder/norm",)])
+@pytest.mark.parametrize("limit", [0.7, 100.0])
+def test_clipping_scales_the_whole_gradient_of_trained_parameters(limit, frozen):
+    plain = {**OPTIONS, "weight_decay": 0.0}
+    clipped = _first_updates({**plain, "clip_norm": limit}, frozen)
+    encoder = {"conv/kernel": [[3.0, -4.0]], "norm/scale": [2.0]}
+    left_out = {(): [], ("encoder",): [*encoder], ("encoder/norm",): ["norm/scale"]}[frozen]
+    trained = {name: np.float64(g) for name, g in encoder.items() if name not in left_out}
+    norm = np.sqrt(sum((g**2).sum() for g in trained.values()) + 5.0**2 + 0.5**2)
+    scale = min(1.0, limit / norm)
+    for name, grad in encoder.items():
+        module, leaf = name.split("/")
+        expected = -0.1 * scale * np.float64(grad) * (name not in left_out)
+        np.testing.assert_allclose(clipped["encoder"][module][leaf], expected, rtol=1e-6)
+    np.testing.assert_allclose(clipped["head"]["conv"]["kernel"], [[5.0 * scale]], rtol=1e-6)
+    np.testing.assert_allclose(clipped["head"]["conv"]["bias"], [-0.5 * scale], rtol=1e-6)
+
+
+def test_without_clipping_the_state_has_its_old_form():
+    old, _ = make_optimizer(OPTIONS, 8)
+    new, _ = make_optimizer({**OPTIONS, "clip_norm": None}, 8)
+    clips, _ = make_optimizer({**OPTIONS, "clip_norm": 1.0}, 8)
+    forms = [jax.tree.structure(rule.init(PARAMS)) for rule in (old, new, clips)]
+    assert forms[0] == forms[1] != forms[2]
