@@ -11,6 +11,7 @@ _WORDS = {
     "optimizer.weight_decay": ("wd", "l2"),
     "optimizer.warmup_steps": ("warmup", "warmup_iters"),
     "optimizer.clip_norm": ("grad_clip", "clip_grad_norm", "max_grad_norm", "gradient_clip_val"),
+    "optimizer.schedule": ("lr_schedule", "scheduler", "lr_scheduler", "lr_policy"),
     "optimizer.name": ("optim", "solver"),
     "total_steps": (
         "epochs", "steps", "max_steps", "num_steps", "train_steps", "iterations", "iters",
