@@ -33,6 +33,8 @@ _WORDS = {
     "data.channels": ("bands", "n_channels", "num_channels"),
     "data.workers": ("num_workers", "loader_workers"),
     "data.flip": ("hflip", "horizontal_flip"),
+    "data.vertical_flip": ("vflip", "flip_vertical"),
+    "data.quarter_turns": ("rot90", "rotate90", "random_rotate90"),
     "data.folder.holdout": ("val_split", "val_fraction", "validation_split"),
     "data.folder.mask_tail": ("mask_suffix",),
     "model.name": ("arch", "architecture", "net", "decoder"),
