@@ -350,6 +350,39 @@ def test_a_finished_run_can_be_made_longer(config_file, tmp_path, capsys):
         train(short, tmp_path / "run")
 
 
+NEW_KEYS = [("optimizer", "clip_norm"), ("optimizer", "schedule")]
+NEW_KEYS += [("data", "vertical_flip"), ("data", "quarter_turns")]
+
+
+def test_under_a_constant_rate_a_longer_run_is_one_run(config_file, tmp_path):
+    options = ["schedule=constant", "clip_norm=0.05", "warmup_steps=2"]
+    options = [f"--config.optimizer.{option}" for option in options]
+    first, whole = (
+        load_config(f"{config_file}:supervised", [*options, f"--config.total_steps={steps}"])
+        for steps in (3, 5)
+    )
+    train(first, tmp_path / "longer")
+    longer, once = train(whole, tmp_path / "longer"), train(whole, tmp_path / "once")
+    assert int(longer.step) == int(once.step) == 5
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(longer), jax.device_get(once))
+    rates = [line["learning_rate"] for line in lines(tmp_path / "once") if "loss" in line]
+    assert rates == pytest.approx([0.0, 5e-4, 1e-3, 1e-3, 1e-3])
+
+
+def test_a_run_from_before_a_key_existed_resumes(config_file, tmp_path):
+    short, long = (
+        load_config(f"{config_file}:supervised", [f"--config.total_steps={steps}"])
+        for steps in (2, 3)
+    )
+    train(short, tmp_path / "run")
+    path = tmp_path / "run/config.json"
+    saved = json.loads(path.read_text())
+    for group, key in NEW_KEYS:
+        del saved[group][key]
+    path.write_text(json.dumps(saved))
+    assert int(train(long, tmp_path / "run").step) == 3
+
+
 @pytest.mark.parametrize(
     "sizes", [(1, 2, 1), (2, 1, 1), (2, 2, 2)], ids=["labeled", "unlabeled", "micro-batches"]
 )

@@ -11,7 +11,7 @@ from ipixmatch_jax.data import data_keys
 from ipixmatch_jax.devices.parallel import PARALLEL
 from ipixmatch_jax.engine.inference import EVAL_KEYS
 from ipixmatch_jax.engine.objective import THRESHOLDS
-from ipixmatch_jax.engine.optimizer import OPTIMIZERS
+from ipixmatch_jax.engine.optimizer import OPTIMIZERS, SCHEDULES
 from ipixmatch_jax.engine.step import TEACHERS
 from ipixmatch_jax.engine.weighted_relation import BALANCES, RAMPS
 from ipixmatch_jax.keys import Key, Table
@@ -203,9 +203,19 @@ OPTIMIZER: Table = {
     "weight_decay": Key(1e-4, "weight decay", least=0),
     "decay_norm_and_bias": Key(False, "weight decay for norms and biases too"),
     "momentum": Key(0.9, "sgd: momentum", least=0, most=1),
-    "power": Key(0.9, "exponent of the polynomial decay of the learning rate", least=0, most=100),
+    "clip_norm": Key(
+        None, "largest norm of the gradient, which is scaled down to it; None: no limit",
+        kind="float", above=0,
+    ),
+    "schedule": Key(
+        "poly",
+        "learning rate after the warm-up: polynomial or cosine decay to 0 at the last step, or "
+        "constant",
+        choices=SCHEDULES.names,
+    ),
+    "power": Key(0.9, "poly: exponent of the decay", least=0, most=100),
     "warmup_steps": Key(0, "steps over which the learning rate grows linearly at first", least=0),
-}
+}  # fmt: skip
 
 
 _VIEW = build.view_defaults()

@@ -10,6 +10,8 @@ _WORDS = {
     "optimizer.head_multiplier": ("lr_multi", "head_lr"),
     "optimizer.weight_decay": ("wd", "l2"),
     "optimizer.warmup_steps": ("warmup", "warmup_iters"),
+    "optimizer.clip_norm": ("grad_clip", "clip_grad_norm", "max_grad_norm", "gradient_clip_val"),
+    "optimizer.schedule": ("lr_schedule", "scheduler", "lr_scheduler", "lr_policy"),
     "optimizer.name": ("optim", "solver"),
     "total_steps": (
         "epochs", "steps", "max_steps", "num_steps", "train_steps", "iterations", "iters",
@@ -31,6 +33,8 @@ _WORDS = {
     "data.channels": ("bands", "n_channels", "num_channels"),
     "data.workers": ("num_workers", "loader_workers"),
     "data.flip": ("hflip", "horizontal_flip"),
+    "data.vertical_flip": ("vflip", "flip_vertical"),
+    "data.quarter_turns": ("rot90", "rotate90", "random_rotate90"),
     "data.folder.holdout": ("val_split", "val_fraction", "validation_split"),
     "data.folder.mask_tail": ("mask_suffix",),
     "model.name": ("arch", "architecture", "net", "decoder"),

@@ -10,7 +10,7 @@ from ipixmatch_jax.config.defaults import flatten
 from ipixmatch_jax.config.groups import RELATION, all_keys
 from ipixmatch_jax.config.options import option_problems
 from ipixmatch_jax.config.suggestions import did_you_mean
-from ipixmatch_jax.data import DATASETS, check_statistics
+from ipixmatch_jax.data import DATASETS, check_statistics, make_geometry
 from ipixmatch_jax.engine.inference import make_inference
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.keys import Key
@@ -104,6 +104,7 @@ def _statistics(config: ConfigDict) -> None:
 # What is built or checked as a whole → the groups of keys that it reads, and how.
 _PARTS: dict[str, tuple[set[str], Callable[[ConfigDict], object]]] = {
     "statistics": ({"data"}, _statistics),
+    "crops": ({"data"}, lambda config: make_geometry(config.data)),
     "method": ({"method"}, build.build_method),
     "model": ({"model", "method", "data"}, build.build_model),
     "loss": (

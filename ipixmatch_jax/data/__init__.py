@@ -16,6 +16,7 @@ from ipixmatch_jax.data.files.images import (
     read_image,
     resize_image,
 )
+from ipixmatch_jax.data.geometry import make_geometry
 from ipixmatch_jax.data.inspection.report import Report, inspect_dataset, summarize
 from ipixmatch_jax.data.inspection.training_needs import check_training_needs, training_needs
 from ipixmatch_jax.data.picked import content_hashes, keep_splits
@@ -63,6 +64,7 @@ __all__ = [
     "identify",
     "keep_splits",
     "load_dataset",
+    "make_geometry",
     "pixels_of",
     "read_image",
     "resize_image",

@@ -1,12 +1,14 @@
-"""The weak geometric view: scales, pads, crops and flips image and mask together."""
+"""The weak geometric view: scales, pads, crops, flips and turns image and mask together."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from ml_collections import ConfigDict
 from PIL import Image
 
 from ipixmatch_jax.data.files.images import resample
 from ipixmatch_jax.data.records import IGNORE, UnlabeledRecord
+from ipixmatch_jax.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -17,11 +19,39 @@ class Geometry:
         crop_size: (h, w) of the crop.
         scale_range: the long side is scaled by a factor from this range.
         flip: probability of a left-right flip.
+        vertical_flip: probability of an up-down flip.
+        quarter_turns: turn the crop by a random multiple of 90 degrees; it must be square.
     """
 
     crop_size: tuple[int, int]
     scale_range: tuple[float, float] = (0.5, 2.0)
     flip: float = 0.5
+    vertical_flip: float = 0.0
+    quarter_turns: bool = False
+
+    def __post_init__(self):
+        height, width = self.crop_size
+        if self.quarter_turns and height != width:
+            side = min(height, width)
+            raise ConfigError(
+                f"data.quarter_turns is True and data.crop_size is {(height, width)}; expected a "
+                f"square crop, which a quarter turn leaves in shape: data.crop_size=({side},{side})"
+            )
+
+
+def make_geometry(config_data: ConfigDict) -> Geometry:
+    """The geometry of `config.data`.
+
+    Raises:
+        ConfigError: quarter turns of a crop that is not square.
+    """
+    return Geometry(
+        tuple(map(int, config_data.crop_size)),
+        tuple(map(float, config_data.scale_range)),
+        float(config_data.flip),
+        float(config_data.vertical_flip),
+        bool(config_data.quarter_turns),
+    )
 
 
 @dataclass(frozen=True)
@@ -34,7 +64,9 @@ class Window:
         left: first column.
         height: rows.
         width: columns.
-        flip: True if the crop is mirrored.
+        flip: True if the crop is mirrored left-right.
+        vertical_flip: True if it is then mirrored up-down.
+        turns: number of quarter turns after that, counterclockwise.
     """
 
     scaled: tuple[int, int]
@@ -43,6 +75,8 @@ class Window:
     height: int
     width: int
     flip: bool
+    vertical_flip: bool = False
+    turns: int = 0
 
 
 def weak_view(
@@ -53,12 +87,14 @@ def weak_view(
     The long side is scaled to a uniform random integer in `scale_range` times its length, the
     image is padded at the right and bottom up to the crop (image 0, mask 255, valid False), a
     window is cropped at a uniform random place, and all are flipped with probability `flip`.
+    Then all, padding included, are flipped up-down with probability `vertical_flip` and, with
+    `quarter_turns`, turned by 0, 90, 180 or 270 degrees with equal probability.
     A pure function of its arguments: the geometry of UniMatch (arXiv 2208.09910).
 
     Args:
         record: `image` uint8 [H,W,C] and, if labeled, `mask` uint8 [H,W].
         rng: the source of all random numbers.
-        geometry: crop size, scale range and flip probability.
+        geometry: crop size, scale range, flips and turns.
 
     Returns:
         `image` uint8 [h,w,C], `valid` bool [h,w] (False on padding), and `mask` uint8 [h,w] if the
@@ -78,6 +114,9 @@ def through(
     """
 
     def place(part: np.ndarray, fill: int) -> np.ndarray:
+        return _turned(padded(part, fill), window)
+
+    def padded(part: np.ndarray, fill: int) -> np.ndarray:
         if window.flip:
             part = _mirrored(part)
         if part.shape[:2] == tuple(crop_size):
@@ -111,7 +150,7 @@ def draw_window(size: tuple[int, int], rng: np.random.Generator, geometry: Geome
     new_height = max(1, int(height * new_long / long_side + 0.5))
     new_width = max(1, int(width * new_long / long_side + 0.5))
     crop_height, crop_width = geometry.crop_size
-    return Window(
+    window = Window(
         scaled=(new_height, new_width),
         top=int(rng.integers(0, max(new_height - crop_height, 0), endpoint=True)),
         left=int(rng.integers(0, max(new_width - crop_width, 0), endpoint=True)),
@@ -119,6 +158,19 @@ def draw_window(size: tuple[int, int], rng: np.random.Generator, geometry: Geome
         width=min(new_width, crop_width),
         flip=bool(rng.random() < geometry.flip),
     )
+    # Drawn last and only if wanted: without them, crops are those of earlier versions.
+    if geometry.vertical_flip:
+        window = replace(window, vertical_flip=bool(rng.random() < geometry.vertical_flip))
+    if geometry.quarter_turns:
+        window = replace(window, turns=int(rng.integers(4)))
+    return window
+
+
+def _turned(array: np.ndarray, window: Window) -> np.ndarray:
+    """The whole crop, up-down flip first, then quarter turns; the array itself without them."""
+    if window.vertical_flip:
+        array = array[::-1]
+    return np.ascontiguousarray(np.rot90(array, window.turns))
 
 
 def _mirrored(array: np.ndarray) -> np.ndarray:

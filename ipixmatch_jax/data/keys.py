@@ -50,6 +50,10 @@ DATA_KEYS: Table = {
         ordered=True,
     ),
     "flip": Key(0.5, "probability of a horizontal flip", least=0, most=1),
+    "vertical_flip": Key(0.0, "probability of a vertical flip", least=0, most=1),
+    "quarter_turns": Key(
+        False, "turn training crops, which must be square, by a random multiple of 90 degrees"
+    ),
     "on_error": Key(
         "raise", "unreadable training image: stop, or train on another one in its place",
         choices=("raise", "skip"),

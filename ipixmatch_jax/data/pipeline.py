@@ -12,7 +12,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from ipixmatch_jax.data.files.file_records import channels_of, record_files
-from ipixmatch_jax.data.geometry import Geometry, draw_window, through, weak_view
+from ipixmatch_jax.data.geometry import Geometry, draw_window, make_geometry, through, weak_view
 from ipixmatch_jax.data.records import IGNORE, Dataset, Source, UnlabeledSource, record_rng
 from ipixmatch_jax.data.worker_processes import init_worker, start_quiet_tracker
 from ipixmatch_jax.errors import ConfigError, DataError
@@ -150,8 +150,8 @@ def train_batches(
 
     Args:
         dataset: the source of the records.
-        config_data: `config.data`: `crop_size`, `scale_range`, `flip`, `on_error`, `threads`,
-            `workers`.
+        config_data: `config.data`: `crop_size`, `scale_range`, `flip`, `vertical_flip`,
+            `quarter_turns`, `on_error`, `threads`, `workers`.
         batch_size: labeled images per step, over all processes.
         unlabeled_batch_size: unlabeled images per step, over all processes; 0 leaves out the
             `unlabeled` and `mix` streams.
@@ -167,10 +167,11 @@ def train_batches(
         in the source); `labeled` also holds `mask` uint8 [B,h,w].
 
     Raises:
-        ConfigError: the batch size is not divisible by the number of processes.
+        ConfigError: the batch size is not divisible by the number of processes, or quarter turns
+            of a crop that is not square.
         DataError: unlabeled records are needed and there are none; or, while iterating, a bad file.
     """
-    geometry = _geometry(config_data)
+    geometry = make_geometry(config_data)
     wanted = {"labeled": (dataset.labeled, _share(batch_size, process_count, "batch_size"))}
     if unlabeled_batch_size:
         share = _share(unlabeled_batch_size, process_count, "unlabeled_batch_size")
@@ -198,14 +199,6 @@ def _some_unlabeled(dataset: Dataset, wanted: int) -> UnlabeledSource:
             "data.unlabeled, or method.name=supervised"
         )
     return dataset.unlabeled
-
-
-def _geometry(config_data: ConfigDict) -> Geometry:
-    return Geometry(
-        tuple(map(int, config_data.crop_size)),
-        tuple(map(float, config_data.scale_range)),
-        float(config_data.flip),
-    )
 
 
 class TrainBatches:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from ipixmatch_jax.models import is_frozen
@@ -26,12 +27,34 @@ def _adamw(schedule, options, mask):
     return optax.adamw(schedule, weight_decay=options["weight_decay"], mask=mask)
 
 
+# Options and number of steps T after the warm-up → learning rate of step k after it.
+SCHEDULES: Registry[Callable[[Mapping[str, Any], int], optax.Schedule]] = Registry("schedule")
+
+
+@SCHEDULES.register("poly")
+def _poly(options, steps):
+    """lr · (1 − k/T)^power."""
+    return optax.polynomial_schedule(options["learning_rate"], 0.0, options["power"], steps)
+
+
+@SCHEDULES.register("cosine")
+def _cosine(options, steps):
+    """lr · (1 + cos(πk/T)) / 2, without restarts (arXiv 1608.03983)."""
+    decay = optax.cosine_decay_schedule(options["learning_rate"], steps)
+    # optax divides the count by a float, which strict promotion refuses for an integer.
+    return lambda count: decay(jnp.asarray(count, jnp.float32))
+
+
+@SCHEDULES.register("constant")
+def _constant(options, steps):
+    """lr."""
+    return optax.constant_schedule(options["learning_rate"])
+
+
 def make_schedule(options: Mapping[str, Any], total_steps: int) -> optax.Schedule:
-    """Linear warm-up over `warmup_steps`, then lr · (1 − k/T)^power until the last step."""
+    """Linear warm-up over `warmup_steps`, then `schedule` (default poly) until the last step."""
     warmup = options["warmup_steps"]
-    decay = optax.polynomial_schedule(
-        options["learning_rate"], 0.0, options["power"], max(total_steps - warmup, 1)
-    )
+    decay = SCHEDULES[options.get("schedule", "poly")](options, max(total_steps - warmup, 1))
     if not warmup:
         return decay
     rise = optax.linear_schedule(0.0, options["learning_rate"], warmup)
@@ -47,6 +70,9 @@ def make_optimizer(
     use `learning_rate`, all others `head_multiplier` times as much. Weight decay applies to
     convolution and dense kernels, and with `decay_norm_and_bias` to every tensor, as in the
     UniMatch family.
+
+    With `clip_norm`, a gradient whose norm over all parameters that are not frozen is larger is
+    scaled down to that norm. The gradient that it gets must be that of the whole batch.
     """
     schedule = make_schedule(options, total_steps)
     build = OPTIMIZERS[options["name"]]
@@ -73,4 +99,13 @@ def make_optimizer(
     }
     if frozen:
         rules["frozen"] = optax.set_to_zero()
-    return optax.partition(rules, groups), schedule
+    rule = optax.partition(rules, groups)
+    limit = options.get("clip_norm")
+    if limit is None:
+        return rule, schedule
+
+    def trained(params):
+        return jax.tree.map(lambda group: group != "frozen", groups(params))
+
+    # Before the groups, so that encoder and head share one norm.
+    return optax.chain(optax.masked(optax.clip_by_global_norm(limit), trained), rule), schedule

@@ -58,6 +58,11 @@ def test_overrides_reach_the_config(config_file):
         (["--config.data.num_classes=300"], "expected a whole number from 2 to 255"),
         (["--config.data.crop_size=(8,)"], "data.crop_size is .*expected two whole numbers"),
         (["--config.data.scale_range=(2., 1.)"], "low <= high"),
+        (["--config.data.vertical_flip=2"], "vertical_flip is 2.0; expected a number from 0 to 1"),
+        (
+            ["--config.data.quarter_turns=True", "--config.data.crop_size=(16,24)"],
+            r"expected a square crop.*data.crop_size=\(16,16\)",
+        ),
         (["--config.relation.stride=2"], "'class_map/kl' has no option 'stride'"),
         (["--config.relation.ramp=cosine"], "'none', 'linear' or 'sigmoid'"),
         (["--config.relation.temperature=0"], "temperature is 0.0; expected a number above 0"),

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ipixmatch_jax.data.geometry import Geometry, weak_view
+from ipixmatch_jax.data.geometry import Geometry, draw_window, through, weak_view
+from ipixmatch_jax.errors import ConfigError
 
 
 def coordinate_record(height, width):
@@ -113,6 +114,90 @@ def test_flip_mirrors_everything():
     )
     for name in ("image", "mask", "valid"):
         np.testing.assert_array_equal(flipped[name], plain[name][:, ::-1])
+
+
+def _plain_and(record, seed, size, **changes):
+    """The view without vertical flips and turns, the one with, and the window of the latter."""
+    geometry, changed = Geometry(size), Geometry(size, **changes)
+    plain, view = (
+        weak_view(record, np.random.default_rng(seed), chosen) for chosen in (geometry, changed)
+    )
+    window = draw_window(record["image"].shape[:2], np.random.default_rng(seed), changed)
+    return plain, view, window
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_vertical_flip_mirrors_everything(seed):
+    # Some of these views are padded, some are mirrored left-right as well.
+    record = coordinate_record(30, 20)
+    record["valid"] = record["mask"] != 2
+    plain, view, _ = _plain_and(record, seed, (40, 28), vertical_flip=1.0)
+    assert set(view) == {"image", "mask", "valid"}
+    for name in view:
+        np.testing.assert_array_equal(view[name], plain[name][::-1])
+
+
+def test_quarter_turns_turn_everything_alike():
+    record = coordinate_record(30, 20)
+    record["valid"] = record["mask"] != 2
+    seen = set()
+    for seed in range(40):
+        plain, view, window = _plain_and(record, seed, (32, 32), quarter_turns=True)
+        seen.add(window.turns)
+        for name in view:
+            turned = plain[name]
+            for _ in range(window.turns):  # counterclockwise: rows become columns, bottom up
+                turned = turned.swapaxes(0, 1)[::-1]
+            np.testing.assert_array_equal(view[name], turned)
+            assert view[name].flags.c_contiguous and view[name].dtype == plain[name].dtype
+    assert seen == {0, 1, 2, 3}
+
+
+def test_vertical_flips_and_turns_are_uniform_and_repeatable():
+    record = {"id": "a", "image": np.arange(12, dtype=np.uint8).reshape(2, 2, 3)}
+    geometry = Geometry((2, 2), (1.0, 1.0), 0.5, vertical_flip=0.25, quarter_turns=True)
+    rng, again = np.random.default_rng(0), np.random.default_rng(0)
+    turns, vertical = np.zeros(4, int), 0
+    for _ in range(1200):
+        window = draw_window((2, 2), rng, geometry)
+        turns[window.turns] += 1
+        vertical += window.vertical_flip
+        view = weak_view(record, again, geometry)
+        np.testing.assert_array_equal(view["image"], through(window, record, (2, 2))["image"])
+    assert turns.min() > 240 and turns.max() < 360  # 300 each
+    assert 240 < vertical < 360  # 300
+
+
+def test_the_mask_follows_the_image_through_flips_and_turns():
+    record = coordinate_record(120, 90)
+    geometry = Geometry((64, 64), vertical_flip=0.5, quarter_turns=True)
+    for seed in range(12):
+        view = weak_view(record, np.random.default_rng(seed), geometry)
+        y, x = (view["image"][..., channel].astype(float) for channel in (0, 1))
+        clear = view["valid"] & (np.abs(y % 8 - 3.5) < 2) & (np.abs(x % 8 - 3.5) < 2)
+        assert clear.sum() > 50
+        expected = (2 * (y // 8 % 2) + x // 8 % 2)[clear].astype(np.uint8)
+        np.testing.assert_array_equal(view["mask"][clear], expected)
+        assert (view["mask"][~view["valid"]] == 255).all()
+
+
+def test_without_vertical_flips_and_turns_nothing_more_is_drawn():
+    # The numbers that `draw_window` took before it had these options.
+    for seed in range(5):
+        rng, by_hand = np.random.default_rng(seed), np.random.default_rng(seed)
+        window = draw_window((30, 20), rng, Geometry((12, 12)))
+        long = int(by_hand.integers(15, 60, endpoint=True))
+        short = int(20 * long / 30 + 0.5)
+        places = [int(by_hand.integers(0, max(n - 12, 0), endpoint=True)) for n in (long, short)]
+        flip = by_hand.random() < 0.5
+        assert (window.scaled, window.top, window.left) == ((long, short), *places)
+        assert (window.flip, window.vertical_flip, window.turns) == (flip, False, 0)
+        assert rng.bit_generator.state == by_hand.bit_generator.state
+
+
+def test_quarter_turns_need_a_square_crop():
+    with pytest.raises(ConfigError, match=r"square crop.*data.crop_size=\(24,24\)"):
+        Geometry((32, 24), quarter_turns=True)
 
 
 def test_same_crop_with_and_without_mask():

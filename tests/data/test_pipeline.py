@@ -73,6 +73,32 @@ def test_shapes_and_types(dataset, make_config):
     np.testing.assert_array_equal(batch["labeled"]["mask"], expected)
 
 
+def test_vertical_flips_and_turns_of_the_config_reach_every_stream(dataset, make_config):
+    plain = take(dataset, make_config(), 3)
+    flipped = take(dataset, make_config(vertical_flip=1.0), 3)
+    turns = make_config(quarter_turns=True)
+    turned, again = take(dataset, turns, 3), take(dataset, turns, 2, start_step=1)
+    seen = set()
+    for step, before in enumerate(plain):
+        for stream, part in before.items():
+            for name in part.keys() - {"key", "index"}:
+                np.testing.assert_array_equal(flipped[step][stream][name], part[name][:, ::-1])
+            for name in ("key", "index"):
+                np.testing.assert_array_equal(turned[step][stream][name], part[name])
+            for row in range(len(part["image"])):
+                seen |= _turns(part["image"][row], turned[step][stream]["image"][row])
+    assert seen >= {0, 1, 2, 3}
+    for later, resumed in zip(turned[1:], again, strict=True):
+        assert_same(later, resumed)
+
+
+def _turns(before, after):
+    """All numbers of quarter turns that make one crop of the other; there must be one."""
+    found = {k for k in range(4) if np.array_equal(np.rot90(before, k), after)}
+    assert found
+    return found
+
+
 @pytest.mark.parametrize("process_count", [2, 4])
 def test_global_batch_does_not_depend_on_processes(dataset, make_config, process_count):
     config = make_config()

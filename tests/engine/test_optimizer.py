@@ -77,6 +77,93 @@ def test_warmup_rises_and_then_decays_to_zero():
     assert float(schedule(10)) == 0.0
 
 
+@pytest.mark.parametrize("warmup", [0, 4])
+@pytest.mark.parametrize(
+    "name, share",
+    [
+        ("poly", lambda x: (1 - x) ** 0.9),
+        ("cosine", lambda x: (1 + np.cos(np.pi * x)) / 2),
+        ("constant", lambda x: 1.0),
+    ],
+)
+def test_schedules_by_hand(name, share, warmup):
+    _, schedule = make_optimizer({**OPTIONS, "warmup_steps": warmup, "schedule": name}, 14)
+    rise = [0.1 * k / warmup for k in range(warmup)]
+    decay = [0.1 * share(k / (14 - warmup)) for k in range(15 - warmup)]
+    traced = jax.jit(lambda k: jnp.asarray(schedule(k), jnp.float32))
+    found = [float(traced(jnp.int32(k))) for k in range(15)]
+    np.testing.assert_allclose(found, rise + decay, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("name", ["cosine", "constant"])
+def test_each_schedule_drives_each_optimizer(name, optimizer):
+    with jax.numpy_dtype_promotion("standard"):
+        options = {**OPTIONS, "name": optimizer, "weight_decay": 0.0, "momentum": 0.0}
+        rule, schedule = make_optimizer({**options, "schedule": name}, 4)
+        state = rule.init(PARAMS)
+        for k in range(4):
+            updates, state = rule.update(jax.tree.map(jnp.ones_like, PARAMS), state, PARAMS)
+            # For equal gradients of 1, both optimizers move by the learning rate; adamw divides
+            # by 1 − 0.999^k, which float32 holds to 1e-5.
+            rate = float(schedule(k))
+            np.testing.assert_allclose(updates["encoder"]["norm"]["scale"], -rate, rtol=1e-4)
+            np.testing.assert_allclose(updates["head"]["conv"]["bias"], -10 * rate, rtol=1e-4)
+
+
+def test_the_default_schedule_is_the_polynomial_one_bit_for_bit():
+    default, named = run(OPTIONS, 8, 5), run({**OPTIONS, "schedule": "poly"}, 8, 5)
+    jax.tree.map(np.testing.assert_array_equal, default, named)
+    forms = [
+        jax.tree.structure(make_optimizer({**OPTIONS, **extra}, 8)[0].init(PARAMS))
+        for extra in ({}, {"schedule": "cosine"}, {"schedule": "constant"})
+    ]
+    assert forms[0] == forms[1] == forms[2]
+
+
+def test_unknown_schedule_suggests_the_nearest():
+    with pytest.raises(ConfigError, match="did you mean 'cosine'"):
+        make_optimizer({**OPTIONS, "schedule": "cosin"}, 10)
+
+
 def test_unknown_optimizer_suggests_the_nearest():
     with pytest.raises(ConfigError, match="did you mean 'adamw'"):
         make_optimizer({**OPTIONS, "name": "adam"}, 10)
+
+
+GRADS = {
+    "encoder": {"conv": {"kernel": jnp.array([[3.0, -4.0]])}, "norm": {"scale": jnp.array([2.0])}},
+    "head": {"conv": {"kernel": jnp.array([[-5.0]]), "bias": jnp.array([0.5])}},
+}
+
+
+def _first_updates(options, frozen=(), grads=GRADS):
+    optimizer, _ = make_optimizer(options, 8, frozen)
+    updates, _ = optimizer.update(grads, optimizer.init(PARAMS), PARAMS)
+    return updates
+
+
+@pytest.mark.parametrize("frozen", [(), ("encoder",), ("encoder/norm",)])
+@pytest.mark.parametrize("limit", [0.7, 100.0])
+def test_clipping_scales_the_whole_gradient_of_trained_parameters(limit, frozen):
+    plain = {**OPTIONS, "weight_decay": 0.0}
+    clipped = _first_updates({**plain, "clip_norm": limit}, frozen)
+    encoder = {"conv/kernel": [[3.0, -4.0]], "norm/scale": [2.0]}
+    left_out = {(): [], ("encoder",): [*encoder], ("encoder/norm",): ["norm/scale"]}[frozen]
+    trained = {name: np.float64(g) for name, g in encoder.items() if name not in left_out}
+    norm = np.sqrt(sum((g**2).sum() for g in trained.values()) + 5.0**2 + 0.5**2)
+    scale = min(1.0, limit / norm)
+    for name, grad in encoder.items():
+        module, leaf = name.split("/")
+        expected = -0.1 * scale * np.float64(grad) * (name not in left_out)
+        np.testing.assert_allclose(clipped["encoder"][module][leaf], expected, rtol=1e-6)
+    np.testing.assert_allclose(clipped["head"]["conv"]["kernel"], [[5.0 * scale]], rtol=1e-6)
+    np.testing.assert_allclose(clipped["head"]["conv"]["bias"], [-0.5 * scale], rtol=1e-6)
+
+
+def test_without_clipping_the_state_has_its_old_form():
+    old, _ = make_optimizer(OPTIONS, 8)
+    new, _ = make_optimizer({**OPTIONS, "clip_norm": None}, 8)
+    clips, _ = make_optimizer({**OPTIONS, "clip_norm": 1.0}, 8)
+    forms = [jax.tree.structure(rule.init(PARAMS)) for rule in (old, new, clips)]
+    assert forms[0] == forms[1] != forms[2]

@@ -96,6 +96,58 @@ def test_zero1_is_shard_map_with_the_optimizer_and_the_teacher_in_pieces():
     assert all(leaf.is_fully_replicated for leaf in jax.tree.leaves(network))
 
 
+CLIPPING = {"method": "supervised", "norm": "group"}
+
+
+def _clipped(clip_norm=0.05, **options):
+    """Parameters before one step, and state and metrics after it."""
+    run = make_run(**CLIPPING, clip_norm=clip_norm, **options)
+    before = jax.device_get(run.state.params)
+    state, metrics = run.take(LABELED)
+    return before, state, metrics
+
+
+def test_clipping_uses_the_norm_of_the_whole_gradient_in_float64():
+    before, state, metrics = _clipped(None)
+    rate, decay = 0.1, 1e-3
+
+    def gradient(path, old, new):
+        # One step of SGD solved for its gradient.
+        old, new = np.float64(old), np.float64(new)
+        lr = rate if "encoder" in [entry.key for entry in path] else 2 * rate
+        return (old - new) / lr - decay * old * (old.ndim > 1)
+
+    grads = jax.tree_util.tree_map_with_path(gradient, before, state.params)
+    norm = np.sqrt(sum((g**2).sum() for g in jax.tree.leaves(grads)))
+    assert norm > 0.1 and metrics["grad_norm"] == pytest.approx(norm, rel=1e-4)
+
+    before, clipped, clipped_metrics = _clipped()
+    after = jax.tree_util.tree_map_with_path(gradient, before, clipped.params)
+    expected = jax.tree.map(lambda g: g * 0.05 / norm, grads)
+    chex.assert_trees_all_close(after, expected, rtol=1e-3, atol=1e-5)
+    # The metric is the norm before clipping.
+    assert clipped_metrics["grad_norm"] == pytest.approx(norm, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"devices": 8},
+        {"devices": 4, "parallel": "shard_map", "accumulate_steps": 2},
+        {"devices": 4, "parallel": "zero1"},
+        {"devices": 2, "parallel": "zero1", "accumulate_steps": 2},
+    ],
+    ids=["pmap", "shard_map", "zero1", "zero1 in parts"],
+)
+def test_clipping_does_not_depend_on_devices_or_parts(options):
+    before, one, metrics = _clipped()
+    _, many, metrics_of_many = _clipped(**options)
+    chex.assert_trees_all_close(one.params, many.params, rtol=1e-5, atol=1e-6)
+    assert metrics["grad_norm"] == pytest.approx(metrics_of_many["grad_norm"], rel=1e-4)
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), before, one.params)
+    assert max(jax.tree.leaves(moved)) > 1e-4  # far more than the tolerance
+
+
 def test_per_device_normalization_differs_where_valid_counts_do():
     # Half of the records are padded, so that per-device means weigh pixels unequally.
     everywhere, _ = make_run(devices=8, normalize="global").take(BATCHES[0])

@@ -75,6 +75,7 @@ def _parts(
     learning_rate: float = 0.1,
     norm: str = "batch",
     accumulate_steps: int = 1,
+    clip_norm: float | None = None,
     **objective,
 ) -> tuple:
     """The distribution, the distributed step, a maker of the first state, and the plain step."""
@@ -88,6 +89,7 @@ def _parts(
         "momentum": 0.9,
         "power": 0.9,
         "warmup_steps": 0,
+        "clip_norm": clip_norm,
         "decay_norm_and_bias": False,
     }
     rule, schedule = make_optimizer(options, 20)
