@@ -13,6 +13,7 @@ from typing import Any
 
 from ipixmatch_jax.data.files import mask_colors
 from ipixmatch_jax.data.files.decoding import MAX_PIXELS
+from ipixmatch_jax.data.files.jpeg_traces import saved_as_jpeg
 from ipixmatch_jax.data.files.mask_checks import histogram_text
 from ipixmatch_jax.data.files.mask_edges import Steps
 from ipixmatch_jax.data.files.mask_facts import MaskFacts, read_facts
@@ -126,6 +127,7 @@ def _values(facts: Sequence[MaskFacts], said: Said, max_pixels: int) -> dict[str
         _refuse_lossy(facts)
         _refuse_smoothed(facts)
         _refuse_two_styles(facts)
+        _refuse_jpeg(facts, max_pixels)
         _refuse_objects(facts, max_pixels)
         found = _brightness(facts, total, said, where)
         if found:
@@ -299,6 +301,18 @@ def _refuse_smoothed(facts: Sequence[MaskFacts]) -> None:
             "edges (resized with interpolation, antialiased or JPEG); expected class ids; set "
             "data.masks=binary to cut background and foreground at half brightness, data.masks=ids "
             "if they are ids, or save the masks without smoothing"
+        )
+
+
+def _refuse_jpeg(facts: Sequence[MaskFacts], max_pixels: int) -> None:
+    found = saved_as_jpeg(facts, max_pixels)
+    if found:
+        raise DataError(
+            f"{found[0].path}, and {len(found) - 1} other masks ({histogram_text(found[0].counts)})"
+            ": their ids are rounded in blocks of 8x8 pixels, as JPEG does it: they were saved as "
+            "JPEG once, and pixels near edges have ids of other classes; expected ids that were "
+            "never compressed with loss; export the masks as PNG from the annotation tool again, "
+            "or set data.masks=ids to train on them as they are"
         )
 
 

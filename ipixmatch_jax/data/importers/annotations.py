@@ -3,7 +3,7 @@
 import os
 import posixpath
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
@@ -53,12 +53,21 @@ class ImageIndex:
             for path in tree.with_ending(*IMAGE_SUFFIXES)
             if not any(folder_names.role(part) == "preview" for part in path.split("/")[:-1])
         ]
+        # File name of an image as the annotations gave it -> its path, if an upload prefix differs.
+        self.renamed: dict[str, str] = {}
         self._by_name: dict[str, list[str]] = {}
+        self._by_plain: dict[str, list[str]] = {}
         for path in self.images:
-            self._by_name.setdefault(posixpath.basename(path), []).append(path)
+            base = posixpath.basename(path)
+            self._by_name.setdefault(base, []).append(path)
+            if without_upload_prefix(base) != base:
+                self._by_plain.setdefault(without_upload_prefix(base), []).append(path)
 
     def find(self, name: str, near: str = "") -> str:
         """The relative path of an image; '' if there is none.
+
+        If no image has the name, Label Studio's upload prefix may differ: it is removed from the
+        name, or from the images.
 
         Args:
             name: file name or path; folders in it may be those of another machine.
@@ -72,10 +81,22 @@ class ImageIndex:
             path = posixpath.normpath(posixpath.join(start, name))
             if self.tree.has(path):
                 return path
-        candidates = self._by_name.get(posixpath.basename(name), [])
+        folder, base = posixpath.split(name)
+        plain = without_upload_prefix(base)
+        tables = ((base, self._by_name), (plain, self._by_name), (base, self._by_plain))
+        for number, (key, table) in enumerate(tables):
+            if key not in table:
+                continue
+            path = self._single(table[key], posixpath.join(folder, key), name, near)
+            if number:
+                self.renamed[name] = path
+            return path
+        return ""
+
+    def _single(self, candidates: list[str], key: str, name: str, near: str) -> str:
         if len(candidates) > 1:
-            longest = max(_common_tail(path, name) for path in candidates)
-            fitting = [path for path in candidates if _common_tail(path, name) == longest]
+            longest = max(_common_tail(path, key) for path in candidates)
+            fitting = [path for path in candidates if _common_tail(path, key) == longest]
             inside = [path for path in fitting if near and path.startswith(f"{near}/")]
             candidates = inside if len(inside) == 1 else fitting
         if len(candidates) > 1:
@@ -83,11 +104,13 @@ class ImageIndex:
                 f"{self.tree.path('', candidates[0])}: {len(candidates)} images fit {name!r} of "
                 f"the annotations: {some(candidates)}; expected one; rename or remove the others"
             )
-        if candidates:
-            return candidates[0]
-        # Label Studio puts 8 hexadecimal digits in front of the names of uploaded files.
-        uploaded = _UPLOADED.match(posixpath.basename(name))
-        return self.find(uploaded.group(1), near) if uploaded else ""
+        return candidates[0]
+
+
+def without_upload_prefix(name: str) -> str:
+    """A file name without the 8 hexadecimal digits that Label Studio gives uploaded files."""
+    match = _UPLOADED.match(name)
+    return match.group(1) if match else name
 
 
 def _common_tail(path: str, name: str) -> int:
@@ -155,7 +178,7 @@ def collect(
         )
     missing: list[str] = []
     empty: list[str] = []
-    taken: set[str] = set()
+    taken: dict[str, str] = {}
     for sheet in sheets:
         try:
             path = index.find(sheet.image, posixpath.dirname(sheet.source))
@@ -167,11 +190,12 @@ def collect(
             continue
         if path in taken:
             found.problems.append(
-                f"{tree.path('', path)}: annotated twice, the second time in {sheet.source}; "
-                "expected one annotation per image; remove one"
+                f"{tree.path('', path)}: annotated twice, as {taken[path]} and as {sheet.image}"
+                + (f", the second time in {sheet.source}" if sheet.source else "")
+                + "; expected one annotation per image; remove one, or put both images here"
             )
             continue
-        taken.add(path)
+        taken[path] = sheet.image
         split = sheet.split or split_of(path, sheet.source)
         if not sheet.known:
             empty.append(path)
@@ -195,8 +219,14 @@ def _item(
 
 def _remarks(
     tree: FolderTree, found: Found, index: ImageIndex, missing: list[str], empty: list[str],
-    taken: set[str], choices: Choices,
+    taken: Collection[str], choices: Choices,
 ) -> None:  # fmt: skip
+    if index.renamed:
+        shown = some([f"{name} -> {path}" for name, path in index.renamed.items()], 3)
+        found.notes.append(
+            f"{len(index.renamed)} images found by names without Label Studio's upload prefix: "
+            f"{shown}"
+        )
     rest = [
         path for path in index.images
         if path not in taken and place_of(path.rpartition("/")[0]).role != "mask"

@@ -88,7 +88,6 @@ def _sheet(source: str, task: dict, done: list[dict], path: str) -> Sheet:
             raise DataError(
                 f"{path}: task {task.get('id')}: a {kind} cannot be read ({error}); export again"
             ) from None
-    # Uploaded files get a prefix of 8 letters: 1a2b3c4d-photo.jpg.
     name = _image_name(task, path)
     return Sheet(source, name, size, shapes, known=bool(done))
 

@@ -63,7 +63,7 @@ class LabelStudioFiles:
                 continue
             parts = [(table[label], paths) for label, paths in labels.items()]
             mask = drawn_parts(tree.path("", path), parts)
-            sheets.append(Sheet("", path, None, mask=mask))
+            sheets.append(Sheet("", images[task], None, mask=mask))
         found = collect(tree, sheets, None, choices, Classes(names))
         # Mask files are no unlabeled images.
         found.items = [item for item in found.items if not _NAME.search(item.image)]

@@ -1,0 +1,138 @@
+"""Signs that class ids went through JPEG before they were saved as PNG.
+
+JPEG rounds blocks of 8x8 pixels. A mask that went through it hardly changes if that is done again,
+but changes like any other mask if the blocks are shifted. A mask that was never compressed changes
+equally in both cases. So each mask is compared with itself, without assumptions about its classes.
+"""
+
+import io
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from PIL import Image
+
+from ipixmatch_jax.data.files.mask_facts import MaskFacts
+from ipixmatch_jax.data.files.mask_styles import whole_numbers
+from ipixmatch_jax.data.files.stored_masks import read_stored
+from ipixmatch_jax.data.records import IGNORE
+
+_BLOCK = 8
+_QUALITIES = (75, 80, 85, 90, 92, 95, 98, 100)
+# Rows and columns by which the blocks are shifted. The others are tried if the first one differs.
+_SHIFT, _MORE_SHIFTS = (4, 4), ((3, 2), (6, 5))
+_DIFFERS = 0.6
+# Pixels of a side that are compared; from the center of larger masks.
+_SIDE = 512
+# Masks with fewer uneven blocks, or fewer changed pixels, give no evidence.
+_FEWEST_BLOCKS, _FEWEST_PIXELS = 40, 100
+# Rows, and columns, of a block that differ from the next. Fewer are straight lines and corners,
+# such as of rectangles, which may lie on the grid of JPEG on purpose.
+_FEWEST_STEPS = 3
+# Ratios of single masks, and their median over a set. Never compressed (CamVid, Oxford pets, CCP,
+# nuclei; drawn, enlarged or upsampled shapes): 0.62 and more, medians above 0.75. After JPEG of
+# quality 90, 95, 98: medians of 0.06, 0.28, 0.36.
+_CLEAR, _MEDIAN = 0.4, 0.55
+_LEAST_MASKS = 4
+_MOST_MASKS = 32
+_MOST_IDS = 64
+_THREADS = 4
+
+
+def saved_as_jpeg(facts: Sequence[MaskFacts], max_pixels: int) -> list[MaskFacts]:
+    """The masks with signs of JPEG; empty if too few masks show them. Some are read again."""
+    fitting = [fact for fact in facts if _fits(fact)]
+    picked = fitting[:: -(-len(fitting) // _MOST_MASKS) or 1]
+
+    def ratio(fact: MaskFacts) -> float | None:
+        stored = read_stored(fact.path, fact.path, max_pixels)
+        return jpeg_ratio(whole_numbers(stored.gray, stored.nodata, fact.path).astype(np.uint8))
+
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="masks") as executor:
+        ratios = list(executor.map(ratio, picked))
+    known = [one for one in ratios if one is not None]
+    clear = sum(one < _CLEAR for one in known)
+    several = len(known) >= _LEAST_MASKS and float(np.median(known)) < _MEDIAN
+    if not known or not (several or clear >= min(2, len(known))):
+        return []
+    return [
+        fact for fact, one in zip(picked, ratios, strict=True) if one is not None and one < _MEDIAN
+    ]
+
+
+def _fits(fact: MaskFacts) -> bool:
+    """True for class ids without 255: next to 255, JPEG leaves large values that are no ids."""
+    ids = 2 <= len(fact.counts) <= _MOST_IDS and min(fact.counts) >= 0
+    return ids and max(fact.counts) < IGNORE and not fact.lossy
+
+
+def jpeg_ratio(ids: np.ndarray) -> float | None:
+    """Pixels that JPEG changes, divided by those that it changes with shifted blocks.
+
+    Only uneven blocks count, so that masks of rectangles or enlarged pixels are no exception.
+
+    Args:
+        ids: class ids, uint8 [H,W].
+
+    Returns:
+        The smallest ratio over several qualities, about 1 for masks that were never compressed;
+        None if the mask gives too little evidence.
+    """
+    part = _center(ids)
+    if min(part.shape) < 3 * _BLOCK:
+        return None
+    shifted = _shifted(part, _SHIFT)
+    found = []
+    for quality in _QUALITIES:
+        own, other = _changed(part, quality), _changed(shifted, quality)
+        if own is not None and other is not None and other.sum() >= _FEWEST_PIXELS:
+            found.append((float(own.mean() / other.mean()), quality))
+    if not found:
+        return None
+    ratio, quality = min(found)
+    if ratio >= _DIFFERS:
+        return ratio
+    own = _changed(part, quality)
+    others = [_changed(_shifted(part, shift), quality) for shift in (_SHIFT, *_MORE_SHIFTS)]
+    means = [float(other.mean()) for other in others if other is not None]
+    return float(own.mean()) / max(min(means), 1e-9)
+
+
+def _center(ids: np.ndarray) -> np.ndarray:
+    """At most _SIDE pixels of each side; whole blocks, counted from the upper left corner."""
+    spans = []
+    for size in ids.shape:
+        length = min(size, _SIDE) // _BLOCK * _BLOCK
+        start = (size - length) // 2 // _BLOCK * _BLOCK
+        spans.append(slice(start, start + length))
+    return ids[tuple(spans)]
+
+
+def _shifted(ids: np.ndarray, shift: tuple[int, int]) -> np.ndarray:
+    """The mask without its first `shift` rows and columns, one block smaller."""
+    (height, width), (rows, columns) = ids.shape, shift
+    return ids[rows : rows + height - _BLOCK, columns : columns + width - _BLOCK]
+
+
+def _changed(ids: np.ndarray, quality: int) -> np.ndarray | None:
+    """Pixels changed by JPEG in each uneven block, int [N]; None if there are too few."""
+    uneven = _uneven(ids)
+    if uneven.sum() < _FEWEST_BLOCKS:
+        return None
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(ids)).save(file, "JPEG", quality=quality)
+    with Image.open(file) as picture:
+        return _blocks(np.asarray(picture) != ids).sum((1, 3))[uneven]
+
+
+def _uneven(ids: np.ndarray) -> np.ndarray:
+    """True for blocks without a simple pattern of rows or columns: bool [H/8,W/8]."""
+    blocks = _blocks(ids)
+    rows = (blocks[:, 1:] != blocks[:, :-1]).any(3).sum(1)
+    columns = (blocks[..., 1:] != blocks[..., :-1]).any(1).sum(2)
+    return np.minimum(rows, columns) >= _FEWEST_STEPS
+
+
+def _blocks(values: np.ndarray) -> np.ndarray:
+    height, width = values.shape
+    return values.reshape(height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK)

@@ -1,0 +1,83 @@
+"""Class ids that went through JPEG are refused; masks with straight or blocky edges are not."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from ipixmatch_jax.data.files.jpeg_traces import jpeg_ratio
+from ipixmatch_jax.data.files.mask_values import Said, describe_masks
+from ipixmatch_jax.errors import DataError
+
+
+def drawn(seed, kind="ellipse", step=1, count=25):
+    """Shapes of the ids 0..3 at multiples of `step` pixels."""
+    rng = np.random.default_rng(seed)
+    picture = Image.new("L", (240, 180))
+    for number in range(count):
+        x, y = rng.integers(0, 200 // step), rng.integers(0, 150 // step)
+        width, height = rng.integers(1, max(2, 60 // step), 2)
+        box = (x * step, y * step, (x + width) * step - 1, (y + height) * step - 1)
+        getattr(ImageDraw.Draw(picture), kind)(tuple(map(int, box)), fill=number % 4)
+    return np.asarray(picture)
+
+
+def compressed(mask, quality):
+    file = io.BytesIO()
+    Image.fromarray(mask).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file))
+
+
+def save(root, masks):
+    paths = [str(root / f"m{number}.png") for number in range(len(masks))]
+    for path, mask in zip(paths, masks, strict=True):
+        Image.fromarray(mask).save(path)
+    return paths
+
+
+@pytest.mark.parametrize("quality", [90, 95, 98])
+def test_ids_from_jpeg_are_refused(quality, tmp_path):
+    masks = [compressed(drawn(seed), quality) for seed in range(6)]
+    # The ids are still small numbers: their values do not tell that some pixels are wrong.
+    assert max(mask.max() for mask in masks) <= 5
+    paths = save(tmp_path, masks)
+    with pytest.raises(
+        DataError, match=r"m0.png.*0: .*saved as JPEG once.*export .*data.masks=ids"
+    ):
+        describe_masks(paths)
+    assert describe_masks(paths, Said(style="ids"))["num_classes"] >= 4
+
+
+def test_a_few_compressed_masks_among_others_are_named(tmp_path):
+    masks = [drawn(seed) for seed in range(12)]
+    for number in (3, 7, 8):
+        masks[number] = compressed(masks[number], 90)
+    with pytest.raises(DataError, match="m3.png, and 2 other masks .*JPEG"):
+        describe_masks(save(tmp_path, masks))
+
+
+@pytest.mark.parametrize("kind", ["ellipse", "rectangle"])
+@pytest.mark.parametrize("step", [1, 4, 8])
+def test_masks_that_were_never_compressed_pass(kind, step, tmp_path):
+    masks = [drawn(seed, kind, step) for seed in range(6)]
+    ratios = [ratio for ratio in map(jpeg_ratio, masks) if ratio is not None]
+    assert min(ratios, default=1.0) > 0.55
+    assert describe_masks(save(tmp_path, masks))["num_classes"] == 4
+
+
+@pytest.mark.parametrize("size", [4, 8, 16])
+def test_enlarged_masks_pass(size):
+    """Pixels enlarged to blocks lie on the grid of JPEG, too."""
+    for seed in range(4):
+        blocks = np.kron(drawn(seed)[::size, ::size], np.ones((size, size), np.uint8))
+        mixed = np.maximum(blocks[:180, :240], drawn(seed + 9, count=6)[: len(blocks)])
+        for mask in (blocks, mixed):
+            ratio = jpeg_ratio(mask)
+            assert ratio is None or ratio > 0.55
+
+
+def test_small_or_empty_masks_give_no_evidence():
+    assert jpeg_ratio(np.zeros((200, 200), np.uint8)) is None
+    assert jpeg_ratio(drawn(0)[:20, :20]) is None
+    assert jpeg_ratio(drawn(0)[:3, :200]) is None
