@@ -1,6 +1,7 @@
 """Every test runs on eight virtual CPU devices, with strict promotion of dtypes and ranks."""
 
 import os
+import signal
 import tempfile
 
 # Before jax is imported; subprocesses that tests start inherit the cache and share its compiles.
@@ -20,6 +21,10 @@ from PIL import Image  # noqa: E402
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# A background job of a shell ignores SIGINT, and so would the subprocesses that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # grain reads absl flags, which only app.run parses.
 if not flags.FLAGS.is_parsed():

@@ -25,10 +25,11 @@ with StopSignal() as stop:
 """
 
 
-def child(*arguments, **options):
+def child(*arguments, hangup=signal.SIG_DFL):
     process = subprocess.Popen(
         [sys.executable, "-c", CHILD, *arguments],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, hangup),
     )  # fmt: skip
     assert process.stdout.readline() == "ready\n"
     return process
@@ -67,7 +68,7 @@ def test_a_second_one_ends_a_process_that_is_busy_in_c_code(name, code):
 
 
 def test_nohup_stays_in_force():
-    process = child("idle", "0", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    process = child("idle", "0", hangup=signal.SIG_IGN)
     process.send_signal(signal.SIGHUP)
     time.sleep(0.5)
     assert process.poll() is None
