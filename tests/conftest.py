@@ -97,3 +97,19 @@ def get_config(arg="fixmatch"):
 """
     )
     return path
+
+
+@pytest.fixture
+def one_device(monkeypatch):
+    """The package sees one of the devices."""
+    devices = jax.devices()[:1]
+    monkeypatch.setattr("ipixmatch_jax.devices.parallel.jax.devices", lambda *_: devices)
+
+
+@pytest.fixture
+def run(config_file, tmp_path, one_device):
+    """Folder, config and networks of a run that was saved without training."""
+    from tests.references.untrained import save_untrained
+
+    config, student, teacher = save_untrained(config_file, tmp_path / "run")
+    return tmp_path / "run", config, {"student": student, "teacher": teacher}

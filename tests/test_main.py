@@ -4,7 +4,6 @@ import subprocess
 import sys
 import time
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -25,12 +24,6 @@ def run(*arguments, **options):
         text=True,
         **options,
     )
-
-
-@pytest.fixture
-def one_device(monkeypatch):
-    devices = jax.devices()[:1]
-    monkeypatch.setattr("ipixmatch_jax.devices.parallel.jax.devices", lambda *_: devices)
 
 
 def errors(capsys, *arguments):

@@ -4,29 +4,13 @@ import subprocess
 import sys
 
 import flax.linen as nn
-import jax
 import numpy as np
 import pytest
 
 from ipixmatch_jax import build, load_predictor
 from ipixmatch_jax.errors import CheckpointError, ConfigError, DataError
+from tests.references.photos import image_of
 from tests.references.untrained import save_untrained
-
-
-@pytest.fixture
-def one_device(monkeypatch):
-    devices = jax.devices()[:1]
-    monkeypatch.setattr("ipixmatch_jax.devices.parallel.jax.devices", lambda *_: devices)
-
-
-@pytest.fixture
-def run(config_file, tmp_path, one_device):
-    config, student, teacher = save_untrained(config_file, tmp_path / "run")
-    return tmp_path / "run", config, {"student": student, "teacher": teacher}
-
-
-def image_of(*size, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
 
 
 def expected_probs(config, variables, image):

@@ -2,7 +2,6 @@
 
 import json
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,12 +9,6 @@ from PIL import Image
 from ipixmatch_jax import load_predictor
 from ipixmatch_jax.main import main
 from tests.references.untrained import save_untrained
-
-
-@pytest.fixture
-def one_device(monkeypatch):
-    devices = jax.devices()[:1]
-    monkeypatch.setattr("ipixmatch_jax.devices.parallel.jax.devices", lambda *_: devices)
 
 
 def with_own_code(workdir, **groups):

@@ -17,19 +17,11 @@ from ipixmatch_jax.engine.weighted_relation import WeightedRelation
 from ipixmatch_jax.methods import METHODS, Network, make_method
 from ipixmatch_jax.models import Twins
 from ipixmatch_jax.views import Views, augment
-from tests.references.miniature import CLASSES, SIZE, random_batch
+from tests.references.miniature import CLASSES, PLAIN_VIEWS, SIZE, random_batch
 
 COLLECTIVE = r"\b(all-\w+|reduce-scatter|collective-\w+)(?:-start)?\("
 RELATIONS = ("class_map/kl", "class_map/corr", "affinity/mse", "affinity/corr")
 WITH_TERMS = [name for name in METHODS.names() if METHODS[name].uses_unlabeled]
-PLAIN = Views(
-    mean=(0.0,) * 3,
-    std=(1.0,) * 3,
-    jitter_probability=0.0,
-    gray_probability=0.0,
-    blur_probability=0.0,
-    cutmix_probability=1.0,
-)
 # No augmentation, so that the student sees the images of the mixed labels.
 UNCHANGED = {
     "unimatch": {"drop_rate": 0.0},
@@ -80,7 +72,7 @@ def test_image_soft_map_and_valid_map_are_mixed_by_one_box(name, mix, monkeypatc
     if method.networks == 2:
         network = Network(Twins(Painter(), Painter()), {"first": {}, "second": {}}, {})
     batch = painted(0)
-    output = method(network, network, PLAIN, batch)
+    output = method(network, network, PLAIN_VIEWS, batch)
     changed = 0
     for term in output.terms:
         np.testing.assert_array_equal(term.valid, np.asarray(term.teacher_logits[..., 2]) > 0)

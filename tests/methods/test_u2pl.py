@@ -10,17 +10,9 @@ from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.methods import Network, make_method
 from ipixmatch_jax.methods.grid import grid_values
 from ipixmatch_jax.methods.u2pl import U2PL
-from ipixmatch_jax.views import Views
+from tests.references.miniature import PLAIN_VIEWS
 
 COUNT, SIZE, CLASSES = 3, 8, 3
-VIEWS = Views(
-    mean=(0.0,) * 3,
-    std=(1.0,) * 3,
-    jitter_probability=0.0,
-    gray_probability=0.0,
-    blur_probability=0.0,
-    cutmix_probability=1.0,
-)
 
 
 class Shifting(nn.Module):
@@ -96,11 +88,11 @@ def test_reliability_and_contrast_of_labeled_and_mixed_images(batch):
         name: Network(Shifting(), {"weight": jnp.asarray(weight, jnp.float32)}, {}, progress=0.2)
         for name, weight in weights.items()
     }
-    output = method(networks["student"], networks["teacher"], VIEWS, batch)
+    output = method(networks["student"], networks["teacher"], PLAIN_VIEWS, batch)
     (term,) = output.terms
 
     unit = {name: np.asarray(part["image"], np.float64) / 255 for name, part in batch.items()}
-    box = np.asarray(VIEWS.box(batch["unlabeled"]["key"], SIZE, SIZE))
+    box = np.asarray(PLAIN_VIEWS.box(batch["unlabeled"]["key"], SIZE, SIZE))
     mixed = np.where(box[..., None], unit["mix"], unit["unlabeled"])
     # Labels: of the unmixed images, by running statistics. Reliability: of what the student sees.
     np.testing.assert_allclose(

@@ -4,7 +4,6 @@ import csv
 import os
 import sys
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,23 +13,7 @@ from ipixmatch_jax.main import main
 from ipixmatch_jax.predict.areas import Areas
 from ipixmatch_jax.predict.names import result_names
 from ipixmatch_jax.predict.photos import find_photos
-from tests.references.untrained import save_untrained
-
-
-@pytest.fixture
-def one_device(monkeypatch):
-    devices = jax.devices()[:1]
-    monkeypatch.setattr("ipixmatch_jax.devices.parallel.jax.devices", lambda *_: devices)
-
-
-@pytest.fixture
-def run(config_file, tmp_path, one_device):
-    config, student, teacher = save_untrained(config_file, tmp_path / "run")
-    return tmp_path / "run", config, {"student": student, "teacher": teacher}
-
-
-def image_of(*size, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+from tests.references.photos import image_of
 
 
 def test_files_from_the_command_line(run, tmp_path, capsys):

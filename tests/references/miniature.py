@@ -117,3 +117,14 @@ def _parts(
         return layout.first_state(variables, rule, loss.balanced)
 
     return layout, layout.distribute_train(step), create, step
+
+
+# Images reach the network as they are, except for CutMix.
+PLAIN_VIEWS = Views(
+    mean=(0.0,) * 3,
+    std=(1.0,) * 3,
+    jitter_probability=0.0,
+    gray_probability=0.0,
+    blur_probability=0.0,
+    cutmix_probability=1.0,
+)

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 
-import jax
 import numpy as np
 import pytest
 from scipy import stats
@@ -49,12 +48,6 @@ seen.charts = document.querySelectorAll('.chart svg path').length;
 seen.wide = document.documentElement.scrollWidth - window.innerWidth;
 return seen;
 })()"""
-
-
-@pytest.fixture
-def one_device(monkeypatch):
-    devices = jax.devices()[:1]
-    monkeypatch.setattr("ipixmatch_jax.devices.parallel.jax.devices", lambda *_: devices)
 
 
 def data_of(path):

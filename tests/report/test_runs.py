@@ -1,6 +1,5 @@
 """Runs read from disk: which ones can be compared, and how they are grouped."""
 
-import jax
 import pytest
 
 from ipixmatch_jax.config import load_snapshot
@@ -8,12 +7,6 @@ from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.main import main
 from ipixmatch_jax.report.runs import check_comparable, grouped, read_run
 from tests.references.untrained import save_untrained
-
-
-@pytest.fixture
-def one_device(monkeypatch):
-    devices = jax.devices()[:1]
-    monkeypatch.setattr("ipixmatch_jax.devices.parallel.jax.devices", lambda *_: devices)
 
 
 def run_of(config_file, workdir, *overrides, **options):

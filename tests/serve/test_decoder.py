@@ -1,7 +1,6 @@
 """Uploads are decoded in a separate process, within limits of memory and time."""
 
 import contextlib
-import io
 import os
 import subprocess
 import sys
@@ -9,24 +8,14 @@ import time
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from ipixmatch_jax.data import Pixels
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.serve.decoder import Decoder, decode
 from ipixmatch_jax.serve.upload_limits import Limits, TooLarge, checked_size
+from tests.references.photos import file_of, image_of
 
 LIMITS = Limits(pixels=4_000_000, side=128)
-
-
-def file_of(image, kind="PNG", **options):
-    stream = io.BytesIO()
-    Image.fromarray(image).save(stream, kind, **options)
-    return stream.getvalue()
-
-
-def image_of(*size):
-    return np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
 
 
 @pytest.fixture(scope="module")

@@ -69,7 +69,7 @@ class Coco:
 
 
 def _is_coco(path: str) -> bool:
-    """True if the file begins like COCO JSON, or holds its three keys."""
+    """True if the file holds the three keys of COCO JSON, and regions instead of PNG files."""
     content = head(path, -1)
     if not all(key in content for key in _KEYS):
         return False

@@ -11,7 +11,7 @@ import numpy as np
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.files.stored_masks import read_stored
 from ipixmatch_jax.data.importers.annotations import ImageIndex, Sheet, collect
-from ipixmatch_jax.data.importers.contents import head, read_json
+from ipixmatch_jax.data.importers.contents import holds, read_json
 from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, some
 from ipixmatch_jax.data.importers.mapillary import Mapillary
 from ipixmatch_jax.data.importers.tree import FolderTree
@@ -68,12 +68,7 @@ class CocoPanoptic:
 
 
 def _jsons(tree: FolderTree) -> list[str]:
-    found = []
-    for path in tree.with_ending(".json"):
-        content = head(tree.path("", path), -1)
-        if all(key in content for key in _KEYS):
-            found.append(path)
-    return found
+    return [p for p in tree.with_ending(".json") if holds(tree.path("", p), _KEYS)]
 
 
 def _pictures(tree: FolderTree) -> dict[str, list[str]]:

@@ -1,6 +1,7 @@
 """Contents of files, here and in object stores."""
 
 import json
+from collections.abc import Collection
 from typing import Any
 
 from ipixmatch_jax.errors import DataError
@@ -43,3 +44,9 @@ def read_json(path: str) -> Any:
         return json.loads(content(path).decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read as JSON ({error}); export it again") from None
+
+
+def holds(path: str, words: Collection[bytes]) -> bool:
+    """True if the file can be read and holds all words, as the keys of a JSON format."""
+    found = head(path, -1)
+    return all(word in found for word in words)

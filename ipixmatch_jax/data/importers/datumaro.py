@@ -8,12 +8,12 @@ import numpy as np
 from ipixmatch_jax.data.importers import names as folder_names
 from ipixmatch_jax.data.importers.annotations import Sheet, collect
 from ipixmatch_jax.data.importers.coco_regions import draw_annotations
-from ipixmatch_jax.data.importers.contents import head, read_json
+from ipixmatch_jax.data.importers.contents import holds, read_json
 from ipixmatch_jax.data.importers.found import Choices, Found, some
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
 
-_KEYS = (b'"items"', b'"categories"', b'"annotations"')
+_KEYS = (b'"items"', b'"categories"', b'"annotations"', b'"label"')
 # Annotations without an area.
 _NO_AREA = ("label", "caption", "points", "polyline", "cuboid_3d")
 
@@ -60,12 +60,7 @@ class Datumaro:
 
 
 def _jsons(tree: FolderTree) -> list[str]:
-    found = []
-    for path in tree.with_ending(".json"):
-        content = head(tree.path("", path), -1)
-        if all(key in content for key in _KEYS) and b'"label"' in content:
-            found.append(path)
-    return found
+    return [p for p in tree.with_ending(".json") if holds(tree.path("", p), _KEYS)]
 
 
 def _sheet(path: str, item: dict, names: list[str], split: str, skipped: dict[str, int]) -> Sheet:
