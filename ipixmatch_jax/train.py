@@ -29,10 +29,11 @@ from ipixmatch_jax.data import (
     with_class_weights,
     with_statistics,
 )
+from ipixmatch_jax.data.errors_ahead import ErrorsAhead
 from ipixmatch_jax.devices.memory_estimate import Memory, device_memory, estimate, explained
 from ipixmatch_jax.devices.parallel import Parallel
 from ipixmatch_jax.devices.preemption import StopSignal, StopVote
-from ipixmatch_jax.devices.processes import agree, first_only, is_first
+from ipixmatch_jax.devices.processes import agree, end_all_with, first_only, is_first
 from ipixmatch_jax.engine.metrics import scores
 from ipixmatch_jax.engine.state import DATA_AXIS, TrainState, networks
 from ipixmatch_jax.engine.step import TrainStep
@@ -181,7 +182,8 @@ def _loop(
     config, dataset, step = run.config, run.dataset, int(state.step)
     vote = StopVote(stop, DATA_AXIS)
     train_step = run.parallel.distribute_train(vote.counted(run.device_step))
-    batches = stack.enter_context(contextlib.closing(_feed(run, vote, step)))
+    read = ErrorsAhead(_batches(run, step), vote.steps)
+    batches = stack.enter_context(contextlib.closing(_feed(run, vote, read)))
     pending = agree(_is_evaluated_at(config, step) and not checkpoints.is_evaluated(step))
     writers = stack.enter_context(Writers(run.workdir, step, config, evaluates_again=pending))
     writers.add_to_next_line(EnvironmentRecord(run.workdir).begin(step, _say))
@@ -225,6 +227,9 @@ def _loop(
         # Evaluate; after a stop signal the next start does it
         if evaluates and not stopping:
             evaluate(step, state)
+    if stopping:
+        with saves.saved_on_error(step, state, skips):
+            end_all_with(None if stop else read.error)
     return state, stopping
 
 
@@ -286,16 +291,16 @@ def _evaluate(
     checkpoints.record_evaluation(step, best)
 
 
-def _feed(run: _Run, vote: StopVote, start_step: int) -> DeviceFeed:
+def _feed(run: _Run, vote: StopVote, read: ErrorsAhead) -> DeviceFeed:
     """Batches on the devices; with each, the positions of its records and the skips so far."""
-    batches = _batches(run, start_step)
 
-    def put(batch: dict[str, Any]) -> tuple[dict[str, np.ndarray], int, Any]:
+    def put(batch_and_skips: tuple[dict[str, Any], int]) -> tuple[dict[str, np.ndarray], int, Any]:
+        batch, skips = batch_and_skips
         records = {name: part.pop("index") for name, part in batch.items()}
-        arrays = run.parallel.put_batch(vote.ballot(batch, run.parallel.local_count))
-        return records, batches.skips, arrays
+        ballot = vote.ballot(batch, run.parallel.local_count, failing=read.error is not None)
+        return records, skips, run.parallel.put_batch(ballot)
 
-    return DeviceFeed(batches, put)
+    return DeviceFeed(read, put)
 
 
 def _names(dataset: Dataset) -> dict[str, Callable[[int], str]]:

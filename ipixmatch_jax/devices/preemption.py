@@ -136,7 +136,7 @@ def _say(text: str) -> None:
 
 
 class StopVote:
-    """Lets all processes of a run stop after the same step, whichever of them was signalled.
+    """Lets all processes of a run stop after the same step, whichever of them has to.
 
     Every batch carries a vote of its process. The step adds the votes over the devices: one more
     number in a reduction that it makes anyway. The sum is read `LAG` steps later, when it is ready
@@ -146,6 +146,9 @@ class StopVote:
     Args:
         stop: the signal of this process.
         axis_name: axis over devices of the step.
+
+    Attributes:
+        steps: steps from a vote to the stop, both included; 0 for a process that runs alone.
     """
 
     LAG = 2
@@ -154,13 +157,20 @@ class StopVote:
         self._stop = stop
         self._axis = axis_name
         self._alone = jax.process_count() == 1
+        self.steps = 0 if self._alone else self.LAG + 1
         self._sums: collections.deque = collections.deque()
 
-    def ballot(self, batch: dict[str, Any], devices: int) -> dict[str, Any]:
-        """Adds this process's vote to the batch, one float32 for each of its devices."""
+    def ballot(self, batch: dict[str, Any], devices: int, failing: bool) -> dict[str, Any]:
+        """Adds this process's vote to the batch, one float32 for each of its devices.
+
+        Args:
+            batch: arrays of this process.
+            devices: number of its devices.
+            failing: vote to stop without a signal too, because of an error that comes.
+        """
         if self._alone:
             return batch
-        return {**batch, "stop": np.full(devices, bool(self._stop), np.float32)}
+        return {**batch, "stop": np.full(devices, failing or bool(self._stop), np.float32)}
 
     def counted(self, step: TrainStep) -> TrainStep:
         """Wraps the per-device step so that its metrics hold the sum of votes, as `stop`."""

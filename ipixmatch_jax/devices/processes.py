@@ -20,6 +20,8 @@ from ipixmatch_jax.paths import AnyPath, is_remote
 _END_S = 30
 # JAX aborts when its own time for the start is up; `explained_wait` ends the process before that.
 _JAX_EXTRA_S = 60
+# Of an error that is told to the other processes.
+_MESSAGE_BYTES = 4096
 _PLAIN_MACHINE = "coordinator_address should be defined"
 _DEVICES_IN_USE = "must be called before"
 
@@ -170,6 +172,30 @@ def gather(array: np.ndarray) -> np.ndarray:
     if jax.process_count() == 1:
         return array
     return multihost_utils.process_allgather(array, tiled=True)
+
+
+def end_all_with(error: Exception | None) -> None:
+    """Raises an error of any process in all of them; all processes call it together.
+
+    Args:
+        error: the error of this process, if it has one. A process that runs alone has raised its
+            errors already.
+
+    Raises:
+        UserError: the error of another process, with its number and message.
+    """
+    if jax.process_count() == 1:
+        return
+    said = "" if error is None else f"{error}" or type(error).__name__
+    room = np.zeros((1, _MESSAGE_BYTES), np.uint8)
+    encoded = said.encode()[:_MESSAGE_BYTES]
+    room[0, : len(encoded)] = np.frombuffer(encoded, np.uint8)
+    texts = [bytes(row).rstrip(b"\0").decode(errors="ignore") for row in gather(room)]
+    if error is not None:
+        raise error
+    for process, text in enumerate(texts):
+        if text:
+            raise UserError(f"process {process}: {text}")
 
 
 def first_only(action: Callable[[], Any]) -> None:

@@ -78,11 +78,11 @@ class Saves:
             The error to raise: of the same kind for one that the user can fix, with a last sentence
             that says which step is saved and what goes on from there.
         """
+        if step == self.saved:
+            return _told(error, f"step {step} is saved", step)
         if jax.process_count() > 1:
             # The others are already in the next step, and a checkpoint needs all of them.
             return _told(error, f"step {self.saved} is the last saved one", step)
-        if step == self.saved:
-            return _told(error, f"step {step} is saved", step)
         try:
             self.report_bad_steps()
             self.writers.write(step, self.skipped.unreported(skips))

@@ -133,6 +133,52 @@ def test_a_signal_to_one_process_saves_for_all_and_the_run_continues_alone(small
     assert_same_run(config, one, run)
 
 
+# Runs a command in which a photo cannot be read after seven batches.
+_BREAKS = """
+import sys
+from ipixmatch_jax.data.pipeline import TrainBatches
+from ipixmatch_jax.errors import DataError
+from ipixmatch_jax.main import main
+
+real, taken = TrainBatches.__next__, []
+
+def read(self):
+    taken.append(1)
+    if len(taken) > 7:
+        raise DataError("p7.jpg: cannot be read")
+    return real(self)
+
+TrainBatches.__next__ = read
+sys.exit(main())
+"""
+
+
+def test_an_error_in_the_input_of_one_process_saves_the_same_step_on_all(small, tmp_path):
+    file, config, one = small
+    run, port = tmp_path / "run", random.randrange(20000, 60000)
+    environment = {**ENVIRONMENT, "JAX_NUM_CPU_DEVICES": "4"}
+    both = [
+        subprocess.Popen(
+            [sys.executable, *program, "--config", file, "--workdir", run,
+             "--coordinator", f"localhost:{port}", "--processes", "2", "--process", str(index),
+             *overrides("pmap")],
+            env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for index, program in enumerate([["-m", "ipixmatch_jax.main"], ["-c", _BREAKS]])
+    ]  # fmt: skip
+    printed = [process.communicate(timeout=240)[0] for process in both]
+    assert [process.returncode for process in both] == [2, 2], printed
+    assert (
+        "UserError: process 1: p7.jpg: cannot be read\nmet after step 7; step 7 is saved"
+        in printed[0]
+    )
+    assert "DataError: p7.jpg: cannot be read\nmet after step 7; step 7 is saved" in printed[1]
+    with Checkpoints(run) as checkpoints:
+        assert checkpoints.latest() == 7
+    train(config, run)  # one process with eight devices
+    assert_same_run(config, one, run)
+
+
 def test_compiled_programs_are_kept_next_to_the_workdir(tmp_path, monkeypatch):
     before = jax.config.jax_compilation_cache_dir
     try:

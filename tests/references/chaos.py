@@ -108,9 +108,11 @@ class Run:
             os._exit(code)
 
     def wait(self, pids: list[int]) -> list[int]:
-        """Waits for the exit codes; fails after PATIENCE_S."""
-        codes, until = {}, time.monotonic() + PATIENCE_S
+        """Waits for the exit codes; fails after PATIENCE_S without a new step."""
+        codes, step, until = {}, -1, 0.0
         while len(codes) < len(pids):
+            if self.step() > step:
+                step, until = self.step(), time.monotonic() + PATIENCE_S
             for pid in set(pids) - set(codes):
                 done, status = os.waitpid(pid, os.WNOHANG)
                 if done:
