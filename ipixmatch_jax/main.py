@@ -6,6 +6,7 @@ lists all keys.
 
 import argparse
 import contextlib
+import errno
 import sys
 from collections.abc import Callable, Sequence
 
@@ -130,6 +131,9 @@ RUN_MODE: dict[str, Callable] = {
 
 _READER_GONE = "standard output has no reader any more: the run goes on; SIGTERM saves and ends it"
 
+# A full disk, quota or limit of sizes, or a disk that became read-only, wherever it is met.
+_NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC))
+
 # Modes that may run on several processes; the others run on one.
 _ON_PROCESSES = ("train", "eval")
 # Modes that run the network.
@@ -175,6 +179,13 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
         return exit_code(error)
     except KeyboardInterrupt:
         return 130
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        return exit_code(
+            UserError(f"{where}{error.strerror}; make room, and the same command goes on")
+        )
     except ImportError as error:
         if "gcsfs" not in str(error):
             raise

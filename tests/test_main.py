@@ -1,3 +1,5 @@
+import errno
+import os
 import re
 import signal
 import subprocess
@@ -32,6 +34,16 @@ def errors(capsys, *arguments):
     text = capsys.readouterr().err
     assert "Traceback" not in text
     return text
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG, errno.EROFS])
+def test_a_full_disk_anywhere_is_one_message(number, monkeypatch, capsys):
+    def fails(*_):
+        raise OSError(number, os.strerror(number), "runs/cache.bin")
+
+    monkeypatch.setitem(RUN_MODE, "config", fails)
+    message = errors(capsys, "--mode", "config")
+    assert message.startswith(f"UserError: runs/cache.bin: {os.strerror(number)}; make room")
 
 
 def test_train_eval_predict_and_sighup_from_the_command_line(config_file, folder_data, tmp_path):

@@ -147,6 +147,7 @@ class WorkdirLock:
 
     Raises:
         ConfigError: another process trains in this workdir.
+        UserError: the disk is full.
     """
 
     def __init__(self, workdir: AnyPath):
@@ -175,9 +176,15 @@ class WorkdirLock:
             ) from error
         except OSError:
             return self  # a file system without locks
-        self._file.truncate(0)
-        self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        self._file.flush()
+        try:
+            with writing(self._path):
+                self._file.truncate(0)
+                self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+                self._file.flush()
+        except UserError:
+            with contextlib.suppress(OSError):  # it writes what could not be written
+                self._file.close()
+            raise
         return self
 
     def __exit__(self, *_) -> None:

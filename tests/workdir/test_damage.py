@@ -8,7 +8,7 @@ import jax
 import pytest
 
 from ipixmatch_jax.config import load_config
-from ipixmatch_jax.errors import ConfigError, DataError
+from ipixmatch_jax.errors import ConfigError, DataError, UserError
 from ipixmatch_jax.evaluate import evaluate
 from ipixmatch_jax.train import train
 from ipixmatch_jax.workdir.checkpoints import Checkpoints
@@ -109,3 +109,9 @@ def test_locks_and_temporary_files_follow_no_link(tmp_path):
 def test_an_empty_workdir_is_refused(config):
     with pytest.raises(ConfigError, match="the workdir is empty"):
         train(config, "")
+
+
+def test_a_lock_on_a_full_disk_is_one_message(tmp_path, monkeypatch):
+    monkeypatch.setattr("ipixmatch_jax.workdir.folder._opened", lambda *_: open("/dev/full", "a"))
+    with pytest.raises(UserError, match=r"\.lock cannot be written \(No space left on device\)"):
+        WorkdirLock(tmp_path).__enter__()
