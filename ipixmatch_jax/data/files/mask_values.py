@@ -261,6 +261,7 @@ def _alpha(facts: Sequence[MaskFacts], alpha: list[MaskFacts], said: Said) -> di
         and said.palette
         or all(f.alpha.keys() <= {0, 255} for f in alpha)
         and all(f.real_colors for f in facts)
+        and not any(mask_colors.is_photo(f) for f in facts)
     ):
         return mask_colors.judge_colors(facts, said.names, said.palette, "colors")
     first = alpha[0]

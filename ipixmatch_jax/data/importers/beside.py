@@ -13,7 +13,7 @@ from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.importers.contents import content
 from ipixmatch_jax.data.importers.found import Found, some
 from ipixmatch_jax.data.importers.names import MASK_AFFIXES
-from ipixmatch_jax.data.importers.pairing import Name, pair
+from ipixmatch_jax.data.importers.pairing import Name, Pairs, pair
 from ipixmatch_jax.data.importers.places import Files, Place
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
@@ -31,6 +31,7 @@ _COVERAGE = 0.8
 
 
 _TAIL = re.compile(r"(.+)[_\-. ]([A-Za-z]+1?)$")
+_COMPANION = re.compile(r"(.+)([_\-. ][A-Za-z]{3,})$")
 _HEAD = re.compile(r"([A-Za-z]+)[_\-. ](.+)$")
 
 
@@ -223,6 +224,17 @@ def _twin_masks(tree: FolderTree, twins: list[list[str]]) -> bool:
         if len(others) != 1 or not looks_like_mask(tree.path("", others[0])):
             return False
     return True
+
+
+def companions(pairs: Pairs) -> dict[str, list[Name]]:
+    """Images without a mask that have the name of one with a mask and a common tail of letters."""
+    paired = set(pairs.pairs.values())
+    found: dict[str, list[Name]] = {}
+    for group, stem in pairs.images_left:
+        match = _COMPANION.match(stem)
+        if match and (group, match.group(1)) in paired:
+            found.setdefault(match.group(2), []).append((group, stem))
+    return {tail: names for tail, names in found.items() if 2 * len(names) > len(paired)}
 
 
 def looks_like_mask(path: str) -> bool:

@@ -1,5 +1,7 @@
 """Exports without masks: boxes, class labels, unreadable containers. Refused by name."""
 
+import re
+
 from ipixmatch_jax.data.importers.contents import head
 from ipixmatch_jax.data.importers.found import Choices, Found
 from ipixmatch_jax.data.importers.tree import FolderTree
@@ -31,6 +33,10 @@ class Boxes:
             return "labelTxt: oriented boxes"
         for path in tree.with_ending(*_FILES):
             return f"{path}: " + next(t for e, t in _FILES.items() if path.lower().endswith(e))
+        for path in tree.with_ending(".csv")[:20]:
+            first = head(tree.path("", path), 1000).partition(b"\n")[0].lower()
+            if {b"encodedpixels", b"rle_mask", b"rle"} & set(re.split(rb"[\s,;\"]+", first)):
+                return f"{path}: a CSV of run lengths (Kaggle) is not read"
         for path in tree.with_ending("_classes.csv"):
             if head(tree.path("", path)).lower().startswith(b"filename"):
                 return f"{path}: one label per image (classification)"

@@ -10,13 +10,14 @@ _IMAGES = frozenset(
 _MASKS = frozenset(
     "mask masks label labels lbl annotation annotations annot annots ann gt groundtruth"
     " segmentation segmentations segmentationclass seg segs trimap trimaps target targets"
-    " semseg semantic gtfine labelids manual manual1 gtleft truth".split()
+    " semseg semantic gtfine labelids manual manual1 gtleft truth colormap colormaps".split()
 )
 _PREVIEWS = frozenset(
     "visualization visualizations visualisation vis viz overlay overlays preview previews"
     " segmentationclassvisualization segmentationobject instances instance panoptic depth"
     " depthleft scribbles polygons thumbnails".split()
 )
+_COLORS = frozenset("color colour colored coloured colormap colourmap colormask rgb".split())
 _SPLITS = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
     "dev": "val", "test": "test", "testing": "test",
@@ -64,6 +65,12 @@ def role(name: str) -> str:
         if any(part in known for part in parts):
             return kind
     return ""
+
+
+def shows_colors(folder: str) -> bool:
+    """True if a word of a folder's path says that its masks are in color: color_labels."""
+    parts = (part for name in folder.split("/") for part in words(name))
+    return any(part.rstrip("s") in _COLORS for part in parts)
 
 
 def split(name: str) -> str:

@@ -35,13 +35,19 @@ class Place:
 
 
 @functools.lru_cache(maxsize=2**16)
-def place_of(folder: str) -> Place:
-    """The place of a folder, from the words in its path."""
+def place_of(folder: str, known: tuple[tuple[str, str], ...] = ()) -> Place:
+    """The place of a folder, from the words in its path.
+
+    Args:
+        folder: relative to the root.
+        known: (name of a folder, role) for names whose words do not tell the role.
+    """
     parts = [part for part in folder.split("/") if part]
+    roles = dict(known)
     role = split = ""
     group, last = [], 0
     for number, part in enumerate(parts, start=1):
-        own_role, own_split = names.role(part), names.split(part)
+        own_role, own_split = roles.get(part, names.role(part)), names.split(part)
         split = split or own_split
         if own_role:
             # Previews and masks stay what they are, whatever lies below them: masks/images/x.png.
@@ -54,13 +60,26 @@ def place_of(folder: str) -> Place:
     return Place(folder, role, split, "/".join(parts[:last]), "/".join(group))
 
 
+def _data_set_names(folders: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """Folders named like masks that hold images and masks, such as Kvasir-SEG: without a role."""
+    inside: dict[str, set[str]] = {}
+    for folder in folders:
+        parts = [part for part in folder.split("/") if part]
+        roles = [names.role(part) for part in parts]
+        for number in range(1, len(parts)):
+            if roles[number - 1] == "mask":
+                inside.setdefault(parts[number - 1], set()).update(roles[number:])
+    return tuple((name, "") for name in sorted(inside) if {"image", "mask"} <= inside[name])
+
+
 def places(tree: FolderTree, choices: Choices) -> list[Place]:
     """All folders of the tree that hold files, with the user's choices applied.
 
     Raises:
         DataError: a chosen folder does not exist.
     """
-    found = {folder: place_of(folder) for folder in tree.files}
+    known = _data_set_names(tree.files)
+    found = {folder: place_of(folder, known) for folder in tree.files}
     chosen: dict[tuple[str, str], list[Place]] = {}
     for split in ("train", "val", "test"):
         for role in ("image", "mask"):

@@ -16,7 +16,7 @@ from ipixmatch_jax.data.importers.tree import FolderTree
 _ENDINGS = (".txt", ".csv", ".lst", ".tsv")
 # Tables that hold no images.
 _OTHERS = ("classes", "labels", "_classes", "class_dict", "labelmap")
-_DEEPEST, _MOST = 3, 50
+_DEEPEST, _MOST = 5, 50
 _LONGEST = 50_000_000
 # Share of the lines that must name an image; the head of a table does not.
 _NAMED = 0.9
