@@ -17,6 +17,9 @@ from ipixmatch_jax.data.files.orientation import turned_size, upright
 from ipixmatch_jax.data.files.tiff_tags import TiffTags, read_tags
 from ipixmatch_jax.errors import DataError
 
+# 65535 / 255.
+WIDENED = 257
+
 
 def is_raw(file: File) -> bool:
     """True if Pillow would not return the pixels as stored: NPY, and TIFF that is not plain.
@@ -233,6 +236,17 @@ def with_channels(array: np.ndarray, channels: int, name: str) -> np.ndarray:
             "axis seems to be the bands: move it to the end"
         )
     raise wrong_channels(found, channels, name)
+
+
+def is_widened(array: np.ndarray) -> bool:
+    """True if 16-bit values were made from 8 bits, 255 as 65535: all are multiples of 257."""
+    return array.dtype == np.uint16 and bool((array % WIDENED == 0).all())
+
+
+def extremes(array: np.ndarray) -> tuple[float, float]:
+    """The smallest and the largest finite value; 0 and 0 if there is none."""
+    finite = array[np.isfinite(array)] if array.dtype.kind == "f" else array
+    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
 
 
 def to_eight_bits(array: np.ndarray, value_range: Sequence[Sequence[float]]) -> Any:

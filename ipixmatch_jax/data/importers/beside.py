@@ -106,23 +106,18 @@ def separate(
         moved = _by_tail(tree, images.paths, found) or _worded(list(stems))
     for name in moved:
         result.paths[name] = images.paths.pop(name)
-    _report_further(images, result, found)
+    _move_further(images, result)
     _move_twins(tree, images, result, found)
     return result
 
 
-def _report_further(images: Files, masks: Files, found: Found) -> None:
-    """Takes further masks of an image, such as X_mask_1 next to X_mask, out of the images."""
-    further = []
+def _move_further(images: Files, masks: Files) -> None:
+    """Moves further masks of an image, such as X_mask_1 next to X_mask, to `masks.further`."""
     for group, stem in list(images.paths) if masks.paths else ():
         match = re.match(r"(.+)[_\-. ]\(?\d+\)?$", stem)
         if match and (group, match.group(1)) in masks.paths and bare(match.group(1)):
-            further += images.paths.pop((group, stem))
-    if further:
-        found.problems.append(
-            f"{len(further)} files are further masks of an image that has one: {some(further)}; "
-            "expected one mask per image; merge them"
-        )
+            (first, *_) = masks.paths[group, match.group(1)]
+            masks.further.setdefault(first, []).extend(images.paths.pop((group, stem)))
 
 
 def _tails(tree: FolderTree, paths: dict[Name, list[str]]) -> dict[str, list[Name]]:

@@ -13,9 +13,17 @@ _FILES = {
     ".tfrecord": "TFRecord files of object detection hold boxes",
     "_annotations.csv": "a CSV of boxes",
     ".h5": "HDF5 files are not read",
-    ".mat.zip": "an archive is not read",
+    **dict.fromkeys((".nii", ".nii.gz", ".nrrd", ".mha", ".dcm"), "volumes are not read"),
+    ".npz": "archives of NumPy arrays are not read",
+    **dict.fromkeys((".zip", ".tar", ".tar.gz", ".tgz", ".rar", ".7z"), "an archive is not read"),
 }
 _EXPORT = "export semantic masks (PNG) or polygons (COCO JSON)"
+# What to do in place of that.
+_INSTEAD = {
+    "volumes": "save each slice as PNG, TIFF or NPY, and its mask as PNG",
+    "archives of NumPy": "save each array as NPY",
+    "an archive": "unpack it",
+}
 
 
 class Boxes:
@@ -43,4 +51,6 @@ class Boxes:
         return ""
 
     def read(self, tree: FolderTree, choices: Choices) -> Found:
-        raise DataError(f"{tree.root}: {self.sniff(tree)}; expected masks; {_EXPORT}")
+        reason = self.sniff(tree)
+        advice = next((text for what, text in _INSTEAD.items() if what in reason), _EXPORT)
+        raise DataError(f"{tree.root}: {reason}; expected images and masks; {advice}")

@@ -1,5 +1,6 @@
 """Folders of images and masks under any of the usual names, or masks next to their images."""
 
+import functools
 import os
 from collections import Counter
 from collections.abc import Iterable
@@ -9,10 +10,11 @@ from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.files.masks import MASK_SUFFIXES
 from ipixmatch_jax.data.importers import beside, names
 from ipixmatch_jax.data.importers.by_content import told_by_content
-from ipixmatch_jax.data.importers.found import SPLITS, Choices, Found, Item, some
+from ipixmatch_jax.data.importers.found import SPLITS, Choices, Classes, Found, Item, some
+from ipixmatch_jax.data.importers.mask_parts import drawn_parts
 from ipixmatch_jax.data.importers.pairing import Name, Pairs, pair
 from ipixmatch_jax.data.importers.places import Files, Place, places
-from ipixmatch_jax.data.importers.split_files import apply_lists
+from ipixmatch_jax.data.importers.split_files import apply_lists, split_by_names
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
 
@@ -57,6 +59,8 @@ class _Reader:
         self.tree, self.choices, self.found = tree, choices, Found()
         self.places = _with_masks(tree, places(tree, choices))
         self.masks: list[Place] = []
+        # Mask -> further masks of the same image, as paths.
+        self.further: dict[str, list[str]] = {}
 
     def read(self) -> Found:
         masks = [p for p in self.places if p.role == "mask" and _has(self.tree, p, MASK_ENDINGS)]
@@ -70,8 +74,10 @@ class _Reader:
         for split in SPLITS:
             of_split = [p for p in masks if (p.split or split) == split and split != "unlabeled"]
             self._read_split(split, by_split[split], of_split, affixes, unused)
+        self._unite()
         if not self.choices.get("own_lists"):
             apply_lists(self.tree, self.found)
+            split_by_names(self.found)
         self._leftovers(masks, unused)
         self._pin(by_split, masks)
         return self.found
@@ -200,6 +206,8 @@ class _Reader:
             mask_files = beside.separate(
                 self.tree, image_files, mask_files, affixes, self.found, any_name=not self.masks
             )
+        path = functools.partial(self.tree.path, "")
+        self.further |= {path(m): [*map(path, more)] for m, more in mask_files.further.items()}
         problems = _doubled(image_files, "image", self.tree)
         problems += _doubled(mask_files, "mask", self.tree) if split != "unlabeled" else []
         self.found.problems += problems
@@ -230,6 +238,21 @@ class _Reader:
                 f"{len(pairs.images_left)} {split} images have no mask and are left out: "
                 f"{some([stem for _, stem in pairs.images_left])}"
             )
+
+    def _unite(self) -> None:
+        """Draws all masks as background and object if some images have several."""
+        if not self.further:
+            return
+        for index, item in enumerate(self.found.items):
+            if item.mask is not None:
+                files = [str(item.mask), *self.further.get(str(item.mask), ())]
+                self.found.items[index] = item._replace(mask=drawn_parts(item.image, [(1, files)]))
+        more = [file for files in self.further.values() for file in files]
+        self.found.classes = Classes(("background", "object"))
+        self.found.notes.append(
+            f"{len(self.further)} images have several masks, which are united; every mask is read "
+            f"as background and object: {some([os.path.basename(file) for file in more], 3)}"
+        )
 
     def _drop_companions(self, pairs: Pairs, images: Files) -> None:
         """Takes further files of images with a mask, such as X_superpixels, out of the images."""

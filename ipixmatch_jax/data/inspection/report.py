@@ -196,7 +196,7 @@ def inspect_dataset(data_config: ConfigDict, seed: int, unmeasured: str = "") ->
     )
     if unmeasured:
         # That these images cannot be scaled follows from it.
-        found = [finding for finding in found if "set data.value_range to" not in finding.message]
+        found = [finding for finding in found if "set data.value_range=" not in finding.message]
         found.append(Finding(ERROR, "statistics", "labeled", "", unmeasured))
     unique = {finding.message: finding for finding in reversed(found)}
     ordered = [finding for finding in found if unique.get(finding.message) is finding]
