@@ -313,7 +313,8 @@ def _refuse_jpeg(facts: Sequence[MaskFacts], max_pixels: int) -> None:
             ": their ids are rounded in blocks of 8x8 pixels, as JPEG does it: they were saved as "
             "JPEG once, and pixels near edges have ids of other classes; expected ids that were "
             "never compressed with loss; export the masks as PNG from the annotation tool again, "
-            "or set data.masks=ids to train on them as they are"
+            "or set data.masks=ids to train on them as they are, for example if they were drawn in "
+            "blocks"
         )
 
 
