@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+from absl import logging
 from PIL import Image
 
 from ipixmatch_jax.cli import flags
@@ -119,6 +120,14 @@ def test_a_labeled_id_that_is_also_in_val(one_device, capsys, config_file, folde
     (folder_data / "labeled.txt").write_text("t0\nv0\n")
     text = errors(capsys, "--config", config_file, "--workdir", tmp_path / "w")
     assert "labeled and in the val split: v0" in text
+
+
+def test_only_the_tracebacks_of_orbax_threads_are_dropped(capfd):
+    main(["--mode", "config", "relation"])
+    capfd.readouterr()
+    logging.error("%s.run() raised an exception: %s", "_SignalingThread", "disk full")
+    logging.error("another error")
+    assert "another error" in (text := capfd.readouterr().err) and "disk full" not in text
 
 
 def test_flags(capsys):

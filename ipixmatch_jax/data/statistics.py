@@ -101,9 +101,10 @@ def measure(data: ConfigDict, seed: int) -> dict[str, tuple]:
     if any(sample.dtype != np.uint8 for sample in samples):
         # Images of 8 bits in the same set are read as they are.
         deep = [sample for sample in samples if sample.dtype != np.uint8]
-        if not value_range and len(deep) < len(samples):
+        if not value_range and len(deep) < len(samples) and data.statistics != "measure":
             _check_widened(source, picked, samples)
             value_range = tuple((0.0, 65535.0) for _ in range(channels_of(source)))
+        # The user may say that the deep images fill their range as those of 8 bits do.
         value_range = value_range or _range(np.concatenate(deep).astype(np.float64))
         values = np.concatenate(
             [one if one.dtype == np.uint8 else to_eight_bits(one, value_range) for one in samples]
@@ -124,7 +125,8 @@ def _check_widened(source, picked: np.ndarray, samples: list[np.ndarray]) -> Non
                 f"{source.ids[int(index)]}: {sample.dtype} pixels, {low:g} to {high:g}, and other "
                 "labeled images have 8 bits; expected one depth, or the values that become 0 and "
                 "255 as in the images of 8 bits; set data.value_range=((0, 65535),) if 65535 is "
-                "white, or to the range of the sensor"
+                "white, or to that of the sensor, or data.statistics=measure to scale the deep "
+                "images by the values that they hold"
             )
 
 

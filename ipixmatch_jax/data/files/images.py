@@ -181,7 +181,8 @@ def _no_range(array: np.ndarray, name: str) -> str:
         f"{name}: {array.dtype} pixels, {low:g} to {high:g}; expected 8 bits per channel, or the "
         "values that become 0 and 255; images of 8 bits are read as they are; set "
         f"data.value_range=({usual},) if this range is black to white in all images of more than "
-        "8 bits, or data.statistics=measure if every labeled image has more than 8 bits"
+        "8 bits, or data.statistics=measure to scale such images by the values that the labeled "
+        "ones hold"
     )
 
 

@@ -159,6 +159,9 @@ def _affix_rule(result: Pairs) -> _Rule | None:
     best: tuple[int, int, _Rule] | None = None
     for image, mask in itertools.product(image_options, mask_options):
         rule = _Rule(image, mask)
+        if _is_number(image[0]) and _is_number(mask[0]):
+            # 20240101-road and 20240102-road are two days.
+            continue
         found = _unique(images, _core(image, _unpadded))
         matched = len(found.keys() & _unique(masks, _core(mask, _unpadded)).keys())
         if matched and (best is None or (matched, -rule.length) > best[:2]):
@@ -172,6 +175,10 @@ def _affix_rule(result: Pairs) -> _Rule | None:
     # Numbers left over after two prefixes were removed look like a shift: frame0 <-> mask1.
     least = len(masks) if any(rule.image) else _COVERAGE * len(masks)
     return rule if known or (convincing and matched >= least) else None
+
+
+def _is_number(prefix: str) -> bool:
+    return prefix.strip("_-. ").isdigit()
 
 
 def _known(affixes: tuple[str, str]) -> bool:
