@@ -229,7 +229,8 @@ def companions(pairs: Pairs) -> dict[str, list[Name]]:
         match = _COMPANION.match(stem)
         if match and (group, match.group(1)) in paired:
             found.setdefault(match.group(2), []).append((group, stem))
-    return {tail: names for tail, names in found.items() if 2 * len(names) > len(paired)}
+    least = max(2, len(paired) // 2)
+    return {tail: names for tail, names in found.items() if len(names) >= least}
 
 
 def looks_like_mask(path: str) -> bool:
