@@ -22,6 +22,8 @@ _LOSSY = (".jpg", ".jpeg", ".jfif", ".jpe")
 # A file with more distinct values than this is taken for a photo.
 _MOST_VALUES = 32
 _OPENED = 6
+# Smoothed masks: pixels no further from black or white, and their share.
+_DARK, _CLEAR = 24, 0.9
 # Files next to one image with its name and a tail.
 _MOST_TAILS = 8
 # Words in the tail of semantic masks: Segments.ai and SuperAnnotate.
@@ -216,9 +218,29 @@ def _twin_masks(tree: FolderTree, twins: list[list[str]]) -> bool:
     """True if of each of these pairs one is a JPEG and the other looks like a mask."""
     for paths in twins[:_OPENED]:
         others = [path for path in paths if not path.lower().endswith(_LOSSY)]
-        if len(others) != 1 or not looks_like_mask(tree.path("", others[0])):
+        if len(others) != 1:
+            return False
+        (image,) = (tree.path("", path) for path in paths if path not in others)
+        mask = tree.path("", others[0])
+        if not looks_like_mask(mask) and not _black_and_white(mask, image):
             return False
     return True
+
+
+def _black_and_white(path: str, image: str) -> bool:
+    """True if nearly all pixels are dark or bright, as of smoothed masks, unlike in the image."""
+    try:
+        with Image.open(io.BytesIO(content(path))) as picture, \
+                Image.open(io.BytesIO(content(image))) as photo:  # fmt: skip
+            values = np.asarray(picture.convert("L"))
+            small = [
+                np.asarray(p.convert("L").resize((32, 32)), np.int16) for p in (picture, photo)
+            ]
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, DataError):
+        return False
+    clear = ((values <= _DARK) | (values >= 255 - _DARK)).mean() >= _CLEAR
+    # A copy of a dark photo is no mask.
+    return bool(clear and np.abs(small[0] - small[1]).mean() > _DARK)
 
 
 def companions(pairs: Pairs) -> dict[str, list[Name]]:

@@ -245,3 +245,20 @@ def test_every_json_is_read_once_to_recognize_it(tmp_path, monkeypatch):
     assert importer.name == "coco" and len(found.items) == 4
     assert sorted(path.rpartition("/")[2] for path in read if path.endswith(".json")) == [
         "instances_default.json", "other.json"]  # fmt: skip
+
+
+def test_smoothed_masks_next_to_photos_of_the_same_name(tmp_path, make_config):
+    whole = Image.fromarray((exports.truth() > 0).astype(np.uint8) * 255).resize((320, 240))
+    for number in range(4):
+        exports.photo(tmp_path / f"Imgs/e{number}.jpg", number)
+        photo = Image.open(tmp_path / f"Imgs/e{number}.jpg").resize((320, 240))
+        photo.save(tmp_path / f"Imgs/e{number}.jpg")
+        exports.mask(tmp_path / f"Imgs/e{number}.png", whole)
+    assert len(np.unique(np.asarray(whole))) > 32
+    with pytest.raises(DataError, match="smoothed edges.*set data.masks=binary"):
+        describe_folder(str(tmp_path))
+    assert describe_folder(str(tmp_path), {"masks": "binary"})["num_classes"] == 2
+    for number in range(4):
+        Image.open(tmp_path / f"Imgs/e{number}.jpg").save(tmp_path / f"Imgs/e{number}.png")
+    with pytest.raises(DataError, match="no images with masks recognized"):
+        describe_folder(str(tmp_path))
