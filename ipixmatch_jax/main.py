@@ -9,6 +9,7 @@ import contextlib
 import errno
 import sys
 from collections.abc import Callable, Sequence
+from logging import LogRecord
 
 from ipixmatch_jax.cli.flags import parsed_arguments
 from ipixmatch_jax.cli.terminal import guarded_output
@@ -169,6 +170,7 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
     from ipixmatch_jax.devices.processes import use_compilation_cache
 
     logging.set_verbosity(logging.ERROR)  # orbax warns of every checkpoint between evaluations
+    logging.get_absl_logger().addFilter(_is_news)
     try:
         overrides = pass_on(overrides, arguments.flags)
         if arguments.mode in _ON_DEVICES:
@@ -191,6 +193,11 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
             raise
         return exit_code(ConfigError(f"gs:// needs pip install ipixmatch-jax[gs] ({error})"))
     return 0
+
+
+def _is_news(record: LogRecord) -> bool:
+    """False for tracebacks of orbax's threads: their error is raised later, and reported once."""
+    return "_SignalingThread.run() raised an exception" not in record.getMessage()
 
 
 def _start_devices(arguments: argparse.Namespace) -> None:

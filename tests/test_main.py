@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from absl import logging
 from PIL import Image
 
 from ipixmatch_jax.cli import flags
@@ -133,6 +134,14 @@ def test_a_labeled_id_that_is_also_in_val(one_device, capsys, config_file, folde
     assert "labeled and in the val split: v0" in text
 
 
+def test_only_the_tracebacks_of_orbax_threads_are_dropped(capfd):
+    main(["--mode", "config", "relation"])
+    capfd.readouterr()
+    logging.error("%s.run() raised an exception: %s", "_SignalingThread", "disk full")
+    logging.error("another error")
+    assert "another error" in (text := capfd.readouterr().err) and "disk full" not in text
+
+
 def test_flags(capsys):
     for arguments in (["--config", "x.py"], ["--workdir", "x"], ["--mode", "report"]):
         with pytest.raises(SystemExit) as exit_:
@@ -149,6 +158,11 @@ def test_flags(capsys):
     (["--mode", "eval", "--workdir", "x", "--network", "best"], "invalid choice: 'best'"),
     (["--workdir", "", "--config", "demo"], "argument --workdir: is empty; expected a path"),
     (["--mode", "predict"], "--mode predict needs --workdir"),
+    (["convert", "src"], "convert needs SRC and DST, and 1 are given"),
+    (["inspect", "--workdir", "x"], "inspect needs FOLDER, and 0 are given"),
+    (["inspect", "photos", "--config", "demo"], "takes no --config; use --mode inspect with it"),
+    (["konvert", "a", "b"], "no command 'konvert' (did you mean 'convert'?)"),
+    (["train", "--config", "demo"], "no command 'train'; write --mode train"),
 ])  # fmt: skip
 def test_usage_errors_are_one_line(capsys, arguments, message):
     with pytest.raises(SystemExit) as exit_:
@@ -164,6 +178,16 @@ def test_both_spellings_of_a_flag():
         assert arguments.tile_above == 7
     arguments, overrides = parsed_arguments(["--mode", "config", "data", "--config.batch_size=3"])
     assert arguments.groups == ("data",) and overrides == ["--config.batch_size=3"]
+
+
+def test_commands_that_name_folders():
+    key = "--config.data.folder.mask_tail=_m"
+    short, overrides = parsed_arguments(["convert", "a: b", "new", key])
+    flags_ = ["--mode", "convert", "--config", "folder:a: b", "--output", "new", key]
+    assert (short, overrides) == parsed_arguments(flags_)
+    short, overrides = parsed_arguments(["inspect", "a b", "--workdir", "w", key])
+    flags_ = ["--mode", "inspect", "--config", "folder:a b", "--workdir", "w", key]
+    assert (short, overrides) == parsed_arguments(flags_)
 
 
 def test_a_misspelt_split_is_suggested(config_file):

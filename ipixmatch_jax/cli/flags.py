@@ -22,6 +22,8 @@ MODES = (
 )
 # Modes that read no data and write no run.
 _ALONE = ("config", "new-config")
+# Modes that work on folders alone: `ipixmatch convert SRC DST`.
+_FOLDERS = {"inspect": ("FOLDER",), "convert": ("SRC", "DST")}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -48,8 +50,14 @@ def _mode(name: str) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="ipixmatch",
+        usage="%(prog)s --config FILE[:ARG] --workdir DIR [--mode MODE] [options]\n"
+        + "".join(
+            f"       %(prog)s {mode} {' '.join(names)} [options]\n"
+            for mode, names in _FOLDERS.items()
+        ),
         description="Set any config key by --config.KEY=VALUE, such as --config.data.root=photos; "
-        "--mode config [GROUP] lists all keys.",
+        "--mode config [GROUP] lists all keys. `inspect FOLDER` checks a folder of images and "
+        "masks; `convert SRC DST` writes it in the plain layout.",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -181,6 +189,25 @@ def _with_hyphens(argv: Sequence[str], parser: argparse.ArgumentParser) -> list[
     return spelled
 
 
+def _folders_as_flags(argv: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:
+    """The arguments with `convert SRC DST`, or `inspect FOLDER`, written as flags."""
+    if not argv or argv[0].startswith("-"):
+        return list(argv)
+    mode, *rest = argv
+    if mode not in _FOLDERS:
+        known = nearest(mode, _FOLDERS) or f"; write --mode {mode}" * (mode in MODES)
+        parser.error(f"no command {mode!r}{known}")
+    folders = list(itertools.takewhile(lambda word: not word.startswith("-"), rest))
+    names = _FOLDERS[mode]
+    if len(folders) != len(names) or not all(folders):
+        parser.error(f"{mode} needs {' and '.join(names)}, and {len(folders)} are given")
+    flags = rest[len(folders) :]
+    if any(word.partition("=")[0] == "--config" for word in flags):
+        parser.error(f"{mode} {' '.join(names)} takes no --config; use --mode {mode} with it")
+    spelled = ["--mode", mode, "--config", f"folder:{folders[0]}"]
+    return [*spelled, *(("--output", folders[1]) if len(folders) > 1 else ()), *flags]
+
+
 def _misspelt_flag(argument: str, known: Collection[str]) -> str:
     """A message if the argument is nearly one of the program's flags, or an empty string."""
     from absl import flags, logging  # noqa: F401  (logging defines flags)
@@ -194,6 +221,7 @@ def _misspelt_flag(argument: str, known: Collection[str]) -> str:
 def parsed_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """The flags, and the config overrides; a usage error ends the program."""
     parser = _parser()
+    argv = _folders_as_flags(argv, parser)
     arguments, overrides = parser.parse_known_args(_with_hyphens(argv, parser))
     arguments.flags = tuple(parser._option_string_actions)
     for argument in overrides:
@@ -209,5 +237,5 @@ def parsed_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]
     if arguments.config is None and arguments.mode in ("train", "inspect", "convert"):
         parser.error(f"--mode {arguments.mode} needs --config")
     if arguments.mode == "convert" and not arguments.output:
-        parser.error("--mode convert needs --output, the new folder")
+        parser.error("--mode convert needs --output, the new folder; or: convert SRC DST")
     return arguments, overrides

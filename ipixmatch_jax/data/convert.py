@@ -1,60 +1,42 @@
 """Writes any folder that can be read in the plain layout.
 
-    ipixmatch --mode convert --config folder:SRC --output DST
-    python -m ipixmatch_jax.data.convert SRC DST [--set KEY=VALUE ...]
+    ipixmatch convert SRC DST
 
 DST gets images/, masks/ (PNG of class ids, 255 is ignored) and classes.txt; with validation or test
 images train/images, train/masks, val/images and so on; images without masks go to unlabeled/.
 """
 
-import argparse
 import json
 import os
 import re
 import shutil
-import sys
-from collections.abc import Mapping, Sequence
+import tempfile
 from pathlib import Path
-from typing import Any
 
 from ml_collections import ConfigDict
 from PIL import Image
 
-from ipixmatch_jax.data.catalog import data_defaults
 from ipixmatch_jax.data.datasets.folder import data_root, masks_of
-from ipixmatch_jax.data.datasets.folder_config import describe_folder
 from ipixmatch_jax.data.importers import Found, choices_of, read_folder
 from ipixmatch_jax.data.importers.cache import materialize
 from ipixmatch_jax.data.importers.found import Item
-from ipixmatch_jax.errors import ConfigError, DataError, UserError, exit_code
+from ipixmatch_jax.errors import ConfigError, DataError
 from ipixmatch_jax.paths import as_path
 
-_NOTHING: Mapping[str, Any] = {}
 
-
-def convert(src: str, dst: str, given: Mapping[str, Any] = _NOTHING) -> list[str]:
-    """Writes the images and masks of a folder in the plain layout.
+def convert_data(config: ConfigDict, dst: str | os.PathLike) -> list[str]:
+    """Writes the images and masks of the folder that `config.data` describes.
 
     Args:
-        src: a folder that `describe_folder` recognizes; it is not changed.
-        dst: a folder that is empty or does not exist.
-        given: keys of `config.data`, as for `describe_folder`.
+        config: `config.data` with `name='folder'`; the folder is not changed.
+        dst: a folder that is empty or does not exist. It is written as a whole or not at all.
 
     Returns:
         One line per split, and what was left out.
 
     Raises:
-        DataError: `src` is not recognized, a mask is wrong, or `dst` is not empty or not writable.
-    """
-    return convert_data(_config(src, given), dst)
-
-
-def convert_data(config: ConfigDict, dst: str | os.PathLike) -> list[str]:
-    """`convert` for a folder that `config.data` describes (`data.name='folder'`).
-
-    Raises:
         ConfigError: the data is not a folder.
-        DataError: as for `convert`.
+        DataError: a mask is wrong, or `dst` is not empty or not writable.
     """
     if config.name != "folder":
         raise ConfigError(
@@ -73,22 +55,19 @@ def convert_data(config: ConfigDict, dst: str | os.PathLike) -> list[str]:
         raise DataError("\n".join(problems[:5]))
     _check_names(items)
     try:
-        lines = _write(items, config, target)
-        _write_classes(target, tuple(config.class_names))
+        target.mkdir(parents=True, exist_ok=True)
+        # Below the target, so that it is on the same disk; a killed conversion is easy to see.
+        unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=target))
+        try:
+            lines = _write(items, config, unfinished)
+            _write_classes(unfinished, tuple(config.class_names))
+            for part in list(unfinished.iterdir()):
+                part.rename(target / part.name)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
     except OSError as error:
         raise DataError(f"{target}: cannot be written ({error}); name another folder") from None
     return [*lines, *_remarks(found)]
-
-
-def _config(src: str, given: Mapping[str, Any]) -> ConfigDict:
-    config = data_defaults()
-    described = describe_folder(src, given)
-    config.folder.update(described.pop("folder"))
-    config.update(described)
-    for key, value in given.items():
-        section, _, leaf = key.rpartition(".")
-        (config[section] if section else config)[leaf] = value
-    return config
 
 
 def _remarks(found: Found) -> list[str]:
@@ -164,28 +143,3 @@ def _write_classes(target: Path, names: tuple[str, ...]) -> None:
         (target / "classes.json").write_text(json.dumps({"classes": list(names)}, indent=1) + "\n")
     else:
         (target / "classes.txt").write_text("".join(f"{n}\n" for n in names), encoding="utf-8")
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns 0, or 2 for a user error."""
-    parser = argparse.ArgumentParser(
-        prog="python -m ipixmatch_jax.data.convert", description=__doc__.splitlines()[0]
-    )
-    parser.add_argument("src", help="folder to read")
-    parser.add_argument("dst", help="new folder to write")
-    parser.add_argument(
-        "--set", nargs="*", default=[], metavar="KEY=VALUE",
-        help="keys of config.data, such as folder.train_images=photos",
-    )  # fmt: skip
-    options = parser.parse_args(arguments)
-    try:
-        given = dict(pair.partition("=")[::2] for pair in options.set)
-        for line in convert(options.src, options.dst, given):
-            print(line)
-    except UserError as error:
-        return exit_code(error)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -5,7 +5,7 @@ from ml_collections import ConfigDict
 
 from ipixmatch_jax.data.catalog import assemble, load_dataset
 from ipixmatch_jax.data.files.file_records import channels_of
-from ipixmatch_jax.data.files.multiband import to_eight_bits
+from ipixmatch_jax.data.files.multiband import extremes, is_widened, to_eight_bits
 from ipixmatch_jax.errors import DataError
 
 # Number of labeled images measured, spread over the list, and of pixels taken from each.
@@ -101,6 +101,10 @@ def measure(data: ConfigDict, seed: int) -> dict[str, tuple]:
     if any(sample.dtype != np.uint8 for sample in samples):
         # Images of 8 bits in the same set are read as they are.
         deep = [sample for sample in samples if sample.dtype != np.uint8]
+        if not value_range and len(deep) < len(samples) and data.statistics != "measure":
+            _check_widened(source, picked, samples)
+            value_range = tuple((0.0, 65535.0) for _ in range(channels_of(source)))
+        # The user may say that the deep images fill their range as those of 8 bits do.
         value_range = value_range or _range(np.concatenate(deep).astype(np.float64))
         values = np.concatenate(
             [one if one.dtype == np.uint8 else to_eight_bits(one, value_range) for one in samples]
@@ -110,6 +114,20 @@ def measure(data: ConfigDict, seed: int) -> dict[str, tuple]:
         "std": tuple(float(v) for v in np.maximum(values.std(0) / 255, _LEAST_STD).round(6)),
         "value_range": value_range,
     }
+
+
+def _check_widened(source, picked: np.ndarray, samples: list[np.ndarray]) -> None:
+    """Raises DataError if the range of 16-bit images next to images of 8 bits is not certain."""
+    for index, sample in zip(picked, samples, strict=True):
+        if sample.dtype != np.uint8 and not is_widened(sample):
+            low, high = extremes(sample)
+            raise DataError(
+                f"{source.ids[int(index)]}: {sample.dtype} pixels, {low:g} to {high:g}, and other "
+                "labeled images have 8 bits; expected one depth, or the values that become 0 and "
+                "255 as in the images of 8 bits; set data.value_range=((0, 65535),) if 65535 is "
+                "white, or to that of the sensor, or data.statistics=measure to scale the deep "
+                "images by the values that they hold"
+            )
 
 
 def _bands(source, index: int) -> np.ndarray:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ipixmatch_jax.errors import CheckpointError
+from ipixmatch_jax.npy_header import npy_bytes, read_npy_header
 from ipixmatch_jax.weights.raw_values import BFLOAT16, from_bytes
 
 # Weights hardly compress: an archive that unpacks to many times its length is no weight file.
@@ -63,18 +64,11 @@ def _member(archive: np.lib.npyio.NpzFile, name: str) -> str:
 
 def _check_header(stream, name: str, most: int) -> None:
     """Raises ValueError if an array's header promises more than the archive holds of it."""
-    version = np.lib.format.read_magic(stream)
-    reader = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }.get(version)
-    if reader is None:
-        raise ValueError(f"{name} has version {version} of the NPY format")
-    shape, _, dtype = reader(stream)
-    if dtype.hasobject:
-        raise ValueError(f"{name} holds Python objects, which allow_pickle=False leaves alone")
-    wanted = int(np.prod([int(n) for n in shape], dtype=object)) * dtype.itemsize
-    if min(shape, default=0) < 0 or wanted > most:
+    try:
+        shape, _, dtype = read_npy_header(stream)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    if npy_bytes(shape, dtype) > most:
         raise ValueError(f"{name} has the shape {shape} and {most} bytes")
 
 

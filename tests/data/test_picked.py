@@ -7,6 +7,11 @@ import numpy as np
 
 from ipixmatch_jax.config import load_config
 from ipixmatch_jax.data import content_hashes, keep_splits, load_dataset, train_batches
+from ipixmatch_jax.data.datasets.folder_config import describe_folder
+from ipixmatch_jax.data.hold_out import hold_out
+from tests.references import exports
+
+LISTS = {"labeled": "", "unlabeled": "", "val": ""}
 
 
 def loaded(config_file, *overrides):
@@ -74,3 +79,32 @@ def test_hashes_of_contents(config_file, folder_data):
     assert [one != other for one, other in zip(before, after, strict=True)] == [
         name == "t3" for name in dataset.labeled.ids
     ]
+
+
+def test_a_near_duplicate_that_renames_its_group_moves_nothing_within_a_run(tmp_path, make_config):
+    """A group is held out by the hash of its first id; a new first id may move it in a new run."""
+
+    def draw(name, seed, brighter=0):
+        noise = np.random.default_rng(seed).integers(0, 250, (24, 32, 3), dtype=np.uint8)
+        exports.mask(tmp_path / f"images/{name}.png", noise + brighter)
+        exports.mask(tmp_path / f"masks/{name}.png", exports.truth())
+
+    def described():
+        return load_dataset(make_config(**{**LISTS, **describe_folder(str(tmp_path))}), 0)
+
+    names = [f"a{number}" for number in range(100)]
+    first = next(name for name in names if len(hold_out([name, "z"], 0.2, 0)) == 1 and
+                 hold_out([name, "z"], 0.2, 0)[0] == 0)  # fmt: skip
+    for number in range(12):
+        draw(f"m{number}", number)
+    before = described()
+    moved = before.labeled.ids[0]
+    draw(first, int(moved.removeprefix("m")), brighter=2)
+    after = described()
+    assert moved in after.val.ids and first in after.val.ids
+    kept = keep_splits(after, ids(before))
+    assert set(kept.val.ids) == set(before.val.ids) and moved in kept.labeled.ids
+    # A pattern names the group whatever images join it.
+    found = describe_folder(str(tmp_path))
+    found["folder"]["group"] = "^m.*"
+    assert moved in load_dataset(make_config(**{**LISTS, **found}), 0).labeled.ids

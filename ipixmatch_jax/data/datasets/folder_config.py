@@ -67,6 +67,12 @@ def describe_folder(root: str, given: Mapping[str, Any] = _NOTHING) -> dict[str,
 def _no_pairs(place: str, reason: str, found: Found) -> str:
     lines = [*found.problems[:_SHOWN], *found.warnings[:_SHOWN]]
     images = [item.image for item in found.items]
+    if not images:
+        raise DataError(
+            f"{place}: {reason}; masks and no image; expected the images, too, under the names of "
+            "the masks; copy them into a folder images/ (in CVAT: export with 'Save images')"
+            + "".join(f"\n  {line}" for line in lines)
+        )
     shown = f", such as {images[0]}" if images else ""
     return (
         f"{place}: {reason}; {len(images)} images{shown}, none with a mask; expected masks of the "

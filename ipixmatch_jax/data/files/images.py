@@ -166,12 +166,24 @@ def read_valid_image(
     if array.dtype == np.uint8:
         return array, valid
     if not pixels.value_range:
-        raise DataError(
-            f"{name}: {array.dtype} pixels; expected 8 bits per channel, or a range to scale them "
-            "to 8 bits; set data.value_range to (low, high), or data.statistics=measure if the "
-            "labeled images are like it"
-        )
+        if multiband.is_widened(array):
+            return (array // multiband.WIDENED).astype(np.uint8), valid
+        raise DataError(_no_range(array, name))
     return multiband.to_eight_bits(array, pixels.value_range), valid
+
+
+def _no_range(array: np.ndarray, name: str) -> str:
+    low, high = multiband.extremes(array)
+    whole = array.dtype.kind == "u"
+    # The range of a sensor of 10, 12, 14 or 16 bits, or that of the values themselves.
+    usual = f"(0, {2 ** max(int(high).bit_length(), 9) - 1})" if whole else f"({low:g}, {high:g})"
+    return (
+        f"{name}: {array.dtype} pixels, {low:g} to {high:g}; expected 8 bits per channel, or the "
+        "values that become 0 and 255; images of 8 bits are read as they are; set "
+        f"data.value_range=({usual},) if this range is black to white in all images of more than "
+        "8 bits, or data.statistics=measure to scale such images by the values that the labeled "
+        "ones hold"
+    )
 
 
 def stored_channels(path: str) -> int | None:

@@ -16,6 +16,8 @@ Color = tuple[int, int, int]
 _SHOWN = 12
 # More colors than this are not taken as classes without being listed.
 _MOST_COLORS = 64
+# Smoothed edges between that many colors stay below this.
+_PHOTO_COLORS = 10_000
 # Colors whose channels all differ by no more than this look equal.
 _NEARLY = 4
 # Pascal VOC draws the border of objects in this color; it means ignore. VOC 2012, devkit.
@@ -133,6 +135,11 @@ def check_one_style(facts: Sequence[MaskFacts]) -> None:
                 f"{example.path} is colored ({_text(example.colors)}); expected one style in all "
                 "masks; convert them all to class ids or all to colors"
             )
+
+
+def is_photo(fact: MaskFacts) -> bool:
+    """True if a mask shows as many colors as only photos do, such as an object that was cut out."""
+    return len(fact.colors) > _PHOTO_COLORS and not fact.lossy
 
 
 def _total(facts: Sequence[MaskFacts]) -> dict[Color, int]:

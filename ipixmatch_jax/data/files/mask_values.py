@@ -261,6 +261,7 @@ def _alpha(facts: Sequence[MaskFacts], alpha: list[MaskFacts], said: Said) -> di
         and said.palette
         or all(f.alpha.keys() <= {0, 255} for f in alpha)
         and all(f.real_colors for f in facts)
+        and not any(mask_colors.is_photo(f) for f in facts)
     ):
         return mask_colors.judge_colors(facts, said.names, said.palette, "colors")
     first = alpha[0]
@@ -312,7 +313,8 @@ def _refuse_jpeg(facts: Sequence[MaskFacts], max_pixels: int) -> None:
             ": their ids are rounded in blocks of 8x8 pixels, as JPEG does it: they were saved as "
             "JPEG once, and pixels near edges have ids of other classes; expected ids that were "
             "never compressed with loss; export the masks as PNG from the annotation tool again, "
-            "or set data.masks=ids to train on them as they are"
+            "or set data.masks=ids to train on them as they are, for example if they were drawn in "
+            "blocks"
         )
 
 

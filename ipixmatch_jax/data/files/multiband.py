@@ -1,6 +1,7 @@
 """Read NPY arrays, and TIFF files of many bands or of more than 8 bits."""
 
 import io
+import math
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 
@@ -16,6 +17,10 @@ from ipixmatch_jax.data.files.decoding import (
 from ipixmatch_jax.data.files.orientation import turned_size, upright
 from ipixmatch_jax.data.files.tiff_tags import TiffTags, read_tags
 from ipixmatch_jax.errors import DataError
+from ipixmatch_jax.npy_header import npy_bytes, read_npy_header
+
+# 65535 / 255.
+WIDENED = 257
 
 
 def is_raw(file: File) -> bool:
@@ -91,21 +96,13 @@ def read_npy(stream: BinaryIO, name: str, max_pixels: int, shape_only: bool = Fa
         DataError: a damaged header, pickled objects, or more values than `max_pixels` allows.
     """
     with decoding(name):
-        version = np.lib.format.read_magic(stream)
-        header = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }.get(version)
-        if header is None:
-            raise ValueError(f"version {version} of the NPY format")
-        shape, fortran, dtype = header(stream)
-        if dtype.hasobject or dtype.kind not in "uifbc":
+        shape, fortran, dtype = read_npy_header(stream)
+        if dtype.kind not in "uifbc":
             raise ValueError(f"values of type {dtype}")
         if len(shape) >= 2 and 0 not in shape:
-            rest = int(np.prod([int(n) for n in shape[2:]], dtype=object)) if shape[2:] else 1
-            check_pixels(int(shape[0]), int(shape[1]), rest, name, max_pixels)
+            check_pixels(shape[0], shape[1], math.prod(shape[2:]), name, max_pixels)
         start = stream.tell()
-        wanted = int(np.prod([int(n) for n in shape], dtype=object)) * dtype.itemsize
+        wanted = npy_bytes(shape, dtype)
         held = stream.seek(0, io.SEEK_END) - start
         if held < wanted:
             raise ValueError(f"{held} bytes of values; the header promises {wanted}")
@@ -233,6 +230,17 @@ def with_channels(array: np.ndarray, channels: int, name: str) -> np.ndarray:
             "axis seems to be the bands: move it to the end"
         )
     raise wrong_channels(found, channels, name)
+
+
+def is_widened(array: np.ndarray) -> bool:
+    """True if 16-bit values were made from 8 bits, 255 as 65535: all are multiples of 257."""
+    return array.dtype == np.uint16 and bool((array % WIDENED == 0).all())
+
+
+def extremes(array: np.ndarray) -> tuple[float, float]:
+    """The smallest and the largest finite value; 0 and 0 if there is none."""
+    finite = array[np.isfinite(array)] if array.dtype.kind == "f" else array
+    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
 
 
 def to_eight_bits(array: np.ndarray, value_range: Sequence[Sequence[float]]) -> Any:

@@ -2,7 +2,6 @@
 
 import os
 import posixpath
-import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -10,12 +9,12 @@ from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.importers import names as folder_names
 from ipixmatch_jax.data.importers.drawing import background_first, drawn_shapes
 from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, Item, some
+from ipixmatch_jax.data.importers.names import without_upload_prefix
 from ipixmatch_jax.data.importers.places import place_of
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE
 from ipixmatch_jax.errors import DataError
 
-_UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)$")
 # Class ids are 0..254; 255 means ignore.
 MOST_CLASSES = 255
 
@@ -105,12 +104,6 @@ class ImageIndex:
                 f"the annotations: {some(candidates)}; expected one; rename or remove the others"
             )
         return candidates[0]
-
-
-def without_upload_prefix(name: str) -> str:
-    """A file name without the 8 hexadecimal digits that Label Studio gives uploaded files."""
-    match = _UPLOADED.match(name)
-    return match.group(1) if match else name
 
 
 def _common_tail(path: str, name: str) -> int:

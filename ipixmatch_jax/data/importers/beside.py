@@ -13,7 +13,7 @@ from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.importers.contents import content
 from ipixmatch_jax.data.importers.found import Found, some
 from ipixmatch_jax.data.importers.names import MASK_AFFIXES
-from ipixmatch_jax.data.importers.pairing import Name, pair
+from ipixmatch_jax.data.importers.pairing import Name, Pairs, pair
 from ipixmatch_jax.data.importers.places import Files, Place
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
@@ -22,6 +22,8 @@ _LOSSY = (".jpg", ".jpeg", ".jfif", ".jpe")
 # A file with more distinct values than this is taken for a photo.
 _MOST_VALUES = 32
 _OPENED = 6
+# Smoothed masks: pixels no further from black or white, and their share.
+_DARK, _CLEAR = 24, 0.9
 # Files next to one image with its name and a tail.
 _MOST_TAILS = 8
 # Words in the tail of semantic masks: Segments.ai and SuperAnnotate.
@@ -31,6 +33,7 @@ _COVERAGE = 0.8
 
 
 _TAIL = re.compile(r"(.+)[_\-. ]([A-Za-z]+1?)$")
+_COMPANION = re.compile(r"(.+)([_\-. ][A-Za-z]{3,})$")
 _HEAD = re.compile(r"([A-Za-z]+)[_\-. ](.+)$")
 
 
@@ -105,23 +108,18 @@ def separate(
         moved = _by_tail(tree, images.paths, found) or _worded(list(stems))
     for name in moved:
         result.paths[name] = images.paths.pop(name)
-    _report_further(images, result, found)
+    _move_further(images, result)
     _move_twins(tree, images, result, found)
     return result
 
 
-def _report_further(images: Files, masks: Files, found: Found) -> None:
-    """Takes further masks of an image, such as X_mask_1 next to X_mask, out of the images."""
-    further = []
+def _move_further(images: Files, masks: Files) -> None:
+    """Moves further masks of an image, such as X_mask_1 next to X_mask, to `masks.further`."""
     for group, stem in list(images.paths) if masks.paths else ():
         match = re.match(r"(.+)[_\-. ]\(?\d+\)?$", stem)
         if match and (group, match.group(1)) in masks.paths and bare(match.group(1)):
-            further += images.paths.pop((group, stem))
-    if further:
-        found.problems.append(
-            f"{len(further)} files are further masks of an image that has one: {some(further)}; "
-            "expected one mask per image; merge them"
-        )
+            (first, *_) = masks.paths[group, match.group(1)]
+            masks.further.setdefault(first, []).extend(images.paths.pop((group, stem)))
 
 
 def _tails(tree: FolderTree, paths: dict[Name, list[str]]) -> dict[str, list[Name]]:
@@ -220,9 +218,41 @@ def _twin_masks(tree: FolderTree, twins: list[list[str]]) -> bool:
     """True if of each of these pairs one is a JPEG and the other looks like a mask."""
     for paths in twins[:_OPENED]:
         others = [path for path in paths if not path.lower().endswith(_LOSSY)]
-        if len(others) != 1 or not looks_like_mask(tree.path("", others[0])):
+        if len(others) != 1:
+            return False
+        (image,) = (tree.path("", path) for path in paths if path not in others)
+        mask = tree.path("", others[0])
+        if not looks_like_mask(mask) and not _black_and_white(mask, image):
             return False
     return True
+
+
+def _black_and_white(path: str, image: str) -> bool:
+    """True if nearly all pixels are dark or bright, as of smoothed masks, unlike in the image."""
+    try:
+        with Image.open(io.BytesIO(content(path))) as picture, \
+                Image.open(io.BytesIO(content(image))) as photo:  # fmt: skip
+            values = np.asarray(picture.convert("L"))
+            small = [
+                np.asarray(p.convert("L").resize((32, 32)), np.int16) for p in (picture, photo)
+            ]
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, DataError):
+        return False
+    clear = ((values <= _DARK) | (values >= 255 - _DARK)).mean() >= _CLEAR
+    # A copy of a dark photo is no mask.
+    return bool(clear and np.abs(small[0] - small[1]).mean() > _DARK)
+
+
+def companions(pairs: Pairs) -> dict[str, list[Name]]:
+    """Images without a mask that have the name of one with a mask and a common tail of letters."""
+    paired = set(pairs.pairs.values())
+    found: dict[str, list[Name]] = {}
+    for group, stem in pairs.images_left:
+        match = _COMPANION.match(stem)
+        if match and (group, match.group(1)) in paired:
+            found.setdefault(match.group(2), []).append((group, stem))
+    least = max(2, len(paired) // 2)
+    return {tail: names for tail, names in found.items() if len(names) >= least}
 
 
 def looks_like_mask(path: str) -> bool:

@@ -1,5 +1,7 @@
 """Exports without masks: boxes, class labels, unreadable containers. Refused by name."""
 
+import re
+
 from ipixmatch_jax.data.importers.contents import head
 from ipixmatch_jax.data.importers.found import Choices, Found
 from ipixmatch_jax.data.importers.tree import FolderTree
@@ -11,9 +13,17 @@ _FILES = {
     ".tfrecord": "TFRecord files of object detection hold boxes",
     "_annotations.csv": "a CSV of boxes",
     ".h5": "HDF5 files are not read",
-    ".mat.zip": "an archive is not read",
+    **dict.fromkeys((".nii", ".nii.gz", ".nrrd", ".mha", ".dcm"), "volumes are not read"),
+    ".npz": "archives of NumPy arrays are not read",
+    **dict.fromkeys((".zip", ".tar", ".tar.gz", ".tgz", ".rar", ".7z"), "an archive is not read"),
 }
 _EXPORT = "export semantic masks (PNG) or polygons (COCO JSON)"
+# What to do in place of that.
+_INSTEAD = {
+    "volumes": "save each slice as PNG, TIFF or NPY, and its mask as PNG",
+    "archives of NumPy": "save each array as NPY",
+    "an archive": "unpack it",
+}
 
 
 class Boxes:
@@ -31,10 +41,16 @@ class Boxes:
             return "labelTxt: oriented boxes"
         for path in tree.with_ending(*_FILES):
             return f"{path}: " + next(t for e, t in _FILES.items() if path.lower().endswith(e))
+        for path in tree.with_ending(".csv")[:20]:
+            first = head(tree.path("", path), 1000).partition(b"\n")[0].lower()
+            if {b"encodedpixels", b"rle_mask", b"rle"} & set(re.split(rb"[\s,;\"]+", first)):
+                return f"{path}: a CSV of run lengths (Kaggle) is not read"
         for path in tree.with_ending("_classes.csv"):
             if head(tree.path("", path)).lower().startswith(b"filename"):
                 return f"{path}: one label per image (classification)"
         return ""
 
     def read(self, tree: FolderTree, choices: Choices) -> Found:
-        raise DataError(f"{tree.root}: {self.sniff(tree)}; expected masks; {_EXPORT}")
+        reason = self.sniff(tree)
+        advice = next((text for what, text in _INSTEAD.items() if what in reason), _EXPORT)
+        raise DataError(f"{tree.root}: {reason}; expected images and masks; {advice}")

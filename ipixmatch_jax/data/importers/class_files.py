@@ -76,19 +76,25 @@ def _classes_json(text: str) -> ClassFile:
     content = json.loads(text)
     if isinstance(content, list):
         return _listed_classes(content)
+    if content["classes"] and isinstance(content["classes"][0], dict):
+        return _listed_classes(content["classes"])
     palette = tuple(tuple(int(c) for c in color) for color in content.get("palette", ()))
     return ClassFile("", tuple(map(str, content["classes"])), palette)
 
 
 def _listed_classes(content: list) -> ClassFile:
-    """SuperAnnotate: a list of `name` and `color` (#ff0000), black is background; or names."""
+    """SuperAnnotate and Supervisely: a list of `name` or `title` and `color` (#ff0000), or names.
+
+    Black is the background of SuperAnnotate, which does not list it.
+    """
     if all(isinstance(one, str) for one in content):
         return ClassFile("", tuple(content))
-    names = [str(one["name"]) for one in content]
+    stated = all("title" in one for one in content)
+    names = [str(one["title"] if stated else one["name"]) for one in content]
     colors = [tuple(bytes.fromhex(str(one["color"]).lstrip("#"))) for one in content]
     if any(len(color) != 3 for color in colors):
         raise ValueError("expected colors such as #ff0000")
-    if (0, 0, 0) not in colors:
+    if (0, 0, 0) not in colors and not stated:
         names, colors = ["background", *names], [(0, 0, 0), *colors]
     return ClassFile("", tuple(names), tuple(colors))
 

@@ -10,14 +10,14 @@ import numpy as np
 
 from ipixmatch_jax.data.importers.annotations import Sheet, collect
 from ipixmatch_jax.data.importers.coco_regions import draw_annotations
-from ipixmatch_jax.data.importers.contents import head, read_json
+from ipixmatch_jax.data.importers.contents import json_with, read_json
 from ipixmatch_jax.data.importers.drawing import background_first
 from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, some
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE
 from ipixmatch_jax.errors import DataError
 
-_KEYS = (b'"images"', b'"annotations"', b'"categories"')
+_KEYS = ("images", "annotations", "categories")
 
 
 class Coco:
@@ -27,15 +27,11 @@ class Coco:
     source = "COCO JSON (COCO 2017, CVAT, Roboflow, labelme2coco)"
 
     def sniff(self, tree: FolderTree) -> str:
-        files = [path for path in tree.with_ending(".json") if _is_coco(tree.path("", path))]
+        files = _files(tree)
         return f"images, annotations and categories in {some(files, 3)}" if files else ""
 
     def read(self, tree: FolderTree, choices: Choices) -> Found:
-        contents = {
-            path: read_json(tree.path("", path))
-            for path in tree.with_ending(".json")
-            if _is_coco(tree.path("", path))
-        }
+        contents = {path: read_json(tree.path("", path)) for path in _files(tree)}
         # Class ids depend on the categories of all files.
         categories: dict[int, str] = {}
         for path, content in contents.items():
@@ -68,13 +64,10 @@ class Coco:
         return found
 
 
-def _is_coco(path: str) -> bool:
-    """True if the file holds the three keys of COCO JSON, and regions instead of PNG files."""
-    content = head(path, -1)
-    if not all(key in content for key in _KEYS):
-        return False
-    # Panoptic annotations describe PNG files, not regions.
-    return b'"segments_info"' not in content
+def _files(tree: FolderTree) -> list[str]:
+    """The files with the three keys of COCO JSON, and with regions instead of PNG files."""
+    panoptic = json_with(tree, ("segments_info",))
+    return [path for path in json_with(tree, _KEYS) if path not in panoptic]
 
 
 def _merge(categories: dict[int, str], entries: list[dict], path: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.files.stored_masks import read_stored
 from ipixmatch_jax.data.importers.annotations import ImageIndex, Sheet, collect
-from ipixmatch_jax.data.importers.contents import holds, read_json
+from ipixmatch_jax.data.importers.contents import json_with, read_json
 from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, some
 from ipixmatch_jax.data.importers.mapillary import Mapillary
 from ipixmatch_jax.data.importers.tree import FolderTree
@@ -19,7 +19,7 @@ from ipixmatch_jax.data.records import IGNORE
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import as_path
 
-_KEYS = (b'"images"', b'"annotations"', b'"categories"', b'"segments_info"')
+_KEYS = ("images", "annotations", "categories", "segments_info")
 
 
 class CocoPanoptic:
@@ -30,11 +30,11 @@ class CocoPanoptic:
 
     def sniff(self, tree: FolderTree) -> str:
         # Mapillary's panoptic files repeat its labels.
-        files = [] if Mapillary().sniff(tree) else _jsons(tree)
+        files = [] if Mapillary().sniff(tree) else json_with(tree, _KEYS)
         return f"segments of PNG files in {some(files, 3)}" if files else ""
 
     def read(self, tree: FolderTree, choices: Choices) -> Found:
-        contents = {path: read_json(tree.path("", path)) for path in _jsons(tree)}
+        contents = {path: read_json(tree.path("", path)) for path in json_with(tree, _KEYS)}
         names: dict[int, str] = {}
         pictures = _pictures(tree)
         sheets, missing = [], []
@@ -65,10 +65,6 @@ class CocoPanoptic:
         if missing:
             found.warnings.append(f"{len(missing)} PNG files do not exist: {some(missing)}")
         return found
-
-
-def _jsons(tree: FolderTree) -> list[str]:
-    return [p for p in tree.with_ending(".json") if holds(tree.path("", p), _KEYS)]
 
 
 def _pictures(tree: FolderTree) -> dict[str, list[str]]:

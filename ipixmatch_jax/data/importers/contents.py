@@ -4,8 +4,15 @@ import json
 from collections.abc import Collection
 from typing import Any
 
+from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import as_path, is_remote
+
+# Keys by which importers recognize their JSON files.
+JSON_KEYS = (
+    "images", "annotations", "categories", "segments_info", "items", "label", "data", "filename",
+    "regions", "shapes", "imagePath",
+)  # fmt: skip
 
 
 def head(path: str, limit: int = 100_000) -> bytes:
@@ -46,7 +53,16 @@ def read_json(path: str) -> Any:
         raise DataError(f"{path}: cannot be read as JSON ({error}); export it again") from None
 
 
-def holds(path: str, words: Collection[bytes]) -> bool:
-    """True if the file can be read and holds all words, as the keys of a JSON format."""
-    found = head(path, -1)
-    return all(word in found for word in words)
+def json_with(tree: FolderTree, keys: Collection[str]) -> list[str]:
+    """Relative paths of the JSON files whose text holds all these keys of `JSON_KEYS`, sorted.
+
+    Every file is read once for all formats, and not parsed.
+    """
+    found = []
+    for path in tree.with_ending(".json"):
+        if path not in tree.json_keys:
+            text = head(tree.path("", path), -1)
+            tree.json_keys[path] = frozenset(k for k in JSON_KEYS if b'"%s"' % k.encode() in text)
+        if tree.json_keys[path].issuperset(keys):
+            found.append(path)
+    return found

@@ -8,12 +8,12 @@ import numpy as np
 from ipixmatch_jax.data.importers import names as folder_names
 from ipixmatch_jax.data.importers.annotations import Sheet, collect
 from ipixmatch_jax.data.importers.coco_regions import draw_annotations
-from ipixmatch_jax.data.importers.contents import holds, read_json
+from ipixmatch_jax.data.importers.contents import json_with, read_json
 from ipixmatch_jax.data.importers.found import Choices, Found, some
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
 
-_KEYS = (b'"items"', b'"categories"', b'"annotations"', b'"label"')
+_KEYS = ("items", "categories", "annotations", "label")
 # Annotations without an area.
 _NO_AREA = ("label", "caption", "points", "polyline", "cuboid_3d")
 
@@ -25,14 +25,14 @@ class Datumaro:
     source = "Datumaro JSON (1.x)"
 
     def sniff(self, tree: FolderTree) -> str:
-        files = _jsons(tree)
+        files = json_with(tree, _KEYS)
         return f"items with annotations in {some(files, 3)}" if files else ""
 
     def read(self, tree: FolderTree, choices: Choices) -> Found:
         sheets: list[Sheet] = []
         labels: list[str] = []
         skipped: dict[str, int] = {}
-        for path in _jsons(tree):
+        for path in json_with(tree, _KEYS):
             full = tree.path("", path)
             content = read_json(full)
             try:
@@ -57,10 +57,6 @@ class Datumaro:
         if skipped:
             found.warnings.append(f"annotations without an area are left out: {counts}")
         return found
-
-
-def _jsons(tree: FolderTree) -> list[str]:
-    return [p for p in tree.with_ending(".json") if holds(tree.path("", p), _KEYS)]
 
 
 def _sheet(path: str, item: dict, names: list[str], split: str, skipped: dict[str, int]) -> Sheet:

@@ -1,5 +1,6 @@
 """Folders of images and masks under any of the usual names, or masks next to their images."""
 
+import functools
 import os
 from collections import Counter
 from collections.abc import Iterable
@@ -7,11 +8,13 @@ from dataclasses import replace
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.files.masks import MASK_SUFFIXES
-from ipixmatch_jax.data.importers import beside
-from ipixmatch_jax.data.importers.found import SPLITS, Choices, Found, Item, some
-from ipixmatch_jax.data.importers.pairing import Name, pair
+from ipixmatch_jax.data.importers import beside, names
+from ipixmatch_jax.data.importers.by_content import told_by_content
+from ipixmatch_jax.data.importers.found import SPLITS, Choices, Classes, Found, Item, some
+from ipixmatch_jax.data.importers.mask_parts import drawn_parts
+from ipixmatch_jax.data.importers.pairing import Name, Pairs, pair
 from ipixmatch_jax.data.importers.places import Files, Place, places
-from ipixmatch_jax.data.importers.split_files import apply_lists
+from ipixmatch_jax.data.importers.split_files import apply_lists, split_by_names
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
 
@@ -27,17 +30,22 @@ class Folders:
     source = "folders of images and masks"
 
     def sniff(self, tree: FolderTree) -> str:
-        found = places(tree, {})
-        if any(place.role == "mask" and _has(tree, place, MASK_ENDINGS) for place in found):
-            tops = sorted(
-                {p.top for p in found if p.role == "mask" and _has(tree, p, MASK_ENDINGS)}
-            )
-            return f"folders of masks: {some(tops)}"
-        reason = beside.sniff(tree, found)
-        return reason
+        named = places(tree, {})
+        found = _with_masks(tree, named)
+        tops = sorted({p.top for p in found if p.role == "mask" and _has(tree, p, MASK_ENDINGS)})
+        if tops:
+            told = " (few colors, and names that pair with images)" * (found is not named)
+            return f"folders of masks: {some(tops)}{told}"
+        return beside.sniff(tree, found)
 
     def read(self, tree: FolderTree, choices: Choices) -> Found:
         return _Reader(tree, choices).read()
+
+
+def _with_masks(tree: FolderTree, found: list[Place]) -> list[Place]:
+    """The places; if no name tells a folder of masks, as the content of the files tells."""
+    named = any(place.role == "mask" and _has(tree, place, MASK_ENDINGS) for place in found)
+    return found if named else told_by_content(tree, found)
 
 
 def _has(tree: FolderTree, place: Place, endings: Iterable[str]) -> bool:
@@ -49,8 +57,10 @@ class _Reader:
 
     def __init__(self, tree: FolderTree, choices: Choices):
         self.tree, self.choices, self.found = tree, choices, Found()
-        self.places = places(tree, choices)
+        self.places = _with_masks(tree, places(tree, choices))
         self.masks: list[Place] = []
+        # Mask -> further masks of the same image, as paths.
+        self.further: dict[str, list[str]] = {}
 
     def read(self) -> Found:
         masks = [p for p in self.places if p.role == "mask" and _has(self.tree, p, MASK_ENDINGS)]
@@ -64,8 +74,10 @@ class _Reader:
         for split in SPLITS:
             of_split = [p for p in masks if (p.split or split) == split and split != "unlabeled"]
             self._read_split(split, by_split[split], of_split, affixes, unused)
+        self._unite()
         if not self.choices.get("own_lists"):
             apply_lists(self.tree, self.found)
+            split_by_names(self.found)
         self._leftovers(masks, unused)
         self._pin(by_split, masks)
         return self.found
@@ -94,7 +106,7 @@ class _Reader:
         else:
             found = plain
         unused = [p for p in withimages if p.role == "unused"]
-        self._left_out(unused, "you named other folders for this split")
+        self._left_out(unused, "data.folder.train_images and the like name others")
         previews = [p for p in withimages if p.role == "preview"]
         self._left_out(previews, "previews or instances, by the name of the folder", note=True)
         if not masks:
@@ -152,6 +164,7 @@ class _Reader:
             if len(same) < 2 or any(p.chosen for p in same):
                 continue
             manual = [p for p in same if p.folder.endswith("1st_manual")]
+            colored = [p for p in same if names.shows_colors(p.top)]
             stems = Counter(
                 os.path.splitext(name)[0] for p in same for name in self.tree.files[p.folder]
             )
@@ -160,6 +173,13 @@ class _Reader:
                 shown = some([p.folder for p in dropped])
                 self.found.notes.append(f"1st_manual holds the masks (DRIVE); not used: {shown}")
                 kept = [p for p in kept if p not in dropped]
+            elif 0 < len(colored) < len(same):
+                self.found.notes.append(
+                    "masks in color, next to others for the same images, are not used: "
+                    f"{some([p.folder for p in colored])}"
+                )
+                kept = [p for p in kept if p not in colored]
+                self._one_mask_folder([p for p in same if p not in colored])
             elif max(stems.values(), default=0) > 1:
                 key = f"data.folder.{split or 'train'}_masks"
                 raise DataError(
@@ -186,6 +206,8 @@ class _Reader:
             mask_files = beside.separate(
                 self.tree, image_files, mask_files, affixes, self.found, any_name=not self.masks
             )
+        path = functools.partial(self.tree.path, "")
+        self.further |= {path(m): [*map(path, more)] for m, more in mask_files.further.items()}
         problems = _doubled(image_files, "image", self.tree)
         problems += _doubled(mask_files, "mask", self.tree) if split != "unlabeled" else []
         self.found.problems += problems
@@ -198,6 +220,7 @@ class _Reader:
             mask_files = Files()
         pairs = pair(list(image_files.paths), list(mask_files.paths), affixes)
         self.found.notes += [f"{split}: {note}" for note in pairs.notes]
+        self._drop_companions(pairs, image_files)
         mask_of = {image: mask_files.paths[mask][0] for mask, image in pairs.pairs.items()}
         for name, paths in image_files.paths.items():
             mask = mask_of.get(name)
@@ -214,6 +237,33 @@ class _Reader:
             self.found.warnings.append(
                 f"{len(pairs.images_left)} {split} images have no mask and are left out: "
                 f"{some([stem for _, stem in pairs.images_left])}"
+            )
+
+    def _unite(self) -> None:
+        """Draws all masks as background and object if some images have several."""
+        if not self.further:
+            return
+        for index, item in enumerate(self.found.items):
+            if item.mask is not None:
+                files = [str(item.mask), *self.further.get(str(item.mask), ())]
+                self.found.items[index] = item._replace(mask=drawn_parts(item.image, [(1, files)]))
+        more = [file for files in self.further.values() for file in files]
+        self.found.classes = Classes(("background", "object"))
+        self.found.notes.append(
+            f"{len(self.further)} images have several masks, which are united; every mask is read "
+            f"as background and object: {some([os.path.basename(file) for file in more], 3)}"
+        )
+
+    def _drop_companions(self, pairs: Pairs, images: Files) -> None:
+        """Takes further files of images with a mask, such as X_superpixels, out of the images."""
+        for tail, found in beside.companions(pairs).items():
+            for name in found:
+                del images.paths[name]
+                pairs.images_left.remove(name)
+            self.found.warnings.append(
+                f"{len(found)} files are left out: they have the name of an image with a mask and "
+                f"the tail {tail}: {some([stem for _, stem in found], 3)}; if they are photos of "
+                "their own, move them to unlabeled/"
             )
 
     def _merged(self, images: list[Place], masks: list[Place]) -> tuple[list[Place], list[Place]]:

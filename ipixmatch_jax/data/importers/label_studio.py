@@ -10,11 +10,12 @@ from urllib.parse import unquote, urlparse
 import numpy as np
 
 from ipixmatch_jax.data.importers.annotations import Sheet, collect
-from ipixmatch_jax.data.importers.contents import read_json
+from ipixmatch_jax.data.importers.contents import json_with, read_json
 from ipixmatch_jax.data.importers.found import Choices, Found, some
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
 
+_KEYS = {"data", "annotations"}
 _KINDS = ("polygonlabels", "brushlabels", "rectanglelabels", "ellipselabels")
 _OTHERS = ("choices", "textarea", "rating", "relation")
 
@@ -26,12 +27,12 @@ class LabelStudio:
     source = "Label Studio JSON (1.x)"
 
     def sniff(self, tree: FolderTree) -> str:
-        files = [path for path in tree.with_ending(".json")[:50] if _tasks(tree, path)]
+        files = [path for path in json_with(tree, _KEYS)[:50] if _tasks(tree, path)]
         return f"tasks with annotations in {some(files, 3)}" if files else ""
 
     def read(self, tree: FolderTree, choices: Choices) -> Found:
         sheets, several = [], []
-        for path in tree.with_ending(".json"):
+        for path in json_with(tree, _KEYS):
             for task in _tasks(tree, path):
                 full = tree.path("", path)
                 done = [a for a in task["annotations"] if not a.get("was_cancelled")]
@@ -51,7 +52,7 @@ def _tasks(tree: FolderTree, path: str) -> list[dict]:
     except DataError:
         return []
     fits = isinstance(content, list) and content and all(
-        isinstance(task, dict) and task.keys() >= {"data", "annotations"} for task in content
+        isinstance(task, dict) and task.keys() >= _KEYS for task in content
     )  # fmt: skip
     return content if fits else []
 

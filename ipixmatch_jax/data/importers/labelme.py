@@ -12,7 +12,7 @@ from PIL import Image
 
 from ipixmatch_jax.data.importers.annotations import Sheet, collect
 from ipixmatch_jax.data.importers.class_files import find_classes
-from ipixmatch_jax.data.importers.contents import read_json
+from ipixmatch_jax.data.importers.contents import json_with, read_json
 from ipixmatch_jax.data.importers.found import Choices, Found, some
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
@@ -29,7 +29,7 @@ class LabelMe:
     source = "LabelMe JSON (labelme 3 to 5)"
 
     def sniff(self, tree: FolderTree) -> str:
-        for path in tree.with_ending(".json")[:20]:
+        for path in json_with(tree, _KEYS)[:20]:
             if _is_labelme(tree.path("", path)):
                 return f"shapes and imagePath in {path}"
         return ""

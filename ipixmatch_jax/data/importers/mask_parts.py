@@ -12,7 +12,7 @@ from collections import defaultdict
 import numpy as np
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES, image_size
-from ipixmatch_jax.data.files.mask_checks import counts_of, histogram_text
+from ipixmatch_jax.data.files.mask_checks import counts_of, histogram_text, percent
 from ipixmatch_jax.data.files.masks import MASK_SUFFIXES
 from ipixmatch_jax.data.importers import names as folder_names
 from ipixmatch_jax.data.importers.drawing import background_first, gray, union_of_files
@@ -32,6 +32,8 @@ _MOST_CLASSES = 200
 _WIDTHS = range(2, 9)
 # Share of the pixels that must be dark or bright in a mask of a single class.
 _CLEAR = 0.9
+# Share of the foreground that several classes may claim.
+_MOST_SHARED = 0.5
 # Numbers below this are ids; smoothed edges reach higher.
 _FEW_LEVELS = 32
 
@@ -223,7 +225,8 @@ def drawn_parts(image: str, parts: list[tuple[int, list[str]]]) -> Drawn:
 
     Args:
         image: the image file.
-        parts: (class id, paths of its files). Pixels that two classes claim become 255.
+        parts: (class id, paths of its files). Pixels that two classes claim become 255; drawing
+            raises a DataError if that is most of the foreground.
     """
 
     def content() -> bytes:
@@ -243,7 +246,16 @@ def drawn_parts(image: str, parts: list[tuple[int, list[str]]]) -> Drawn:
             if class_id:
                 claims += pixels
                 ids[pixels] = class_id
-        ids[claims > 1] = IGNORE
+        both = claims > 1
+        if both.sum() > _MOST_SHARED * (claims > 0).sum():
+            folders = sorted({os.path.dirname(path) for _, paths in parts for path in paths})
+            raise DataError(
+                f"{image}: {percent(both.sum() / (claims > 0).sum())} of the foreground belongs to "
+                f"two of its {len(parts)} masks; expected one mask per class or object; they look "
+                "like masks of several people: set data.folder.format=folders and "
+                f"data.folder.train_masks to the folder that counts, such as {folders[0]}"
+            )
+        ids[both] = IGNORE
         return ids
 
     return Drawn(image, content, draw)

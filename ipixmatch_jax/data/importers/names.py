@@ -10,13 +10,14 @@ _IMAGES = frozenset(
 _MASKS = frozenset(
     "mask masks label labels lbl annotation annotations annot annots ann gt groundtruth"
     " segmentation segmentations segmentationclass seg segs trimap trimaps target targets"
-    " semseg semantic gtfine labelids manual manual1 gtleft truth".split()
+    " semseg semantic gtfine labelids manual manual1 gtleft truth colormap colormaps".split()
 )
 _PREVIEWS = frozenset(
     "visualization visualizations visualisation vis viz overlay overlays preview previews"
     " segmentationclassvisualization segmentationobject instances instance panoptic depth"
     " depthleft scribbles polygons thumbnails".split()
 )
+_COLORS = frozenset("color colour colored coloured colormap colourmap colormask rgb".split())
 _SPLITS = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
     "dev": "val", "test": "test", "testing": "test",
@@ -56,6 +57,9 @@ def role(name: str) -> str:
     if name.lower() in ("1st_manual", "2nd_manual"):
         return "mask"
     parts = words(name)
+    if "with" in parts[1:]:
+        # frames-with-annotations are images.
+        parts = parts[: parts.index("with")]
     if len(parts) > 1 and parts[-1] in ("dataset", "datasets"):
         # The name of a data set: semantic_drone_dataset.
         return ""
@@ -66,16 +70,50 @@ def role(name: str) -> str:
     return ""
 
 
+def is_only_mask(name: str) -> bool:
+    """True if the name consists of words for masks and splits only, such as train_masks."""
+    return all(word in _MASKS or word in _SPLITS for word in words(name))
+
+
+def shows_colors(folder: str) -> bool:
+    """True if a word of a folder's path says that its masks are in color: color_labels."""
+    parts = (part for name in folder.split("/") for part in words(name))
+    return any(part.rstrip("s") in _COLORS for part in parts)
+
+
 def split(name: str) -> str:
     """`train`, `val`, `test`, `unlabeled` or '' for one folder name."""
     found = {_SPLITS[word] for word in words(name) if word in _SPLITS}
     return found.pop() if len(found) == 1 else ""
 
 
+def leading_split(stem: str) -> str:
+    """The split that a file name begins with: `test` for test_1, testA_1 and Test 1; or ''."""
+    found = _WORD.match(stem)
+    word = found.group().lower() if found else ""
+    return _SPLITS.get(word, "") if found and len(found.group()) < len(stem) else ""
+
+
 def is_only_split(name: str) -> bool:
     """True if the name consists of split words only, such as train, val2017 or stage1_train."""
     parts = words(name)
     return bool(parts) and all(word in _SPLITS for word in parts)
+
+
+_UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)$")
+_ROBOFLOW = re.compile(r"(.+)_(?:jpe?g|png|bmp|webp|tiff?)\.rf\.[0-9A-Za-z]+$", re.IGNORECASE)
+
+
+def without_upload_prefix(name: str) -> str:
+    """A file name without the 8 hexadecimal digits that Label Studio gives uploaded files."""
+    match = _UPLOADED.match(name)
+    return match.group(1) if match else name
+
+
+def before_roboflow(stem: str) -> str:
+    """The name of a photo before Roboflow renamed it to `photo_jpg.rf.HASH`; '' for others."""
+    match = _ROBOFLOW.match(stem)
+    return match.group(1) if match else ""
 
 
 # Parts of file names that say that a file is a mask.

@@ -10,7 +10,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from ipixmatch_jax.data.importers.found import some
-from ipixmatch_jax.data.importers.names import MASK_AFFIXES
+from ipixmatch_jax.data.importers.names import (
+    MASK_AFFIXES,
+    before_roboflow,
+    without_upload_prefix,
+)
 
 # (group, stem): images and masks are paired within a group, for example one scene's folder.
 Name = tuple[str, str]
@@ -61,7 +65,8 @@ def pair(images: list[Name], masks: list[Name], affixes: tuple[str, str] = ("", 
 
     Tried in this order, each time among the names that are left: equal names (after removing
     `affixes` from the masks); the same letters in another case or Unicode form; the same numbers
-    with other zero padding; names that differ by one prefix or tail common to all masks (N_mask,
+    with other zero padding; the upload prefix of Label Studio on one side; names that differ by one
+    prefix or tail common to all masks (N_mask,
     gt_N, 21_training <-> 21_manual1). A name that fits two others is never paired.
 
     Args:
@@ -76,6 +81,8 @@ def pair(images: list[Name], masks: list[Name], affixes: tuple[str, str] = ("", 
         return _finish(result)
     for key, reason in ((_folded, "case or Unicode form"), (_unpadded, "zero padding")):
         _match(result, key, key, reason)
+    for image_key, mask_key in ((_plain, _uploaded), (_uploaded, _plain)):
+        _match(result, image_key, mask_key, "names without Label Studio's upload prefix")
     rule = _affix_rule(result)
     if rule:
         _match(result, _core(rule.image, _unpadded), _core(rule.mask, _unpadded),
@@ -103,6 +110,17 @@ def _folded(stem: str) -> str:
 
 def _unpadded(stem: str) -> str:
     return re.sub(r"\d+", lambda digits: str(int(digits.group())), _folded(stem))
+
+
+def _uploaded(stem: str) -> str:
+    """The name without Label Studio's upload prefix; '' if it has none."""
+    folder, slash, name = stem.rpartition("/")
+    plain = without_upload_prefix(name)
+    return folder + slash + plain if plain != name else ""
+
+
+def _plain(stem: str) -> str:
+    return "" if _uploaded(stem) else stem
 
 
 def _unique(names: Iterable[Name], key: Callable[[str], str]) -> dict[Name, Name]:
@@ -141,6 +159,9 @@ def _affix_rule(result: Pairs) -> _Rule | None:
     best: tuple[int, int, _Rule] | None = None
     for image, mask in itertools.product(image_options, mask_options):
         rule = _Rule(image, mask)
+        if _is_number(image[0]) and _is_number(mask[0]):
+            # 20240101-road and 20240102-road are two days.
+            continue
         found = _unique(images, _core(image, _unpadded))
         matched = len(found.keys() & _unique(masks, _core(mask, _unpadded)).keys())
         if matched and (best is None or (matched, -rule.length) > best[:2]):
@@ -154,6 +175,10 @@ def _affix_rule(result: Pairs) -> _Rule | None:
     # Numbers left over after two prefixes were removed look like a shift: frame0 <-> mask1.
     least = len(masks) if any(rule.image) else _COVERAGE * len(masks)
     return rule if known or (convincing and matched >= least) else None
+
+
+def _is_number(prefix: str) -> bool:
+    return prefix.strip("_-. ").isdigit()
 
 
 def _known(affixes: tuple[str, str]) -> bool:
@@ -205,6 +230,14 @@ def _finish(result: Pairs) -> Pairs:
     for _, stem in result.masks_left[:3]:
         near = difflib.get_close_matches(stem, stems, n=1, cutoff=0.7)
         described.append(f"{stem} (nearest: {near[0]})" if near else stem)
+    renamed = {before_roboflow(stem.rpartition("/")[2]) for stem in stems} - {""}
+    own = sum(stem.rpartition("/")[2] in renamed for _, stem in result.masks_left)
+    if own:
+        result.warnings.append(
+            f"{own} masks have the names of photos before Roboflow renamed them; Roboflow may have "
+            "resized, flipped or copied these photos; use the original photos, or export the masks "
+            "from Roboflow, too"
+        )
     more = ", …" if len(result.masks_left) > 3 else ""
     result.warnings.append(
         f"{len(result.masks_left)} masks have no image of the same name and are left out: "

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.importers import names
 from ipixmatch_jax.data.importers.found import Choices, some
 from ipixmatch_jax.data.importers.tree import FolderTree
@@ -35,13 +36,19 @@ class Place:
 
 
 @functools.lru_cache(maxsize=2**16)
-def place_of(folder: str) -> Place:
-    """The place of a folder, from the words in its path."""
+def place_of(folder: str, known: tuple[tuple[str, str], ...] = ()) -> Place:
+    """The place of a folder, from the words in its path.
+
+    Args:
+        folder: relative to the root.
+        known: (name of a folder, role) for names whose words do not tell the role.
+    """
     parts = [part for part in folder.split("/") if part]
+    roles = dict(known)
     role = split = ""
     group, last = [], 0
     for number, part in enumerate(parts, start=1):
-        own_role, own_split = names.role(part), names.split(part)
+        own_role, own_split = roles.get(part, names.role(part)), names.split(part)
         split = split or own_split
         if own_role:
             # Previews and masks stay what they are, whatever lies below them: masks/images/x.png.
@@ -54,13 +61,47 @@ def place_of(folder: str) -> Place:
     return Place(folder, role, split, "/".join(parts[:last]), "/".join(group))
 
 
+def _data_set_names(folders: Iterable[str]) -> set[str]:
+    """Names of folders that look like those of masks, but hold the images too: Kvasir-SEG.
+
+    They hold folders of images and of masks, or everything and have other words in their name.
+
+    Args:
+        folders: the folders of images and masks, relative to the root.
+    """
+    inside: dict[str, set[str]] = {}
+    paths = [[part for part in folder.split("/") if part] for folder in folders]
+    for parts in paths:
+        roles = [names.role(part) for part in parts]
+        for number in range(1, len(parts)):
+            if roles[number - 1] == "mask":
+                inside.setdefault(parts[number - 1], set()).update(roles[number:])
+    found = {name for name, roles in inside.items() if {"image", "mask"} <= roles}
+    common = os.path.commonprefix(paths)
+    return found | {name for name in common if not names.is_only_mask(name)}
+
+
+def _opposite_masks(found: dict[str, Place]) -> set[str]:
+    """Names that tell images only by being in no path of masks: 1/camera, 1/labels, 2/camera, …"""
+    masks = [set(folder.split("/")) for folder, place in found.items() if place.role == "mask"]
+    if not masks or any(place.role == "image" for place in found.values()):
+        return set()
+    plain = [folder for folder, place in found.items() if not place.role]
+    own = {frozenset(folder.split("/")).difference(*masks) for folder in plain}
+    return set(own.pop()) - {""} if len(own) == 1 else set()
+
+
 def places(tree: FolderTree, choices: Choices) -> list[Place]:
     """All folders of the tree that hold files, with the user's choices applied.
 
     Raises:
         DataError: a chosen folder does not exist.
     """
-    found = {folder: place_of(folder) for folder in tree.files}
+    images = [folder for folder, files in tree.files.items() if _has_image(files)]
+    known = dict.fromkeys(_data_set_names(images), "")
+    found = {folder: place_of(folder, tuple(known.items())) for folder in tree.files}
+    known |= dict.fromkeys(_opposite_masks({folder: found[folder] for folder in images}), "image")
+    found = {folder: place_of(folder, tuple(known.items())) for folder in tree.files}
     chosen: dict[tuple[str, str], list[Place]] = {}
     for split in ("train", "val", "test"):
         for role in ("image", "mask"):
@@ -101,6 +142,10 @@ def _below_root(tree: FolderTree, top: str, key: str) -> str:
     return top.strip("/").removeprefix("./")
 
 
+def _has_image(files: Iterable[str]) -> bool:
+    return any(name.lower().endswith(IMAGE_SUFFIXES) for name in files)
+
+
 def _claimed(folder: str, chosen: dict[tuple[str, str], list[Place]]) -> bool:
     return any(place.folder == folder for places in chosen.values() for place in places)
 
@@ -121,10 +166,17 @@ def _check_folder(tree: FolderTree, top: str, key: str) -> None:
 
 @dataclass
 class Files:
-    """The files of one role: (group, stem) -> relative paths, several if endings differ."""
+    """The files of one role.
+
+    Attributes:
+        paths: (group, stem) -> relative paths, several if endings differ.
+        others: files with other endings.
+        further: mask -> further masks of the same image.
+    """
 
     paths: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     others: list[str] = field(default_factory=list)
+    further: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, tree: FolderTree, place: Place, endings: Iterable[str]) -> None:
         """Adds the files of a place with these endings; others are listed in `others`."""

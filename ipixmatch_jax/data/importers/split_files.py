@@ -1,10 +1,12 @@
-"""List files next to folders of images: train.txt and val.txt, or a table of images and masks.
+"""Splits by list files next to folders of images, or by the names of the images.
 
-A list is used only if nearly all of its lines name images that are there. Two lists for the same
-split, or an image in two splits, are never decided silently.
+A list is train.txt or val.txt, or a table of images and masks. It is used only if nearly all of its
+lines name images that are there. Two lists for the same split, or an image in two splits, are never
+decided silently.
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 
 from ipixmatch_jax.data.files.split_lists import decoded, parse, short_id
@@ -16,7 +18,7 @@ from ipixmatch_jax.data.importers.tree import FolderTree
 _ENDINGS = (".txt", ".csv", ".lst", ".tsv")
 # Tables that hold no images.
 _OTHERS = ("classes", "labels", "_classes", "class_dict", "labelmap")
-_DEEPEST, _MOST = 3, 50
+_DEEPEST, _MOST = 5, 50
 _LONGEST = 50_000_000
 # Share of the lines that must name an image; the head of a table does not.
 _NAMED = 0.9
@@ -51,6 +53,28 @@ def apply_lists(tree: FolderTree, found: Found) -> None:
     chosen = {split: next(iter(paths.items())) for split, paths in lists.items()}
     if chosen:
         _apply(found, chosen)
+
+
+def split_by_names(found: Found) -> None:
+    """Changes the splits of items whose file names all begin with one: train_1, test_1.
+
+    Nothing changes if folders or lists tell a split, or if one name begins with another word.
+    """
+    if any(item.split in ("val", "test") for item in found.items):
+        return
+    own = [item for item in found.items if item.split == "train"]
+    splits = {item.id: folder_names.leading_split(os.path.basename(item.image)) for item in own}
+    counts = Counter(splits.values())
+    if "" in counts or "train" not in counts or len(counts) < 2:
+        return
+    for index, item in enumerate(found.items):
+        split = splits.get(item.id, item.split)
+        prefix = f"{split}/" if split in ("val", "test") else ""
+        found.items[index] = item._replace(id=prefix + item.id, split=split)
+    shown = ", ".join(f"{split} ({count} images)" for split, count in counts.items())
+    found.notes.append(
+        f"splits by the names of the images: {shown}; data.labeled and data.val name others"
+    )
 
 
 def _candidates(tree: FolderTree) -> dict[str, str]:

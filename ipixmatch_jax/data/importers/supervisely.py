@@ -2,6 +2,7 @@
 
 import base64
 import io
+import posixpath
 import zlib
 
 import numpy as np
@@ -33,9 +34,16 @@ class Supervisely:
             parts = path.split("/")
             if len(parts) < 2 or parts[-2] != "ann":
                 continue
-            image = "/".join((*parts[:-2], "img", parts[-1].removesuffix(".json")))
+            image = _image(tree, "/".join((*parts[:-2], "img")), parts[-1].removesuffix(".json"))
             sheets.append(_sheet(path, image, read_json(tree.path("", path)), tree.path("", path)))
         return collect(tree, sheets, names, choices)
+
+
+def _image(tree: FolderTree, folder: str, name: str) -> str:
+    """The image of an annotation: X.jpg of X.jpg.json, or of X.json as older exports have it."""
+    files = tree.files.get(folder, ())
+    twins = [f for f in files if name not in files and posixpath.splitext(f)[0] == name]
+    return posixpath.join(folder, twins[0] if len(twins) == 1 else name)
 
 
 def _meta(tree: FolderTree) -> str:

@@ -35,12 +35,15 @@ class FolderTree:
             with '/', '' for the root itself.
         skipped: relative paths of hidden files and folders and helper folders.
         broken: relative paths of symbolic links without a target.
+        json_keys: which keys of annotation formats each JSON file holds, as far as it was read; see
+            `contents.json_with`.
     """
 
     root: AnyPath
     files: dict[str, list[str]] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
+    json_keys: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def path(self, folder: str, name: str = "") -> str:
         """The full path of a folder, or of a file in it."""

@@ -5,10 +5,12 @@ import json
 import math
 
 from ipixmatch_jax.data.importers.annotations import Sheet, collect
-from ipixmatch_jax.data.importers.contents import content, head, read_json
+from ipixmatch_jax.data.importers.contents import content, head, json_with, read_json
 from ipixmatch_jax.data.importers.found import Choices, Found, some
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
+
+_KEYS = {"filename", "regions"}
 
 
 class Via:
@@ -18,12 +20,13 @@ class Via:
     source = "VGG Image Annotator (VIA 1 and 2)"
 
     def sniff(self, tree: FolderTree) -> str:
-        files = [path for path in tree.with_ending(".json", ".csv")[:50] if _entries(tree, path)]
+        named = [*json_with(tree, _KEYS), *tree.with_ending(".csv")][:50]
+        files = [path for path in named if _entries(tree, path)]
         return f"filename and regions in {some(files, 3)}" if files else ""
 
     def read(self, tree: FolderTree, choices: Choices) -> Found:
         sheets, attributes = [], set()
-        jsons = [path for path in tree.with_ending(".json") if _entries(tree, path)]
+        jsons = [path for path in json_with(tree, _KEYS) if _entries(tree, path)]
         # A CSV next to a JSON is the same export once more.
         for path in jsons or tree.with_ending(".csv"):
             for entry in _entries(tree, path):
@@ -50,9 +53,7 @@ def _entries(tree: FolderTree, path: str) -> list[dict]:
         return []
     project = project.get("_via_img_metadata", project) if isinstance(project, dict) else {}
     values = list(project.values()) if isinstance(project, dict) else []
-    fits = values and all(
-        isinstance(value, dict) and value.keys() >= {"filename", "regions"} for value in values
-    )
+    fits = values and all(isinstance(value, dict) and value.keys() >= _KEYS for value in values)
     return values if fits else []
 
 

@@ -10,7 +10,8 @@ from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES, image_size
 from ipixmatch_jax.data.importers.annotations import Sheet, collect
 from ipixmatch_jax.data.importers.class_files import find_classes, read_yolo_names
 from ipixmatch_jax.data.importers.coco_names import COCO_NAMES
-from ipixmatch_jax.data.importers.found import Choices, Found
+from ipixmatch_jax.data.importers.found import Choices, Found, some
+from ipixmatch_jax.data.importers.names import without_upload_prefix
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import as_path
@@ -34,9 +35,18 @@ class Yolo:
 
     def read(self, tree: FolderTree, choices: Choices) -> Found:
         images = {os.path.splitext(path)[0]: path for path in tree.with_ending(*IMAGE_SUFFIXES)}
+        uploaded = _without_prefixes(images)
         sheets, classes, boxes, polygons = [], set(), "", 0
+        renamed: list[str] = []
         for path in _label_files(tree):
-            image = _image_of(os.path.splitext(path)[0], images)
+            stem = os.path.splitext(path)[0]
+            image = _image_of(stem, images)
+            if not image:
+                # Label Studio's upload prefix may be in the name of the labels, or of the image.
+                folder, _, name = stem.rpartition("/")
+                bare = f"{folder}/{without_upload_prefix(name)}"
+                image = _image_of(bare, images) if bare != stem else _image_of(stem, uploaded)
+                renamed += [f"{path} -> {image}"] if image else []
             if not image:
                 sheets.append(Sheet(path, os.path.splitext(path)[0], known=False))
                 continue
@@ -55,6 +65,11 @@ class Yolo:
             sheet.shapes = [(names[int(label)], shape) for label, shape in sheet.shapes]
         found = collect(tree, sheets, names, choices)
         found.notes.append(note)
+        if renamed:
+            found.notes.append(
+                f"{len(renamed)} images found by names without Label Studio's upload prefix: "
+                f"{some(renamed, 3)}"
+            )
         return found
 
 
@@ -65,6 +80,17 @@ def _label_files(tree: FolderTree) -> list[str]:
         path for path in tree.with_ending(".txt")
         if "labels" in path.lower().split("/")[:-1] or os.path.splitext(path)[0] in images
     ]  # fmt: skip
+
+
+def _without_prefixes(images: dict[str, str]) -> dict[str, str]:
+    """Stem without Label Studio's upload prefix -> image, for stems that one image alone has."""
+    found: dict[str, list[str]] = {}
+    for stem, path in images.items():
+        folder, slash, name = stem.rpartition("/")
+        plain = without_upload_prefix(name)
+        if plain != name:
+            found.setdefault(folder + slash + plain, []).append(path)
+    return {stem: paths[0] for stem, paths in found.items() if len(paths) == 1}
 
 
 def _image_of(stem: str, images: dict[str, str]) -> str:

@@ -9,6 +9,8 @@ import numpy as np
 
 from ipixmatch_jax.data.catalog import no_foreground
 from ipixmatch_jax.data.files.file_records import record_files
+from ipixmatch_jax.data.files.jpeg_traces import all_on_blocks
+from ipixmatch_jax.data.files.mask_checks import histogram_text
 from ipixmatch_jax.data.records import IGNORE, Dataset
 
 ERROR, WARNING = "error", "warning"
@@ -60,6 +62,7 @@ class Facts:
         image_is_mask: True if every band equals the mask, and the mask has several values.
         thumbnail: the image in small, uint8 [48,48], or None without a mask.
         small_mask: the mask in small, uint8 [48,48], or None.
+        edges: edges of the mask by their position in blocks of 8x8 pixels, int64 [8], or None.
     """
 
     index: int
@@ -73,6 +76,7 @@ class Facts:
     image_is_mask: bool
     thumbnail: np.ndarray | None = None
     small_mask: np.ndarray | None = None
+    edges: np.ndarray | None = None
 
 
 def from_problem(problem: str) -> Finding:
@@ -257,6 +261,24 @@ def of_classes(
         if not binary:
             found += _absent(split, dataset.class_names, counts, file)
     return found
+
+
+def of_edges(facts: Sequence[Facts]) -> list[Finding]:
+    """Labeled masks whose edges all lie on a grid of 8x8 pixels."""
+    if not facts or not all_on_blocks(np.sum([fact.edges for fact in facts], axis=0)):
+        return []
+    histogram = np.sum([fact.histogram for fact in facts], axis=0)
+    held = {int(value): int(histogram[value]) for value in np.flatnonzero(histogram)}
+    file = facts[0].files[-1]
+    return [
+        Finding(
+            WARNING, "blocks", "labeled", file,
+            f"{file}, and the other labeled masks: nearly all edges lie on every eighth row or "
+            f"column ({histogram_text(held)}): masks that were enlarged, drawn in tiles, or "
+            "saved as JPEG with strong compression, which moves edges and loses small objects; "
+            "compare them with the photos; if it was JPEG, export them as PNG again",
+        )
+    ]  # fmt: skip
 
 
 def _absent(

@@ -14,6 +14,7 @@ from ipixmatch_jax.data.catalog import assemble, image_is_mask
 from ipixmatch_jax.data.files.exif_agreement import orientation_problems
 from ipixmatch_jax.data.files.file_records import record_files
 from ipixmatch_jax.data.files.images import resize_mask
+from ipixmatch_jax.data.files.jpeg_traces import edge_positions
 from ipixmatch_jax.data.grouping import THUMBNAIL, thumbnail_of
 from ipixmatch_jax.data.inspection import findings
 from ipixmatch_jax.data.inspection.findings import ERROR, Facts, Finding
@@ -191,12 +192,13 @@ def inspect_dataset(data_config: ConfigDict, seed: int, unmeasured: str = "") ->
     found += findings.of_ids(dataset)
     near, similar = near_duplicates({name: facts[name] for name in SPLITS if name != "unlabeled"})
     found += findings.of_contents(facts, similar) + near + shifted_masks(facts["labeled"])
+    found += findings.of_edges(facts["labeled"])
     found += findings.of_classes(
         dataset, {n: (s.pixels, s.images_with) for n, s in splits.items()}, facts
     )
     if unmeasured:
         # That these images cannot be scaled follows from it.
-        found = [finding for finding in found if "set data.value_range to" not in finding.message]
+        found = [finding for finding in found if "set data.value_range=" not in finding.message]
         found.append(Finding(ERROR, "statistics", "labeled", "", unmeasured))
     unique = {finding.message: finding for finding in reversed(found)}
     ordered = [finding for finding in found if unique.get(finding.message) is finding]
@@ -234,6 +236,7 @@ def _read_all(source: UnlabeledSource) -> Iterator[Facts | DataError]:
             image_is_mask=mask is not None and image_is_mask(record),
             thumbnail=None if mask is None else thumbnail_of(image),
             small_mask=None if mask is None else resize_mask(mask, THUMBNAIL),
+            edges=None if mask is None else edge_positions(mask),
         )
 
     # In blocks, so that memory holds at most one block of images.

@@ -115,6 +115,40 @@ def test_mixed_bit_depths_in_one_set(tmp_path):
     assert all(100 < dataset.labeled[i]["image"].mean() < 155 for i in range(len(dataset.labeled)))
 
 
+def test_16_bits_made_from_8_are_8_bits_again(tmp_path):
+    image = RNG.integers(0, 256, (24, 30)).astype(np.uint8)
+    Image.fromarray(image.astype(np.uint16) * 257).save(tmp_path / "wide.png")
+    found = read_image(str(tmp_path / "wide.png"), pixels=Pixels(1))
+    np.testing.assert_array_equal(found[..., 0], image)
+    Image.fromarray(image.astype(np.uint16) * 16).save(tmp_path / "deep.png")
+    with pytest.raises(DataError, match=r"deep.png: uint16 .*value_range=\(\(0, 4095\),\)"):
+        read_image(str(tmp_path / "deep.png"), pixels=Pixels(1))
+    found = read_image(str(tmp_path / "deep.png"), pixels=Pixels(1, ((0, 4080),)))
+    np.testing.assert_array_equal(found[..., 0], image)
+
+
+@pytest.mark.parametrize("factor, expected", [(257, ((0.0, 65535.0),)), (16, None)])
+def test_labeled_images_of_mixed_depth(factor, expected, tmp_path):
+    """Certain only if the 16-bit images were made from 8 bits; else the user is asked."""
+
+    def write(stem, number):
+        image = RNG.integers(0, 256, (24, 30)).astype(np.uint8)
+        Image.fromarray(image if number % 2 else image.astype(np.uint16) * factor).save(
+            f"{stem}.png"
+        )
+
+    config = folder(tmp_path, write)
+    config.channels = 1
+    if expected is None:
+        with pytest.raises(DataError, match=r"uint16 .* other labeled images have 8 bits.*set da"):
+            scaled(config)
+        return
+    config = scaled(config)
+    assert tuple(config.value_range) == expected
+    dataset = load_dataset(config, 0)
+    assert all(100 < dataset.labeled[i]["image"].mean() < 155 for i in range(len(dataset.labeled)))
+
+
 @pytest.mark.parametrize("options", [
     {"planarconfig": "separate"}, {"compression": "deflate"}, {"compression": "lzw"},
     {"compression": "deflate", "predictor": True}, {"compression": "zstd"},

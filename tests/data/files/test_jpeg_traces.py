@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from ipixmatch_jax.data.files.jpeg_traces import jpeg_ratio
+from ipixmatch_jax.data.files.jpeg_traces import (
+    all_on_blocks,
+    edge_positions,
+    jpeg_ratio,
+    on_blocks,
+)
 from ipixmatch_jax.data.files.mask_values import Said, describe_masks
 from ipixmatch_jax.errors import DataError
 
@@ -81,3 +86,34 @@ def test_small_or_empty_masks_give_no_evidence():
     assert jpeg_ratio(np.zeros((200, 200), np.uint8)) is None
     assert jpeg_ratio(drawn(0)[:20, :20]) is None
     assert jpeg_ratio(drawn(0)[:3, :200]) is None
+
+
+def from_jpeg(seed, quality, side):
+    small = Image.fromarray(drawn(seed)).resize((side, side), Image.Resampling.NEAREST)
+    return compressed(np.asarray(small), quality)
+
+
+@pytest.mark.parametrize("quality, side", [(30, 240), (40, 180), (60, 64), (75, 64), (80, 64)])
+def test_strong_compression_and_small_masks_are_told_by_all_edges(quality, side, tmp_path):
+    masks = [from_jpeg(seed, quality, side) for seed in range(16)]
+    # Each alone has too few uneven blocks for a ratio below the limit, or none at all.
+    assert on_blocks(np.sum([edge_positions(mask) for mask in masks], axis=0))
+    with pytest.raises(DataError, match=r"m\d.png.*0: .*JPEG.*data.masks=ids"):
+        describe_masks(save(tmp_path, masks))
+
+
+def test_edges_by_their_position_in_blocks():
+    ids = np.zeros((16, 24), np.uint8)
+    ids[:, 8:] = 1
+    ids[3, 20:] = 2
+    # One long border between blocks; two rows of 4 pixels, and a column of 1, within them.
+    assert edge_positions(ids).tolist() == [0, 0, 1, 2, 0, 0, 0, 1]
+
+
+def test_few_edges_and_plain_shapes_give_no_evidence():
+    few = np.array([0, 0, 0, 0, 0, 0, 0, 150])
+    assert not on_blocks(few) and not all_on_blocks(few)
+    for seed in range(20):
+        assert not on_blocks(edge_positions(drawn(seed, count=60)))
+    tiles = sum(edge_positions(drawn(seed, "rectangle", 8)) for seed in range(6))
+    assert not on_blocks(tiles) and all_on_blocks(tiles)

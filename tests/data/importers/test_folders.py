@@ -6,14 +6,14 @@ import unicodedata
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ipixmatch_jax.data import inspect_dataset, load_dataset
-from ipixmatch_jax.data.convert import convert
-from ipixmatch_jax.data.convert import main as convert_main
 from ipixmatch_jax.data.datasets.folder_config import describe_folder
 from ipixmatch_jax.data.importers import read_folder
 from ipixmatch_jax.data.importers.pairing import pair
 from ipixmatch_jax.errors import DataError
+from ipixmatch_jax.main import main
 from tests.references import exports
 
 
@@ -199,7 +199,7 @@ def test_class_files(tmp_path, make_config):
 
 def test_converting_writes_the_plain_layout(tmp_path, make_config, capsys):
     exports.labelme(tmp_path / "src")
-    assert convert_main([str(tmp_path / "src"), str(tmp_path / "dst")]) == 0
+    assert main(["convert", str(tmp_path / "src"), str(tmp_path / "dst")]) == 0
     assert "images: 4" in capsys.readouterr().out
     names = {p.relative_to(tmp_path / "dst").as_posix() for p in (tmp_path / "dst").rglob("*.*")}
     assert names == {"classes.txt", *(f"images/p{n}.png" for n in range(4)),
@@ -207,11 +207,25 @@ def test_converting_writes_the_plain_layout(tmp_path, make_config, capsys):
     dataset = loaded(tmp_path / "dst", make_config)
     assert dataset.class_names == ("background", "cat", "dog")
     np.testing.assert_array_equal(dataset.labeled[0]["mask"], exports.truth())
-    assert convert_main([str(tmp_path / "src"), str(tmp_path / "dst")]) == 2
+    assert main(["convert", str(tmp_path / "src"), str(tmp_path / "dst")]) == 2
+    assert "dst: not empty; expected a new folder" in capsys.readouterr().err
     exports.roboflow(tmp_path / "robo")
-    convert(str(tmp_path / "robo"), str(tmp_path / "robo2"))
+    main(["convert", str(tmp_path / "robo"), str(tmp_path / "robo2")])
     dataset = loaded(tmp_path / "robo2", make_config)
     assert [len(part) for part in (dataset.labeled, dataset.val, dataset.test)] == [3, 3, 3]
+
+
+def test_a_conversion_that_fails_leaves_nothing_behind(tmp_path, capsys):
+    fill(tmp_path / "src")
+    mask = np.asarray(Image.open(tmp_path / "src/masks/e.png")).copy()
+    mask[:, 0] = 77
+    exports.mask(tmp_path / "src/masks/e.png", mask)
+    keys = ["--config.data.num_classes=3", "--config.data.masks=ids"]
+    command = ["convert", str(tmp_path / "src"), str(tmp_path / "dst")]
+    assert main([*command, *keys]) == 2
+    assert "mask value 77" in capsys.readouterr().err and not any((tmp_path / "dst").iterdir())
+    assert main([*command, "--config.data.ignore_values=(77,)"]) == 0
+    assert {path.name for path in (tmp_path / "dst").iterdir()} == {"images", "masks"}
 
 
 @pytest.mark.parametrize("line, encoding", [

@@ -61,7 +61,7 @@ def test_words_in_the_name_of_a_data_set_are_no_roles(tmp_path, make_config):
     check(tmp_path, make_config)
 
 
-def test_further_masks_of_one_image_are_refused(tmp_path, make_config):
+def test_further_masks_of_one_image_are_united(tmp_path, make_config):
     """The breast ultrasound images (BUSI): benign (2)_mask_1.png next to benign (2)_mask.png."""
     for number in range(4):
         photo(tmp_path / f"benign/benign ({number}).png", number)
@@ -69,7 +69,14 @@ def test_further_masks_of_one_image_are_refused(tmp_path, make_config):
     dataset = check(tmp_path, make_config, expected=truth() == 1)
     assert not len(dataset.unlabeled)
     mask(tmp_path / "benign/benign (2)_mask_1.png", (truth() == 2) * 255)
-    with pytest.raises(DataError, match=r"benign \(2\)_mask_1.png; expected one mask per image"):
+    dataset = loaded(tmp_path, make_config)
+    masks = {r["id"]: r["mask"] for part in (dataset.labeled, dataset.val)
+             for r in (part[i] for i in range(len(part)))}  # fmt: skip
+    np.testing.assert_array_equal(masks["benign/benign (2)"], truth() > 0)
+    np.testing.assert_array_equal(masks["benign/benign (1)"], truth() == 1)
+    assert any("1 images have several masks" in note for note in dataset.notes)
+    mask(tmp_path / "benign/benign (2)_mask_1.png", truth())
+    with pytest.raises(DataError, match="expected background and one class or object"):
         loaded(tmp_path, make_config)
 
 

@@ -1,8 +1,10 @@
 """The kind of a finding comes from its message, not from the name of its file."""
 
+import numpy as np
 import pytest
 
-from ipixmatch_jax.data.inspection.findings import unusable
+from ipixmatch_jax.data.files.jpeg_traces import edge_positions
+from ipixmatch_jax.data.inspection.findings import Facts, of_edges, unusable
 
 
 @pytest.mark.parametrize(
@@ -17,3 +19,19 @@ def test_the_kind_of_an_unusable_record(message, kind):
     files = ("/color/images/a.jpg", "/color/masks/a.png")
     finding = unusable("labeled", 3, files, message.format(files[1]))
     assert (finding.kind, finding.file, finding.index) == (kind, files[1], 3)
+
+
+def facts_of(mask):
+    histogram = np.bincount(mask.ravel(), minlength=256)
+    return Facts(0, "a", ("a.jpg", "a.png"), mask.shape, False, b"", b"", histogram, False,
+                 edges=edge_positions(mask))  # fmt: skip
+
+
+def test_masks_of_blocks_are_a_warning_with_their_values():
+    small = np.random.default_rng(0).integers(0, 2, (12, 16), dtype=np.uint8)
+    (finding,) = of_edges([facts_of(np.kron(small, np.ones((8, 8), np.uint8)))] * 4)
+    assert (finding.severity, finding.kind) == ("warning", "blocks")
+    assert "a.png, and the other labeled masks: nearly all edges" in finding.message
+    assert "(0: 5" in finding.message or "(0: 4" in finding.message
+    assert not of_edges([facts_of(np.kron(small, np.ones((5, 5), np.uint8)))] * 4)
+    assert not of_edges([])
