@@ -23,18 +23,28 @@ _MANY = 256
 _Sides = tuple[jax.Array, jax.Array]
 
 
-def can_frame(inference: Inference, sizes: Iterable[Size]) -> bool:
-    """True if `framed_logits` can compute the logits of images of these sizes."""
-    if not inference.frame_multiple or inference.mode == "sliding":
-        return False
+def why_not_framed(inference: Inference, sizes: Iterable[Size]) -> str:
+    """Why images of these sizes need a program for each size; "" if they do not."""
+    if not inference.shapes:
+        return "eval.shapes is 0"
+    if not inference.frame_multiple:
+        return "this model has no frames"
+    if inference.mode == "sliding":
+        return "eval.mode='sliding' has no frames"
     sides = {side for size in sizes for side in size}
-    inner = {inside for side in sides for inside in _inner_sides(inference, (side, side))}
-    return max(sides | inner) <= _LARGEST and min(inner) >= inference.smallest_side
-
-
-def _inner_sides(inference: Inference, size: Size) -> set[int]:
-    """The sides of what the network gets in all passes over an image."""
-    return {side for one, _ in inference.passes(size) for side in inference.input_size(one)}
+    if not sides:
+        return ""
+    inner = {
+        inside
+        for side in sides
+        for one, _ in inference.passes((side, side))
+        for inside in inference.input_size(one)
+    }
+    if max(sides | inner) > _LARGEST:
+        return f"an image has a side above {_LARGEST} pixels"
+    if min(inner) < inference.smallest_side:
+        return f"an image has a side below {inference.smallest_side} pixels"
+    return ""
 
 
 def framed(
@@ -47,9 +57,9 @@ def framed(
 
     Returns:
         Frame (H, W) → the images that lie in it, in ascending order, and True; or `groups` itself
-        and False: if there are no more sizes than frames, or if `can_frame` says no.
+        and False: if there are no more sizes than frames, or for a reason of `why_not_framed`.
     """
-    if not 0 < inference.shapes < len(groups) or not can_frame(inference, groups):
+    if len(groups) <= inference.shapes or why_not_framed(inference, groups):
         return dict(groups), False
     counts = {size: len(images) for size, images in groups.items()}
     frames = choose_frames(counts, inference.shapes)
@@ -95,7 +105,49 @@ def choose_frames(counts: Mapping[Size, int], most: int) -> list[Size]:
 def _smallest(frames: Iterable[Size], size: Size) -> Size:
     """The frame of the smallest area that holds images of this size."""
     holding = [frame for frame in frames if frame[0] >= size[0] and frame[1] >= size[1]]
-    return min(holding, key=lambda frame: frame[0] * frame[1])
+    return min(holding, key=_area)
+
+
+class FramesOnDemand:
+    """Chooses frames for images whose sizes come one after the other.
+
+    The first size gets a program of its own, because there may be no other. The next sizes get a
+    frame that is there, if less than a third of it stays empty, or a new one with a little room.
+    When there are `inference.shapes` programs, images take any frame that holds them; only larger
+    ones get another.
+    """
+
+    def __init__(self, inference: Inference):
+        self._inference = inference
+        self._alone: Size | None = None
+        self._frames: list[Size] = []
+
+    def __call__(self, size: Size) -> Size | None:
+        """The frame for an image (H, W); None: a program for this size."""
+        if why_not_framed(self._inference, [size]):
+            return None
+        self._alone = self._alone or size
+        if size == self._alone:
+            return None
+        holding = [frame for frame in self._frames if frame[0] >= size[0] and frame[1] >= size[1]]
+        full = len(self._frames) + 1 >= self._inference.shapes
+        near = [frame for frame in holding if full or 3 * _area(size) > 2 * _area(frame)]
+        if near:
+            return min(near, key=_area)
+        # A larger image beyond the number of programs gets a frame for all that come after it, too.
+        sides = map(max, zip(size, *self._frames, strict=True)) if full else size
+        self._frames.append(tuple(map(_with_room, sides)))
+        return self._frames[-1]
+
+
+def _area(size: Size) -> int:
+    return size[0] * size[1]
+
+
+def _with_room(side: int) -> int:
+    """The next multiple of an eighth of the power of two below `side`: up to an eighth more."""
+    step = max(2 ** (side.bit_length() - 4), 1)
+    return -(-side // step) * step
 
 
 def framed_logits(
