@@ -113,8 +113,9 @@ class FramesOnDemand:
 
     The first size gets a program of its own, because there may be no other. The next sizes get a
     frame that is there, if less than a third of it stays empty, or a new one with a little room.
-    When there are `inference.shapes` programs, images take any frame that holds them; only larger
-    ones get another.
+    The last of `inference.shapes` programs is for a square of the longest side so far, if the image
+    fills a third of it. From then on, images take any frame that holds them, and larger ones get
+    another such square.
     """
 
     def __init__(self, inference: Inference):
@@ -134,9 +135,10 @@ class FramesOnDemand:
         near = [frame for frame in holding if full or 3 * _area(size) > 2 * _area(frame)]
         if near:
             return min(near, key=_area)
-        # A larger image beyond the number of programs gets a frame for all that come after it, too.
-        sides = map(max, zip(size, *self._frames, strict=True)) if full else size
-        self._frames.append(tuple(map(_with_room, sides)))
+        if len(self._frames) + 2 >= self._inference.shapes:
+            longest = max(max(frame) for frame in (size, self._alone, *self._frames))
+            size = (longest, longest) if 3 * _area(size) > longest**2 else size
+        self._frames.append(tuple(map(_with_room, size)))
         return self._frames[-1]
 
 
