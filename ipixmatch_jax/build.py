@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from ipixmatch_jax import build
 from ipixmatch_jax.devices.parallel import PARALLEL, Parallel
-from ipixmatch_jax.engine.inference import Inference, make_inference, size_multiple
+from ipixmatch_jax.engine.inference import Inference, make_inference
 from ipixmatch_jax.engine.objective import Objective, Supervised, Threshold
 from ipixmatch_jax.engine.optimizer import make_optimizer
 from ipixmatch_jax.engine.state import DATA_AXIS, TrainState, create_state
@@ -72,7 +72,7 @@ def build_views(config: ConfigDict, model: nn.Module) -> Views:
 
 def build_inference(config: ConfigDict, model: nn.Module) -> Inference:
     """The inference on whole images, by `config.eval`."""
-    return make_inference(config.eval, config.data.crop_size, size_multiple(model))
+    return make_inference(config.eval, config.data.crop_size, model)
 
 
 def build_objective(config: ConfigDict) -> Objective:

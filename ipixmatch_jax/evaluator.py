@@ -19,7 +19,9 @@ from ipixmatch_jax.data import (
 from ipixmatch_jax.devices.parallel import Parallel
 from ipixmatch_jax.devices.processes import is_first
 from ipixmatch_jax.devices.run_ahead import RunAhead
+from ipixmatch_jax.engine.boundaries import true_sizes
 from ipixmatch_jax.engine.eval_step import make_eval_step
+from ipixmatch_jax.engine.frames import framed, why_not_framed
 from ipixmatch_jax.engine.metrics import CONFIDENCE_BINS, PixelCounts, summary, table
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import as_path, is_remote
@@ -31,16 +33,13 @@ from ipixmatch_jax.workdir.evaluations import ids_sha256
 # Device counts are 32 bit; they are moved to 64 bit on the host before they can overflow.
 _FLUSH_PIXELS = 2**30
 
-# With more image sizes than this, compiling takes long; padding to multiples of _PAD_HINT pixels
-# reduces their number.
-_MANY_SIZES, _PAD_HINT = 16, 64
-
 
 class Evaluator:
     """Evaluates networks on `dataset.val`, as `config.eval` says; every image counts once.
 
-    A batch holds images of one size. Its length is `eval_batch_size`, rounded up to a multiple of
-    the number of devices. Rows without an image are not counted.
+    A batch holds images of one size, or images of several sizes in a frame; see `framed`. Its
+    length is `eval_batch_size`, rounded up to a multiple of the number of devices. Rows without an
+    image are not counted.
     """
 
     def __init__(self, config: ConfigDict, dataset: Dataset, model, parallel: Parallel):
@@ -61,6 +60,7 @@ class Evaluator:
         )
         self._content: dict[str, str] | None = None
         self._groups: dict[tuple[int, int], list[int]] | None = None
+        self._framed = False
         self._bins: dict[str, np.ndarray] = {}
 
     def __call__(self, networks: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -73,8 +73,9 @@ class Evaluator:
             DataError: a file cannot be read, or all mask pixels are ignored.
         """
         if self._groups is None:
-            self._groups = size_groups(self._dataset.val, self._inference.pad_to)
-            self._announce()
+            sizes = size_groups(self._dataset.val)
+            self._groups, self._framed = framed(sizes, self._inference)
+            self._announce(len(sizes))
         totals = {name: self._empty_total() for name in networks}
         counts, pixels = self._empty(networks), 0
         batches = eval_batches(
@@ -95,6 +96,8 @@ class Evaluator:
             pixels += size
             arrays = {key: batch[key] for key in ("image", "mask")}
             arrays["index"] = batch["index"].astype(np.int32)
+            if self._framed:
+                arrays["true"] = true_sizes(map(tuple, batch["size"].tolist()))
             counts, shown = self._step(networks, counts, self._parallel.put_batch(arrays))
             ahead(counts)
             if number in shown_batches:
@@ -133,13 +136,15 @@ class Evaluator:
         """The results as a table to print."""
         return table(results, self._absent)
 
-    def _announce(self) -> None:
-        """Prints the number of image sizes; the first evaluation compiles once for each."""
-        count = len(self._groups)
+    def _announce(self, count: int) -> None:
+        """Prints the number of image sizes, and of the programs that are compiled for them."""
         sizes = "one size, compiled once" if count == 1 else f"{count} sizes, each compiled once"
-        fewer = len(size_groups(self._dataset.val, _PAD_HINT))
-        if count > _MANY_SIZES and 2 * fewer < count:
-            sizes += f"; eval.pad_to={_PAD_HINT} makes that {fewer}, see docs/evaluation.md"
+        if self._framed:
+            frames = ", ".join(f"{height} x {width}" for height, width in self._groups)
+            sizes = f"{count} sizes in {len(self._groups)} frames, each compiled once: {frames}"
+        elif 0 < self._inference.shapes < count:
+            reason = why_not_framed(self._inference, self._groups)
+            sizes += f", because {reason}; see docs/evaluation.md"
         if is_first():
             images = f"{len(self._dataset.val)} images of {sizes}"
             tqdm.write(f"evaluation ({self._inference.name}): {images}")
@@ -148,8 +153,7 @@ class Evaluator:
         result = summary(
             total.confusion.counts,
             self._dataset.class_names,
-            # After padding, the end of an image is unknown, and with it the boundaries there.
-            boundary_iou=None if self._inference.pad_to else total.boundary.compute(),
+            boundary_iou=total.boundary.compute(),
             absent=self._absent,
         )
         if name == self._labeler:

@@ -18,6 +18,7 @@ from ipixmatch_jax.config import load_snapshot, with_run_statistics
 from ipixmatch_jax.data import pixels_of, resize_image
 from ipixmatch_jax.data.catalog import assemble
 from ipixmatch_jax.data.records import spread_palette
+from ipixmatch_jax.engine.frames import FramesOnDemand, framed_logits, why_not_framed
 from ipixmatch_jax.engine.inference import predict_logits
 from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.errors import DataError, UserError
@@ -50,7 +51,8 @@ class Prediction:
 class Predictor:
     """A function from a photo of any size to its class map, uint8 [H, W].
 
-    It predicts as `config.eval` says. The first image of every size waits for the compiler. With
+    It predicts as `config.eval` says. Images of many sizes share a few compiled programs, each of
+    which the first of its images waits for; results are those of every image alone. With
     `data.image_size` the image is resized to that size first, and the class map is resized back.
 
     Args:
@@ -61,6 +63,10 @@ class Predictor:
         tile_above: images whose longer side has more pixels are predicted in windows of
             `eval.window`; 0: never.
         step, network: the checkpoint and network that the variables come from.
+
+    Attributes:
+        takes_any_size: true if new sizes do not need new programs.
+        shapes: arguments of the programs that are compiled, without those that `probs` needs.
     """
 
     def __init__(
@@ -80,17 +86,22 @@ class Predictor:
         self._size = tuple(config.data.image_size)
         views, inference = build.build_views(config, model), build.build_inference(config, model)
 
-        @functools.partial(jax.jit, static_argnums=(2, 3))
-        def run(variables, image, tiled, with_probs):
-            chosen = dataclasses.replace(inference, mode="sliding") if tiled else inference
-            images = views.weak(image[None])
-            logits = predict_logits(Network(model, **variables), images, chosen)[0]
+        @functools.partial(jax.jit, static_argnums=(3, 4))
+        def run(variables, image, size, tiled, with_probs):
+            images, network = views.weak(image[None]), Network(model, **variables)
+            if size is None:
+                chosen = dataclasses.replace(inference, mode="sliding") if tiled else inference
+                logits = predict_logits(network, images, chosen)[0]
+            else:
+                logits = framed_logits(network, images, inference, size[None])[0]
             probs = jax.nn.softmax(logits)
             mask = logits.argmax(-1).astype("uint8")
             return mask, probs.max(-1), probs if with_probs else None
 
         self._run = run
-        self._may_tile = inference.mode == "whole"
+        self._may_tile, self._frames = inference.mode == "whole", FramesOnDemand(inference)
+        self.shapes: set[tuple[Any, ...]] = set()
+        self.takes_any_size = not why_not_framed(inference, [])
 
     def __call__(self, photo: Photo, *, probs: bool = False) -> np.ndarray | Prediction:
         """The class map, uint8 [H, W]; with `probs`, all of `predict(photo, probs=True)`."""
@@ -125,9 +136,18 @@ class Predictor:
                 f"an image is {image.dtype} {list(image.shape)}; expected uint8 [H, W, {channels}]"
             )
         small = resize_image(image, self._size) if self._size != (0, 0) else image
-        tiled = self._may_tile and 0 < self._tile_above < max(small.shape[:2])
-        results = self._run(self.variables, small, tiled, probs)
-        mask, confidence, all_probs = (None if x is None else np.asarray(x) for x in results)
+        size = height, width = small.shape[:2]
+        tiled = self._may_tile and 0 < self._tile_above < max(size)
+        frame = None if tiled else self._frames(size)
+        framed, true = small, None
+        if frame is not None:
+            framed, true = np.zeros((*frame, channels), np.uint8), np.array(size, np.int32)
+            framed[:height, :width] = small
+        self.shapes.add((framed.shape, frame is None, tiled))
+        results = self._run(self.variables, framed, true, tiled, probs)
+        mask, confidence, all_probs = (
+            None if x is None else np.asarray(x)[:height, :width] for x in results
+        )
         if small.shape != image.shape:
             size = image.shape[1::-1]
             mask = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))

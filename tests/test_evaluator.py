@@ -14,6 +14,7 @@ from tests.references.eval_reference import (
     normalized,
     resize,
     sliding_clipped,
+    softmax,
     toy_logits,
 )
 from tests.references.toy_evaluation import (
@@ -73,7 +74,7 @@ def test_everything_equals_numpy_on_odd_sizes(changes, multiple, sizes, find):
 
 
 def nearest_four(image):
-    return tuple(4 * round(side / 4) for side in image.shape[:2])
+    return tuple(4 * int(side / 4 + 0.5) for side in image.shape[:2])
 
 
 @pytest.mark.parametrize("parallel", ["pmap", "shard_map"])
@@ -102,37 +103,60 @@ def test_every_size_is_compiled_once_and_printed_once(capsys):
     assert len(shapes.shapes) == traced and not capsys.readouterr().out
 
 
-def test_padding_makes_sizes_few_and_is_not_counted(capsys):
-    """Only the network sees the padding, and an image of exact size has none."""
-    shapes, config = Shapes(), config_with(pad_to=16)
-    config.eval_batch_size = 1
-    scenes = Scenes(((13, 19), (9, 25), (17, 33), (3, 18)))
-    evaluator, spread = evaluator_of(config, scenes, Toy(seen=shapes))
-    actual = evaluator(spread.replicate(NETWORKS))
-    assert set(shapes.shapes) == {(1, 17, 33, 3)}
-    assert "evaluation (whole-pad16): 4 images of one size" in capsys.readouterr().out
+MANY = ((13, 19), (9, 25), (17, 33), (3, 18), (13, 18), (20, 11), (13, 19))
 
-    def padded(variables, image):
-        height, width = image.shape[:2]
-        below = [(0, 17 - height), (0, 33 - width), (0, 0)]
-        return toy_logits(variables, np.pad(image, below, mode="edge"))[:height, :width]
 
-    for network, values in expected_of(scenes, padded).items():
-        found = [actual[network]["iou"][name] for name in NAMES]
-        np.testing.assert_allclose(np.array(found, float), values["iou"], rtol=1e-12)
-        assert "boundary_iou" not in actual[network] and "boundary mIoU" in evaluator.table(actual)
+@pytest.mark.parametrize(("changes", "multiple", "find"), [
+    ({}, 1, toy_logits),
+    ({}, 4, lambda v, x: resize(toy_logits(v, resize(x, nearest_four(x))), x.shape[:2])),
+    ({"mode": "resize", "size": (10, 12)}, 1,
+     lambda v, x: resize(toy_logits(v, resize(x, (10, 12))), x.shape[:2])),
+    ({"scales": (0.5, 1.0), "flip": True}, 1, lambda v, x: averaged(v, x)),
+])  # fmt: skip
+def test_images_of_many_sizes_share_frames_with_equal_results(changes, multiple, find, capsys):
+    shapes, scenes = Shapes(), Scenes(MANY)
+    config = config_with(shapes=2, **changes)
+    toy = Toy(seen=shapes, size_multiple=multiple, frame_multiple=8)
+    actual = results_of(config, scenes, toy)
+    check(actual, expected_of(scenes, find))
+    assert "7 images of 6 sizes in 2 frames, each compiled once: " in capsys.readouterr().out
+    passes = 4 if "scales" in changes else 1
+    assert len(shapes.shapes) == 2 * len(NETWORKS) * passes
+
+
+def averaged(variables, image):
+    passes = []
+    for scale in (0.5, 1.0):
+        small = resize(image, tuple(max(round(side * scale), 1) for side in image.shape[:2]))
+        for step in (1, -1):
+            logits = toy_logits(variables, small[:, ::step])[:, ::step]
+            passes.append(softmax(resize(logits, image.shape[:2])))
+    return np.mean(passes, 0)
+
+
+def test_frames_on_eight_devices_show_images_without_the_rest():
+    scenes, config = Scenes(MANY), config_with(shapes=2)
+    config.eval_batch_size = 3  # eight devices round it up
+    evaluator, spread = evaluator_of(config, scenes, Toy(frame_multiple=8), 8)
+    check(evaluator(spread.replicate(NETWORKS)), expected_of(scenes, toy_logits))
     picture = evaluator.validation_images.images()["validation/s0"]
     assert picture.shape == (13, 4 * 19 + 3 * 4, 3)
 
 
-def test_many_sizes_are_printed_with_a_remedy(capsys, monkeypatch):
-    scenes = Scenes([(20 + n, 30) for n in range(17)])
-    evaluator, _ = evaluator_of(config_with(), scenes)
+@pytest.mark.parametrize(("changes", "multiple", "reason"), [
+    ({}, 0, "this model has no frames"),
+    ({"shapes": 0}, 8, None),
+    ({"mode": "sliding", "window": (9, 9)}, 8, "eval.mode='sliding' has no frames"),
+])  # fmt: skip
+def test_what_cannot_share_frames_is_compiled_by_size(
+    changes, multiple, reason, capsys, monkeypatch
+):
+    evaluator, _ = evaluator_of(config_with(**changes), Scenes(MANY), Toy(frame_multiple=multiple))
     monkeypatch.setattr("ipixmatch_jax.evaluator.eval_batches", lambda *_, **__: ())
     with pytest.raises(DataError):
         evaluator({"student": None})
-    said = "17 images of 17 sizes, each compiled once; eval.pad_to=64 makes that 1, see docs"
-    assert said in capsys.readouterr().out
+    because = f", because {reason}; see docs/evaluation.md" if reason else ""
+    assert f"7 images of 6 sizes, each compiled once{because}\n" in capsys.readouterr().out
 
 
 def test_classes_that_occur_nowhere_by_either_convention():

@@ -47,6 +47,20 @@ def test_a_predictor_says_what_the_model_says(run, folder_data, config_file):
     assert (predict.class_names, predict.step) == (("ground", "square"), 4)
 
 
+def test_images_of_many_sizes_share_programs_with_equal_results(run):
+    workdir, config, networks = run
+    predict = load_predictor(workdir)
+    assert predict.takes_any_size
+    for size in ((20, 24), (21, 24), (17, 31), (31, 18), (24, 29), (32, 26), (7, 5)):
+        image = image_of(*size)
+        want = expected_probs(config, networks["teacher"], image)
+        found = predict.predict(image, probs=True)
+        np.testing.assert_allclose(found.probs, want, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(found.confidence, want.max(-1), rtol=0, atol=1e-5)
+        np.testing.assert_array_equal(found.mask, want.argmax(-1))
+    assert len(predict.shapes) <= 4
+
+
 def test_large_images_are_predicted_in_windows(run):
     workdir, config, networks = run
     image = image_of(16, 26)

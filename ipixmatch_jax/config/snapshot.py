@@ -12,6 +12,7 @@ from ipixmatch_jax import build
 from ipixmatch_jax.config.defaults import default_config, flatten
 from ipixmatch_jax.config.loading import given_values, set_overrides
 from ipixmatch_jax.config.reference import changed
+from ipixmatch_jax.config.suggestions import without_gone
 from ipixmatch_jax.config.validation import problems_of, raise_problems
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.paths import AnyPath
@@ -26,7 +27,7 @@ _KNOWN = {"method": "supervised", "relation": "none"}
 
 
 def read_snapshot(workdir: AnyPath) -> dict[str, Any]:
-    """The contents of a run's `config.json`.
+    """The contents of a run's `config.json`, without keys that are gone.
 
     Raises:
         ConfigError: the file does not exist or cannot be read.
@@ -36,7 +37,7 @@ def read_snapshot(workdir: AnyPath) -> dict[str, Any]:
         saved = json.loads(path.read_text())
         if not isinstance(saved, dict):
             raise ValueError("it holds no JSON object")
-        return saved
+        return without_gone(saved)
     except FileNotFoundError:
         raise ConfigError(
             f"{path} does not exist; expected the folder of a run, as training writes it"
@@ -175,6 +176,7 @@ FREE_ON_RESUME = (
     "log_every",
     "eval_every",
     "eval_batch_size",
+    "eval.shapes",
     "checkpoint_every",
     "pictures",
     "profile",

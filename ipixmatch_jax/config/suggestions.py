@@ -1,6 +1,7 @@
-"""The key that somebody probably means by a name that is no key."""
+"""The key that somebody probably means by a name that is no key, or is one no more."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from ipixmatch_jax.registry import nearest
 
@@ -51,11 +52,28 @@ _WORDS = {
     "tracking.writers": ("wandb", "mlflow", "tensorboard", "logger"),
     "eval.scales": ("tta", "multi_scale"),
 }  # fmt: skip
+# Keys that are gone → what to do.
+_GONE = {
+    "eval.pad_to": "; it is gone: images of many sizes are evaluated in a few frames, with the "
+    "results of each image alone (eval.shapes); leave it out",
+}
 _KEY_OF = {word: key for key, words in _WORDS.items() for word in words}
+
+
+def without_gone(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """The contents of an older run's `config.json`, without keys that are gone."""
+    kept = dict(saved)
+    for name in _GONE:
+        group, _, leaf = name.rpartition(".")
+        if isinstance(kept.get(group), Mapping):
+            kept[group] = {key: value for key, value in kept[group].items() if key != leaf}
+    return kept
 
 
 def did_you_mean(name: str, keys: Collection[str]) -> str:
     """A hint ` (did you mean 'x'?)` for a name that is no key, or an empty string."""
+    if name in _GONE:
+        return _GONE[name]
     group, _, leaf = name.rpartition(".")
     if leaf in _KEY_OF and _KEY_OF[leaf] in keys:
         return f" (did you mean {_KEY_OF[leaf]!r}?)"

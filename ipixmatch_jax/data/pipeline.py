@@ -260,18 +260,11 @@ def _iterate(batches: grain.MapDataset, threads: int, workers: int) -> Iterator[
     return iter(dataset)
 
 
-def size_groups(source: UnlabeledSource, multiple: int = 0) -> dict[tuple[int, int], list[int]]:
-    """Image size (H, W) → positions of the records of that size, both in order of appearance.
-
-    With a `multiple` k, sides are rounded up to k·n + 1, as crops of 321, 513 and 801 have them: a
-    network of that output stride keeps its grid on the corners of the image.
-    """
+def size_groups(source: UnlabeledSource) -> dict[tuple[int, int], list[int]]:
+    """Image size (H, W) → positions of the records of that size, both in order of appearance."""
     groups: dict[tuple[int, int], list[int]] = {}
     for index in range(len(source)):
-        size = tuple(source.size(index))
-        if multiple:
-            size = tuple(-(-(side - 1) // multiple) * multiple + 1 for side in size)
-        groups.setdefault(size, []).append(index)
+        groups.setdefault(tuple(source.size(index)), []).append(index)
     return groups
 
 
@@ -284,10 +277,10 @@ def eval_batches(
     threads: int = 2,
     groups: Mapping[tuple[int, int], list[int]] | None = None,
 ) -> Iterator[Batch]:
-    """All records once, whole and at native size, in batches of one size.
+    """All records once, whole and at native size, in batches of one shape.
 
-    Sizes come in order of first appearance, records of one size in the order of the source. The
-    last batch of a size is filled with padding rows, so that all processes see the same number
+    Shapes come in the order of `groups`, records of one shape in the order of the source. The
+    last batch of a shape is filled with padding rows, so that all processes see the same number
     of batches and the same shapes.
 
     Args:
@@ -296,12 +289,14 @@ def eval_batches(
         process_index: index of this process.
         process_count: number of processes that share a batch.
         threads: number of threads that decode ahead.
-        groups: `size_groups(source)` if already computed. A smaller image of a group is padded at
-            the bottom and on the right: by its last row and column, with mask 255 and valid False.
+        groups: shape (H, W) → positions of the records that fit; by default `size_groups(source)`.
+            A smaller image of a group is padded at the bottom and on the right, by zeros, with
+            mask 255 and valid False.
 
     Returns:
         A generator of dicts: `image` uint8 [b,H,W,3], `mask` uint8 [b,H,W], `valid` bool [b,H,W],
-        `index` int64 [b]; padding rows have image 0, mask 255, valid False and index -1.
+        `index` int64 [b], `size` int64 [b,2], the size of each image; padding rows have image 0,
+        mask 255, valid False, index -1 and size (1, 1).
 
     Raises:
         ConfigError: the batch size is not divisible by the number of processes.
@@ -344,13 +339,13 @@ def _whole_batch(source: Source, size: tuple[int, int], indices: list[int], shar
         "mask": np.full((share, *size), IGNORE, np.uint8),
         "valid": np.zeros((share, *size), bool),
         "index": np.full(share, -1, np.int64),
+        "size": np.ones((share, 2), np.int64),
     }
     for row, index in enumerate(indices):
         record = source[index]
         height, width = record["mask"].shape
-        below = ((0, size[0] - height), (0, size[1] - width), (0, 0))
-        batch["image"][row] = np.pad(record["image"], below, mode="edge")
+        batch["image"][row, :height, :width] = record["image"]
         batch["mask"][row, :height, :width] = record["mask"]
         batch["valid"][row, :height, :width] = True
-        batch["index"][row] = index
+        batch["index"][row], batch["size"][row] = index, (height, width)
     return batch

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from ipixmatch_jax.engine.frames import framed_logits
 from ipixmatch_jax.engine.inference import Inference, predict_logits
 from ipixmatch_jax.engine.metrics import PixelCounts
 from ipixmatch_jax.engine.state import DATA_AXIS
@@ -32,7 +33,7 @@ def make_eval_step(
         networks: name → `{'params', 'batch_stats'}`.
         counts: name → PixelCounts so far.
         batch: `image` uint8 [B, H, W, D], `mask` uint8 [B, H, W] (255 is not counted) and `index`
-            int32 [B].
+            int32 [B]. For images in a frame, also `true` int32 [B, 3]: `boundaries.true_sizes`.
 
     Returns of the step:
         counts: the counts including this batch.
@@ -42,10 +43,15 @@ def make_eval_step(
 
     def eval_step(networks, counts, batch):
         images, mask = views.weak(batch["image"]), batch["mask"].astype(jnp.int32)
+        true = batch.get("true")
         merged, shown = {}, {"index": batch["index"][:show]}
         for name, variables in networks.items():
-            logits = predict_logits(Network(model, **variables), images, inference)
-            new = PixelCounts.from_logits(logits, mask, num_classes, confidence)
+            network = Network(model, **variables)
+            if true is None:
+                logits = predict_logits(network, images, inference)
+            else:
+                logits = framed_logits(network, images, inference, true[:, :2])
+            new = PixelCounts.from_logits(logits, mask, num_classes, confidence, true)
             merged[name] = counts[name].merge(jax.lax.psum(new, DATA_AXIS))
             shown[name] = logits[:show].argmax(-1).astype(jnp.uint8)
         return merged, jax.lax.all_gather(shown, DATA_AXIS) if show else {}

@@ -1,7 +1,7 @@
 """Logits of images of any size: whole, in windows or resized; for evaluation and predictions."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import flax.linen as nn
@@ -37,8 +37,9 @@ EVAL_KEYS: Table = {
     ),
     "scales": Key((1.0,), "scales to average over", above=0, most=100, shortest=1),
     "flip": Key(False, "average over the mirrored image too"),
-    "pad_to": Key(
-        0, "k: images are padded to sides k*n + 1, so that fewer sizes are compiled; 0: not padded",
+    "shapes": Key(
+        4, "programs to compile at most: images of more sizes share frames, which changes no "
+        "result; 0: a program for each size",
         least=0, most=65536,
     ),
     "absent": Key(
@@ -64,9 +65,11 @@ class Inference:
         size: (height, width) for `resize`; (0, 0) is the image's own.
         scales: factors of the image's size, one pass each.
         flip: true to average with the mirrored image at each scale.
-        pad_to: k pads images to sides of k·n + 1 in evaluation; 0: no padding.
+        shapes: most frames in which images of many sizes are evaluated; 0: each size alone.
         multiple: height and width of the model's input must be multiples of it. Images of other
             sizes are resized to the nearest multiple, and their logits back.
+        frame_multiple: sides of the model's frames are multiples of it; 0: it cannot use frames.
+        smallest_side: least height and width of the model's input.
     """
 
     mode: str = "whole"
@@ -75,8 +78,10 @@ class Inference:
     size: Size = (0, 0)
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
-    pad_to: int = 0
+    shapes: int = 4
     multiple: int = 1
+    frame_multiple: int = 0
+    smallest_side: int = 1
 
     @property
     def name(self) -> str:
@@ -88,7 +93,7 @@ class Inference:
             parts.append("{}x{}".format(*self.size))
         if self.scales != (1.0,):
             parts.append("scales" + "_".join(f"{scale:g}" for scale in self.scales))
-        parts += ["flip"] * self.flip + [f"pad{self.pad_to}"] * bool(self.pad_to)
+        parts += ["flip"] * self.flip
         return "-".join(parts)
 
     def input_size(self, size: Size) -> Size:
@@ -99,16 +104,28 @@ class Inference:
 
     def passes(self, size: Size) -> list[tuple[Size, bool]]:
         """(size of the scaled image, mirrored or not) of every pass over an image."""
-        scaled = [tuple(max(round(side * scale), 1) for side in size) for scale in self.scales]
-        return [(one, flip) for one in scaled for flip in (False, True)[: 1 + self.flip]]
+        scaled = [scaled_size(size, scale) for scale in self.scales]
+        return [(one, flip) for one in scaled for flip in self.flips]
+
+    @property
+    def flips(self) -> tuple[bool, ...]:
+        """Mirrored or not, of the passes at each scale."""
+        return (False, True)[: 1 + self.flip]
 
 
-def make_inference(options: Mapping[str, Any], crop_size: Size, multiple: int = 1) -> Inference:
+def scaled_size(size: Size, scale: float) -> Size:
+    """The size of an image that is scaled by one of `Inference.scales`."""
+    return tuple(max(round(side * scale), 1) for side in size)
+
+
+def make_inference(
+    options: Mapping[str, Any], crop_size: Size, model: nn.Module | None = None
+) -> Inference:
     """The inference of `config.eval`.
 
     Args:
         crop_size: `config.data.crop_size`, the window where none is given.
-        multiple: the model's `size_multiple`.
+        model: asked for the sizes that it takes; None: it takes all.
 
     Raises:
         ConfigError: an invalid value; the message names the key.
@@ -119,8 +136,8 @@ def make_inference(options: Mapping[str, Any], crop_size: Size, multiple: int = 
     scales = tuple(map(float, options["scales"]))
     if not scales or min(scales) <= 0:
         raise ConfigError(f"eval.scales is {scales}; expected positive numbers, as (0.75, 1.0)")
-    if options["pad_to"] < 0:
-        raise ConfigError(f"eval.pad_to is {options['pad_to']}; expected pixels, as 32, or 0")
+    if options["shapes"] < 0:
+        raise ConfigError(f"eval.shapes is {options['shapes']}; expected a number such as 4, or 0")
     window, size = _size(options, "window"), _size(options, "size")
     mode = options["mode"]
     if mode == "resize" and size != (0, 0) and scales != (1.0,):
@@ -135,12 +152,14 @@ def make_inference(options: Mapping[str, Any], crop_size: Size, multiple: int = 
         size=size,
         scales=scales,
         flip=bool(options["flip"]),
-        pad_to=int(options["pad_to"]),
-        multiple=multiple,
+        shapes=int(options["shapes"]),
+        multiple=size_multiple(model),
+        frame_multiple=getattr(model, "frame_multiple", 0),
+        smallest_side=getattr(model, "smallest_side", 1),
     )
 
 
-def size_multiple(model: nn.Module) -> int:
+def size_multiple(model: nn.Module | None) -> int:
     """The number that height and width of a model's images must be multiples of."""
     return getattr(model, "size_multiple", 1)
 
@@ -171,7 +190,11 @@ def predict_logits(
     """
     size = images.shape[1:3]
     passes = inference.passes(size)
-    logits = [_one_pass(network, images, inference, *one) for one in passes]
+    return mean_of_passes([_one_pass(network, images, inference, *one) for one in passes])
+
+
+def mean_of_passes(logits: Sequence[jax.Array]) -> jax.Array:
+    """Logits whose softmax is the mean of the passes' probabilities; a single pass stays as is."""
     if len(logits) == 1:
         return logits[0]
     return _log(sum(map(jax.nn.softmax, logits)) / len(logits))

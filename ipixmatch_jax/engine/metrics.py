@@ -1,6 +1,5 @@
 """Segmentation metrics: counts of pixels on the device, mIoU and a table on the host."""
 
-import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ipixmatch_jax.engine.boundaries import BoundaryCounts, ratio
 from ipixmatch_jax.losses import confidence_mask
 
-BOUNDARY_RATIO = 0.02
 CONFIDENCE_BINS = 20
 _MOST_LABELED = 4
 
@@ -57,106 +56,6 @@ class ConfusionMatrix(clu.metrics.Metric):
     def compute(self) -> np.ndarray:
         """IoU of every class, float64 [C]; NaN where a class is neither true nor predicted."""
         return class_iou(np.asarray(self.counts))
-
-
-def boundary(ids: jax.Array, known: jax.Array, distance: int) -> jax.Array:
-    """True where a pixel is at most `distance` away from another class or from outside the image.
-
-    Distances are of rows and columns, as those of erosions with a 3 x 3 square. Every class is
-    handled at once: a pixel lies on its class's boundary where its neighborhood is not all one.
-
-    Args:
-        ids: int32 [B, H, W] class ids.
-        known: bool [B, H, W]; others belong to every class: they make no boundary.
-        distance: pixels, at least 1.
-
-    Returns:
-        bool [B, H, W].
-    """
-    large = jnp.iinfo(jnp.int32).max
-    lowest = -_widest(jnp.where(known, -ids, -large), distance)
-    highest = _widest(jnp.where(known, ids, -large), distance)
-    rows, columns = (np.arange(side) for side in ids.shape[1:])
-    inner = [(x >= distance) & (x < len(x) - distance) for x in (rows, columns)]
-    inner = jnp.asarray(inner[0][:, None] & inner[1][None])
-    return (lowest != ids) | (highest != ids) | ~inner[None]
-
-
-def _widest(x: jax.Array, distance: int) -> jax.Array:
-    """The maximum over [-distance, distance] rows and columns; nothing lies outside."""
-    least = jnp.iinfo(x.dtype).min
-    for axis in (1, 2):
-        x = jnp.pad(x, [(distance, distance) if a == axis else (0, 0) for a in range(3)],
-                    constant_values=least)  # fmt: skip
-        reach, wanted = 1, 2 * distance + 1
-        # Twice the reach with every maximum; the last two ranges overlap.
-        while reach < wanted:
-            shift = min(reach, wanted - reach)
-            length = x.shape[axis] - shift
-            near = jax.lax.slice_in_dim(x, 0, length, axis=axis)
-            x = jnp.maximum(near, jax.lax.slice_in_dim(x, shift, shift + length, axis=axis))
-            reach += shift
-    return x
-
-
-@flax.struct.dataclass
-class BoundaryCounts(clu.metrics.Metric):
-    """Pixels near the boundaries of the classes, for boundary IoU (Cheng et al., 2103.16562).
-
-    Attributes:
-        both: int32 [C], near the true and the predicted boundary of the same class.
-        true: int32 [C], near the true one.
-        predicted: int32 [C], near the predicted one.
-    """
-
-    both: jax.Array
-    true: jax.Array
-    predicted: jax.Array
-
-    @classmethod
-    def empty(cls, num_classes: int) -> "BoundaryCounts":
-        none = jnp.zeros(num_classes, jnp.int32)
-        return cls(none, none, none)
-
-    @classmethod
-    def from_predictions(
-        cls, predicted: jax.Array, mask: jax.Array, num_classes: int
-    ) -> "BoundaryCounts":
-        """A pixel is near a boundary within 2 % of the image's diagonal, as in the paper.
-
-        Pixels without a true class are not counted and make no boundary, neither true nor
-        predicted: a perfect prediction of the others has IoU 1.
-
-        Args:
-            predicted: int32 [B, H, W] class ids.
-            mask: int32 [B, H, W] true class ids; others, as 255, are not counted.
-        """
-        known = mask < num_classes
-        distance = boundary_distance(mask.shape[1], mask.shape[2])
-        near_true = boundary(mask, known, distance) & known
-        near_predicted = boundary(predicted, known, distance) & known
-        both = near_true & near_predicted & (mask == predicted)
-
-        def count(ids, where):
-            of_class = ids[..., None] == jnp.arange(num_classes, dtype=ids.dtype)[None, None, None]
-            return (of_class & where[..., None]).sum((0, 1, 2), dtype=jnp.int32)
-
-        return cls(count(mask, both), count(mask, near_true), count(predicted, near_predicted))
-
-    def merge(self, other: "BoundaryCounts") -> "BoundaryCounts":
-        return jax.tree.map(jnp.add, self, other)
-
-    def compute(self) -> np.ndarray:
-        """Boundary IoU of every class, float64 [C]; NaN where a class has no boundary."""
-        both, true, predicted = (
-            np.asarray(x, np.float64) for x in (self.both, self.true, self.predicted)
-        )
-        return _ratio(both, true + predicted - both)
-
-
-def boundary_distance(height: int, width: int) -> int:
-    """Distance in pixels that counts as near a boundary: 2 % of the diagonal, at least 1."""
-    return max(1, round(BOUNDARY_RATIO * math.hypot(height, width)))
 
 
 @flax.struct.dataclass
@@ -256,13 +155,21 @@ class PixelCounts(clu.metrics.Metric):
 
     @classmethod
     def from_logits(
-        cls, logits: jax.Array, mask: jax.Array, num_classes: int, threshold: float
+        cls,
+        logits: jax.Array,
+        mask: jax.Array,
+        num_classes: int,
+        threshold: float,
+        true: jax.Array | None = None,
     ) -> "PixelCounts":
-        """Counts of all parts, of logits [B, H, W, C] and int32 [B, H, W] true class ids."""
+        """Counts of all parts, of logits [B, H, W, C] and int32 [B, H, W] true class ids.
+
+        `true` are the `true_sizes` of images in a frame, with mask 255 beside them.
+        """
         predicted = logits.argmax(-1).astype(jnp.int32)
         return cls(
             ConfusionMatrix.from_predictions(predicted, mask, num_classes),
-            BoundaryCounts.from_predictions(predicted, mask, num_classes),
+            BoundaryCounts.from_predictions(predicted, mask, num_classes, true),
             ConfidenceCounts.from_logits(logits, mask, num_classes, threshold),
         )
 
@@ -274,17 +181,13 @@ def class_iou(counts: np.ndarray) -> np.ndarray:
     """Intersection over union from a confusion matrix [C, C]: float64 [C], NaN for absent ones."""
     counts = counts.astype(np.float64)
     intersection = np.diag(counts)
-    return _ratio(intersection, counts.sum(0) + counts.sum(1) - intersection)
+    return ratio(intersection, counts.sum(0) + counts.sum(1) - intersection)
 
 
 def class_dice(counts: np.ndarray) -> np.ndarray:
     """Dice coefficient 2I / (true + predicted) from a confusion matrix, as `class_iou`."""
     counts = counts.astype(np.float64)
-    return _ratio(2 * np.diag(counts), counts.sum(0) + counts.sum(1))
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
+    return ratio(2 * np.diag(counts), counts.sum(0) + counts.sum(1))
 
 
 def summary(

@@ -16,6 +16,7 @@ from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.keys import Key
 from ipixmatch_jax.losses import Ratio
 from ipixmatch_jax.models import named_features
+from ipixmatch_jax.models.extent import Extent
 from ipixmatch_jax.registry import Registry, nearest
 from ipixmatch_jax.views import Views
 
@@ -109,6 +110,10 @@ class Network:
         """Predictions without gradient, under running statistics or (`train`) the batch's own."""
         prediction, _ = self._apply(images, batch_norm == "train", None)
         return jax.lax.stop_gradient(prediction)
+
+    def within(self, extent: Extent) -> "Network":
+        """The network for images in a frame, of a model that has a `frame_multiple`."""
+        return self.replace(model=self.model.within(extent))
 
     def train(self, images: jax.Array, through: Through | None = None) -> tuple[Prediction, Any]:
         """Predictions under the batch's own statistics, and the running statistics after it.

@@ -35,18 +35,24 @@ class LayerNorm(nn.Module):
         return (y * scale + bias).astype(x.dtype)
 
 
-def attend(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
+def attend(
+    query: jax.Array, key: jax.Array, value: jax.Array, seen: jax.Array | None = None
+) -> jax.Array:
     """Softmax attention: query [B,T,N,H], key and value [B,S,N,H], of one dtype → [B,T,N,H].
+
+    Keys that are not `seen`, bool [B,S], get no weight; their values must be finite.
 
     On an NVIDIA GPU, half precision uses cuDNN's fused kernel, which never stores the [B,N,T,S]
     weights; JAX uses it only on request. Everywhere else XLA's form runs, in float32: in half
     precision it would store the weights twice, and its gradient does not lower under strict
     dtype promotion.
     """
+    mask = None if seen is None else seen[:, None, None]
     if query.dtype == jnp.float64:
-        return _attend_exactly(query, key, value)
+        return _attend_exactly(query, key, value, mask)
     fused = (
-        jnp.dtype(query.dtype).itemsize == 2
+        mask is None
+        and jnp.dtype(query.dtype).itemsize == 2
         and query.shape[-1] % 8 == 0
         and query.shape[-1] <= 128
         and _has_fused_kernel()
@@ -54,12 +60,17 @@ def attend(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
     if fused:
         return jax.nn.dot_product_attention(query, key, value, implementation="cudnn")
     wide = (widen(x) for x in (query, key, value))
-    return jax.nn.dot_product_attention(*wide, implementation="xla").astype(query.dtype)
+    attended = jax.nn.dot_product_attention(*wide, mask=mask, implementation="xla")
+    return attended.astype(query.dtype)
 
 
-def _attend_exactly(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
+def _attend_exactly(
+    query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array | None
+) -> jax.Array:
     """Attention in float64; jax.nn.dot_product_attention always has a float32 softmax."""
     logits = jnp.einsum("btnh,bsnh->bnts", query, key) * query.shape[-1] ** -0.5
+    if mask is not None:
+        logits = jnp.where(mask, logits, -jnp.inf)
     return jnp.einsum("bnts,bsnh->btnh", jax.nn.softmax(logits, axis=-1), value)
 
 

@@ -15,6 +15,7 @@ from jax.typing import DTypeLike
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.models.create import ENCODERS, MODELS, choice, positive
 from ipixmatch_jax.models.encoder_decoder import EncoderDecoder
+from ipixmatch_jax.models.extent import mean_of_image
 from ipixmatch_jax.models.layers import (
     ConvNorm,
     Numerics,
@@ -62,26 +63,31 @@ class Head(nn.Module):
     separable: bool
     numerics: Numerics
 
+    frame_multiple = 1
+
     @nn.compact
     def __call__(
         self, features: tuple[jax.Array, jax.Array], size: tuple[int, int], train: bool
     ) -> jax.Array:
         low, high = features
+        extent = self.numerics.extent
         self.sow("intermediates", "encoder", high)
         high = self._pyramid(high, train)
         low = ConvNorm(self.low_level_channels, numerics=self.numerics, name="low")(low, train)
-        x = jnp.concatenate([low, resize_bilinear(high, low.shape[1:3])], axis=-1)
+        high = resize_bilinear(high, low.shape[1:3], extent)
+        x = jnp.concatenate([low, high], axis=-1)
         for name in ("fuse_0", "fuse_1"):
             x = Conv3x3(self.channels, 1, self.separable, self.numerics, name=name)(x, train)
         self.sow("intermediates", "decoder", x)
-        return resize_logits(classifier(self.num_classes, self.numerics, "classifier")(x), size)
+        x = classifier(self.num_classes, self.numerics, "classifier")(x)
+        return resize_logits(x, size, extent)
 
     def _pyramid(self, x: jax.Array, train: bool) -> jax.Array:
         branches = [ConvNorm(self.channels, numerics=self.numerics, name="aspp_point")(x, train)]
         for i, rate in enumerate(self.atrous_rates):
             branch = Conv3x3(self.channels, rate, self.separable, self.numerics, name=f"aspp_{i}")
             branches.append(branch(x, train))
-        pooled = jnp.mean(widen(x), axis=(1, 2), keepdims=True).astype(x.dtype)
+        pooled = mean_of_image(widen(x), self.numerics.extent).astype(x.dtype)
         pooled = ConvNorm(self.channels, numerics=self.numerics, name="aspp_pool")(pooled, train)
         branches.append(jnp.broadcast_to(pooled, branches[0].shape))
         x = jnp.concatenate(branches, axis=-1)

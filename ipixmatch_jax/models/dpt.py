@@ -86,6 +86,7 @@ class Fusion(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, skip: jax.Array | None, size: tuple[int, int]) -> jax.Array:
+        extent = self.numerics.extent
         enter = Residual(self.numerics, name="skip")
         if skip is not None:
             x = x + enter(skip)
@@ -93,7 +94,7 @@ class Fusion(nn.Module):
             # PyTorch's model has these weights at the coarsest level too, without using them;
             # its checkpoints hold them.
             enter(x)
-        x = resize_bilinear(Residual(self.numerics, name="residual")(x), size)
+        x = resize_bilinear(Residual(self.numerics, name="residual")(x), size, extent)
         return conv(x.shape[-1], 1, self.numerics, "out")(x)
 
 
@@ -103,6 +104,11 @@ class Head(nn.Module):
     num_classes: int
     shape: DptShape
     numerics: Numerics
+
+    @property
+    def frame_multiple(self) -> int:
+        # The coarsest level has half as many rows as the encoder's maps.
+        return 2
 
     @nn.compact
     def __call__(
@@ -127,7 +133,8 @@ class Head(nn.Module):
             x = Fusion(numerics, name=f"fuse_{i}")(x, levels[i], sizes[i])
         x = nn.relu(conv(width, 3, numerics, "output")(x))
         self.sow("intermediates", "decoder", x)
-        return resize_logits(classifier(self.num_classes, numerics, "classifier")(x), size)
+        x = classifier(self.num_classes, numerics, "classifier")(x)
+        return resize_logits(x, size, numerics.extent)
 
 
 @MODELS.register(_NAME)

@@ -116,6 +116,10 @@ class EfficientNetLite(RgbStatistics, nn.Module):
     rgb_mean = (127 / 255,) * 3
     rgb_std = (128 / 255,) * 3
 
+    @property
+    def frame_multiple(self) -> int:
+        return self.output_stride
+
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
         check_channels(x, self.in_channels)

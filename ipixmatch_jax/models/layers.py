@@ -12,6 +12,7 @@ from jax.typing import DTypeLike
 
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.models.conv_backends import conv_general_dilated
+from ipixmatch_jax.models.extent import Extent, cut, group_norm, resize_within, same_padded
 from ipixmatch_jax.models.frozen import is_frozen, within_network
 
 # He initialization; the fan-in of a depthwise kernel (k,k,1,C) is its own k*k window.
@@ -36,13 +37,15 @@ def widen(x: jax.Array) -> jax.Array:
     return x if x.dtype == jnp.float64 else x.astype(jnp.float32)
 
 
-def resize_bilinear(x: jax.Array, size: tuple[int, int]) -> jax.Array:
+def resize_bilinear(x: jax.Array, size: tuple[int, int], extent: Extent | None = None) -> jax.Array:
     """Bilinear resize with aligned corners, [B,h,w,C] → [B,H,W,C] in x's dtype.
 
     Equals `torch.nn.functional.interpolate(mode='bilinear', align_corners=True)`, which
     jax.image.resize does not offer. Computed in float32 or better: bilinear weights rounded to
-    bfloat16 do not sum to 1.
+    bfloat16 do not sum to 1. With an `extent`, each image of the frame is resized alone.
     """
+    if extent is not None and x.shape[1:3] != tuple(size):
+        return resize_within(x, size, extent.at(x.shape[1:3]), extent.at(size))
     y = widen(x)
     dtype = y.dtype
     einsum = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
@@ -144,7 +147,8 @@ class Numerics:
     `norm` 'batch' takes statistics over the batch on all devices of `axis_name`. 'group' takes
     them over 32 groups of channels of one image, or the largest smaller number that divides the
     channels; it has no running statistics and works with any batch size (Wu and He, arXiv
-    1803.08494). `momentum`, `epsilon` and `frozen` belong to batch norm.
+    1803.08494). `momentum`, `epsilon` and `frozen` belong to batch norm. `extent` tells the true
+    sizes of images that are padded to a frame; in training it is None.
     """
 
     dtype: DTypeLike = jnp.float32
@@ -153,6 +157,7 @@ class Numerics:
     momentum: float = 0.9
     epsilon: float = 1e-5
     frozen: tuple[str, ...] = ()
+    extent: Extent | None = None
 
     def normalize(self, x: jax.Array, train: bool, name: str) -> jax.Array:
         """Normalizes x [B,H,W,C] by the norm layer `name`, in float32 or better."""
@@ -162,7 +167,29 @@ class Numerics:
             return BatchNorm(train, *options, name=name)(x)
         groups = max(n for n in range(1, 33) if x.shape[-1] % n == 0)
         layer = nn.GroupNorm(groups, epsilon=1e-5, use_fast_variance=False, name=name)
-        return layer(x)
+        return group_norm(layer, x, self.extent)
+
+
+def convolution(extent: Extent | None) -> Callable[..., jax.Array]:
+    """The function by which `flax.linen.Conv` convolves: every convolution of a model takes it.
+
+    With an `extent`, each image of the frame is convolved as if it were alone.
+    """
+    if extent is None:
+        return conv_general_dilated
+
+    def within_extent(x, kernel, strides, padding, **options):
+        if kernel.shape[:2] == tuple(strides) == (1, 1):
+            return conv_general_dilated(x, kernel, strides, padding, **options)
+        if padding == "SAME" and max(strides) > 1:
+            dilation = options.get("rhs_dilation") or (1, 1)
+            window = [(k - 1) * d + 1 for k, d in zip(kernel.shape[:2], dilation, strict=True)]
+            x, padding = same_padded(x, window, strides, extent), "VALID"
+        else:
+            x = cut(x, extent)
+        return conv_general_dilated(x, kernel, strides, padding, **options)
+
+    return within_extent
 
 
 class ConvNorm(nn.Module):
@@ -194,7 +221,7 @@ class ConvNorm(nn.Module):
             use_bias=False,
             kernel_init=kernel_init,
             dtype=self.numerics.dtype,
-            conv_general_dilated=conv_general_dilated,
+            conv_general_dilated=convolution(self.numerics.extent),
             name="conv",
         )(x)
         x = self.numerics.normalize(x, train, "norm")
@@ -222,7 +249,7 @@ def conv(
         use_bias=bias,
         kernel_init=kernel_init,
         dtype=numerics.dtype,
-        conv_general_dilated=conv_general_dilated,
+        conv_general_dilated=convolution(numerics.extent),
         name=name,
     )
 
@@ -232,6 +259,6 @@ def classifier(num_classes: int, numerics: Numerics, name: str) -> nn.Conv:
     return conv(num_classes, 1, numerics, name)
 
 
-def resize_logits(x: jax.Array, size: tuple[int, int]) -> jax.Array:
+def resize_logits(x: jax.Array, size: tuple[int, int], extent: Extent | None = None) -> jax.Array:
     """Resizes logits [B,h,w,C] of any dtype to [B,H,W,C] float32; float64 stays float64."""
-    return resize_bilinear(widen(x), size)
+    return resize_bilinear(widen(x), size, extent)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.models.attention import LayerNorm, attend, dense, merge_heads, split_heads
+from ipixmatch_jax.models.extent import inside
 from ipixmatch_jax.models.input_channels import RgbStatistics, check_channels
 from ipixmatch_jax.models.layers import Numerics, conv
 from ipixmatch_jax.registry import Registry
@@ -57,14 +58,19 @@ class Attention(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         width, dtype, source = x.shape[-1], self.numerics.dtype, x
+        extent, seen = self.numerics.extent, None
         query = split_heads(dense(width, dtype, "q")(_tokens(x)), self.heads)
         if self.reduction > 1:
             r = self.reduction
             source = conv(width, r, self.numerics, "reduce", stride=r, padding=0)(x)
             source = LayerNorm(_EPSILON, name="reduce_norm")(source)
+        if extent is not None:
+            # A window of the reduction that is not full is left out, also of an image alone.
+            rows, columns = (side // self.reduction for side in extent.at(x.shape[1:3]))
+            seen = inside(source.shape[1:3], (rows, columns)).reshape(x.shape[0], -1)
         both = jnp.split(dense(2 * width, dtype, "kv")(_tokens(source)), 2, axis=-1)
         key, value = (split_heads(part, self.heads) for part in both)
-        y = dense(width, dtype, "proj")(merge_heads(attend(query, key, value)))
+        y = dense(width, dtype, "proj")(merge_heads(attend(query, key, value, seen)))
         return y.reshape(x.shape)
 
 
@@ -126,6 +132,10 @@ class MixTransformer(RgbStatistics, nn.Module):
     in_channels: int = 3
     remat: bool = False
     numerics: Numerics = Numerics()
+
+    @property
+    def frame_multiple(self) -> int:
+        return 4 * 2 ** (len(self.shape.widths) - 1)
 
     @property
     def smallest_side(self) -> int:

@@ -3,6 +3,8 @@
 import flax.linen as nn
 import jax
 
+from ipixmatch_jax.models.extent import Extent
+
 # The names of the two networks.
 TWINS = ("first", "second")
 
@@ -24,6 +26,17 @@ class Twins(nn.Module):
     @property
     def size_multiple(self) -> int:
         return getattr(self.first, "size_multiple", 1)
+
+    @property
+    def frame_multiple(self) -> int:
+        return getattr(self.first, "frame_multiple", 0)
+
+    @property
+    def smallest_side(self) -> int:
+        return getattr(self.first, "smallest_side", 1)
+
+    def within(self, extent: Extent) -> "Twins":
+        return self.clone(first=self.first.within(extent))
 
     def encode(self, images: jax.Array, train: bool = False) -> tuple[jax.Array, ...]:
         return self.first.encode(images, train)

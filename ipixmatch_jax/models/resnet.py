@@ -5,6 +5,7 @@ and timm. Padding is PyTorch's, the same number of pixels on every side: each st
 pixels to ⌈n / 2⌉, starting at the first row and column.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ import jax
 
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.models.create import ENCODERS, choice, positive
+from ipixmatch_jax.models.extent import cut
 from ipixmatch_jax.models.input_channels import RgbStatistics, check_channels
 from ipixmatch_jax.models.layers import ConvNorm, Numerics, identity
 from ipixmatch_jax.models.max_pool import max_pool_3x3
@@ -111,10 +113,15 @@ class ResNet(RgbStatistics, nn.Module):
     remat: bool = False
     numerics: Numerics = Numerics()
 
+    @property
+    def frame_multiple(self) -> int:
+        return self.output_stride
+
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
         check_channels(x, self.in_channels)
-        x = max_pool_3x3(self._stem(x, train))
+        extent = self.numerics.extent
+        x = cut(max_pool_3x3(cut(self._stem(x, train), extent, -math.inf)), extent)
         block = nn.remat(self.block, static_argnums=(2,)) if self.remat else self.block
         low, reached, dilation = None, 4, 1
         for stage, count in enumerate(self.blocks):

@@ -8,17 +8,21 @@ from jax.typing import DTypeLike
 from ipixmatch_jax.models.attention import dense
 from ipixmatch_jax.models.create import MODELS, choice
 from ipixmatch_jax.models.encoder_decoder import EncoderDecoder
+from ipixmatch_jax.models.extent import Extent, center_weights, resize_within
 from ipixmatch_jax.models.layers import ConvNorm, Numerics, classifier, widen
 from ipixmatch_jax.models.mit import MIT, MixTransformer
 
 _NAME = "segformer"
 
 
-def _resize(x: jax.Array, size: tuple[int, int]) -> jax.Array:
+def _resize(x: jax.Array, size: tuple[int, int], extent: Extent | None) -> jax.Array:
     """Bilinear resize [B,h,w,C] → [B,*size,C] between half-pixel centers, in x's dtype.
 
     Equals `torch.nn.functional.interpolate(mode='bilinear', align_corners=False)`.
     """
+    if extent is not None and x.shape[1:3] != tuple(size):
+        sizes = extent.at(x.shape[1:3]), extent.at(size)
+        return resize_within(x, size, *sizes, center_weights)
     shape = (x.shape[0], *size, x.shape[-1])
     return jax.image.resize(widen(x), shape, "linear", antialias=False).astype(x.dtype)
 
@@ -30,6 +34,8 @@ class Head(nn.Module):
     channels: int
     numerics: Numerics
 
+    frame_multiple = 1
+
     @nn.compact
     def __call__(
         self, features: tuple[jax.Array, ...], size: tuple[int, int], train: bool
@@ -39,13 +45,15 @@ class Head(nn.Module):
             _resize(
                 dense(self.channels, self.numerics.dtype, f"project_{i}")(x),
                 features[0].shape[1:3],
+                self.numerics.extent,
             )
             for i, x in enumerate(features)
         ]
         x = jnp.concatenate(levels[::-1], axis=-1)
         x = ConvNorm(self.channels, numerics=self.numerics, name="fuse")(x, train)
         self.sow("intermediates", "decoder", x)
-        return _resize(widen(classifier(self.num_classes, self.numerics, "classifier")(x)), size)
+        x = widen(classifier(self.num_classes, self.numerics, "classifier")(x))
+        return _resize(x, size, self.numerics.extent)
 
 
 @MODELS.register(_NAME)

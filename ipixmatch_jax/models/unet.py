@@ -51,6 +51,10 @@ class Encoder(RgbStatistics, nn.Module):
     rgb_mean = (0.5,) * 3
     rgb_std = (0.25,) * 3
 
+    @property
+    def frame_multiple(self) -> int:
+        return self.stem_stride * 2**self.depth
+
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:
         check_channels(x, self.in_channels)
@@ -70,18 +74,23 @@ class Head(nn.Module):
     width: int
     numerics: Numerics
 
+    frame_multiple = 1
+
     @nn.compact
     def __call__(
         self, features: tuple[jax.Array, ...], size: tuple[int, int], train: bool
     ) -> jax.Array:
         *skips, x = features
+        extent = self.numerics.extent
         self.sow("intermediates", "encoder", x)
         for level in reversed(range(len(skips))):
             skip = skips[level]
-            x = jnp.concatenate([skip, resize_bilinear(x, skip.shape[1:3])], axis=-1)
+            x = resize_bilinear(x, skip.shape[1:3], extent)
+            x = jnp.concatenate([skip, x], axis=-1)
             x = DoubleConv(self.width * 2**level, self.numerics, name=f"level_{level}")(x, train)
         self.sow("intermediates", "decoder", x)
-        return resize_logits(classifier(self.num_classes, self.numerics, "classifier")(x), size)
+        x = classifier(self.num_classes, self.numerics, "classifier")(x)
+        return resize_logits(x, size, extent)
 
 
 @MODELS.register(_NAME)

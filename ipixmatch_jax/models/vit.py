@@ -10,10 +10,12 @@ from dataclasses import dataclass
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.models.attention import LayerNorm, attend, dense, merge_heads, split_heads
 from ipixmatch_jax.models.bicubic import bicubic_matrix
+from ipixmatch_jax.models.extent import Extent
 from ipixmatch_jax.models.input_channels import RgbStatistics, check_channels
 from ipixmatch_jax.models.layers import Numerics, conv, widen
 from ipixmatch_jax.registry import Registry
@@ -50,13 +52,13 @@ class Attention(nn.Module):
     numerics: Numerics
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, seen: jax.Array | None) -> jax.Array:
         width, dtype = x.shape[-1], self.numerics.dtype
         query, key, value = (
             split_heads(part, self.heads)
             for part in jnp.split(dense(3 * width, dtype, "qkv")(x), 3, axis=-1)
         )
-        return dense(width, dtype, "proj")(merge_heads(attend(query, key, value)))
+        return dense(width, dtype, "proj")(merge_heads(attend(query, key, value, seen)))
 
 
 class Mlp(nn.Module):
@@ -85,15 +87,18 @@ class LayerScale(nn.Module):
 
 
 class Block(nn.Module):
-    """Tokens [B,T,width] → [B,T,width]: attention and MLP, each pre-normed, scaled and added."""
+    """Tokens [B,T,width] → [B,T,width]: attention and MLP, each pre-normed, scaled and added.
+
+    `seen`, bool [B,T]: the tokens that attention reads; None: all.
+    """
 
     shape: VitShape
     numerics: Numerics
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, seen: jax.Array | None) -> jax.Array:
         y = LayerNorm(_EPSILON, name="norm1")(x)
-        y = Attention(self.shape.heads, self.numerics, name="attn")(y)
+        y = Attention(self.shape.heads, self.numerics, name="attn")(y, seen)
         x = x + LayerScale(name="ls1")(y)
         y = Mlp(self.shape.swiglu, self.numerics, name="mlp")(LayerNorm(_EPSILON, name="norm2")(x))
         return x + LayerScale(name="ls2")(y)
@@ -124,6 +129,10 @@ class Dinov2(RgbStatistics, nn.Module):
     def size_multiple(self) -> int:
         return self.shape.patch
 
+    @property
+    def frame_multiple(self) -> int:
+        return self.shape.patch
+
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:
         check_channels(x, self.in_channels)
@@ -147,9 +156,10 @@ class Dinov2(RgbStatistics, nn.Module):
             )
             tokens.insert(1, self._repeated(registers, batch))
         x = jnp.concatenate([part.astype(self.numerics.dtype) for part in tokens], axis=1)
+        seen = self._seen(size, batch)
         block, taps = nn.remat(Block) if self.remat else Block, []
         for index in range(self.shape.depth):
-            x = block(self.shape, self.numerics, name=f"block_{index:02d}")(x)
+            x = block(self.shape, self.numerics, name=f"block_{index:02d}")(x, seen)
             if index in self.shape.taps:
                 taps.append(x)
         norm = LayerNorm(_EPSILON, name="norm")
@@ -165,6 +175,14 @@ class Dinov2(RgbStatistics, nn.Module):
                 f"{patch}; the nearest size that does is {nearest} (data.crop_size)"
             )
 
+    def _seen(self, size: tuple[int, int], batch: int) -> jax.Array | None:
+        """The tokens that belong to an image, bool [B,T]; None: all, without a frame."""
+        extent = self.numerics.extent
+        if extent is None:
+            return None
+        first = jnp.ones((batch, 1 + self.registers), bool)
+        return jnp.concatenate([first, extent.inside(size).reshape(batch, -1)], axis=1)
+
     def _repeated(self, token: jax.Array, batch: int) -> jax.Array:
         return jnp.broadcast_to(token, (batch, *token.shape[1:]))
 
@@ -172,18 +190,39 @@ class Dinov2(RgbStatistics, nn.Module):
         """Resizes the patches' position embeddings [1,grid²,width] to a map [1,*size,width]."""
         grid = self.shape.grid
         positions = positions.reshape(1, grid, grid, positions.shape[-1])
+        if self.numerics.extent is not None:
+            return self._resized_within(positions, size, self.numerics.extent)
         if size == (grid, grid):
             return positions
-        rows, columns = (
-            jnp.asarray(
-                bicubic_matrix(grid, n, grid / (n + self.position_offset), self.antialias),
-                positions.dtype,
-            )
-            for n in size
-        )
+        rows, columns = (jnp.asarray(self._weights(n), positions.dtype) for n in size)
         return jnp.einsum(
             "hi,wj,bijc->bhwc", rows, columns, positions, precision=jax.lax.Precision.HIGHEST
         )
+
+    def _weights(self, n: int) -> np.ndarray:
+        """Weights [n,grid] that resize one side of the position embedding to n patches."""
+        grid = self.shape.grid
+        return bicubic_matrix(grid, n, grid / (n + self.position_offset), self.antialias)
+
+    def _resized_within(
+        self, positions: jax.Array, size: tuple[int, int], extent: Extent
+    ) -> jax.Array:
+        """Like `_resized`, to the true grid of each image: [B,*size,width], 0 beside it."""
+        grid, true = self.shape.grid, extent.at(size)
+        matrices = []
+        for most, n in zip(size, true, strict=True):
+            # The weights of every side that fits, of which each image takes its own.
+            table = np.zeros((most + 1, most, grid), np.float32)
+            for side in range(1, most + 1):
+                table[side, :side] = self._weights(side)
+            matrices.append(jnp.asarray(table, positions.dtype)[n])
+        resized = jnp.einsum(
+            "bhi,bwj,ijc->bhwc", *matrices, positions[0], precision=jax.lax.Precision.HIGHEST
+        )
+        as_trained = (true[0] == grid) & (true[1] == grid)
+        full = [(0, 0, 0), *((0, side - grid, 0) for side in size), (0, 0, 0)]
+        same = jax.lax.pad(positions, jnp.zeros((), positions.dtype), full)
+        return jnp.where(as_trained.reshape(-1, 1, 1, 1), same, resized)
 
 
 def dinov2(

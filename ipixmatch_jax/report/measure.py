@@ -12,6 +12,7 @@ from ipixmatch_jax import build
 from ipixmatch_jax.build import restore_networks
 from ipixmatch_jax.config import with_run_statistics
 from ipixmatch_jax.data import Dataset, displayable, eval_batches, load_dataset, size_groups
+from ipixmatch_jax.engine.frames import framed, framed_logits
 from ipixmatch_jax.engine.inference import predict_logits
 from ipixmatch_jax.engine.metrics import ConfusionMatrix
 from ipixmatch_jax.engine.state import NETWORKS
@@ -136,8 +137,12 @@ def _count(
     views, inference = build.build_views(config, model), build.build_inference(config, model)
 
     @jax.jit
-    def count(variables, image, mask):
-        logits = predict_logits(Network(model, **variables), views.weak(image), inference)
+    def count(variables, image, mask, sizes):
+        network, images = Network(model, **variables), views.weak(image)
+        if sizes is None:
+            logits = predict_logits(network, images, inference)
+        else:
+            logits = framed_logits(network, images, inference, sizes)
         predicted = logits.argmax(-1).astype(jnp.int32)
         confidence = jax.nn.softmax(logits).max(-1)
 
@@ -153,15 +158,16 @@ def _count(
     totals = {name: (empty.copy(), np.zeros((BINS, 3)), empty.copy()) for name in networks}
     images = {name: np.zeros((len(source), 3, classes), np.int64) for name in networks}
     size = config.eval_batch_size
-    groups = size_groups(source)
+    groups, in_frames = framed(size_groups(source), inference)
     total = sum(-(-len(group) // size) for group in groups.values())
     batches = eval_batches(source, batch_size=size, groups=groups)
     for batch in counted(batches, total, "validation images", "batches"):
         rows = batch["index"] >= 0
         mask = batch["mask"].astype(np.int32)
         # Rows of padding hold 255 only.
+        sizes = batch["size"].astype(np.int32) if in_frames else None
         for name, variables in networks.items():
-            confusion, bins, labels = jax.device_get(count(variables, batch["image"], mask))
+            confusion, bins, labels = jax.device_get(count(variables, batch["image"], mask, sizes))
             confusion = confusion[rows].astype(np.int64)
             totals[name][0][...] += confusion.sum(0)
             totals[name][1][...] += bins

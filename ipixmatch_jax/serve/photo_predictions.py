@@ -39,11 +39,11 @@ class PhotoPredictor:
         self.predictors = restore_predictors(config, workdir, checkpoint, NETWORKS, tile_above=0)
         self.title, self._first = as_path(workdir).name, self.predictors[network]
         self.step = self._first.step
-        self._limits, self._compiled = limits, set()
+        self._limits = limits
         self._own_size = tuple(config.data.image_size)
-        # A network with a size of its own is compiled for that size only.
-        rounded = not any(self._own_size)
-        self._decoder = Decoder(limits, pixels_of(self._first.config.data), rounded)
+        # Sizes that need programs of their own are made fewer.
+        self._rounded = not any(self._own_size) and not self._first.takes_any_size
+        self._decoder = Decoder(limits, pixels_of(self._first.config.data), self._rounded)
 
     def close(self) -> None:
         """Ends the process that decodes photos."""
@@ -63,6 +63,7 @@ class PhotoPredictor:
             ],
             "limits": dataclasses.asdict(self._limits),
             "own_size": self._own_size if any(self._own_size) else None,
+            "rounded": self._rounded,
         }
 
     def predict(self, data: bytes) -> dict[str, Any]:
@@ -81,14 +82,12 @@ class PhotoPredictor:
         size = image.shape[:2]
         photo = data_url(Image.fromarray(displayable(image)), "JPEG", quality=90)
         grid = grid_size(size)
+        compiled = len(self._first.shapes)
         networks, explored = {}, {"id": "", "height": grid[0], "width": grid[1], "photo": photo}
         for name, predict in self.predictors.items():
             found = predict.predict_record(image, probs=True)
             networks[name] = self._as_json(found)
             explored[name] = packed(found.probs, grid)
-        compiled_for = self._own_size if any(self._own_size) else size
-        first_of_size = compiled_for not in self._compiled
-        self._compiled.add(compiled_for)
         seconds = time.monotonic() - start
         sizes = f"{in_words(photo_size)}, predicted at {in_words(size)}"
         print(f"a photo of {sizes}: {seconds:.1f} s", flush=True)
@@ -96,7 +95,7 @@ class PhotoPredictor:
             "size": photo_size,
             "predicted_at": size,
             "seconds": seconds,
-            "first_of_size": first_of_size,
+            "compiled": len(self._first.shapes) > compiled,
             "photo": photo,
             "networks": networks,
             "explorer": explored,

@@ -47,7 +47,7 @@ async function send(file) {
 function show(found) {
   const same = String(found.size) === String(found.predicted_at);
   tell(`${pixels(found.size)} pixels${same ? '' : `, predicted at ${pixels(found.predicted_at)}`}; ${found.seconds.toFixed(1)}\u00a0s`
-    + (found.first_of_size ? ', compilation included' : ''));
+    + (found.compiled ? ', compilation included' : ''));
   const view = el('div'), names = [about.network, ...Object.keys(found.networks).filter((n) => n !== about.network)];
   const open = (i) => view.replaceChildren(...networkView(found, names[i]));
   byId('found').replaceChildren(el('h2', {}, 'Class map'), choice(names, open, { name: 'network' }), view);
@@ -110,9 +110,9 @@ function paintLevels(canvas, levels) {
   context.putImageData(image, 0, 0);
 }
 
-function describe({ limits, classes, own_size: own }) {
+function describe({ limits, classes, own_size: own, rounded }) {
   const sizes = own ? `The network predicts every photo at ${pixels(own)}.`
-    : 'Sides are rounded to multiples of 32 or 64 pixels, because every size is compiled once.';
+    : rounded ? 'Sides are rounded to multiples of 32 or 64 pixels, because every size is compiled once.' : '';
   byId('limits').textContent = `PNG, JPEG, TIFF or WebP; at most ${limits.bytes / 1e6} MB and ${limits.pixels / 1e6} megapixels. `
     + `Photos with a side of more than ${limits.side} pixels are shrunk to it. ${sizes}`;
   byId('classes').replaceChildren(...classes.map((c) => el('span', {}, swatch(c.color), c.name)));

@@ -64,7 +64,7 @@ class ValidationImages:
         rows = {}
         chosen = sorted(self._kept, key=lambda kept: kept[:2])[: self._most]
         for _, index, maps in chosen:
-            height, width = self._dataset.val.size(index)  # without padding
+            height, width = self._dataset.val.size(index)  # without the rest of a frame
             predictions = [self._colors(predicted[:height, :width]) for predicted in maps.values()]
             name = f"validation/{self._dataset.val.ids[index]}"
             rows[name] = side_by_side([*self._photo_and_mask_of(index), *predictions])

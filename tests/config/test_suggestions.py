@@ -1,9 +1,13 @@
 """For an unknown key, the error suggests the most similar one."""
 
+import json
+
 import pytest
 
+from ipixmatch_jax.config import load_config, load_snapshot, write_snapshot
 from ipixmatch_jax.config.groups import all_keys
 from ipixmatch_jax.config.suggestions import _WORDS, did_you_mean
+from ipixmatch_jax.errors import ConfigError
 
 
 @pytest.mark.parametrize("key, meant", [
@@ -15,6 +19,25 @@ from ipixmatch_jax.config.suggestions import _WORDS, did_you_mean
 ])  # fmt: skip
 def test_near_misses_suggest_what_is_meant(key, meant):
     assert did_you_mean(key, all_keys()) == f" (did you mean {meant!r}?)"
+
+
+def test_a_key_that_is_gone_says_what_took_its_place():
+    with pytest.raises(ConfigError, match="'eval.pad_to'; it is gone: .*eval.shapes"):
+        load_config("demo", ["--config.eval.pad_to=64"])
+
+
+def test_an_older_run_with_a_key_that_is_gone_still_loads(config_file, tmp_path):
+    config = load_config(str(config_file))
+    (tmp_path / "checkpoints" / "1").mkdir(parents=True)
+    write_snapshot(config, tmp_path)
+    path = tmp_path / "config.json"
+    saved = json.loads(path.read_text())
+    saved["eval"]["pad_to"] = 64
+    del saved["eval"]["shapes"]
+    path.write_text(json.dumps(saved))
+    loaded = load_snapshot(tmp_path)
+    assert "pad_to" not in loaded.eval and loaded.eval.shapes == 4
+    assert write_snapshot(config, tmp_path) == []  # the run can be resumed
 
 
 def test_suggested_keys_exist():

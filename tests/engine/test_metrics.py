@@ -7,18 +7,14 @@ import pytest
 
 from ipixmatch_jax.engine.metrics import (
     CONFIDENCE_BINS,
-    BoundaryCounts,
     ConfidenceCounts,
     ConfusionMatrix,
-    boundary,
-    boundary_distance,
     class_iou,
     scores,
     summary,
     table,
 )
 from ipixmatch_jax.tracking.writers import Writers
-from tests.references.eval_reference import CLASSES, boundary_counts, eroded
 
 
 def test_counts_equal_a_loop_over_pixels():
@@ -73,45 +69,6 @@ def test_a_resumed_run_drops_the_lines_that_it_writes_again(tmp_path):
         {"step": 30, "loss": None, "x": 1.5},
     ]
     assert list(tmp_path.glob("events.out.tfevents.*"))
-
-
-def test_boundaries_equal_erosions_of_every_class():
-    rng = np.random.default_rng(3)
-    # 61 x 90: distance 2; the second image has large areas, one row of 255 at its border.
-    mask = rng.choice([0, 1, 2, 255], (2, 61, 90), p=[0.5, 0.3, 0.1, 0.1])
-    mask[1] = np.kron(rng.integers(0, 3, (7, 9)), np.ones((9, 10), int))[:61]
-    mask[1, 0], mask[1, 30:40, 30:40] = 255, 255
-    predicted = np.where(rng.random(mask.shape) < 0.02, 1, np.roll(mask, 1, axis=2) % 255)
-    expected = sum(boundary_counts(p, m) for p, m in zip(predicted, mask, strict=True))
-    count = jax.jit(BoundaryCounts.from_predictions, static_argnums=2)
-    counts = count(jnp.asarray(predicted, jnp.int32), jnp.asarray(mask, jnp.int32), CLASSES)
-    np.testing.assert_array_equal(counts.both, expected[0])
-    np.testing.assert_array_equal(counts.true + counts.predicted - counts.both, expected[1])
-    assert np.isnan(counts.compute()[3]) and (np.asarray(counts.both[:3]) > 0).all()
-
-
-@pytest.mark.parametrize("distance", [1, 3, 9])
-def test_boundary_at_any_distance(distance):
-    ids = np.kron(np.random.default_rng(4).integers(0, 3, (3, 2)), np.ones((5, 8), int))
-    near = boundary(jnp.asarray(ids[None], jnp.int32), jnp.ones((1, *ids.shape), bool), distance)
-    expected = np.zeros(ids.shape, bool)
-    for c in range(3):
-        expected |= (ids == c) & ~eroded(ids == c, distance)
-    np.testing.assert_array_equal(near[0], expected)
-
-
-def test_a_perfect_prediction_has_boundary_iou_1_with_ignored_pixels():
-    mask = np.kron(np.random.default_rng(5).integers(0, 2, (4, 4)), np.ones((20, 20), int))
-    mask[:, 18:22] = 255  # a border between objects, as in Pascal VOC
-    predicted = np.where(mask == 255, 1, mask)
-    count = jax.jit(BoundaryCounts.from_predictions, static_argnums=2)
-    counts = count(jnp.asarray(predicted[None], jnp.int32), jnp.asarray(mask[None], jnp.int32), 2)
-    np.testing.assert_array_equal(counts.compute(), [1.0, 1.0])
-
-
-def test_two_percent_of_the_diagonal():
-    sizes = {(375, 500): 12, (1024, 2048): 46, (9, 9): 1}  # 12.5 and 45.8 pixels, 0.25
-    assert {size: boundary_distance(*size) for size in sizes} == sizes
 
 
 def test_pseudo_labels_equal_a_loop_over_pixels():

@@ -5,17 +5,23 @@ from typing import Any
 import flax.linen as nn
 import numpy as np
 
+from ipixmatch_jax.models.extent import mean_of_image
+from ipixmatch_jax.models.layers import convolution
+
 CLASSES = 4
 
 
 class Toy(nn.Module):
     """A toy model: a convolution that sees the border, and the mean of the whole input image.
 
-    `seen` collects the shape of every image that it is traced with.
+    `seen` collects the shape of every image that it is traced with. With a `frame_multiple` it
+    heeds the `extent` of images in a frame.
     """
 
     seen: Any = ()
     size_multiple: int = 1
+    frame_multiple: int = 0
+    extent: Any = None
     input_mean: tuple[float, ...] = (0.5, 0.4, 0.3)
     input_std: tuple[float, ...] = (0.2, 0.25, 0.3)
 
@@ -25,9 +31,21 @@ class Toy(nn.Module):
             raise ValueError(f"{images.shape} is no multiple of {self.size_multiple}")
         if isinstance(self.seen, Shapes):
             self.seen.shapes.append(images.shape)
-        local = nn.Conv(CLASSES, (3, 3), name="local", precision="highest")(images)
-        pooled = images.mean((1, 2), keepdims=True)
+        sides = () if self.extent is None else images.shape[1:3]
+        if any(side % self.frame_multiple for side in sides):
+            raise ValueError(f"{images.shape} is no frame")
+        local = nn.Conv(
+            CLASSES,
+            (3, 3),
+            name="local",
+            precision="highest",
+            conv_general_dilated=convolution(self.extent),
+        )(images)
+        pooled = mean_of_image(images, self.extent)
         return local + nn.Dense(CLASSES, name="pooled", precision="highest")(pooled)
+
+    def within(self, extent):
+        return self.clone(extent=extent)
 
 
 class Shapes:

@@ -1,0 +1,118 @@
+"""Images in a frame get the logits that they get alone, whatever lies beside them."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ipixmatch_jax.models import create_model
+from ipixmatch_jax.models.deeplabv3plus import Head as DeepLabHead
+from ipixmatch_jax.models.dpt import DptShape
+from ipixmatch_jax.models.dpt import Head as DptHead
+from ipixmatch_jax.models.efficientnet_lite import EfficientNetLite, Stage
+from ipixmatch_jax.models.encoder_decoder import EncoderDecoder
+from ipixmatch_jax.models.extent import Extent
+from ipixmatch_jax.models.layers import Numerics
+from ipixmatch_jax.models.mit import MitShape, MixTransformer
+from ipixmatch_jax.models.resnet import BasicBlock, Bottleneck, ResNet
+from ipixmatch_jax.models.segformer import Head as SegformerHead
+from ipixmatch_jax.models.vit import Dinov2, VitShape
+
+
+def random_variables(model, side=64):
+    """Variables without special values: no bias is zero, no running statistic is that of init."""
+    rng = np.random.default_rng(0)
+    image = jnp.zeros((1, side, side, 3))
+    shapes = jax.eval_shape(lambda key: model.init(key, image), jax.random.key(0))
+
+    def draw(path, leaf):
+        if path[-1].key == "var":
+            return rng.uniform(0.5, 2, leaf.shape).astype(np.float32)
+        scale = np.sqrt(2 / np.prod(leaf.shape[:-1])) if len(leaf.shape) > 1 else 0.3
+        values = scale * rng.standard_normal(leaf.shape)
+        return (values + (path[-1].key in ("scale", "gamma"))).astype(np.float32)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def extent_of(frame, sizes):
+    rows, columns = (jnp.asarray(side, jnp.int32) for side in zip(*sizes, strict=True))
+    return Extent(frame, rows, columns)
+
+
+def check(model, frame, sizes, side=64):
+    """Compares the logits in a frame of NaN with those of each image alone, at 1e-5."""
+    variables = random_variables(model, side)
+    rng = np.random.default_rng(1)
+    images = [rng.standard_normal((1, *size, 3)).astype(np.float32) for size in sizes]
+    batch = np.full((len(sizes), *frame, 3), np.nan, np.float32)
+    for row, image in zip(batch, images, strict=True):
+        row[: image.shape[1], : image.shape[2]] = image[0]
+
+    @jax.jit
+    def framed(variables, batch, rows, columns):
+        return model.within(Extent(frame, rows, columns)).apply(variables, batch)
+
+    extent = extent_of(frame, sizes)
+    found = np.asarray(framed(variables, batch, extent.rows, extent.columns))
+    alone = jax.jit(model.apply)
+    for image, logits in zip(images, found, strict=True):
+        expected = np.asarray(alone(variables, image))[0]
+        actual = logits[: image.shape[1], : image.shape[2]]
+        assert np.ptp(expected) > 0.1
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+        np.testing.assert_array_equal(actual.argmax(-1), expected.argmax(-1))
+    assert framed._cache_size() == 1
+
+
+# Odd, tall, as large as the frame, smaller than a stride, and other remainders of 16.
+SIZES = ((33, 47), (64, 9), (64, 80), (3, 2), (22, 61))
+
+
+def deeplab(encoder, norm="batch", rates=(2, 3), separable=False):
+    numerics = Numerics(norm=norm)
+    encoder = encoder(in_channels=3, numerics=numerics)
+    return EncoderDecoder(encoder, DeepLabHead(4, 8, 4, rates, separable, numerics))
+
+
+# One block of each kernel, stride and dilation.
+LITE = (Stage(1, 3, 1, 1, 8), Stage(1, 3, 2, 2, 8), Stage(1, 5, 2, 2, 8), Stage(1, 3, 2, 2, 8),
+        Stage(2, 5, 2, 2, 8))  # fmt: skip
+
+
+@pytest.mark.parametrize("model", [
+    deeplab(partial(EfficientNetLite, LITE)),
+    deeplab(partial(EfficientNetLite, LITE, 8), separable=True),
+    deeplab(partial(ResNet, BasicBlock, (1, 1, 1, 1), width=4), norm="group"),
+    deeplab(partial(ResNet, Bottleneck, (1, 1, 1, 2), "deep", 4, 8, (1, 2))),
+], ids=["lite", "lite-os8", "resnet-group", "resnet-os8"])  # fmt: skip
+def test_deeplabv3plus(model):
+    check(model, (64, 80), SIZES)
+
+
+@pytest.mark.parametrize(("options", "frame"), [
+    ({}, (64, 80)),
+    ({"depth": 2, "stem_stride": 3, "norm": "group"}, (72, 84)),
+    ({"depth": 1, "stem_stride": 2, "remat": True}, (64, 80)),
+])  # fmt: skip
+def test_unet(options, frame):
+    check(create_model("unet", num_classes=4, width=4, **options), frame, SIZES)
+
+
+def test_segformer():
+    shape = MitShape((8, 8, 8, 8), (1, 1, 1, 1), 8, (1, 1, 1, 1))
+    encoder = MixTransformer(shape)
+    sizes = ((33, 47), (64, 29), (64, 96), (45, 61))
+    check(EncoderDecoder(encoder, SegformerHead(4, 8, Numerics())), (64, 96), sizes)
+
+
+@pytest.mark.parametrize(("registers", "offset"), [(0, 0.1), (2, 0.0)])
+def test_dpt(registers, offset):
+    """Among the sizes is the grid that the position embedding was trained with, 3 x 3."""
+    shape = VitShape(16, 4, 2, (0, 1, 2, 3), grid=3)
+    encoder = Dinov2(shape, registers, offset, antialias=bool(registers))
+    head = DptHead(4, DptShape(8, (4, 4, 4, 4)), Numerics())
+    sizes = ((42, 42), (56, 84), (14, 70), (42, 56))
+    check(EncoderDecoder(encoder, head), (56, 84), sizes, side=56)
