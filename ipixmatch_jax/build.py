@@ -286,7 +286,7 @@ def first_weights(config: ConfigDict) -> str:
 def encoder_choice(config: ConfigDict) -> tuple[str, str]:
     """Backbone and stem of the configured model; empty texts if it has none."""
     model = config.model
-    backbone = model.backbone or model_options(model.name).get("backbone", "")
+    backbone = model.backbone or model_options(model.name).get("backbone") or ""
     options = backbone_options(backbone) if backbone in ENCODERS else {}
     return backbone, (model.stem or options.get("stem", "")) if "stem" in options else ""
 

@@ -42,11 +42,14 @@ class Layout(NamedTuple):
             of the path. Several names are parts of equal size, concatenated on the output axis of
             our leaf.
         unused: regular expression of the keys that the model does not use.
+        lacks: regular expression of our modules that this source may lack; they then keep their
+            values.
     """
 
     sign: str
     modules: tuple[tuple[str, str | tuple[str, ...]], ...]
     unused: str = _NOTHING
+    lacks: str = _NOTHING
 
 
 LAYOUTS: Registry[Layout] = Registry("weight layout")
@@ -87,7 +90,7 @@ def from_torch(state_dict: StateDict, variables: Any) -> Any:
 
     Returns:
         `variables` with the new leaves as NumPy arrays in the dtype of the old ones. The head stays
-        as it is if `state_dict` has none.
+        as it is if `state_dict` has none, and so do modules that its layout may lack.
 
     Raises:
         CheckpointError: an unknown layout, or keys that do not fit; the message lists all missing,
@@ -106,11 +109,11 @@ def from_torch(state_dict: StateDict, variables: Any) -> Any:
     )
     filled, used, missing, misshapen = [], set(), [], []
     for (path, leaf), parts, head in zip(leaves, keys, of_head, strict=True):
-        if head and not with_head:
+        absent = [key for key in parts if key not in state_dict]
+        if head and not with_head or len(absent) == len(parts) and _may_lack(layout, path):
             filled.append(leaf)
             continue
         used.update(parts)
-        absent = [key for key in parts if key not in state_dict]
         misfits = _misfits({k: state_dict[k] for k in parts if k in state_dict}, path, leaf, parts)
         missing += absent
         misshapen += misfits
@@ -208,7 +211,13 @@ def _natural(paths: list[tuple]) -> Layout:
 
 def _names_encoder(layout: Layout, paths: list[tuple]) -> bool:
     encoder = [path for path in paths if _group(path) == "encoder"]
-    return bool(encoder) and all(_renamed(path, layout) for path in encoder)
+    return bool(encoder) and all(
+        _renamed(path, layout) or _may_lack(layout, path) for path in encoder
+    )
+
+
+def _may_lack(layout: Layout, path: tuple) -> bool:
+    return bool(re.fullmatch(layout.lacks, "/".join(entry.key for entry in path[1:-1])))
 
 
 def _group(path: tuple) -> str:
