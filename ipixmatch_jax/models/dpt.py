@@ -35,11 +35,18 @@ class DptShape:
     levels: tuple[int, int, int, int]
 
 
+_SMALL, _BASE = DptShape(64, (48, 96, 192, 384)), DptShape(128, (96, 192, 384, 768))
+_LARGE = DptShape(256, (256, 512, 1024, 1024))
+# Those of UniMatch V2; DINOv3's have the widths of DINOv2's.
 DPT_SHAPES = {
-    "dinov2_small": DptShape(64, (48, 96, 192, 384)),
-    "dinov2_base": DptShape(128, (96, 192, 384, 768)),
-    "dinov2_large": DptShape(256, (256, 512, 1024, 1024)),
+    "dinov2_small": _SMALL,
+    "dinov2_base": _BASE,
+    "dinov2_large": _LARGE,
     "dinov2_giant": DptShape(384, (1536, 1536, 1536, 1536)),
+    "dinov3_small": _SMALL,
+    "dinov3_small_plus": _SMALL,
+    "dinov3_base": _BASE,
+    "dinov3_large": _LARGE,
 }
 
 

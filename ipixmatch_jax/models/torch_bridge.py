@@ -6,7 +6,7 @@ entry in LAYOUTS.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -53,6 +53,10 @@ class Layout(NamedTuple):
 
 
 LAYOUTS: Registry[Layout] = Registry("weight layout")
+# Sources that a layout cannot describe: state dict → that of a layout, None if it is another's.
+TRANSLATIONS: Registry[Callable[[StateDict], dict[str, np.ndarray] | None]] = Registry(
+    "translation of weights"
+)
 
 # PyPI efficientnet-lite-pytorch, which keeps the names of EfficientNet-PyTorch.
 LAYOUTS.register("efficientnet_lite")(
@@ -96,7 +100,7 @@ def from_torch(state_dict: StateDict, variables: Any) -> Any:
         CheckpointError: an unknown layout, or keys that do not fit; the message lists all missing,
             unexpected and misshapen keys.
     """
-    state_dict = _without_prefix(state_dict)
+    state_dict = _normalized(state_dict)
     name, layout = _recognize(state_dict)
     leaves, tree = jax.tree_util.tree_flatten_with_path(variables)
     keys = [_torch_keys(path, layout) for path, _ in leaves]
@@ -142,7 +146,7 @@ def with_own_classifier(
     Raises:
         CheckpointError: an unknown layout.
     """
-    state_dict = dict(_without_prefix(state_dict))
+    state_dict = dict(_normalized(state_dict))
     _, layout = _recognize(state_dict)
     replaced = []
     for path, leaf in jax.tree_util.tree_flatten_with_path(variables)[0]:
@@ -185,10 +189,12 @@ def to_torch(variables: Any, layout: str | None = None) -> dict[str, np.ndarray]
     return state
 
 
-def _without_prefix(state_dict: StateDict, prefix: str = "module.") -> StateDict:
-    if not all(key.startswith(prefix) for key in state_dict):
-        return state_dict
-    return {key.removeprefix(prefix): value for key, value in state_dict.items()}
+def _normalized(state_dict: StateDict, prefix: str = "module.") -> StateDict:
+    """Without the prefix of distributed training, and in names that a layout describes."""
+    if all(key.startswith(prefix) for key in state_dict):
+        state_dict = {key.removeprefix(prefix): value for key, value in state_dict.items()}
+    translations = (TRANSLATIONS[name](state_dict) for name in TRANSLATIONS.names())
+    return next((state for state in translations if state is not None), state_dict)
 
 
 def _recognize(state_dict: StateDict) -> tuple[str, Layout]:

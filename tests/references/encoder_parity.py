@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from ipixmatch_jax.models.torch_bridge import from_torch
 
@@ -69,6 +70,12 @@ def compare_encoder(encoder, network, maps_of, size, *, tolerance, prefix=""):
     atol = tolerance * max(np.abs(leaf).max() for leaf in jax.tree.leaves(expected))
     assert set(grads) == set(expected)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=atol), grads, expected)
+
+
+def smallest_first(names, smallest):
+    """Names of backbones for `parametrize`: all but the smallest are slow."""
+    others = [pytest.param(name, marks=pytest.mark.slow) for name in names if name != smallest]
+    return [smallest, *others]
 
 
 def parameters(tree) -> int:
