@@ -257,7 +257,8 @@ def build_state(
 ) -> TrainState:
     """The first state: random weights by `config.seed`, and pretrained weights if configured.
 
-    `say` is told what `model.init_from` gave, which takes precedence over `model.pretrained`.
+    `say` is told what `model.init_from` gave, which takes precedence over `model.pretrained`, and
+    what was left out.
     """
     variables = init_variables(model, jax.random.key(config.seed), example_images(config))
     if config.model.init_from:
@@ -265,7 +266,7 @@ def build_state(
         say(told)
     elif config.model.pretrained not in SCRATCH:
         backbone, stem = encoder_choice(config)
-        variables = load_pretrained(variables, config.model.pretrained, backbone, stem)
+        variables = load_pretrained(variables, config.model.pretrained, backbone, stem, say=say)
     return parallel.first_state(variables, optimizer, build_objective(config).balanced)
 
 

@@ -40,7 +40,7 @@ class Head(nn.Module):
     ) -> jax.Array:
         self.sow("intermediates", "encoder", features[-1])
         x = jnp.concatenate(features[-self.blocks :], axis=-1)
-        x = self.numerics.normalize(x, train, "norm").astype(self.numerics.dtype)
+        x = self.numerics.normalize(x, train, "input_norm").astype(self.numerics.dtype)
         if self.hidden:
             x = nn.gelu(dense(self.hidden, self.numerics.dtype, "hidden")(x), approximate=False)
         self.sow("intermediates", "decoder", x)

@@ -150,13 +150,14 @@ def with_own_classifier(
     _, layout = _recognize(state_dict)
     replaced = []
     for path, leaf in jax.tree_util.tree_flatten_with_path(variables)[0]:
-        keys, own = _torch_keys(path, layout), _from_linen(path, leaf)
-        theirs = np.shape(state_dict[keys[0]]) if keys[0] in state_dict else own.shape
+        keys = _torch_keys(path, layout)
+        if _group(path) != "head" or len(keys) > 1 or keys[0] not in state_dict:
+            continue
+        own, theirs = _from_linen(path, leaf), np.shape(state_dict[keys[0]])
         # Only a classifier differs in nothing but its outputs.
-        if _group(path) == "head" and len(keys) == 1 and theirs != own.shape:
-            if theirs[1:] == own.shape[1:]:
-                state_dict[keys[0]] = own
-                replaced.append(keys[0])
+        if theirs != own.shape and theirs[1:] == own.shape[1:]:
+            state_dict[keys[0]] = own
+            replaced.append(keys[0])
     if len({state_dict[name].shape[0] for name in replaced}) > 1:
         raise CheckpointError(f"{', '.join(replaced)} differ in their outputs: another model")
     return state_dict, replaced

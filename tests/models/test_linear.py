@@ -36,10 +36,10 @@ def test_equals_pytorch_in_training(hidden):
     classifier = kernel(last)
     classifier["kernel"] = classifier["kernel"][None, None]
     params = {
-        "norm": {"scale": first.weight.detach().numpy(), "bias": first.bias.detach().numpy()},
+        "input_norm": {"scale": first.weight.detach().numpy(), "bias": first.bias.detach().numpy()},
         "classifier": classifier,
     } | ({"hidden": kernel(theirs[1])} if hidden else {})
-    stats = {"norm": {"mean": np.zeros(8), "var": np.ones(8)}}
+    stats = {"input_norm": {"mean": np.zeros(8), "var": np.ones(8)}}
     with jax.enable_x64(True):
         head = Head(3, 2, hidden, Numerics(jnp.float64))
         here, new = head.apply(
@@ -47,7 +47,7 @@ def test_equals_pytorch_in_training(hidden):
         )
     there = there.detach().permute(0, 2, 3, 1).numpy()
     np.testing.assert_allclose(here, there, rtol=0, atol=1e-12)
-    variance = new["batch_stats"]["norm"]["var"]
+    variance = new["batch_stats"]["input_norm"]["var"]
     np.testing.assert_allclose(variance, first.running_var.numpy(), rtol=1e-12)
 
 
