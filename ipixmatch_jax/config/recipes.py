@@ -80,7 +80,7 @@ RECIPES = {
     },
 }
 
-# Other backbones of UniMatch V2 → word of their weights and patch size. Its own paper has DINOv2; on
+# Other backbones of UniMatch V2 → word of their weights and patch size. Its paper has DINOv2; on
 # DINOv3 nothing but the crop changes, to the nearest multiple of the patch size.
 _BACKBONES = {
     **{f"dinov2_{size}": ("dinov2", 14) for size in ("small", "base", "large")},

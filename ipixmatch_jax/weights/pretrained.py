@@ -33,9 +33,9 @@ def load_pretrained(
 
     Args:
         variables: the network's 'params' and 'batch_stats', float32, arrays.
-        pretrained: a word of `weights.public` ('imagenet', 'dinov2', 'dinov3'); the path or https address of
-            a state dict (.safetensors, .pth, .pt or .bin by torch.save, or .npz with the same
-            names); or `hf://ORG/NAME/FILE` for such a file on the Hugging Face hub
+        pretrained: a word of `weights.public` ('imagenet', 'dinov2', 'dinov3'); the path or https
+            address of a state dict (.safetensors, .pth, .pt or .bin by torch.save, or .npz with the
+            same names); or `hf://ORG/NAME/FILE` for such a file on the Hugging Face hub
             (`hf://ORG/NAME@REVISION/FILE` for one version of it). Names are those of the layouts
             in `torch_bridge`.
         backbone: name of the encoder; only the words need it.
