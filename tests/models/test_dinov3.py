@@ -40,6 +40,7 @@ def options(shape):
         use_gated_mlp=shape.gated,
         num_register_tokens=shape.registers,
         patch_size=shape.patch,
+        hidden_act="silu" if shape.gated else "gelu",
     )
 
 

@@ -135,7 +135,9 @@ def test_pools_and_resizing_equal_pytorch(side):
 def test_parameters_are_as_many_as_in_transformers():
     transformers = pytest.importorskip("transformers")
     config = transformers.UperNetConfig(
-        backbone_config=transformers.ConvNextConfig(out_features=STAGES),
+        backbone_config=transformers.ConvNextConfig(
+            hidden_sizes=[96, 192, 384, 768], out_features=STAGES
+        ),
         num_labels=150, use_auxiliary_head=False,
     )  # fmt: skip
     there = torch_parameters(lambda: transformers.UperNetForSemanticSegmentation(config))
