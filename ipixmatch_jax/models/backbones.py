@@ -28,7 +28,8 @@ _RETURNS = {
     _STAGES: "a map of every stage",
     _BLOCKS: "blocks of a vision transformer",
 }
-# What the head of a model reads; the first that the backbone can return is taken.
+# What the head of a model reads; the first that the backbone can return is taken. A model of your
+# own that calls `make_encoder` adds its entry.
 HEADS: dict[str, tuple[str, ...]] = {
     "deeplabv3plus": (_ENDS,),
     "dpt": (_BLOCKS,),

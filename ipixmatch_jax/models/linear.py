@@ -52,7 +52,7 @@ class Head(nn.Module):
 def linear(
     *,
     num_classes: int,
-    backbone: str = "dinov3_small",
+    backbone: str = "dinov2_small",
     blocks: int = 1,
     norm: str = "batch",
     in_channels: int = 3,
@@ -75,7 +75,7 @@ def linear(
 def mlp(
     *,
     num_classes: int,
-    backbone: str = "dinov3_small",
+    backbone: str = "dinov2_small",
     blocks: int = 1,
     decoder_channels: int = 256,
     norm: str = "batch",

@@ -73,7 +73,7 @@ def test_other_encoders_give_their_last_map(backbone, width):
 @pytest.mark.parametrize(
     "options, words",
     [
-        ({"blocks": 13}, "blocks is 13; backbone 'dinov3_small' has 12"),
+        ({"blocks": 13}, "blocks is 13; backbone 'dinov2_small' has 12"),
         ({"backbone": "resnet18", "blocks": 2}, "'resnet18' has 1"),
         ({"blocks": 0}, "blocks is 0"),
         ({"decoder_channels": 3}, "no option 'decoder_channels'"),
