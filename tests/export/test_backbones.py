@@ -8,6 +8,7 @@ import pytest
 from ipixmatch_jax.main import main
 from ipixmatch_jax.models.convnext import CONVNEXT, ConvNextShape
 from ipixmatch_jax.models.dinov3 import DINOV3, Dinov3Shape
+from ipixmatch_jax.models.dpt import DPT_SHAPES, DptShape
 from ipixmatch_jax.predictor import load_predictor
 from ipixmatch_jax.weights.array_files import read_array_file
 from tests.references.untrained import save_untrained
@@ -22,6 +23,7 @@ def saved(config_file, tmp_path, one_device, monkeypatch):
     """Saves a run without training, whose backbones are miniatures; returns its folder."""
     monkeypatch.setitem(CONVNEXT._entries, "convnext_tiny", CONVNEXT_SHAPE)
     monkeypatch.setitem(DINOV3._entries, "dinov3_small", DINOV3_SHAPE)
+    monkeypatch.setitem(DPT_SHAPES, "dinov3_small", DptShape(6, (4, 6, 8, 10)))
 
     def save(model, backbone):
         options = [f"model.name={model}", f"model.backbone={backbone}", "data.crop_size=(32, 32)"]

@@ -15,6 +15,7 @@ from ipixmatch_jax.models.torch_bridge import from_torch, to_torch
 from tests.references.encoder_parity import (
     abstract,
     compare_encoder,
+    compare_in_float32,
     numbers,
     parameters,
     smallest_first,
@@ -79,6 +80,18 @@ def test_the_ends_equal_transformers_in_features_and_gradients(kind, float64):
         return first, tokens.transpose(1, 2).reshape(2, -1, size[0] // 32, size[1] // 32)
 
     compare_encoder(tiny(), theirs, maps_of, size, tolerance=1e-12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", CONVNEXT.names())
+def test_full_sizes_in_float32_equal_transformers(backbone):
+    theirs = network("ConvNextModel", CONVNEXT[backbone], layer_norm_eps=1e-6)
+
+    def maps_of(net, x):
+        hidden = net(x, output_hidden_states=True).hidden_states
+        return hidden[1], last_map(net, x)
+
+    compare_in_float32(ConvNext(CONVNEXT[backbone]), theirs, maps_of, (67, 45))
 
 
 def dilated(theirs, output_stride):

@@ -79,6 +79,14 @@ def test_the_model_equals_transformers_in_float32():
     np.testing.assert_allclose(here.reshape(there.shape), there, atol=1e-4 * np.abs(there).max())
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", DINOV3.names())
+def test_full_sizes_in_float32_equal_transformers(backbone):
+    shape = DINOV3[backbone]
+    theirs = network("DINOv3ViTBackbone", shape, out_features=[f"stage{i + 1}" for i in shape.taps])
+    compare_in_float32(Dinov3(shape), theirs, lambda net, x: net(x).feature_maps, (32, 48))
+
+
 def test_angles_are_those_of_the_patch_centers():
     angles = rotary_angles((2, 4), 8)
     assert angles.shape == (8, 8)

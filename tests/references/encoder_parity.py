@@ -72,6 +72,23 @@ def compare_encoder(encoder, network, maps_of, size, *, tolerance, prefix=""):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=atol), grads, expected)
 
 
+def compare_in_float32(encoder, network, maps_of, size):
+    """Asserts that features in float32 equal those of a network within 1e-4 of the largest."""
+    import torch
+
+    network = network.float().eval()
+    variables = from_torch(numbers(network), abstract(encoder))
+    x = np.random.default_rng(2).normal(size=(1, *size, 3)).astype(np.float32)
+    with torch.no_grad():
+        there = maps_of(network, torch.tensor(x).permute(0, 3, 1, 2))
+    with jax.default_matmul_precision("highest"):
+        here = jax.jit(lambda p, x: encoder.apply({"params": p}, x, False))(
+            variables["params"]["encoder"], x
+        )
+    for a, b in zip(here, map(channels_last, there), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-4 * np.abs(b).max())
+
+
 def smallest_first(names, smallest):
     """Names of backbones for `parametrize`: all but the smallest are slow."""
     others = [pytest.param(name, marks=pytest.mark.slow) for name in names if name != smallest]
