@@ -16,6 +16,7 @@ from ipixmatch_jax.models.torch_bridge import from_torch, to_torch
 from tests.references.encoder_parity import (
     abstract,
     compare_encoder,
+    compare_in_float32,
     numbers,
     parameters,
     smallest_first,
