@@ -18,7 +18,7 @@ SEGFORMER = (
     "segformer", {"backbone": "mit_b0"}, "transformers_segformer_files", "decode_head.classifier"
 )  # fmt: skip
 UPERNET = (
-    "upernet", {"backbone": "resnet18", "decoder_channels": 8}, None, "head.classifier"
+    "upernet", {"backbone": "resnet18", "decoder_channels": 8}, None, "decode_head.classifier"
 )  # fmt: skip
 
 
