@@ -64,7 +64,17 @@ USUAL = (
     ),
     *(Case("deeplabv3plus", {"backbone": f"efficientnet_lite{n}"}, 321) for n in range(3)),
     *(Case("dpt", {"backbone": f"dinov2_{s}"}, 518) for s in ("small", "base", "large", "giant")),
+    *(
+        Case("dpt", {"backbone": f"dinov3_{s}"}, 512)
+        for s in ("small", "small_plus", "base", "large")
+    ),
     *(Case("segformer", {"backbone": f"mit_b{n}"}, 513) for n in range(6)),
+    *(
+        Case(model, {"backbone": f"convnext_{s}"}, side)
+        for model, side in (("deeplabv3plus", 320), ("upernet", 512))
+        for s in ("tiny", "small", "base", "large")
+    ),
+    *(Case(model, {"backbone": "dinov3_small"}, 512) for model in ("linear", "mlp")),
     Case("unet", {}, 64),
 )
 

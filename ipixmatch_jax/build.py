@@ -257,7 +257,8 @@ def build_state(
 ) -> TrainState:
     """The first state: random weights by `config.seed`, and pretrained weights if configured.
 
-    `say` is told what `model.init_from` gave, which takes precedence over `model.pretrained`.
+    `say` is told what `model.init_from` gave, which takes precedence over `model.pretrained`, and
+    what was left out.
     """
     variables = init_variables(model, jax.random.key(config.seed), example_images(config))
     if config.model.init_from:
@@ -265,7 +266,7 @@ def build_state(
         say(told)
     elif config.model.pretrained not in SCRATCH:
         backbone, stem = encoder_choice(config)
-        variables = load_pretrained(variables, config.model.pretrained, backbone, stem)
+        variables = load_pretrained(variables, config.model.pretrained, backbone, stem, say=say)
     return parallel.first_state(variables, optimizer, build_objective(config).balanced)
 
 
@@ -286,7 +287,7 @@ def first_weights(config: ConfigDict) -> str:
 def encoder_choice(config: ConfigDict) -> tuple[str, str]:
     """Backbone and stem of the configured model; empty texts if it has none."""
     model = config.model
-    backbone = model.backbone or model_options(model.name).get("backbone", "")
+    backbone = model.backbone or model_options(model.name).get("backbone") or ""
     options = backbone_options(backbone) if backbone in ENCODERS else {}
     return backbone, (model.stem or options.get("stem", "")) if "stem" in options else ""
 

@@ -58,7 +58,8 @@ MODEL: Table = {
     "name": Key("deeplabv3plus", "the network", choices=MODELS.names),
     "pretrained": Key(
         "",
-        "imagenet, dinov2, a file, https://... or hf://ORG/NAME/FILE; empty or none: random",
+        "imagenet, dinov2, dinov3, a file, https://... or hf://ORG/NAME/FILE; empty or none: "
+        "random; other classes: random classifier",
     ),
     "init_from": Key(
         "",

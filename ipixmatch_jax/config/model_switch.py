@@ -44,7 +44,6 @@ def _changes(config: ConfigDict, file_model: str, given: Collection[str]) -> Ite
     if model.name != file_model and model.backbone and "model.backbone" not in given:
         yield from _change(config, "model.backbone", None, f"belongs to model {file_model!r}")
     known = network_options(config)
-    chosen = model.backbone or known.get("backbone") or model.name
     for key in MODEL:
         if key in _OF_ALL or key in known or model[key] is None or f"model.{key}" in given:
             continue
@@ -54,7 +53,7 @@ def _changes(config: ConfigDict, file_model: str, given: Collection[str]) -> Ite
     if lacks and "model.pretrained" not in given:
         word = next(iter(words_of(backbone, stem)), "none")
         scratch = ": training starts from random weights" if word == "none" else ""
-        why = f"there are no such weights of {chosen!r}{scratch}"
+        why = f"there are no such weights of {backbone or model.name!r}{scratch}"
         yield from _change(config, "model.pretrained", word, why)
     if "data.crop_size" not in given:
         yield from _fit_crop(config)

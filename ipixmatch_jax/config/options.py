@@ -53,8 +53,11 @@ def network_options(config: ConfigDict) -> dict[str, _Option]:
     known = _parameters(builder, (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY))
     if any(p.kind is p.VAR_KEYWORD for p in inspect.signature(builder).parameters.values()):
         # It takes its backbone's options too; those without a default it sets itself.
-        encoder = ENCODERS[config.model.backbone or known["backbone"].default]
-        own = _parameters(encoder, (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY))
+        backbone = config.model.backbone or known["backbone"].default
+        if backbone is None:
+            return known  # its own encoder
+        kinds = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+        own = _parameters(ENCODERS[backbone], kinds)
         known |= {name: o for name, o in own.items() if o.default is not Parameter.empty}
     return known
 

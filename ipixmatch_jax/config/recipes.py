@@ -80,6 +80,13 @@ RECIPES = {
     },
 }
 
+# Other backbones of UniMatch V2 → word of their weights and patch size. Its paper has DINOv2; on
+# DINOv3 nothing but the crop changes, to the nearest multiple of the patch size.
+_BACKBONES = {
+    **{f"dinov2_{size}": ("dinov2", 14) for size in ("small", "base", "large")},
+    **{f"dinov3_{size}": ("dinov3", 16) for size in ("small", "small_plus", "base", "large")},
+}
+
 # Methods whose code normalizes labeled and strong images in one pass.
 _JOINT = ("augseg", "u2pl")
 # U2PL changes no colors, and half of the images' area is in the box.
@@ -97,18 +104,25 @@ def apply(config: ConfigDict, method: str, benchmark: str, unlabeled: int) -> Co
 
     Args:
         config: the config to change; it is also returned.
-        method: a name in `RECIPES`.
+        method: a name in `RECIPES`, or `unimatch_v2/BACKBONE` for another backbone than
+            dinov2_base, such as `unimatch_v2/dinov3_small`.
         benchmark: `voc`, `cityscapes`, `coco` or `ade20k`.
         unlabeled: number of unlabeled images, which sets the length of an epoch.
 
     Raises:
-        ConfigError: no recipe of the method on the benchmark.
+        ConfigError: no recipe of the method on the benchmark, or with the backbone.
     """
+    method, _, backbone = method.partition("/")
     known = [name for name, recipes in RECIPES.items() if benchmark in recipes]
     if method not in known:
         raise ConfigError(
             f"no published recipe of method {method!r} on {benchmark}; published: "
             f"{', '.join(known)}. Choose one of them and set --config.method.name={method}"
+        )
+    if backbone and (method != "unimatch_v2" or backbone not in _BACKBONES):
+        raise ConfigError(
+            f"no recipe of {method}/{backbone}; UniMatch V2's has other backbones: "
+            f"{', '.join(f'unimatch_v2/{name}' for name in _BACKBONES)}"
         )
     recipe = RECIPES[method][benchmark]
     config.batch_size = config.unlabeled_batch_size = recipe.batch
@@ -120,7 +134,9 @@ def apply(config: ConfigDict, method: str, benchmark: str, unlabeled: int) -> Co
     if benchmark == "cityscapes":
         config.eval.mode = "sliding"
         config.eval.border = "shift" if method == "unimatch_v2" else "clip"
-    config.data.crop_size = (recipe.crop, recipe.crop)
+    word, patch = _BACKBONES[backbone or "dinov2_base"]
+    crop = round(recipe.crop / patch) * patch if backbone else recipe.crop
+    config.data.crop_size = (crop, crop)
     config.method.name, config.method.confidence = method, recipe.confidence
     config.method.unlabeled_weight = recipe.unlabeled_weight
     config.supervised.weight = recipe.supervised_weight
@@ -132,8 +148,8 @@ def apply(config: ConfigDict, method: str, benchmark: str, unlabeled: int) -> Co
     if recipe.ohem_pixels:
         config.supervised.name, config.supervised.min_pixels = "ohem", recipe.ohem_pixels
     if method == "unimatch_v2":
-        config.model.name, config.model.backbone = "dpt", "dinov2_base"
-        config.model.pretrained = "dinov2"
+        config.model.name, config.model.backbone = "dpt", backbone or "dinov2_base"
+        config.model.pretrained = word
         optimizer.name = "adamw"
     else:
         config.model.name, config.model.backbone = "deeplabv3plus", "resnet101"

@@ -5,7 +5,7 @@
         --config.data.root ADEChallengeData2016 --workdir runs/ade-1_16
 
 The argument is the labeled share of the 20210 training images: `1_64`, `1_32`, `1_16`, `1_8`,
-`1_4`, `1_2`.
+`1_4`, `1_2`; or `1_16/unimatch_v2/dinov3_small` for UniMatch V2 on DINOv3.
 """
 
 from ml_collections import ConfigDict

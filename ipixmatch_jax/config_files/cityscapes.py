@@ -5,7 +5,8 @@
         --config.data.root cityscapes --workdir runs/city-1_16
 
 The argument is the labeled share of the 2975 training images, or `SHARE/METHOD` such as
-`1_16/unimatch_v2` (`unimatch` by default; constants: ipixmatch_jax/config/recipes.py). Shares:
+`1_16/unimatch_v2` (`unimatch` by default; constants: ipixmatch_jax/config/recipes.py), or
+`1_16/unimatch_v2/dinov3_small` for UniMatch V2 on DINOv3. Shares:
 `1_30`, `1_16`, `1_8`, `1_4`, `1_2` (lists of CPS and UniMatch, not those of U2PL). `data.root`
 holds leftImg8bit and gtFine; labelIds masks of the download are converted as they are read.
 """

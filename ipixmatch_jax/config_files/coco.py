@@ -7,7 +7,7 @@
 
 Run the first command once: it draws masks from COCO's annotations. The argument is the labeled
 share of the 118287 training images: `1_512`, `1_256`, `1_128`, `1_64`, `1_32`; all others are
-unlabeled.
+unlabeled. `1_512/unimatch_v2/dinov3_small` is UniMatch V2 on DINOv3.
 """
 
 from ml_collections import ConfigDict

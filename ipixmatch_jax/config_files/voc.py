@@ -5,7 +5,8 @@
         --workdir runs/voc-92
 
 The argument is a protocol, or `PROTOCOL/METHOD`, such as `fine-92/unimatch_v2` (`unimatch` by
-default; constants: ipixmatch_jax/config/recipes.py). Protocols: `fine-92`, `-183`, `-366`, `-732`,
+default; constants: ipixmatch_jax/config/recipes.py), or `fine-92/unimatch_v2/dinov3_small` for
+UniMatch V2 on DINOv3. Protocols: `fine-92`, `-183`, `-366`, `-732`,
 `-1464`; `blended-1_16`, `-1_8`, `-1_4` (lists of CPS); `priority-1_16`, `-1_8`, `-1_4` (lists of
 U2PL, crops of 513, not comparable with blended). `data.root` holds JPEGImages, SegmentationClass,
 and SegmentationClassAug or, with `data.voc.sbd`, SBD's benchmark_RELEASE/dataset.

@@ -12,8 +12,8 @@ from ipixmatch_jax.models.layers import widen
 dense_init = nn.initializers.normal(0.02)
 
 
-def dense(features: int, dtype: DTypeLike, name: str) -> nn.Dense:
-    return nn.Dense(features, dtype=dtype, kernel_init=dense_init, name=name)
+def dense(features: int, dtype: DTypeLike, name: str, *, bias: bool = True) -> nn.Dense:
+    return nn.Dense(features, use_bias=bias, dtype=dtype, kernel_init=dense_init, name=name)
 
 
 class LayerNorm(nn.Module):

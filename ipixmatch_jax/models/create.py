@@ -1,4 +1,4 @@
-"""Registries of models and encoders, and `create_model`, which checks options before it builds."""
+"""The registry of models, and `create_model`, which checks options before it builds."""
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
@@ -9,10 +9,15 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.models.backbones import (
+    ENCODERS,
+    HEADS,
+    backbone_options,
+    fitting_backbones,
+)
 from ipixmatch_jax.registry import Registry, nearest
 
 MODELS: Registry[Callable[..., nn.Module]] = Registry("model")
-ENCODERS: Registry[Callable[..., nn.Module]] = Registry("backbone")
 
 NORMS = ("batch", "group")
 _DTYPES = ("float32", "bfloat16", "float64")
@@ -29,19 +34,6 @@ def model_options(name: str) -> dict[str, Any]:
         for key, p in inspect.signature(MODELS[name]).parameters.items()
         if key != "num_classes" and p.kind is not p.VAR_KEYWORD
     }
-
-
-def backbone_options(name: str) -> dict[str, Any]:
-    """Options of a backbone with their defaults: the arguments of its builder that have a default.
-
-    A model whose builder takes `**backbone_options` passes them through. Arguments of an encoder's
-    builder without a default come from the model.
-
-    Raises:
-        ConfigError: `name` is not a backbone.
-    """
-    parameters = inspect.signature(ENCODERS[name]).parameters
-    return {key: p.default for key, p in parameters.items() if p.default is not p.empty}
 
 
 def create_model(name: str, *, num_classes: int, **options: Any) -> nn.Module:
@@ -89,9 +81,10 @@ def _check_options(name: str, options: Mapping[str, Any]) -> None:
     parameters = inspect.signature(MODELS[name]).parameters.values()
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         backbone = options.get("backbone", known["backbone"])
-        known |= backbone_options(backbone)
-        who += f" with backbone {backbone!r}"
-        others = ENCODERS.names()
+        if backbone is not None:
+            known |= backbone_options(backbone)
+            who += f" with backbone {backbone!r}"
+        others = fitting_backbones(name) if name in HEADS else ENCODERS.names()
     for option in options:
         if option in known:
             continue

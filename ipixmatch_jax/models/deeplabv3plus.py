@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ipixmatch_jax.errors import ConfigError
-from ipixmatch_jax.models.create import ENCODERS, MODELS, choice, positive
+from ipixmatch_jax.models.backbones import make_encoder
+from ipixmatch_jax.models.create import MODELS, choice, positive
 from ipixmatch_jax.models.encoder_decoder import EncoderDecoder
 from ipixmatch_jax.models.extent import mean_of_image
 from ipixmatch_jax.models.layers import (
@@ -26,6 +27,7 @@ from ipixmatch_jax.models.layers import (
 )
 
 _NAME = "deeplabv3plus"
+_RATES = {32: (3, 6, 9), 16: (6, 12, 18), 8: (12, 24, 36)}
 
 
 class Conv3x3(nn.Module):
@@ -111,23 +113,29 @@ def deeplabv3plus(
     axis_name: str | None = None,
     **backbone_options: Any,
 ) -> EncoderDecoder:
-    """Builds DeepLabV3+; `atrous_rates` None means (6, 12, 18), doubled at output stride 8."""
-    choice(_NAME, "output_stride", output_stride, (16, 8))
+    """Builds DeepLabV3+.
+
+    `atrous_rates` None means (6, 12, 18) at output stride 16, and the same reach in pixels of the
+    image at other strides: doubled at 8, halved at 32.
+    """
+    choice(_NAME, "output_stride", output_stride, _RATES)
     positive(_NAME, decoder_channels=decoder_channels, low_level_channels=low_level_channels)
     if atrous_rates is None:
-        atrous_rates = (6, 12, 18) if output_stride == 16 else (12, 24, 36)
+        atrous_rates = _RATES[output_stride]
     if isinstance(atrous_rates, str) or not isinstance(atrous_rates, Sequence):
         raise ConfigError(
             f"model {_NAME!r}: atrous_rates is {atrous_rates!r}; give a list such as [6, 12, 18]"
         )
     positive(_NAME, **{f"atrous_rates[{i}]": rate for i, rate in enumerate(atrous_rates)})
     numerics = Numerics(dtype, axis_name, norm)
-    encoder = ENCODERS[backbone](
+    encoder = make_encoder(
+        _NAME,
+        backbone,
+        backbone_options,
         output_stride=output_stride,
         in_channels=in_channels,
         remat=remat,
         numerics=numerics,
-        **backbone_options,
     )
     head = Head(
         num_classes,

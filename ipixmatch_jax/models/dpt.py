@@ -1,17 +1,19 @@
-"""DPT on DINOv2: the network of UniMatch V2 (Yang et al., arXiv 2410.10777).
+"""DPT on vision transformers, the dense prediction transformer (Ranftl et al., arXiv 2103.13413).
 
-Dense prediction transformer: Ranftl et al., arXiv 2103.13413. It has no batch norm, and therefore
-no batch statistics.
+On DINOv2 it is the network of UniMatch V2 (Yang et al., arXiv 2410.10777). It has no batch norm,
+and therefore no batch statistics.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from ipixmatch_jax.models.create import MODELS, choice
+from ipixmatch_jax.models.backbones import make_encoder
+from ipixmatch_jax.models.create import MODELS
 from ipixmatch_jax.models.encoder_decoder import EncoderDecoder
 from ipixmatch_jax.models.layers import (
     Numerics,
@@ -21,7 +23,6 @@ from ipixmatch_jax.models.layers import (
     resize_bilinear,
     resize_logits,
 )
-from ipixmatch_jax.models.vit import DINOV2, dinov2
 
 _NAME = "dpt"
 
@@ -34,11 +35,18 @@ class DptShape:
     levels: tuple[int, int, int, int]
 
 
+_SMALL, _BASE = DptShape(64, (48, 96, 192, 384)), DptShape(128, (96, 192, 384, 768))
+_LARGE = DptShape(256, (256, 512, 1024, 1024))
+# Those of UniMatch V2; DINOv3's have the widths of DINOv2's.
 DPT_SHAPES = {
-    "dinov2_small": DptShape(64, (48, 96, 192, 384)),
-    "dinov2_base": DptShape(128, (96, 192, 384, 768)),
-    "dinov2_large": DptShape(256, (256, 512, 1024, 1024)),
+    "dinov2_small": _SMALL,
+    "dinov2_base": _BASE,
+    "dinov2_large": _LARGE,
     "dinov2_giant": DptShape(384, (1536, 1536, 1536, 1536)),
+    "dinov3_small": _SMALL,
+    "dinov3_small_plus": _SMALL,
+    "dinov3_base": _BASE,
+    "dinov3_large": _LARGE,
 }
 
 
@@ -142,20 +150,17 @@ def dpt(
     *,
     num_classes: int,
     backbone: str = "dinov2_small",
-    registers: int = 0,
     in_channels: int = 3,
     remat: bool = False,
     dtype: DTypeLike = jnp.float32,
     axis_name: str | None = None,
+    **backbone_options: Any,
 ) -> EncoderDecoder:
-    """Builds DPT; `registers` is 4 for the DINOv2 weights that were trained with registers.
+    """Builds DPT.
 
     `axis_name` has no effect, because DPT has no batch norm; every model takes it.
     """
-    choice(_NAME, "backbone", backbone, [name for name in DINOV2.names() if name in DPT_SHAPES])
-    choice(_NAME, "registers", registers, (0, 4))
     numerics = Numerics(dtype)
-    encoder = dinov2(
-        backbone, registers=registers, in_channels=in_channels, remat=remat, numerics=numerics
-    )
+    common = {"in_channels": in_channels, "remat": remat, "numerics": numerics}
+    encoder = make_encoder(_NAME, backbone, backbone_options, **common)
     return EncoderDecoder(encoder, Head(num_classes, DPT_SHAPES[backbone], numerics))

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 
-from ipixmatch_jax.models.create import ENCODERS
+from ipixmatch_jax.models.backbones import ENCODERS
 from ipixmatch_jax.models.input_channels import RgbStatistics, check_channels
 from ipixmatch_jax.models.layers import ConvNorm, Numerics, identity, relu6
 
@@ -102,9 +102,10 @@ class InvertedResidual(nn.Module):
 class EfficientNetLite(RgbStatistics, nn.Module):
     """Images [B,H,W,in_channels] → features at stride 4 and at `output_stride`.
 
-    After `output_stride` is reached, each stride becomes a dilation of the convolutions after it
-    (arXiv 1706.05587), so that weights fit at any output stride. `remat` recomputes the inner
-    activations of each block in the backward pass.
+    With `every_stage` it returns the last features at each stride from 4 on instead. After
+    `output_stride` is reached, each stride becomes a dilation of the convolutions after it (arXiv
+    1706.05587), so that weights fit at any output stride. `remat` recomputes the inner activations
+    of each block in the backward pass.
     """
 
     stages: tuple[Stage, ...] = LITE0_STAGES
@@ -112,6 +113,7 @@ class EfficientNetLite(RgbStatistics, nn.Module):
     in_channels: int = 3
     remat: bool = False
     numerics: Numerics = Numerics(momentum=0.99, epsilon=1e-3)
+    every_stage: bool = False
 
     rgb_mean = (127 / 255,) * 3
     rgb_std = (128 / 255,) * 3
@@ -121,11 +123,11 @@ class EfficientNetLite(RgbStatistics, nn.Module):
         return self.output_stride
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
+    def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:
         check_channels(x, self.in_channels)
         block = nn.remat(InvertedResidual, static_argnums=(2,)) if self.remat else InvertedResidual
         x = ConvNorm(32, 3, 2, act=relu6, numerics=self.numerics, name="stem")(x, train)
-        reached, dilation, index, low = 2, 1, 0, None
+        reached, dilation, index, maps = 2, 1, 0, {}
         for stage in self.stages:
             stride, next_dilation = stage.stride, dilation
             if reached * stride > self.output_stride:
@@ -147,19 +149,24 @@ class EfficientNetLite(RgbStatistics, nn.Module):
                 )(x, train)
                 index += 1
             dilation = next_dilation
-            if reached == 4:
-                low = x
-        return low, x
+            maps[reached] = x
+        maps.pop(2, None)
+        return tuple(maps.values()) if self.every_stage else (maps[4], x)
 
 
 def _register(name: str, width: float, depth: float) -> None:
     @ENCODERS.register(name)
     def build(
-        *, output_stride: int, in_channels: int, remat: bool, numerics: Numerics
+        *,
+        output_stride: int,
+        every_stage: bool,
+        in_channels: int,
+        remat: bool,
+        numerics: Numerics,
     ) -> EfficientNetLite:
         stages = scaled_stages(LITE0_STAGES, width, depth)
         numerics = dataclasses.replace(numerics, momentum=0.99, epsilon=1e-3)
-        return EfficientNetLite(stages, output_stride, in_channels, remat, numerics)
+        return EfficientNetLite(stages, output_stride, in_channels, remat, numerics, every_stage)
 
 
 for _name, _scale in SCALES.items():

@@ -6,7 +6,11 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-_CONSTANTS = {"scale": 1.0, "var": 1.0, "gamma": 1.0, "bias": 0.0, "mean": 0.0, "mask_token": 0.0}
+_CONSTANTS = {
+    **{"scale": 1.0, "var": 1.0, "gamma": 1.0},
+    **{"bias": 0.0, "mean": 0.0, "mask_token": 0.0},
+    "layer_scale": 1e-6,
+}
 _TOKENS = ("cls_token", "register_tokens", "pos_embed")
 _SMALL = 0.02
 

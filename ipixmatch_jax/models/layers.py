@@ -235,9 +235,10 @@ def conv(
     name: str,
     *,
     stride: int = 1,
-    padding: int | None = None,
+    padding: int | str | None = None,
     groups: int = 1,
     bias: bool = True,
+    dilation: int = 1,
 ) -> nn.Conv:
     """A convolution without norm, in the fastest form for the platform; padded by kernel // 2."""
     return nn.Conv(
@@ -245,6 +246,7 @@ def conv(
         (kernel, kernel),
         strides=stride,
         padding=kernel // 2 if padding is None else padding,
+        kernel_dilation=dilation,
         feature_group_count=groups,
         use_bias=bias,
         kernel_init=kernel_init,

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.models.attention import LayerNorm, attend, dense, merge_heads, split_heads
+from ipixmatch_jax.models.backbones import ENCODERS
 from ipixmatch_jax.models.extent import inside
 from ipixmatch_jax.models.input_channels import RgbStatistics, check_channels
 from ipixmatch_jax.models.layers import Numerics, conv
@@ -157,3 +158,16 @@ class MixTransformer(RgbStatistics, nn.Module):
             x = Stage(i, self.shape, self.remat, self.numerics, name=f"stage_{i}")(x)
             maps.append(x)
         return tuple(maps)
+
+
+def _register(name: str) -> None:
+    @ENCODERS.register(name)
+    def build(
+        *, every_stage: bool, in_channels: int, remat: bool, numerics: Numerics
+    ) -> MixTransformer:
+        del every_stage  # it has no other maps
+        return MixTransformer(MIT[name], in_channels, remat, numerics)
+
+
+for _name in MIT.names():
+    _register(_name)

@@ -13,7 +13,8 @@ import flax.linen as nn
 import jax
 
 from ipixmatch_jax.errors import ConfigError
-from ipixmatch_jax.models.create import ENCODERS, choice, positive
+from ipixmatch_jax.models.backbones import ENCODERS
+from ipixmatch_jax.models.create import choice, positive
 from ipixmatch_jax.models.extent import cut
 from ipixmatch_jax.models.input_channels import RgbStatistics, check_channels
 from ipixmatch_jax.models.layers import ConvNorm, Numerics, identity
@@ -96,11 +97,12 @@ VARIANTS = {
 class ResNet(RgbStatistics, nn.Module):
     """Images [B,H,W,in_channels] → features at stride 4 and at `output_stride`.
 
-    After `output_stride` is reached, the stride of a stage becomes a dilation of the convolutions
-    after it, so that weights fit at any output stride; the strided convolution of the stage's first
-    block keeps the dilation of the stage before. `multi_grid` multiplies the dilations of the last
-    stage, with one factor for each block (arXiv 1706.05587). `remat` recomputes the inner
-    activations of each block in the backward pass.
+    With `every_stage` it returns the features of all four stages instead. After `output_stride` is
+    reached, the stride of a stage becomes a dilation of the convolutions after it, so that weights
+    fit at any output stride; the strided convolution of the stage's first block keeps the dilation
+    of the stage before. `multi_grid` multiplies the dilations of the last stage, with one factor
+    for each block (arXiv 1706.05587). `remat` recomputes the inner activations of each block in the
+    backward pass.
     """
 
     block: type[nn.Module]
@@ -108,6 +110,7 @@ class ResNet(RgbStatistics, nn.Module):
     stem: str = "plain"
     width: int = 64
     output_stride: int = 16
+    every_stage: bool = False
     multi_grid: tuple[int, ...] | None = None
     in_channels: int = 3
     remat: bool = False
@@ -118,12 +121,12 @@ class ResNet(RgbStatistics, nn.Module):
         return self.output_stride
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
+    def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:
         check_channels(x, self.in_channels)
         extent = self.numerics.extent
         x = cut(max_pool_3x3(cut(self._stem(x, train), extent, -math.inf)), extent)
         block = nn.remat(self.block, static_argnums=(2,)) if self.remat else self.block
-        low, reached, dilation = None, 4, 1
+        maps, reached, dilation = [], 4, 1
         for stage, count in enumerate(self.blocks):
             stride, next_dilation = 2 if stage else 1, dilation
             if reached * stride > self.output_stride:
@@ -141,8 +144,8 @@ class ResNet(RgbStatistics, nn.Module):
                     name=f"layer{stage + 1}_{index}",
                 )(x, train)
             dilation = next_dilation
-            low = x if low is None else low
-        return low, x
+            maps.append(x)
+        return tuple(maps) if self.every_stage else (maps[0], maps[-1])
 
     def _stem(self, x: jax.Array, train: bool) -> jax.Array:
         if self.stem == "plain":
@@ -157,6 +160,7 @@ def _register(name: str, variant: _Variant) -> None:
     def build(
         *,
         output_stride: int,
+        every_stage: bool,
         in_channels: int,
         remat: bool,
         numerics: Numerics,
@@ -171,6 +175,7 @@ def _register(name: str, variant: _Variant) -> None:
             variant.blocks,
             stem,
             output_stride=output_stride,
+            every_stage=every_stage,
             multi_grid=multi_grid,
             in_channels=in_channels,
             remat=remat,

@@ -1,6 +1,7 @@
-"""Weight layouts of ResNet and DeepLabV3+: the names of our modules in PyTorch sources."""
+"""Weight layouts of ResNet, DeepLabV3+ and UPerNet: the names of our modules in PyTorch sources."""
 
 from ipixmatch_jax.models.torch_bridge import LAYOUTS, Layout
+from ipixmatch_jax.models.upernet_weights import UPERNET_AUXILIARY, UPERNET_HEAD
 
 _Names = tuple[tuple[str, str], ...]
 
@@ -75,3 +76,10 @@ for _name, _prefix in (("transformers_resnet", ""), ("transformers_resnet_classi
             unused=r"classifier\.1\.(weight|bias)",
         )
     )
+LAYOUTS.register("transformers_upernet_resnet")(
+    Layout(
+        r"backbone\.embedder\.embedder\.convolution\.weight",
+        (*_transformers("backbone."), *UPERNET_HEAD),
+        unused=UPERNET_AUXILIARY,
+    )
+)

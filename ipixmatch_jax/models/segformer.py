@@ -1,30 +1,21 @@
 """SegFormer: a Mix Transformer and a head of pointwise layers (Xie et al., arXiv 2105.15203)."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ipixmatch_jax.models.attention import dense
-from ipixmatch_jax.models.create import MODELS, choice
+from ipixmatch_jax.models.backbones import make_encoder
+from ipixmatch_jax.models.create import MODELS, positive
 from ipixmatch_jax.models.encoder_decoder import EncoderDecoder
-from ipixmatch_jax.models.extent import Extent, center_weights, resize_within
+from ipixmatch_jax.models.half_pixel import resize_half_pixel
 from ipixmatch_jax.models.layers import ConvNorm, Numerics, classifier, widen
-from ipixmatch_jax.models.mit import MIT, MixTransformer
+from ipixmatch_jax.models.mit import MIT
 
 _NAME = "segformer"
-
-
-def _resize(x: jax.Array, size: tuple[int, int], extent: Extent | None) -> jax.Array:
-    """Bilinear resize [B,h,w,C] → [B,*size,C] between half-pixel centers, in x's dtype.
-
-    Equals `torch.nn.functional.interpolate(mode='bilinear', align_corners=False)`.
-    """
-    if extent is not None and x.shape[1:3] != tuple(size):
-        sizes = extent.at(x.shape[1:3]), extent.at(size)
-        return resize_within(x, size, *sizes, center_weights)
-    shape = (x.shape[0], *size, x.shape[-1])
-    return jax.image.resize(widen(x), shape, "linear", antialias=False).astype(x.dtype)
 
 
 class Head(nn.Module):
@@ -42,7 +33,7 @@ class Head(nn.Module):
     ) -> jax.Array:
         self.sow("intermediates", "encoder", features[-1])
         levels = [
-            _resize(
+            resize_half_pixel(
                 dense(self.channels, self.numerics.dtype, f"project_{i}")(x),
                 features[0].shape[1:3],
                 self.numerics.extent,
@@ -53,7 +44,7 @@ class Head(nn.Module):
         x = ConvNorm(self.channels, numerics=self.numerics, name="fuse")(x, train)
         self.sow("intermediates", "decoder", x)
         x = widen(classifier(self.num_classes, self.numerics, "classifier")(x))
-        return _resize(x, size, self.numerics.extent)
+        return resize_half_pixel(x, size, self.numerics.extent)
 
 
 @MODELS.register(_NAME)
@@ -61,14 +52,23 @@ def segformer(
     *,
     num_classes: int,
     backbone: str = "mit_b0",
+    decoder_channels: int | None = None,
     norm: str = "batch",
     in_channels: int = 3,
     remat: bool = False,
     dtype: DTypeLike = jnp.float32,
     axis_name: str | None = None,
+    **backbone_options: Any,
 ) -> EncoderDecoder:
-    """Builds SegFormer; `norm` is the norm of the head, the encoder has layer norms."""
-    choice(_NAME, "backbone", backbone, MIT.names())
+    """Builds SegFormer; `norm` is the norm of the head.
+
+    `decoder_channels` None means those that were published for the Mix Transformer, and 256 for
+    other backbones.
+    """
+    if decoder_channels is None:
+        decoder_channels = MIT[backbone].decoder if backbone in MIT else 256
+    positive(_NAME, decoder_channels=decoder_channels)
     numerics = Numerics(dtype, axis_name, norm)
-    encoder = MixTransformer(MIT[backbone], in_channels, remat, numerics)
-    return EncoderDecoder(encoder, Head(num_classes, MIT[backbone].decoder, numerics))
+    common = {"in_channels": in_channels, "remat": remat, "numerics": numerics}
+    encoder = make_encoder(_NAME, backbone, backbone_options, **common)
+    return EncoderDecoder(encoder, Head(num_classes, decoder_channels, numerics))

@@ -6,7 +6,7 @@ entry in LAYOUTS.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -42,14 +42,21 @@ class Layout(NamedTuple):
             of the path. Several names are parts of equal size, concatenated on the output axis of
             our leaf.
         unused: regular expression of the keys that the model does not use.
+        lacks: regular expression of our modules that this source may lack; they then keep their
+            values.
     """
 
     sign: str
     modules: tuple[tuple[str, str | tuple[str, ...]], ...]
     unused: str = _NOTHING
+    lacks: str = _NOTHING
 
 
 LAYOUTS: Registry[Layout] = Registry("weight layout")
+# Sources that a layout cannot describe: state dict → that of a layout, None if it is another's.
+TRANSLATIONS: Registry[Callable[[StateDict], dict[str, np.ndarray] | None]] = Registry(
+    "translation of weights"
+)
 
 # PyPI efficientnet-lite-pytorch, which keeps the names of EfficientNet-PyTorch.
 LAYOUTS.register("efficientnet_lite")(
@@ -87,13 +94,13 @@ def from_torch(state_dict: StateDict, variables: Any) -> Any:
 
     Returns:
         `variables` with the new leaves as NumPy arrays in the dtype of the old ones. The head stays
-        as it is if `state_dict` has none.
+        as it is if `state_dict` has none, and so do modules that its layout may lack.
 
     Raises:
         CheckpointError: an unknown layout, or keys that do not fit; the message lists all missing,
             unexpected and misshapen keys.
     """
-    state_dict = _without_prefix(state_dict)
+    state_dict = _normalized(state_dict)
     name, layout = _recognize(state_dict)
     leaves, tree = jax.tree_util.tree_flatten_with_path(variables)
     keys = [_torch_keys(path, layout) for path, _ in leaves]
@@ -106,11 +113,11 @@ def from_torch(state_dict: StateDict, variables: Any) -> Any:
     )
     filled, used, missing, misshapen = [], set(), [], []
     for (path, leaf), parts, head in zip(leaves, keys, of_head, strict=True):
-        if head and not with_head:
+        absent = [key for key in parts if key not in state_dict]
+        if head and not with_head or len(absent) == len(parts) and _may_lack(layout, path):
             filled.append(leaf)
             continue
         used.update(parts)
-        absent = [key for key in parts if key not in state_dict]
         misfits = _misfits({k: state_dict[k] for k in parts if k in state_dict}, path, leaf, parts)
         missing += absent
         misshapen += misfits
@@ -139,17 +146,18 @@ def with_own_classifier(
     Raises:
         CheckpointError: an unknown layout.
     """
-    state_dict = dict(_without_prefix(state_dict))
+    state_dict = dict(_normalized(state_dict))
     _, layout = _recognize(state_dict)
     replaced = []
     for path, leaf in jax.tree_util.tree_flatten_with_path(variables)[0]:
-        keys, own = _torch_keys(path, layout), _from_linen(path, leaf)
-        theirs = np.shape(state_dict[keys[0]]) if keys[0] in state_dict else own.shape
+        keys = _torch_keys(path, layout)
+        if _group(path) != "head" or len(keys) > 1 or keys[0] not in state_dict:
+            continue
+        own, theirs = _from_linen(path, leaf), np.shape(state_dict[keys[0]])
         # Only a classifier differs in nothing but its outputs.
-        if _group(path) == "head" and len(keys) == 1 and theirs != own.shape:
-            if theirs[1:] == own.shape[1:]:
-                state_dict[keys[0]] = own
-                replaced.append(keys[0])
+        if theirs != own.shape and theirs[1:] == own.shape[1:]:
+            state_dict[keys[0]] = own
+            replaced.append(keys[0])
     if len({state_dict[name].shape[0] for name in replaced}) > 1:
         raise CheckpointError(f"{', '.join(replaced)} differ in their outputs: another model")
     return state_dict, replaced
@@ -182,10 +190,12 @@ def to_torch(variables: Any, layout: str | None = None) -> dict[str, np.ndarray]
     return state
 
 
-def _without_prefix(state_dict: StateDict, prefix: str = "module.") -> StateDict:
-    if not all(key.startswith(prefix) for key in state_dict):
-        return state_dict
-    return {key.removeprefix(prefix): value for key, value in state_dict.items()}
+def _normalized(state_dict: StateDict, prefix: str = "module.") -> StateDict:
+    """Without the prefix of distributed training, and in names that a layout describes."""
+    if all(key.startswith(prefix) for key in state_dict):
+        state_dict = {key.removeprefix(prefix): value for key, value in state_dict.items()}
+    translations = (TRANSLATIONS[name](state_dict) for name in TRANSLATIONS.names())
+    return next((state for state in translations if state is not None), state_dict)
 
 
 def _recognize(state_dict: StateDict) -> tuple[str, Layout]:
@@ -208,7 +218,13 @@ def _natural(paths: list[tuple]) -> Layout:
 
 def _names_encoder(layout: Layout, paths: list[tuple]) -> bool:
     encoder = [path for path in paths if _group(path) == "encoder"]
-    return bool(encoder) and all(_renamed(path, layout) for path in encoder)
+    return bool(encoder) and all(
+        _renamed(path, layout) or _may_lack(layout, path) for path in encoder
+    )
+
+
+def _may_lack(layout: Layout, path: tuple) -> bool:
+    return bool(re.fullmatch(layout.lacks, "/".join(entry.key for entry in path[1:-1])))
 
 
 def _group(path: tuple) -> str:

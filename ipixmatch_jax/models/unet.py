@@ -1,15 +1,19 @@
-"""A small U-Net for images without a pretrained backbone (Ronneberger et al., arXiv 1505.04597).
+"""A small U-Net, with an encoder of its own or a backbone (Ronneberger et al., arXiv 1505.04597).
 
 It differs from the paper: convolutions are padded, batch norm follows them, strided convolutions
 replace max-pooling, and bilinear upsampling with aligned corners to the size of the skip makes any
 image size work.
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.models.backbones import make_encoder
 from ipixmatch_jax.models.create import MODELS, positive
 from ipixmatch_jax.models.encoder_decoder import EncoderDecoder
 from ipixmatch_jax.models.input_channels import RgbStatistics, check_channels
@@ -68,7 +72,7 @@ class Encoder(RgbStatistics, nn.Module):
 
 
 class Head(nn.Module):
-    """Feature maps of `Encoder` → logits [B,H,W,C] float32."""
+    """Feature maps, each half the size of the one before → logits [B,H,W,C] float32."""
 
     num_classes: int
     width: int
@@ -105,12 +109,30 @@ def unet(
     remat: bool = False,
     dtype: DTypeLike = jnp.float32,
     axis_name: str | None = None,
+    backbone: str | None = None,
+    **backbone_options: Any,
 ) -> EncoderDecoder:
     """Builds a U-Net of `depth` halvings; `width` channels at the finest level double at each.
 
     With `stem_stride` 2 the finest level has half the image's size, which is a quarter of the work.
+    With a `backbone` its four maps take the place of the levels: the finest has stride 4, and the
+    decoder has `width` channels there.
     """
     positive(_NAME, width=width, depth=depth, stem_stride=stem_stride)
     numerics = Numerics(dtype, axis_name, norm)
-    encoder = Encoder(width, depth, stem_stride, in_channels, remat, numerics)
+    if backbone is None:
+        encoder = Encoder(width, depth, stem_stride, in_channels, remat, numerics)
+    else:
+        _check_own(depth=(depth, 3), stem_stride=(stem_stride, 1))
+        common = {"in_channels": in_channels, "remat": remat, "numerics": numerics}
+        encoder = make_encoder(_NAME, backbone, backbone_options, **common)
     return EncoderDecoder(encoder, Head(num_classes, width, numerics))
+
+
+def _check_own(**options: tuple[int, int]) -> None:
+    for option, (value, default) in options.items():
+        if value != default:
+            raise ConfigError(
+                f"model {_NAME!r}: {option} is {value}, which belongs to its own encoder; leave it "
+                "out if you set model.backbone"
+            )

@@ -5,7 +5,7 @@ results and position embeddings equal those of facebookresearch/dinov2: patches 
 norm epsilon 1e-6, exact GELU, LayerScale, no dropout.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import flax.linen as nn
 import jax
@@ -14,7 +14,9 @@ import numpy as np
 
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.models.attention import LayerNorm, attend, dense, merge_heads, split_heads
+from ipixmatch_jax.models.backbones import ENCODERS
 from ipixmatch_jax.models.bicubic import bicubic_matrix
+from ipixmatch_jax.models.create import choice
 from ipixmatch_jax.models.extent import Extent
 from ipixmatch_jax.models.input_channels import RgbStatistics, check_channels
 from ipixmatch_jax.models.layers import Numerics, conv, widen
@@ -226,15 +228,23 @@ class Dinov2(RgbStatistics, nn.Module):
 
 
 def dinov2(
-    backbone: str, *, registers: int, in_channels: int, remat: bool, numerics: Numerics
+    backbone: str,
+    *,
+    registers: int,
+    in_channels: int,
+    remat: bool,
+    numerics: Numerics,
+    taps: int | None = None,
 ) -> Dinov2:
     """Builds the encoder that facebookresearch/dinov2 publishes under this name.
+
+    `taps` is the number of last blocks whose outputs it returns; None: the four of DINOV2.
 
     Raises:
         ConfigError: the name is not in DINOV2.
     """
     return Dinov2(
-        DINOV2[backbone],
+        tapped(DINOV2[backbone], taps),
         registers,
         position_offset=0.0 if registers else 0.1,
         antialias=bool(registers),
@@ -242,3 +252,29 @@ def dinov2(
         remat=remat,
         numerics=numerics,
     )
+
+
+def tapped(shape: VitShape, taps: int | None) -> VitShape:
+    """The shape with its last `taps` blocks tapped; None leaves it as it is."""
+    if taps is None:
+        return shape
+    return replace(shape, taps=tuple(range(shape.depth - taps, shape.depth)))
+
+
+def _register(name: str) -> None:
+    @ENCODERS.register(name)
+    def build(
+        *,
+        taps: int | None,
+        in_channels: int,
+        remat: bool,
+        numerics: Numerics,
+        registers: int = 0,
+    ) -> Dinov2:
+        choice(name, "registers", registers, (0, 4))
+        common = {"in_channels": in_channels, "remat": remat, "numerics": numerics}
+        return dinov2(name, registers=registers, taps=taps, **common)
+
+
+for _name in DINOV2.names():
+    _register(_name)

@@ -48,7 +48,8 @@ def _dinov2(prefix: str) -> _Names:
         (r"encoder/patch_embed", f"{prefix}patch_embed.proj"),
         (r"encoder/norm", f"{prefix}norm"),
         (rf"{_VIT_BLOCK}/(norm1|norm2|ls1|ls2)", rf"{block}.\2"),
-        (rf"{_VIT_BLOCK}/(attn|mlp)/(\w+)", rf"{block}.\2.\3"),
+        (rf"{_VIT_BLOCK}/attn/(qkv|proj)", rf"{block}.attn.\2"),
+        (rf"{_VIT_BLOCK}/mlp/(fc1|fc2|w12|w3)", rf"{block}.mlp.\2"),
     )
 
 

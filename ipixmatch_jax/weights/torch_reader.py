@@ -14,6 +14,8 @@ from ipixmatch_jax.weights.raw_values import from_bytes
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
+# Where checkpoints have the network: the moving average first, which their methods evaluate.
+_NETWORKS = ("ema_model", "model_ema", "state_dict", "model")
 
 
 def _decode(raw: bytes, kind: str) -> np.ndarray:
@@ -37,10 +39,10 @@ def _view(tensor: Tensor, buffer: np.ndarray) -> np.ndarray:
 
 
 def _select(loaded: Any) -> dict[str, Tensor]:
-    """The tensors of a state dict, or of the one under `state_dict` or `model`."""
+    """The tensors of a state dict, or of the one under the first name of `_NETWORKS`."""
     if not isinstance(loaded, dict):
         raise Refused("it holds no dict of tensors")
-    for name in ("state_dict", "model"):
+    for name in _NETWORKS:
         if isinstance(loaded.get(name), dict):
             loaded = loaded[name]
             break
@@ -148,8 +150,9 @@ def _read(file: BinaryIO, data: mmap.mmap) -> dict[str, np.ndarray]:
 def read_torch_file(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Reads the tensors that `torch.save` wrote, in its zip form or that of PyTorch before 1.6.
 
-    The file holds a state dict, or a dict with one under `state_dict` or `model`. Whatever is not
-    a tensor is dropped, and so is the prefix `module.` where all names have it.
+    The file holds a state dict, or a dict with one under `ema_model`, `model_ema`, `state_dict` or
+    `model`; of several, the first of these. Whatever is not a tensor is dropped, and so is the
+    prefix `module.` where all names have it.
 
     Returns:
         Name -> read-only array of the tensor's shape and dtype; bfloat16 becomes float32 (exact).

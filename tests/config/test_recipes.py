@@ -45,3 +45,23 @@ def test_iterations_of_the_unimatch_family():
 def test_settings_that_were_never_published_are_named():
     with pytest.raises(ConfigError, match="no published recipe of method 'cps' on ade20k"):
         load_config("configs/ade20k.py:1_16/cps")
+
+
+@pytest.mark.parametrize("backbone, word, crops", [
+    ("dinov3_small", "dinov3", {"voc": 512, "cityscapes": 800, "ade20k": 512}),
+    ("dinov2_small", "dinov2", {"voc": 518, "cityscapes": 798, "ade20k": 518}),
+])  # fmt: skip
+def test_unimatch_v2_on_other_backbones(backbone, word, crops):
+    for benchmark, crop in crops.items():
+        base = load_config(f"{FILES[benchmark]}/unimatch_v2")
+        config = load_config(f"{FILES[benchmark]}/unimatch_v2/{backbone}")
+        assert (config.model.backbone, config.model.pretrained) == (backbone, word)
+        assert tuple(config.data.crop_size) == (crop, crop)
+        assert config.optimizer.to_dict() == base.optimizer.to_dict()
+        assert config.total_steps == base.total_steps
+
+
+@pytest.mark.parametrize("name", ["unimatch_v2/resnet50", "fixmatch/dinov3_small"])
+def test_backbones_without_a_recipe_are_named(name):
+    with pytest.raises(ConfigError, match=f"no recipe of {name}; .*unimatch_v2/dinov3_base"):
+        load_config(f"{FILES['voc']}/{name}")

@@ -104,7 +104,7 @@ def test_options_of_a_model_of_ones_own(config_file):
 def test_imagenet_weights_of_the_models_own_backbone(monkeypatch):
     asked = []
 
-    def load(variables, *source):
+    def load(variables, *source, say):
         return asked.append(source) or variables
 
     monkeypatch.setattr(build, "load_pretrained", load)

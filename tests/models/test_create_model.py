@@ -12,9 +12,11 @@ from ipixmatch_jax.models import (
     backbone_options,
     create_model,
     efficientnet_lite,
+    fitting_backbones,
     init_variables,
     model_options,
 )
+from ipixmatch_jax.models.backbones import HEADS
 from ipixmatch_jax.models.efficientnet_lite import Stage
 
 SMALL = {
@@ -37,8 +39,14 @@ def abstract(model, size=(64, 64)):
 
 def test_registries_hold_the_models_and_encoders():
     assert {"deeplabv3plus", "unet"} <= set(MODELS.names())
-    lites = [f"efficientnet_lite{n}" for n in (0, 1, 2)]
-    assert ENCODERS.names() == [*lites, *(f"resnet{n}" for n in (101, 18, 34, 50))]
+    convolutional = {
+        *(f"efficientnet_lite{n}" for n in (0, 1, 2)),
+        *(f"resnet{n}" for n in (18, 34, 50, 101)),
+        *(f"convnext_{size}" for size in ("tiny", "small", "base", "large")),
+    }
+    assert set(fitting_backbones("deeplabv3plus")) == convolutional
+    assert all(name in ENCODERS for model in HEADS for name in fitting_backbones(model))
+    assert set(HEADS) == set(MODELS.names())
     assert model_options("unet")["width"] == 24
     assert "backbone_options" not in model_options("deeplabv3plus")
     assert backbone_options("resnet50") == {"stem": "plain", "multi_grid": None}
@@ -55,11 +63,22 @@ def test_registries_hold_the_models_and_encoders():
         ("unet", {"depth": True}, ["depth is True"]),
         ("unet", {"dtype": "float31"}, ["'float31'", "bfloat16"]),
         ("unet", {"dtype": "int32"}, ["'int32'", "bfloat16"]),
-        ("deeplabv3plus", {"output_stride": 32}, ["output_stride is 32", "16, 8"]),
+        ("deeplabv3plus", {"output_stride": 4}, ["output_stride is 4", "32, 16, 8"]),
         ("deeplabv3plus", {"backbone": "resnet"}, ["backbone 'resnet'", "efficientnet_lite0"]),
         ("deeplabv3plus", {"atrous_rates": 6}, ["atrous_rates is 6", "[6, 12, 18]"]),
         ("deeplabv3plus", {"atrous_rates": [6, 0]}, ["atrous_rates[1] is 0"]),
         ("deeplabv3plus", {"decoder_channels": 2.5}, ["decoder_channels is 2.5"]),
+        (
+            "deeplabv3plus",
+            {"backbone": "mit_b0"},
+            [
+                "does not return a map at stride 4",
+                "resnet50",
+                "'mit_b0': linear, mlp, segformer, un",
+            ],
+        ),
+        ("unet", {"backbone": "resnet18", "depth": 2}, ["depth is 2", "its own encoder"]),
+        ("unet", {"backbone": "dinov2_small"}, ["a map of every stage", "convnext_tiny"]),
         ("deeplabv3plus", {"norm": "layer"}, ["norm is 'layer'", "batch, group"]),
         ("unet", {"in_channels": 0}, ["in_channels is 0"]),
         ("unet", {"stem": "deep"}, ["model 'unet' has no option 'stem'"]),
@@ -214,3 +233,22 @@ def test_init_variables_are_distributed_as_init():
         # Sampling error of a standard deviation: 1/√(2n); five of them.
         assert abs(a.std() / np.asarray(b).std() - 1) < 10 / np.sqrt(2 * a.size)
         assert abs(a.std() / np.sqrt(2 / np.prod(a.shape[:3])) - 1) < 5 / np.sqrt(2 * a.size)
+
+
+@pytest.mark.parametrize("name", ["unet", "upernet", "segformer"])
+def test_heads_read_every_stage_of_any_convolutional_backbone(name):
+    for backbone in ("efficientnet_lite0", "resnet18", "mit_b0", "convnext_tiny"):
+        size = {"width": 4} if name == "unet" else {"decoder_channels": 8}
+        model = create_model(name, num_classes=3, backbone=backbone, **size)
+        images = jax.ShapeDtypeStruct((2, 70, 97, 3), jnp.float32)
+
+        def run(key, x, model=model):
+            variables = model.init(key, x, train=False)
+            return model.apply(variables, x), model.apply(variables, x, method="encode")
+
+        logits, features = jax.eval_shape(run, jax.random.key(0), images)
+        assert logits.shape == (2, 70, 97, 3) and logits.dtype == jnp.float32
+        floor = backbone == "convnext_tiny"
+        rows = [(70 if floor else 70 + 2**i - 1) // 2**i for i in range(2, 6)]
+        if name != "unet" or backbone != "efficientnet_lite0":
+            assert [f.shape[1] for f in features] == rows

@@ -189,7 +189,7 @@ def test_other_numbers_of_channels():
 @pytest.mark.parametrize(
     "options, words",
     [
-        ({"backbone": "resnet50"}, "backbone is 'resnet50'; choose one of dinov2_base, dinov2_g"),
+        ({"backbone": "resnet50"}, "blocks of a vision transformer; choose one of dinov2_base, di"),
         ({"registers": 2}, "registers is 2; choose one of 0, 4"),
         ({"output_stride": 16}, "no option 'output_stride'"),
     ],

@@ -15,6 +15,7 @@ from ipixmatch_jax.models.efficientnet_lite import EfficientNetLite, Stage
 from ipixmatch_jax.models.encoder_decoder import EncoderDecoder
 from ipixmatch_jax.models.extent import Extent
 from ipixmatch_jax.models.layers import Numerics
+from ipixmatch_jax.models.linear import Head as LinearHead
 from ipixmatch_jax.models.mit import MitShape, MixTransformer
 from ipixmatch_jax.models.resnet import BasicBlock, Bottleneck, ResNet
 from ipixmatch_jax.models.segformer import Head as SegformerHead
@@ -106,6 +107,13 @@ def test_segformer():
     encoder = MixTransformer(shape)
     sizes = ((33, 47), (64, 29), (64, 96), (45, 61))
     check(EncoderDecoder(encoder, SegformerHead(4, 8, Numerics())), (64, 96), sizes)
+
+
+def test_linear():
+    encoder = Dinov2(VitShape(16, 4, 2, (0, 1), grid=3))
+    sizes = ((42, 42), (56, 84), (14, 70), (42, 56))
+    model = EncoderDecoder(encoder, LinearHead(4, 2, 8, Numerics()))
+    check(model, (56, 84), sizes, side=56)
 
 
 @pytest.mark.parametrize(("registers", "offset"), [(0, 0.1), (2, 0.0)])

@@ -223,7 +223,7 @@ def test_remat_and_group_norm():
 @pytest.mark.parametrize(
     "options, words",
     [
-        ({"backbone": "mit_b6"}, "backbone is 'mit_b6'; choose one of mit_b0, mit_b1"),
+        ({"backbone": "mit_b6"}, "unknown backbone 'mit_b6' .did you mean 'mit_b5'"),
         ({"norm": "layer"}, "norm is 'layer'"),
     ],
 )

@@ -9,6 +9,8 @@ import pytest
 
 from ipixmatch_jax.errors import CheckpointError, ConfigError
 from ipixmatch_jax.models import create_model, init_variables
+from ipixmatch_jax.models.convnext import CONVNEXT, ConvNextShape
+from ipixmatch_jax.models.dinov3 import DINOV3, Dinov3Shape
 from ipixmatch_jax.models.input_channels import adapt_first_conv
 from ipixmatch_jax.models.torch_bridge import LAYOUTS, from_torch, to_torch
 
@@ -133,6 +135,14 @@ def drawn(variables):
     return jax.tree.map(lambda a: rng.normal(size=a.shape).astype(a.dtype), variables)
 
 
+CONVNEXTS = [
+    "timm_convnext",
+    "transformers_convnext",
+    "transformers_convnext_classifier",
+    "transformers_dinov3_convnext",
+    "transformers_dinov3_convnext_files",
+    "transformers_upernet_convnext",
+]
 # Which layouts name a model, the one that to_torch takes by itself first.
 FITTING = {
     ("dpt", "dinov2_small"): [
@@ -149,12 +159,30 @@ FITTING = {
         "transformers_mit_files",
     ],
     ("deeplabv3plus", "efficientnet_lite0"): ["efficientnet_lite"],
+    ("upernet", "resnet18"): [
+        "transformers_upernet_resnet",
+        "resnet",
+        "transformers_resnet",
+        "transformers_resnet_classifier",
+        "unimatch_v1",
+    ],
+    ("deeplabv3plus", "convnext_tiny"): ["convnext", *CONVNEXTS],
+    ("upernet", "convnext_tiny"): ["transformers_upernet_convnext", "convnext", *CONVNEXTS],
+    ("dpt", "dinov3_small"): ["transformers_dinov3", "transformers_dinov3_files"],
 }
 
 
+@pytest.fixture
+def miniatures(monkeypatch):
+    shape = ConvNextShape((4, 6, 8, 10), (1, 1, 1, 1))
+    monkeypatch.setitem(CONVNEXT._entries, "convnext_tiny", shape)
+    shape = Dinov3Shape(16, 4, 2, (0, 1, 2, 3), 24)
+    monkeypatch.setitem(DINOV3._entries, "dinov3_small", shape)
+
+
 @pytest.mark.parametrize("name, backbone", FITTING)
-def test_each_layout_is_detected_by_its_own_sign_and_restores_the_model(name, backbone):
-    variables = drawn(abstract(name, 56, backbone=backbone))
+def test_each_layout_is_detected_by_its_own_sign_and_restores_the_model(name, backbone, miniatures):
+    variables = drawn(abstract(name, 48 if "dinov3" in backbone else 56, backbone=backbone))
     default, *_ = names = FITTING[name, backbone]
     assert list(to_torch(variables)) == list(to_torch(variables, default))
     for layout in [*names, "ipixmatch_jax"]:

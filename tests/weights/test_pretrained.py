@@ -17,7 +17,7 @@ from ipixmatch_jax.models import create_model, init_variables
 from ipixmatch_jax.models.torch_bridge import to_torch
 from ipixmatch_jax.weights.downloads import local_file
 from ipixmatch_jax.weights.pretrained import load_pretrained
-from ipixmatch_jax.weights.public import public_file
+from ipixmatch_jax.weights.public import PUBLIC, PublicFile, public_file
 
 BACKBONE = "efficientnet_lite0"
 # 48 convolutions and as many batch norms of four arrays; five blocks of three more.
@@ -149,12 +149,13 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         found = self.path == "/org/name/resolve/main/weights/w.npz"
-        self.send_response(200 if found else 404)
+        gated = self.path.startswith("/org/gated/")
+        self.send_response(200 if found else 401 if gated else 404)
         self.send_header("X-Repo-Commit", "0" * 40)
         self.send_header("ETag", '"1"')
         self.send_header("Content-Length", str(len(self.content) * found))
         if not found:
-            self.send_header("X-Error-Code", "EntryNotFound")
+            self.send_header("X-Error-Code", "GatedRepo" if gated else "EntryNotFound")
         self.end_headers()
         if found and self.command == "GET":
             self.wfile.write(self.content)
@@ -194,6 +195,21 @@ def test_weights_of_the_hub_are_fetched_once_and_then_found_without_network(hub,
     assert equal(load_pretrained(small(2), address, ""), small(1))
     with pytest.raises(CheckpointError, match="not in the local cache, and the hub cannot be rea"):
         load_pretrained(small(2), "hf://org/name@v2/w.npz", "")
+
+
+def test_a_licence_that_was_not_accepted_is_explained(hub, monkeypatch):
+    file = PublicFile("hf://org/gated@" + "1" * 40 + "/model.safetensors", "needs consent")
+    monkeypatch.setitem(PUBLIC["dinov3"], "dinov3_small", {"": file})
+    with pytest.raises(CheckpointError) as error:
+        load_pretrained(small(2), "dinov3", "dinov3_small")
+    for words in (
+        "licence: needs consent",
+        "log in at https://huggingface.co/org/gated, accept the licence",
+        "`hf auth login`",
+        "download model.safetensors in the browser",
+        "model.pretrained=none",
+    ):
+        assert words in str(error.value)
 
 
 @pytest.mark.parametrize("address", ["hf://org/name", "hf://org", "hf:///name/file", "hf://o/n/"])

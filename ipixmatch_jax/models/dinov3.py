@@ -1,0 +1,191 @@
+"""DINOv3 vision transformers as dense encoders (Siméoni et al., arXiv 2508.10104).
+
+Results equal those of Hugging Face transformers: patches of 16 pixels, four register tokens, layer
+norm epsilon 1e-5, exact GELU, LayerScale, no bias of the keys, no dropout. Positions are rotary (Su
+et al., arXiv 2104.09864): queries and keys of patches are rotated by angles of the patch's center,
+whose coordinates reach from -1 to 1 along both sides of the image, so that every size fits. The
+random rescaling of coordinates during DINOv3's own training is left out.
+"""
+
+import math
+from dataclasses import dataclass
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.models.attention import LayerNorm, attend, dense, merge_heads, split_heads
+from ipixmatch_jax.models.backbones import ENCODERS
+from ipixmatch_jax.models.input_channels import RgbStatistics, check_channels
+from ipixmatch_jax.models.layers import Numerics, conv, widen
+from ipixmatch_jax.models.vit import LayerScale, tapped
+from ipixmatch_jax.registry import Registry
+
+_EPSILON = 1e-5
+_BASE = 100.0  # of the rotary periods
+
+
+@dataclass(frozen=True)
+class Dinov3Shape:
+    """Sizes of a vision transformer.
+
+    `hidden` is the width between the dense layers of a block, which `gated` gates by SiLU; `taps`
+    are the blocks whose outputs a dense head reads, four of them for DPT.
+    """
+
+    width: int
+    depth: int
+    heads: int
+    taps: tuple[int, ...]
+    hidden: int
+    gated: bool = False
+    registers: int = 4
+    patch: int = 16
+
+
+_QUARTERS = (2, 5, 8, 11)
+DINOV3: Registry[Dinov3Shape] = Registry("DINOv3 backbone")
+DINOV3.register("dinov3_small")(Dinov3Shape(384, 12, 6, _QUARTERS, 1536))
+DINOV3.register("dinov3_small_plus")(Dinov3Shape(384, 12, 6, _QUARTERS, 1536, gated=True))
+DINOV3.register("dinov3_base")(Dinov3Shape(768, 12, 12, _QUARTERS, 3072))
+DINOV3.register("dinov3_large")(Dinov3Shape(1024, 24, 16, (4, 11, 17, 23), 4096))
+
+
+def rotary_angles(size: tuple[int, int], head_width: int) -> np.ndarray:
+    """Angles [h·w, head_width] float64 by which features of the patches of a map are rotated.
+
+    A quarter of them belongs to the row and a quarter to the column, with periods from 1 to nearly
+    `_BASE`; the other half repeats the first.
+    """
+    periods = _BASE ** (np.arange(head_width // 4) * 4 / head_width)
+    centers = [2 * (np.arange(n) + 0.5) / n - 1 for n in size]
+    grid = np.stack(np.meshgrid(*centers, indexing="ij"), axis=-1).reshape(-1, 2, 1)
+    angles = (2 * math.pi * grid / periods).reshape(len(grid), head_width // 2)
+    return np.tile(angles, 2)
+
+
+def rotate(x: jax.Array, angles: np.ndarray) -> jax.Array:
+    """Rotates x [B,T,N,H] by angles [patches,H]; the tokens before the patches stay as they are.
+
+    Feature i and feature i + H/2 are the two coordinates that an angle rotates.
+    """
+    prefix = np.zeros((x.shape[1] - len(angles), angles.shape[1]))
+    full = np.concatenate([prefix, angles])[None, :, None]
+    y = widen(x)
+    cos, sin = (jnp.asarray(f(full), y.dtype) for f in (np.cos, np.sin))
+    first, second = jnp.split(y, 2, axis=-1)
+    return (y * cos + jnp.concatenate([-second, first], axis=-1) * sin).astype(x.dtype)
+
+
+class Attention(nn.Module):
+    heads: int
+    numerics: Numerics
+
+    @nn.compact
+    def __call__(self, x: jax.Array, angles: np.ndarray) -> jax.Array:
+        width, dtype = x.shape[-1], self.numerics.dtype
+        query = split_heads(dense(width, dtype, "q")(x), self.heads)
+        key = split_heads(dense(width, dtype, "k", bias=False)(x), self.heads)
+        value = split_heads(dense(width, dtype, "v")(x), self.heads)
+        y = attend(rotate(query, angles), rotate(key, angles), value)
+        return dense(width, dtype, "proj")(merge_heads(y))
+
+
+class Mlp(nn.Module):
+    """Two dense layers with GELU; `gated` has a third, and SiLU (Shazeer, arXiv 2002.05202)."""
+
+    hidden: int
+    gated: bool
+    numerics: Numerics
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        width, dtype = x.shape[-1], self.numerics.dtype
+        if self.gated:
+            y = nn.silu(dense(self.hidden, dtype, "gate")(x))
+            return dense(width, dtype, "down")(y * dense(self.hidden, dtype, "up")(x))
+        y = nn.gelu(dense(self.hidden, dtype, "fc1")(x), approximate=False)
+        return dense(width, dtype, "fc2")(y)
+
+
+class Block(nn.Module):
+    """Tokens [B,T,width] → [B,T,width]: attention and MLP, each pre-normed, scaled and added."""
+
+    shape: Dinov3Shape
+    size: tuple[int, int]
+    numerics: Numerics
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape, numerics = self.shape, self.numerics
+        # Constants, made here so that remat does not save them.
+        angles = rotary_angles(self.size, shape.width // shape.heads)
+        y = LayerNorm(_EPSILON, name="norm1")(x)
+        y = Attention(shape.heads, numerics, name="attn")(y, angles)
+        x = x + LayerScale(name="ls1")(y)
+        mlp = Mlp(shape.hidden, shape.gated, numerics, name="mlp")
+        return x + LayerScale(name="ls2")(mlp(LayerNorm(_EPSILON, name="norm2")(x)))
+
+
+class Dinov3(RgbStatistics, nn.Module):
+    """Images [B,H,W,in_channels] → maps [B,H/16,W/16,width] of the tapped blocks.
+
+    The final layer norm is applied to every map; class token and registers are left out. H and W
+    must be multiples of the patch size; ConfigError otherwise. `remat` recomputes the inner
+    activations of each block in the backward pass. `mask_token` is not used; it exists because the
+    published weights hold it.
+    """
+
+    shape: Dinov3Shape
+    in_channels: int = 3
+    remat: bool = False
+    numerics: Numerics = Numerics()
+
+    @property
+    def size_multiple(self) -> int:
+        return self.shape.patch
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:
+        check_channels(x, self.in_channels)
+        self._check_size(x.shape[1:3])
+        normal, zeros = nn.initializers.normal(0.02), nn.initializers.zeros
+        width, patch = self.shape.width, self.shape.patch
+        self.param("mask_token", zeros, (1, 1, width), jnp.float32)
+        tokens = [self.param("cls_token", normal, (1, 1, width), jnp.float32)]
+        if self.shape.registers:
+            registers = (1, self.shape.registers, width)
+            tokens.append(self.param("register_tokens", normal, registers, jnp.float32))
+        prefix = sum(token.shape[1] for token in tokens)
+        x = conv(width, patch, self.numerics, "patch_embed", stride=patch, padding=0)(x)
+        batch, size = x.shape[0], x.shape[1:3]
+        tokens = [jnp.broadcast_to(t.astype(x.dtype), (batch, *t.shape[1:])) for t in tokens]
+        x = jnp.concatenate([*tokens, x.reshape(batch, -1, width)], axis=1)
+        block, taps = nn.remat(Block) if self.remat else Block, []
+        for index in range(self.shape.depth):
+            x = block(self.shape, size, self.numerics, name=f"block_{index:02d}")(x)
+            if index in self.shape.taps:
+                taps.append(x)
+        norm = LayerNorm(_EPSILON, name="norm")
+        return tuple(norm(tap[:, prefix:]).reshape(batch, *size, width) for tap in taps)
+
+    def _check_size(self, size: tuple[int, int]) -> None:
+        patch = self.shape.patch
+        if any(side % patch or not side for side in size):
+            nearest = "x".join(str(max(1, round(side / patch)) * patch) for side in size)
+            raise ConfigError(
+                f"images of {size[0]}x{size[1]} pixels do not divide into patches of {patch}x"
+                f"{patch}; the nearest size that does is {nearest} (data.crop_size)"
+            )
+
+
+def _register(name: str) -> None:
+    @ENCODERS.register(name)
+    def build(*, taps: int | None, in_channels: int, remat: bool, numerics: Numerics) -> Dinov3:
+        return Dinov3(tapped(DINOV3[name], taps), in_channels, remat, numerics)
+
+
+for _name in DINOV3.names():
+    _register(_name)
