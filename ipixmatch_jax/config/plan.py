@@ -98,9 +98,9 @@ class _Planner:
         self.height, self.width = (median(side) for side in zip(*sizes, strict=True))
         self.short = median(map(min, sizes))
         self.area = median(h * w for h, w in sizes)
-        self.room, self.room_why = _room(machine, self.network)
         # Batches are divided by it: over devices, and into micro-batches.
         self.parts = machine.devices * int(given.get("accumulate_steps", 1))
+        self.room, self.room_why = _room(machine, self.network, self.parts)
 
     def _choose(self, name: str, value: Any, why: str) -> Any:
         """The value of a key: the user's, or this one, which is then part of the plan."""
@@ -267,8 +267,11 @@ class _Planner:
         self._choose("checkpoint_every", saved, why)
 
 
-def _room(machine: Machine, network: Network) -> tuple[float, str]:
-    """Pixels of the crops of a step on one device, and the limit that they fit."""
+def _room(machine: Machine, network: Network, parts: int) -> tuple[float, str]:
+    """Pixels of the crops of one part of a step, and the limit that they fit.
+
+    A device computes its parts one after the other: each has its memory, all together the time.
+    """
     memory = _MEMORY_SHARE * (machine.memory or _UNKNOWN_MEMORY)
     pixels = memory / network.bytes_per_pixel
     why = f"half of the {memory / _MEMORY_SHARE / 1e9:.3g} GB of free memory"
@@ -277,7 +280,7 @@ def _room(machine: Machine, network: Network) -> tuple[float, str]:
     if machine.platform != "cpu":
         return pixels, why
     cores = min(machine.cores, _MOST_CORES)
-    in_time = _STEP_S * network.pixels_per_second * cores / machine.devices
+    in_time = _STEP_S * network.pixels_per_second * cores / parts
     if in_time < pixels:
         return in_time, f"{_STEP_S:g} seconds on {cores} core{'s' * (cores > 1)}"
     return pixels, why
