@@ -98,7 +98,8 @@ def _expected(environ: Mapping[str, str], root: pathlib.Path, cores: int) -> Mac
     sizes = _gpu_memory(environ)
     text = environ.get("XLA_PYTHON_CLIENT_MEM_FRACTION", "")
     share = float(text) if re.fullmatch(r"\d*\.?\d+", text) else _GPU_SHARE
-    return Machine("gpu", max(len(sizes), 1), int(min(sizes) * share) if sizes else None, cores)
+    count = len(sizes) or len(backend.usable_gpus(environ, root / "dev")) or 1
+    return Machine("gpu", count, int(min(sizes) * share) if sizes else None, cores)
 
 
 def _likely_platform(environ: Mapping[str, str], root: pathlib.Path) -> str:
