@@ -36,7 +36,7 @@ _WORTH_IT, _STRETCHED = 0.9, 1.1
 # Scaled by 0.5 to 2, a photo is 1.25 times as large in the mean.
 _MEAN_SCALE = 1.25
 # Image sizes of an evaluation, which are compiled one by one, before padding makes them fewer.
-_MOST_SIZES, _PAD = {"cpu": 4}, 64
+_MOST_SIZES, _PAD = {"cpu": 8}, 64
 _MANY_SIZES = 16
 # An evaluation computes two networks, forwards only: a fifth of a step per pixel and network.
 _FORWARD, _EVALUATIONS, _EVALUATION_SHARE = 0.2, (2, 10), 0.2
@@ -113,21 +113,22 @@ class _Planner:
         """Chooses `data.image_size` and `data.crop_size`."""
         # A step has as many unlabeled crops; one device computes a part of them at a time.
         pairs = self._least_batch() / self.parts
-        fits = min(self.room / (2 * pairs), self.network.largest_crop**2)
+        fits = min(math.sqrt(self.room / (2 * pairs)), self.network.largest_crop)
+        fits = self.network.side(fits, up_to=fits)
         if "data.crop_size" in self.given:
-            fits = math.prod(self.given["data.crop_size"])
+            fits = math.sqrt(math.prod(self.given["data.crop_size"]))
         self._image_size(fits)
-        least, per_device = self._least_batch(), f" on each of {self.machine.devices} devices"
         side = min(math.sqrt(self.area), _MEAN_SCALE * self.short)
-        crop = self.network.side(side, up_to=math.sqrt(fits))
+        crop = self.network.side(side, up_to=fits)
         seen = f"the photos' median is {self.height:g} x {self.width:g}"
+        seen = f"photos of {self.height:g} x {self.width:g} then" if self.resized else seen
         if not self.photos.sizes:
             seen = "no photo's size could be read"
-        if side > math.sqrt(fits):
+        why = f"{seen}, of which a crop shows most"
+        if side > fits:
+            least, devices = self._least_batch(), self.machine.devices
             why = f"{seen}; {least} + {least} such crops a step fit {self.room_why}"
-            why += per_device if self.machine.devices > 1 else ""
-        else:
-            why = f"{seen}, of which a crop shows most"
+            why += f" on each of {devices} devices" if devices > 1 else ""
         self.crop = math.prod(self._choose("data.crop_size", (crop, crop), why))
 
     def _least_batch(self) -> int:
@@ -137,12 +138,16 @@ class _Planner:
         least = _LEAST_BATCH if self.on_cpu else _USUAL_BATCH // 2
         return -(-least // self.parts) * self.parts
 
-    def _image_size(self, crop: float) -> None:
-        """Chooses `data.image_size`; the facts about sizes are those of resized photos then."""
-        factor = math.sqrt(min(crop / (_LEAST_COVER * self.area), 1))
+    def _image_size(self, side: float) -> None:
+        """Chooses `data.image_size`; the facts about sizes are those of resized photos then.
+
+        Args:
+            side: of the largest crop that fits.
+        """
+        factor = math.sqrt(min(side**2 / (_LEAST_COVER * self.area), 1))
         width = self.photos.object_width
         visible = _VISIBLE / width if width else 0
-        size, quarter = (0, 0), f"a crop of {math.sqrt(crop):.0f} x {math.sqrt(crop):.0f} pixels"
+        size, quarter = (0, 0), f"a crop of {side:.0f} x {side:.0f}"
         stretch, (height, wide) = self._stretch(), self._scaled(min(max(factor, visible), 1))
         if factor >= _WORTH_IT:
             why = f"photos keep their sizes: {quarter} covers a quarter of most of them or more"
@@ -245,11 +250,12 @@ class _Planner:
         mode = self._choose("eval.mode", "whole" if whole else "sliding", why)
         many = len(set(sizes)) > _MOST_SIZES.get(self.machine.platform, _MANY_SIZES)
         pad = _PAD if many and not self.resized and mode == "whole" else 0
-        why = f"{len(set(sizes))} sizes in the sample, each compiled once"
+        count = len(set(sizes))
+        why = f"the photos have {count} size{'s' * (count > 1)}, each compiled once"
         why += "; padding makes them fewer, and leaves out the boundary IoU" if pad else ""
         self._choose("eval.pad_to", pad, "all photos get one size" if self.resized else why)
         at_once = min(max(int(self.room / largest), 1), _USUAL_BATCH)
-        why = f"photos of {largest / 1e6:.2g} megapixels"
+        why = f"photos of {largest / 1e6:.2g} megapixels, with the memory of a step"
         self._choose("eval_batch_size", at_once * devices, why)
 
         step = (self.batch + self.unlabeled) * self.crop

@@ -98,7 +98,7 @@ def test_large_photos_are_resized_so_that_a_crop_covers_a_quarter():
         height, width = planned["data.image_size"]
         # The largest published crop of 801 limits the photos of large devices, too.
         assert math.prod(planned["data.crop_size"]) > 0.2 * height * width
-        assert abs(width / height - 1.5) < 0.05
+        assert abs(width / height - 1.5) < 0.1  # sides are 16n + 1
         assert height % 16 == width % 16 == 1
 
 
