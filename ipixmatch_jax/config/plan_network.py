@@ -45,20 +45,27 @@ _BYTES = {
 _SPEED = {"efficientnet_lite0": 50e3}
 # Networks without a measurement count as ResNet-50.
 _OTHER_BYTES, _OTHER_SPEED = _BYTES["resnet50"], 20e3
-_SMALL_DECODER = {"model.separable": True, "model.decoder_channels": 128}
+_SMALL_DECODER: dict[str, Any] = {"model.separable": True, "model.decoder_channels": 128}
 _SMALL_BYTES, _SMALL_SPEED = 2.75e3, 100e3
 
-_LITE0 = {
+# All have the same keys, so that a run that goes on elsewhere finds each of its values.
+_LITE0: dict[str, Any] = {
     "model.name": "deeplabv3plus",
     "model.backbone": "efficientnet_lite0",
     "model.pretrained": "imagenet",
     "model.output_stride": 16,
+    "model.separable": None,
+    "model.decoder_channels": None,
+    "optimizer.learning_rate": 1e-3,
+    "optimizer.head_multiplier": 3.0,
+    "optimizer.weight_decay": 1e-4,
 }
 # UniMatch V2 (arXiv 2410.10777), whose published configs have these constants for every size.
-_DINOV2 = {
+_DINOV2: dict[str, Any] = _LITE0 | {
     "model.name": "dpt",
     "model.backbone": "dinov2_small",
     "model.pretrained": "dinov2",
+    "model.output_stride": None,
     "optimizer.learning_rate": 5e-6,
     "optimizer.head_multiplier": 40.0,
     "optimizer.weight_decay": 0.01,
@@ -85,8 +92,8 @@ def choose_network(
     word, backbone = WANTED
     if machine.platform == "cpu":
         # A decoder of depthwise-separable convolutions, as DeepLabV3+ has (arXiv 1802.02611).
-        small = Network({**_LITE0, **_SMALL_DECODER}, _SMALL_BYTES, _SMALL_SPEED)
-        return small, "the quickest network here with pretrained weights, for a CPU"
+        small = Network(_LITE0 | _SMALL_DECODER, _SMALL_BYTES, _SMALL_SPEED)
+        return small, "for a CPU, the quickest network here with pretrained weights"
     if backbone in at_hand and "model.pretrained" not in given:
         return _of(_DINOV2, backbone), (
             f"on a {machine.platform.upper()}, and the {word} weights are on this machine"

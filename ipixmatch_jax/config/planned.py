@@ -36,6 +36,8 @@ def plan_lines(config: ConfigDict) -> list[str]:
     """The plan with its reasons, one line per reason; empty if nothing was planned."""
     reasons: dict[str, list[str]] = {}
     for name, value, why in planned(config).values():
+        if value is None:
+            continue  # an option that the planned network leaves at its default
         reasons.setdefault(why, []).append(f"{name}={value}")
     if not reasons:
         return []

@@ -42,8 +42,6 @@ def get_config(arg: str = "") -> ConfigDict:
     config.data.folder.update(found.pop("folder"))
     config.data.update(found)
     config.method.confidence = 0.95
-    config.optimizer.learning_rate = 1e-3
-    config.optimizer.head_multiplier = 3.0
 
     described = config.data.copy_and_resolve_references()
     for name, value in keys.items():

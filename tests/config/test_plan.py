@@ -3,13 +3,19 @@
 import math
 import random
 
+import jax
 import pytest
 
+from ipixmatch_jax import build
+from ipixmatch_jax.config import default_config
 from ipixmatch_jax.config.groups import all_keys
 from ipixmatch_jax.config.plan import plan
 from ipixmatch_jax.config.plan_network import Network, choose_network
+from ipixmatch_jax.config.planned import set_plan
 from ipixmatch_jax.data.photo_facts import PhotoFacts
 from ipixmatch_jax.devices.machine import Machine
+from ipixmatch_jax.devices.memory_estimate import estimate
+from ipixmatch_jax.devices.parallel import PARALLEL
 
 GB = 10**9
 LAPTOP = Machine("cpu", 1, 16 * GB, 2)
@@ -69,6 +75,8 @@ def test_cases(facts, machine, expected):
 @pytest.mark.parametrize("at_hand", [(), ("dinov2_small",)])
 def test_limits_that_always_hold(facts, machine, at_hand):
     planned, keys = values(facts, machine, at_hand=at_hand), all_keys()
+    # A run that goes on elsewhere, with more photos, finds each of its values in the plan there.
+    assert set(planned) == set(values(SMALL, LAPTOP))
     for name, value in planned.items():
         assert keys[name].problem(name, value) is None, name
     network, _ = choose_network(machine, {}, at_hand)
@@ -199,20 +207,20 @@ def test_a_batch_holds_no_more_images_than_there_are():
 
 
 @pytest.mark.parametrize("machine, given, at_hand, name, learning_rate", [
-    (LAPTOP, {}, ("dinov2_small",), "deeplabv3plus", None),
-    (GPU_16, {}, (), "deeplabv3plus", None),
+    (LAPTOP, {}, ("dinov2_small",), "deeplabv3plus", 1e-3),
+    (GPU_16, {}, (), "deeplabv3plus", 1e-3),
     (GPU_16, {}, ("dinov2_small",), "dpt", 5e-6),
     (TPU_8, {}, ("dinov2_small",), "dpt", 5e-6),
-    (GPU_16, {"model.pretrained": "none"}, ("dinov2_small",), "deeplabv3plus", None),
-    (GPU_16, {"model.backbone": "resnet50"}, ("dinov2_small",), "deeplabv3plus", None),
+    (GPU_16, {"model.pretrained": "none"}, ("dinov2_small",), "deeplabv3plus", 1e-3),
+    (GPU_16, {"model.backbone": "resnet50"}, ("dinov2_small",), "deeplabv3plus", 1e-3),
 ])  # fmt: skip
 def test_the_network_follows_the_device_and_the_weights_at_hand(
     machine, given, at_hand, name, learning_rate
 ):
     planned = values(SMALL, machine, given, at_hand)
     assert planned["model.name"] == name
-    assert planned.get("optimizer.learning_rate") == learning_rate
-    assert planned.get("model.separable") == (True if machine is LAPTOP else None)
+    assert planned["optimizer.learning_rate"] == learning_rate
+    assert planned["model.separable"] == (True if machine is LAPTOP else None)
 
 
 @pytest.mark.parametrize("length, up_to, side", [
@@ -220,3 +228,20 @@ def test_the_network_follows_the_device_and_the_weights_at_hand(
 ])  # fmt: skip
 def test_sides_lie_on_the_grid_of_the_network(length, up_to, side):
     assert Network({}, 1.0, 1.0).side(length, up_to=up_to) == side
+
+
+@pytest.mark.slow
+def test_the_memory_per_pixel_covers_the_estimate_of_the_step():
+    """Of the network for CPUs; programs take up to 1.8 times the estimate."""
+    config = default_config()
+    set_plan(config, plan(SMALL, LAPTOP, {}))
+    network, _ = choose_network(LAPTOP, {}, ())
+    pixels = (config.batch_size + config.unlabeled_batch_size) * math.prod(config.data.crop_size)
+    model = build.build_model(config)
+    optimizer, step = build.build_train_step(config, model, build.build_method(config))
+    state = build.abstract_state(config, model, optimizer)
+    batch = build.abstract_batch(config, config.unlabeled_batch_size)
+    parallel = PARALLEL["shard_map"](jax.devices()[:1])
+    with jax.numpy_dtype_promotion("standard"):
+        needed = estimate(step, state, batch, parallel).step
+    assert needed < network.bytes_per_pixel * pixels < 2.5 * needed

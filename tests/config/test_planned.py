@@ -156,6 +156,23 @@ def test_a_run_from_before_there_was_a_plan_resumes(photos, run):
     assert write_snapshot(config, workdir) == []
 
 
+def test_a_run_goes_on_with_its_network_on_another_machine(photos, tmp_path, monkeypatch):
+    place = "ipixmatch_jax.config_files.folder"
+    here = load(photos)
+    gpu = Machine("gpu", 1, 12 * 10**9, 8)
+    monkeypatch.setattr(f"{place}.this_machine", lambda: gpu)
+    monkeypatch.setattr(f"{place}.are_here", lambda *_: True)
+    there = load(photos)
+    assert (here.model.name, there.model.name) == ("deeplabv3plus", "dpt")
+    for number, (first, second) in enumerate([(here, there), (there, here)]):
+        workdir = tmp_path / f"run{number}"
+        (workdir / "checkpoints/1").mkdir(parents=True)
+        write_snapshot(first, workdir)
+        kept = with_run_values(second, workdir)
+        assert dict(flatten(kept)) == dict(flatten(first))
+        assert write_snapshot(kept, workdir) == []
+
+
 def test_training_goes_on_after_photos_were_added(photos, tmp_path, one_device, capsys):
     small = ("model.name=unet", "model.width=4", "model.depth=1", "method.confidence=0.3",
              "data.crop_size=(17,17)", "eval.pad_to=0", "pictures=0",
