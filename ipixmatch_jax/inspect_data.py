@@ -4,6 +4,7 @@ import json
 
 from ml_collections import ConfigDict
 
+from ipixmatch_jax.config.planned import plan_lines
 from ipixmatch_jax.data import Report, inspect_dataset, training_needs, with_statistics
 from ipixmatch_jax.data.inspection.page import page
 from ipixmatch_jax.errors import DataError
@@ -35,6 +36,8 @@ def inspect_data(config: ConfigDict, folder: AnyPath | None) -> Report:
         pairs = ", ".join(f"{low:g} to {high:g}" for low, high in measured.data.value_range)
         print(f"images of more than 8 bits are scaled to 8 bits from {pairs} (data.value_range)")
     print(report.text())
+    if lines := plan_lines(config):
+        print("\n".join(lines))
     if folder is None:
         print("--workdir DIR also writes the report as JSON and as a page with thumbnails")
     else:

@@ -15,7 +15,7 @@ from clu import parameter_overview
 from ml_collections import ConfigDict
 
 from ipixmatch_jax import build
-from ipixmatch_jax.config import checked, overview, with_run_statistics, write_snapshot
+from ipixmatch_jax.config import checked, overview, with_run_values, write_snapshot
 from ipixmatch_jax.data import (
     Dataset,
     DeviceFeed,
@@ -145,7 +145,7 @@ def _build(config: ConfigDict, workdir: AnyPath) -> _Run:
 def _with_measurements(config: ConfigDict, workdir: AnyPath) -> ConfigDict:
     """Statistics and class weights: those that the run has measured, otherwise measured now."""
     if has_checkpoint(workdir):
-        config = with_run_statistics(config, workdir)
+        config = with_run_values(config, workdir)
         if len(config.supervised.class_weights):
             return with_statistics(config)
     return with_class_weights(with_statistics(config))

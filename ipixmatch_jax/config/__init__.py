@@ -6,7 +6,7 @@ from ipixmatch_jax.config.snapshot import (
     load_snapshot,
     overview,
     read_snapshot,
-    with_run_statistics,
+    with_run_values,
     write_snapshot,
 )
 from ipixmatch_jax.config.validation import checked, validate
@@ -22,6 +22,6 @@ __all__ = [
     "read_snapshot",
     "validate",
     "with_overrides",
-    "with_run_statistics",
+    "with_run_values",
     "write_snapshot",
 ]

@@ -46,3 +46,20 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield from flatten(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
+
+
+def get_value(config: ConfigDict, name: str) -> Any:
+    """The value of a full name such as `data.root`; None if there is none."""
+    for part in name.split("."):
+        if not isinstance(config, ConfigDict) or part not in config:
+            return None
+        config = config[part]
+    return config
+
+
+def set_value(config: ConfigDict, name: str, value: Any) -> None:
+    """Sets the value of a full name in place, also in a locked config; its group must exist."""
+    group, _, leaf = name.rpartition(".")
+    target = get_value(config, group) if group else config
+    with target.unlocked(), target.ignore_type():
+        target[leaf] = value

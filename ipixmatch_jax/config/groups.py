@@ -46,6 +46,12 @@ RUN: Table = {
         "how the step runs on all devices; zero1: shard_map with optimizer and teacher split",
         choices=PARALLEL.names,
     ),
+    "planned": Key(
+        (),
+        "keys that the config file planned from the photos and the device, as KEY=VALUE: REASON; a "
+        "resumed run keeps its own values of them",
+        kind="str",
+    ),
     "normalize": Key(
         "global",
         "divide losses by pixel counts over all devices, or per device as PyTorch DDP does",

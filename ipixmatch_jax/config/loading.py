@@ -14,7 +14,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from ipixmatch_jax import config_files
-from ipixmatch_jax.config.defaults import flatten
+from ipixmatch_jax.config.defaults import flatten, get_value, set_value
 from ipixmatch_jax.config.groups import all_keys
 from ipixmatch_jax.config.model_switch import fit_to_model
 from ipixmatch_jax.config.options import option_keys, unknown_option
@@ -166,7 +166,7 @@ def set_overrides(config: ConfigDict, overrides: Sequence[str]) -> list[str]:
         if problem:
             problems.append(problem)
         else:
-            _set(config, name, value)
+            set_value(config, name, value)
     return problems
 
 
@@ -210,21 +210,6 @@ def _key_of(config: ConfigDict, name: str) -> Key:
         if option[1] in known:
             return known[option[1]]
         raise ConfigError(unknown_option(config, *option, known))
-    if isinstance(_get(config, name), ConfigDict):
+    if isinstance(get_value(config, name), ConfigDict):
         raise ConfigError(f"{_PREFIX}{name} is a group of keys; set one of its keys")
     raise ConfigError(f"no config key {name!r}{did_you_mean(name, [*keys, *present])}")
-
-
-def _get(config: ConfigDict, name: str) -> Any:
-    for part in name.split("."):
-        if not isinstance(config, ConfigDict) or part not in config:
-            return None
-        config = config[part]
-    return config
-
-
-def _set(config: ConfigDict, name: str, value: Any) -> None:
-    group, _, leaf = name.rpartition(".")
-    target = _get(config, group) if group else config
-    with target.unlocked(), target.ignore_type():
-        target[leaf] = value

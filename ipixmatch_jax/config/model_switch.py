@@ -6,8 +6,10 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from ipixmatch_jax import build
+from ipixmatch_jax.config.defaults import get_value, set_value
 from ipixmatch_jax.config.groups import MODEL
 from ipixmatch_jax.config.options import network_options
+from ipixmatch_jax.config.planned import planned, with_choice
 from ipixmatch_jax.engine.inference import size_multiple
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.weights.pretrained import has_weights
@@ -69,9 +71,10 @@ def _fit_crop(config: ConfigDict) -> Iterator[str]:
 
 
 def _change(config: ConfigDict, name: str, value: Any, why: str) -> Iterator[str]:
-    group, _, key = name.partition(".")
-    before = config[group][key]
-    with config[group].unlocked(), config[group].ignore_type():
-        config[group][key] = value
+    before = get_value(config, name)
+    was_planned = name in planned(config)
+    set_value(config, name, value)
+    if was_planned:
+        config.planned = with_choice(config.planned, name, value, why)
     now = f"is {value} now" if value else "is dropped"
     yield f"{name}={before} of the config file {now}: {why}"

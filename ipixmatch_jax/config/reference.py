@@ -49,9 +49,9 @@ def printed(groups: Sequence[str] = (), config: ConfigDict | None = None) -> str
 
 
 def changed(config: ConfigDict) -> dict[str, Any]:
-    """Name to value of every key that differs from its default."""
+    """Name to value of every key that differs from its default; without the notes in `planned`."""
     defaults = dict(flatten(default_config()))
-    found = flatten(config)
+    found = ((name, value) for name, value in flatten(config) if name != "planned")
     return {k: v for k, v in found if k not in defaults or _plain(v) != _plain(defaults[k])}
 
 

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from ipixmatch_jax import build
 from ipixmatch_jax.config.defaults import default_config, flatten
 from ipixmatch_jax.config.loading import given_values, set_overrides
+from ipixmatch_jax.config.planned import keep_plan, planned
 from ipixmatch_jax.config.reference import changed
 from ipixmatch_jax.config.suggestions import without_gone
 from ipixmatch_jax.config.validation import problems_of, raise_problems
@@ -114,14 +115,16 @@ def _with_known_loss(config: ConfigDict, saved: Mapping[str, Any]) -> ConfigDict
     return copy
 
 
-def with_run_statistics(config: ConfigDict, workdir: AnyPath) -> ConfigDict:
-    """The config with the image statistics and class weights that the run in `workdir` measured.
+def with_run_values(config: ConfigDict, workdir: AnyPath) -> ConfigDict:
+    """The config with what the run in `workdir` has planned and measured.
 
-    Its network was trained with them, also if the data has changed since.
+    These are the keys that the config file only planned, image statistics and class weights. The
+    network was trained with them, also if photos, machine or program have changed since.
     """
     if not config_path(workdir).exists():
         return config
     snapshot = read_snapshot(workdir)
+    config = keep_plan(config, snapshot)
     saved, supervised = snapshot.get("data", {}), snapshot.get("supervised", {})
     config = config.copy_and_resolve_references()
     with config.unlocked():
@@ -134,11 +137,16 @@ def with_run_statistics(config: ConfigDict, workdir: AnyPath) -> ConfigDict:
 
 
 def overview(config: ConfigDict, workdir: AnyPath) -> str:
-    """The keys that differ from the defaults, one line per group, and the file with all keys."""
+    """The keys that differ from the defaults, one line per group, and the file with all keys.
+
+    Keys that were planned are marked by a star.
+    """
     groups: dict[str, list[str]] = {}
+    chosen = planned(config)
     for name, value in sorted(changed(config).items(), key=lambda pair: "." in pair[0]):
         group, _, key = name.rpartition(".")
-        groups.setdefault(group or "run", []).append(f"{key}={_short(value)}")
+        star = "*" if name in chosen else ""
+        groups.setdefault(group or "run", []).append(f"{key}={_short(value)}{star}")
     where = config_path(workdir)
     lines = [f"config keys that differ from the defaults (all keys: {where})"]
     width = max(map(len, groups), default=0)
@@ -148,6 +156,8 @@ def overview(config: ConfigDict, workdir: AnyPath) -> str:
         label = f"  {group:<{width}}  "
         folded = textwrap.fill(text, 100, initial_indent=label, subsequent_indent=" " * len(label))
         lines.append(folded.replace("\xa0", " "))
+    if chosen:
+        lines.append("* planned from the photos and the device; reasons: planned in that file")
     return "\n".join(lines)
 
 
@@ -179,6 +189,7 @@ FREE_ON_RESUME = (
     "eval.shapes",
     "checkpoint_every",
     "pictures",
+    "planned",
     "profile",
     "parallel",
     "data.root",

@@ -37,7 +37,7 @@ def get_config():
 def starting_file(config: ConfigDict) -> str:
     """The text of a config file: the usual keys, and those that differ from the defaults.
 
-    Executed, it gives an equal config.
+    Executed, it gives an equal config, in which no key counts as planned.
     """
     keys, values = all_keys(), dict(flatten(config))
     different = changed(config)

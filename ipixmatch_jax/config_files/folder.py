@@ -12,36 +12,43 @@ The argument is the folder:
 or any other layout or export that data/importers knows: train and val folders, masks next to their
 images, COCO, LabelMe, YOLO, VOC, CVAT and others; --mode inspect says what was recognized. Without
 validation images about 20 % of the labeled images are held out, each by a hash of its id.
-Docs: docs/data.md.
+
+Network, sizes, batches, steps and evaluations are planned from the photos and the device;
+--mode inspect says what and why. Keys of the command line win, and the others follow from them.
+Docs: docs/data.md, docs/plan.md.
 """
 
 from ml_collections import ConfigDict
 
 from ipixmatch_jax.config import command_line_keys, default_config
-from ipixmatch_jax.data.datasets.folder_config import describe_folder
+from ipixmatch_jax.config.defaults import set_value
+from ipixmatch_jax.config.plan import plan
+from ipixmatch_jax.config.plan_network import WANTED
+from ipixmatch_jax.config.planned import set_plan
+from ipixmatch_jax.data.datasets.folder_config import describe_with_items
+from ipixmatch_jax.data.photo_facts import photo_facts
+from ipixmatch_jax.devices.machine import everywhere, this_machine
 from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.weights.pretrained import are_here
 
 
 def get_config(arg: str = "") -> ConfigDict:
     if not arg:
         raise ConfigError("--config folder needs a folder: --config folder:photos")
     config = default_config()
-    config.total_steps = 5000
-    config.eval_batch_size = 8
-    config.data.crop_size = (321, 321)
     keys = command_line_keys()
     given = {k.removeprefix("data."): v for k, v in keys.items() if k.startswith("data.")}
-    found = describe_folder(given.get("root") or arg, given)
+    found, items = describe_with_items(given.get("root") or arg, given)
     config.data.folder.update(found.pop("folder"))
     config.data.update(found)
-
-    config.model.name = "deeplabv3plus"
-    config.model.backbone = "efficientnet_lite0"
-    config.model.pretrained = "imagenet"
-    config.model.output_stride = 16
     config.method.confidence = 0.95
-    config.method.ramp_start = 200
-    config.method.ramp_steps = 500
-    config.optimizer.learning_rate = 1e-3
-    config.optimizer.head_multiplier = 3.0
+
+    described = config.data.copy_and_resolve_references()
+    for name, value in keys.items():
+        if name.startswith("data."):
+            set_value(described, name.removeprefix("data."), value)
+    word, backbone = WANTED
+    at_hand = (backbone,) if everywhere(are_here(word, backbone)) else ()
+    choices = plan(photo_facts(items, described), this_machine(), keys, at_hand)
+    set_plan(config, choices)
     return config

@@ -19,6 +19,12 @@ _XLA_MESSAGE = re.compile(r"^[EF]\d{4} .*?\] (.*)", re.MULTILINE)
 _CUDA_PLUGINS = ("jax_cuda13_plugin", "jax_cuda12_plugin")
 _HIDDEN = ("", "-1", "none", "NoDevFiles", "void")
 _INSTALL = "pip install 'ipixmatch-jax[cuda13]'"
+_started = False
+
+
+def has_started() -> bool:
+    """Whether `check_backend` has started JAX's backend in this process."""
+    return _started
 
 
 def check_xla_flags(environ: Mapping[str, str] = os.environ) -> None:
@@ -63,15 +69,16 @@ def check_backend(
         ConfigError: JAX_PLATFORMS names a platform that JAX cannot use here, or a GPU for which
             JAX is installed cannot be used.
     """
+    global _started
     asked = environ.get("JAX_PLATFORMS", "")
     try:
         backend = jax.default_backend()
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(_unusable(asked, error)) from error
-    hidden = environ.get("CUDA_VISIBLE_DEVICES", "all") in _HIDDEN
-    if backend != "cpu" or asked or hidden or not list(devices.glob("nvidia[0-9]*")):
+    _started = True
+    if backend != "cpu" or asked or not usable_gpus(environ, devices):
         return ""
-    plugins = [name for name in _CUDA_PLUGINS if importlib.util.find_spec(name)]
+    plugins = cuda_plugins()
     if not plugins:
         return (
             "this machine has an NVIDIA GPU that stays idle: the installed JAX runs on the CPU "
@@ -82,6 +89,17 @@ def check_backend(
         "that nvidia-smi lists it and that the driver is new enough for this CUDA, or set "
         "JAX_PLATFORMS=cpu to train on the CPU"
     )
+
+
+def usable_gpus(environ: Mapping[str, str], devices: pathlib.Path) -> list[pathlib.Path]:
+    """Device files of NVIDIA GPUs; empty if CUDA_VISIBLE_DEVICES hides them."""
+    hidden = environ.get("CUDA_VISIBLE_DEVICES", "all") in _HIDDEN
+    return [] if hidden else sorted(devices.glob("nvidia[0-9]*"))
+
+
+def cuda_plugins() -> list[str]:
+    """JAX's plug-ins for CUDA that are installed."""
+    return [name for name in _CUDA_PLUGINS if importlib.util.find_spec(name)]
 
 
 def _unusable(asked: str, error: Exception) -> str:

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from ipixmatch_jax import build
 from ipixmatch_jax.build import restore_networks
-from ipixmatch_jax.config import with_run_statistics
+from ipixmatch_jax.config import with_run_values
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.export.model_card import write_card
 from ipixmatch_jax.export.onnx import to_onnx
@@ -57,7 +57,7 @@ def export(
     """
     save = _writer(output, form)
     check_writable_file(output, "--output")
-    config = with_known_method(with_run_statistics(config, workdir), workdir, checkpoint)
+    config = with_known_method(with_run_values(config, workdir), workdir, checkpoint)
     model = build.build_model(config)
     parallel = build.build_parallel(config)
     step, networks = restore_networks(config, workdir, model, parallel, checkpoint, (network,))

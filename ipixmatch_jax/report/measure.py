@@ -10,7 +10,7 @@ import numpy as np
 
 from ipixmatch_jax import build
 from ipixmatch_jax.build import restore_networks
-from ipixmatch_jax.config import with_run_statistics
+from ipixmatch_jax.config import with_run_values
 from ipixmatch_jax.data import Dataset, displayable, eval_batches, load_dataset, size_groups
 from ipixmatch_jax.engine.frames import framed, framed_logits
 from ipixmatch_jax.engine.inference import predict_logits
@@ -71,7 +71,7 @@ def measure_run(run: Run, checkpoint: str = "latest") -> MeasuredRun:
         DataError: the images are not available.
         CheckpointError: the run has no such checkpoint.
     """
-    config = with_run_statistics(run.config, run.workdir)
+    config = with_run_values(run.config, run.workdir)
     config = with_known_method(config, run.workdir, checkpoint)
     dataset = load_dataset(config.data, config.seed)
     dataset, notes, _ = own_validation(dataset, config, run.workdir)

@@ -34,6 +34,18 @@ def local_file(address: str, sha256: str = "") -> Path:
     return path
 
 
+def is_here(address: str) -> bool:
+    """Whether `local_file` finds the file of an address without a network."""
+    try:
+        if address.startswith(PACKAGE):
+            return _package_file(address).is_file()
+        if address.startswith(HUB):
+            return _in_hub_cache(address)
+        return (_url_place(address) if address.startswith(URL) else Path(address)).is_file()
+    except CheckpointError:
+        return False
+
+
 def _found(address: str) -> Path:
     if address.startswith(PACKAGE):
         return _package_file(address)
@@ -58,6 +70,20 @@ def _package_file(address: str) -> Path:
 
 def _url_file(address: str) -> Path:
     """The file behind an https address, in pooch's cache of this program."""
+    place = _url_place(address)
+    import pooch
+
+    try:
+        return Path(pooch.retrieve(address, None, place.name, place.parent, progressbar=True))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{address} cannot be downloaded ({type(error).__name__}: {_first_line(error)}); "
+            f"connect to the network, {_BY_HAND}"
+        ) from error
+
+
+def _url_place(address: str) -> Path:
+    """The path in pooch's cache at which the file of an https address is kept."""
     name = Path(urlsplit(address).path).name
     if not name:
         raise CheckpointError(f"model.pretrained is {address!r}; expected the address of a file")
@@ -66,18 +92,12 @@ def _url_file(address: str) -> Path:
     except ImportError as error:
         raise CheckpointError(_needs(address, "pooch")) from error
     # Two addresses may end in the same name.
-    folder = pooch.os_cache("ipixmatch_jax") / hashlib.sha256(address.encode()).hexdigest()[:16]
-    try:
-        return Path(pooch.retrieve(address, None, name, folder, progressbar=True))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{address} cannot be downloaded ({type(error).__name__}: {_first_line(error)}); "
-            f"connect to the network, {_BY_HAND}"
-        ) from error
+    digest = hashlib.sha256(address.encode()).hexdigest()[:16]
+    return Path(pooch.os_cache("ipixmatch_jax") / digest / name)
 
 
-def _hub_file(address: str) -> Path:
-    """The path of the file in the local hub cache, downloaded first if it is missing."""
+def _hub_parts(address: str) -> tuple[str, str, str | None]:
+    """(ORG/NAME, FILE, REVISION or None) of an address on the hub."""
     parts = address.removeprefix(HUB).split("/", 2)
     if len(parts) != 3 or not all(parts):
         raise CheckpointError(
@@ -85,13 +105,28 @@ def _hub_file(address: str) -> Path:
             f"{HUB}ORG/NAME@REVISION/FILE"
         )
     organization, (name, _, revision), file = parts[0], parts[1].partition("@"), parts[2]
+    return f"{organization}/{name}", file, revision or None
+
+
+def _in_hub_cache(address: str) -> bool:
+    repository, file, revision = _hub_parts(address)
+    try:
+        from huggingface_hub import try_to_load_from_cache
+    except ImportError:
+        return False
+    return isinstance(try_to_load_from_cache(repository, file, revision=revision), str)
+
+
+def _hub_file(address: str) -> Path:
+    """The path of the file in the local hub cache, downloaded first if it is missing."""
+    repository, file, revision = _hub_parts(address)
     try:
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError
     except ImportError as error:
         raise CheckpointError(_needs(address, "huggingface_hub")) from error
     try:
-        return Path(hf_hub_download(f"{organization}/{name}", file, revision=revision or None))
+        return Path(hf_hub_download(repository, file, revision=revision))
     except LocalEntryNotFoundError as error:
         raise CheckpointError(
             f"{address} is not in the local cache, and the hub cannot be reached; connect to the "

@@ -10,7 +10,7 @@ from ipixmatch_jax.errors import CheckpointError
 from ipixmatch_jax.models import TWINS
 from ipixmatch_jax.models.torch_bridge import from_torch, with_own_classifier
 from ipixmatch_jax.weights.array_files import ARRAY_FILES, read_array_file
-from ipixmatch_jax.weights.downloads import HUB, local_file
+from ipixmatch_jax.weights.downloads import HUB, is_here, local_file
 from ipixmatch_jax.weights.public import PUBLIC, PublicFile, meant_word, public_file, words_of
 from ipixmatch_jax.weights.torch_reader import read_torch_file
 
@@ -68,6 +68,15 @@ def load_pretrained(
 def has_weights(pretrained: str, backbone: str, stem: str = "") -> bool:
     """False if `pretrained` is a word for public weights that this backbone does not have."""
     return pretrained not in PUBLIC or pretrained in words_of(backbone, stem)
+
+
+def are_here(word: str, backbone: str, stem: str = "") -> bool:
+    """Whether the weights behind a word are on this machine, so that no download is needed.
+
+    Raises:
+        CheckpointError: this backbone has no such weights.
+    """
+    return is_here(public_file(word, backbone, stem).address)
 
 
 def _how_to_get(source: PublicFile, word: str, backbone: str, error: Exception) -> str:

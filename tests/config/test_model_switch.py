@@ -6,6 +6,7 @@ from PIL import Image
 
 from ipixmatch_jax.build import abstract_variables, build_model
 from ipixmatch_jax.config import command_line_keys, load_config
+from ipixmatch_jax.config.planned import planned
 from ipixmatch_jax.errors import ConfigError, DataError
 from tests.references import ROOT
 
@@ -54,11 +55,12 @@ def test_a_config_that_wraps_another_describes_with_the_users_keys_too(photos):
 
 
 @pytest.mark.parametrize("name, backbone, crop, weights", [
-    ("segformer", "mit_b0", (321, 321), "imagenet"),
-    ("segformer", None, (321, 321), "imagenet"),
-    ("unet", None, (321, 321), "none"),
-    ("dpt", "dinov2_small", (322, 322), "dinov2"),
-    ("deeplabv3plus", "resnet18", (321, 321), "imagenet"),
+    # The smallest crops of the plan for each network's grid, since the photos are tiny.
+    ("segformer", "mit_b0", (33, 33), "imagenet"),
+    ("segformer", None, (33, 33), "imagenet"),
+    ("unet", None, (33, 33), "none"),
+    ("dpt", "dinov2_small", (28, 28), "dinov2"),
+    ("deeplabv3plus", "resnet18", (33, 33), "imagenet"),
 ])  # fmt: skip
 def test_models_switch_on_the_command_line(photos, capsys, name, backbone, crop, weights):
     keys = [f"model.name={name}"] + [f"model.backbone={backbone}"] * bool(backbone)
@@ -70,6 +72,25 @@ def test_models_switch_on_the_command_line(photos, capsys, name, backbone, crop,
     assert ("random weights" in printed) == (weights == "none")
     assert ("model.output_stride=16" in printed) == (name != "deeplabv3plus")
     assert abstract_variables(config, build_model(config))["params"]
+
+
+def test_the_crop_of_a_file_becomes_a_multiple_that_the_model_takes(tmp_path, capsys):
+    own = tmp_path / "own.py"
+    own.write_text(
+        "from ipixmatch_jax.config import default_config\n\n\n"
+        "def get_config():\n    config = default_config()\n"
+        "    config.data.crop_size = (321, 200)\n"
+        "    config.planned = ('data.crop_size=(321, 200): two numbers',)\n"
+        "    return config\n"
+    )
+    config = load_config(str(own), ["--config.model.name=dpt"])
+    assert config.data.crop_size == (322, 196)
+    # A planned crop stays one, with the reason of the change.
+    assert planned(config)["data.crop_size"].value == (322, 196)
+    assert "multiples of 14" in planned(config)["data.crop_size"].why
+    assert "data.crop_size=(321, 200) of the config file is (322, 196) now" in (
+        capsys.readouterr().out
+    )
 
 
 def test_the_files_own_model_is_kept_in_silence(photos, capsys):

@@ -15,8 +15,8 @@ import pytest
 from ipixmatch_jax.errors import CheckpointError
 from ipixmatch_jax.models import create_model, init_variables
 from ipixmatch_jax.models.torch_bridge import to_torch
-from ipixmatch_jax.weights.downloads import local_file
-from ipixmatch_jax.weights.pretrained import load_pretrained
+from ipixmatch_jax.weights.downloads import is_here, local_file
+from ipixmatch_jax.weights.pretrained import are_here, load_pretrained
 from ipixmatch_jax.weights.public import PUBLIC, PublicFile, public_file
 
 BACKBONE = "efficientnet_lite0"
@@ -222,3 +222,43 @@ def test_without_the_hubs_client(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(CheckpointError, match=r"pip install -e '\.\[hub\]'.*, or download"):
         load_pretrained(small(), "hf://org/name/file.npz", "")
+
+
+def test_weights_that_are_here_need_no_download(tmp_path, monkeypatch):
+    def absent(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    (tmp_path / "w.npz").touch()
+    assert is_here(str(tmp_path / "w.npz")) and not is_here(str(tmp_path / "other.npz"))
+    monkeypatch.setattr(importlib.metadata, "distribution", absent)
+    assert not are_here("imagenet", BACKBONE)
+    assert not is_here("hf://only-two/parts") and not is_here("https://example.invalid/")
+
+
+def test_weights_in_the_caches_are_here(tmp_path, monkeypatch):
+    hub, pooch = pytest.importorskip("huggingface_hub"), pytest.importorskip("pooch")
+    monkeypatch.setattr(hub, "try_to_load_from_cache", lambda *_, **__: None)
+    assert not are_here("dinov2", "dinov2_small")
+    asked = []
+
+    def cached(repository, file, revision):
+        asked.append((repository, file, revision))
+        return str(tmp_path / "model.safetensors")
+
+    monkeypatch.setattr(hub, "try_to_load_from_cache", cached)
+    assert are_here("dinov2", "dinov2_small")
+    repository, file, revision = asked[0]
+    assert (repository, file) == ("facebook/dinov2-small", "model.safetensors")
+    assert len(revision) == 40
+    monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / name)
+    address = "https://example.invalid/weights/w.pth"
+    assert not is_here(address)
+    monkeypatch.setattr(pooch, "retrieve", _keep)
+    local_file(address)
+    assert is_here(address)
+
+
+def _keep(address, known_hash, name, folder, progressbar):
+    folder.mkdir(parents=True)
+    (folder / name).write_bytes(b"weights")
+    return str(folder / name)

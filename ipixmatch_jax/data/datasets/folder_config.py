@@ -8,6 +8,7 @@ from ipixmatch_jax.data.files.mask_values import Said, describe_masks
 from ipixmatch_jax.data.importers import PLACES, Found, choices_of, read_tree
 from ipixmatch_jax.data.importers.cache import materialize
 from ipixmatch_jax.data.importers.class_files import find_classes
+from ipixmatch_jax.data.importers.found import Item
 from ipixmatch_jax.data.importers.tree import FolderTree, collecting_later, scan
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import as_path
@@ -35,6 +36,13 @@ def describe_folder(root: str, given: Mapping[str, Any] = _NOTHING) -> dict[str,
         DataError: the folder is not recognized, has no image with a mask, or its masks can mean
             several things.
     """
+    return describe_with_items(root, given)[0]
+
+
+def describe_with_items(
+    root: str, given: Mapping[str, Any] = _NOTHING
+) -> tuple[dict[str, Any], list[Item]]:
+    """`describe_folder`, and all images of the folder, with the paths of their masks."""
     place = as_path(root).expanduser()
     own = {key.removeprefix("folder."): v for key, v in given.items() if key.startswith("folder.")}
     lists = [str(given.get(name, "")) for name in ("labeled", "val", "test")]
@@ -55,13 +63,14 @@ def describe_folder(root: str, given: Mapping[str, Any] = _NOTHING) -> dict[str,
         raise DataError("\n".join([str(error), *found.problems[:_SHOWN]])) from None
     folder: dict[str, Any] = {"format": importer.name, **dict.fromkeys(PLACES, ""), **found.keys}
     bands = stored_channels(labeled[0].image)
-    return {
+    description = {
         "name": "folder",
         "root": str(root),
         "channels": given.get("channels") or (3 if bands is None else bands),
         **classes,
         "folder": folder,
     }
+    return description, [*drawn, *(item for item in found.items if item.mask is None)]
 
 
 def _no_pairs(place: str, reason: str, found: Found) -> str:
