@@ -59,6 +59,24 @@ def _report(config, arguments) -> None:
     )
 
 
+def _diagnose(config, arguments) -> None:
+    from ipixmatch_jax.diagnose import diagnose
+
+    diagnose(
+        config,
+        arguments.workdir,
+        checkpoint=arguments.checkpoint,
+        split=arguments.split,
+        output=arguments.output,
+        batches=arguments.batches,
+        relations=arguments.relations,
+        regions=arguments.regions,
+        temperatures=arguments.temperatures,
+        thresholds=arguments.thresholds,
+        share=arguments.share,
+    )
+
+
 def _inspect(config, arguments) -> None:
     from ipixmatch_jax.inspect_data import inspect_data
 
@@ -119,6 +137,7 @@ RUN_MODE: dict[str, Callable] = {
     "eval": _evaluate,
     "predict": _predict,
     "report": _report,
+    "diagnose": _diagnose,
     "inspect": _inspect,
     "convert": _convert,
     "export": _export,
@@ -133,7 +152,7 @@ _READER_GONE = "standard output has no reader any more: the run goes on; SIGTERM
 # Modes that may run on several processes; the others run on one.
 _ON_PROCESSES = ("train", "eval")
 # Modes that run the network.
-_ON_DEVICES = (*_ON_PROCESSES, "predict", "report", "export", "serve")
+_ON_DEVICES = (*_ON_PROCESSES, "predict", "report", "diagnose", "export", "serve")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
