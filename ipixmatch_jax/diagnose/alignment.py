@@ -7,7 +7,7 @@ import numpy as np
 from scipy import stats
 
 # Below this share of its square a gradient has no part of its own: what is left is rounding.
-_NO_REST = 1e-5
+_NO_REST = 1e-4
 
 
 @dataclasses.dataclass(frozen=True)
