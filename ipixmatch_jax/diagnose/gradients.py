@@ -17,9 +17,8 @@ from jax.flatten_util import ravel_pytree
 from ipixmatch_jax.devices.parallel import ShardMap
 from ipixmatch_jax.diagnose.losses import Loss
 from ipixmatch_jax.diagnose.truth import TRUTH, InformedNetwork
-from ipixmatch_jax.losses import cross_entropy
 from ipixmatch_jax.methods import Batch, Method, MethodOutput, Network
-from ipixmatch_jax.models import TWINS, stop_frozen
+from ipixmatch_jax.models import stop_frozen
 from ipixmatch_jax.views import Views
 
 # What of a method's output depends on the student: the logits and features of every term, and the
@@ -61,7 +60,6 @@ class Gradients:
         self._networks = self._layout.replicate(dict(networks))
         self._forward = self._layout.distribute(self._seen_and_pullback)
         self._backward = self._layout.distribute(_pulled_back)
-        self._plain = self._layout.distribute(self._plain_gradient)
         self._by_loss: dict[Loss, Callable] = {}
 
     @property
@@ -81,16 +79,6 @@ class Gradients:
                 functools.partial(self._labeled_gradient, loss)
             )
         return self._by_loss[loss](self._networks, batch)
-
-    def plain(self, labeled: Mapping[str, Any]) -> jax.Array:
-        """The gradient of the cross-entropy of labeled images as evaluation sees them.
-
-        Weak views under running statistics; of two networks, the losses add up.
-
-        Args:
-            labeled: `image` uint8 [B,H,W,D] and `mask` uint8 [B,H,W].
-        """
-        return self._plain(self._networks, {key: labeled[key] for key in ("image", "mask")})
 
     def unlabeled(self, losses: Sequence[Loss], batch: Batch):
         """Yields the gradient of each loss of the consistency terms, from one forward pass."""
@@ -141,24 +129,6 @@ class Gradients:
             return loss(output, batch["labeled"], jnp.int32(self._step.number))
 
         return _vector(jax.grad(value)(networks["student"]["params"]))
-
-    def _plain_gradient(self, networks: Any, labeled: dict[str, jax.Array]) -> jax.Array:
-        step, student = self._step, networks["student"]
-        images = step.views.weak(labeled["image"])
-
-        def value(params: Any) -> jax.Array:
-            params = stop_frozen(params, step.frozen)
-            both = Network(step.model, params, student["batch_stats"])
-            each = [both.part(n) for n in TWINS] if step.method.networks == 2 else [both]
-            sums = []
-            for one in each:
-                variables = {"params": one.params, "batch_stats": one.batch_stats}
-                logits = one.model.apply(variables, images, train=False)
-                total, count = cross_entropy(logits, labeled["mask"].astype(jnp.int32))
-                sums.append(total / jnp.maximum(count, 1.0))
-            return sum(sums[1:], start=sums[0])
-
-        return _vector(jax.grad(value)(student["params"]))
 
     def _by_predictions(
         self, loss: Loss, seen: _Seen, output: MethodOutput, labeled: dict[str, jax.Array]

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from ipixmatch_jax.diagnose.truth import true_term
-from ipixmatch_jax.engine.objective import Objective, Threshold
+from ipixmatch_jax.engine.objective import Objective, Supervised, Threshold
 from ipixmatch_jax.engine.weighted_relation import WeightedRelation
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.losses import RELATION_OPTIONS, RELATIONS
@@ -87,6 +87,15 @@ def true_labels(objective: Objective) -> Loss:
     """Cross-entropy with the true labels in the place of the pseudo-labels."""
     bare = dataclasses.replace(objective, relations=(), threshold=Threshold(0.0))
     return Loss("true labels", "run", bare, "loss_pseudo", true_term)
+
+
+def cross_entropy(objective: Objective) -> Loss:
+    """Cross-entropy of labeled images, whatever the run's loss of them is."""
+    loss = objective.supervised
+    if loss.name == "cross_entropy" and not loss.dice_weight and not loss.class_weights:
+        return supervised(objective)
+    bare = dataclasses.replace(objective, relations=(), supervised=Supervised())
+    return Loss("cross-entropy", "run", bare, "loss_supervised")
 
 
 def of_method(objective: Objective, names: Sequence[str]) -> list[Loss]:

@@ -37,12 +37,14 @@ def measure(
         DataError: no pixel of the images has a true label.
     """
     supervised, pseudo = losses.supervised(objective), losses.pseudo_labels(objective)
-    truth = losses.true_labels(objective)
+    truth, plain = losses.true_labels(objective), losses.cross_entropy(objective)
+    if plain.objective.supervised == supervised.objective.supervised:
+        plain = supervised  # one program less to compile
     rows = [supervised, pseudo, *compared]
     # Gradients by the true labels of each group's images in plain views, and the mixed batches.
     others, batches = [], []
     for group in counted(images, len(images.groups), "plain views", "batches"):
-        of_group = [gradients.plain(labeled) for labeled in group.plain]
+        of_group = [gradients.labeled(plain, {**group.mixed, "labeled": b}) for b in group.plain]
         others.append(sum(of_group[1:], start=of_group[0]) / len(of_group))
         batches.append(group.mixed)
     bases, by_loss, squares = [], [], []

@@ -8,7 +8,7 @@ from flax import linen as nn
 
 from ipixmatch_jax.diagnose import losses
 from ipixmatch_jax.diagnose.gradients import Gradients, Step, products
-from ipixmatch_jax.engine.objective import Objective, Threshold
+from ipixmatch_jax.engine.objective import Objective, Supervised, Threshold
 from ipixmatch_jax.engine.weighted_relation import WeightedRelation
 from ipixmatch_jax.methods import make_method
 from ipixmatch_jax.views import paste
@@ -181,9 +181,9 @@ def test_the_gradient_of_labeled_images(toy):
         return np.sum(known * gap[..., 0]) / known.sum()
 
     want = gradient(written, student)
-    got = gradients.labeled(losses.supervised(OBJECTIVE), batch)
-    np.testing.assert_allclose(got, want, atol=1e-5)
-    np.testing.assert_allclose(gradients.plain(batch["labeled"]), want, atol=1e-5)
+    weighted = Objective(supervised=Supervised("cross_entropy", 1.0, (1.0, 0.2, 3.0)))
+    for loss in (losses.supervised(OBJECTIVE), losses.cross_entropy(weighted)):
+        np.testing.assert_allclose(gradients.labeled(loss, batch), want, atol=1e-5)
 
 
 def test_products():
