@@ -19,7 +19,6 @@ from ipixmatch_jax.diagnose.losses import Loss
 from ipixmatch_jax.diagnose.measure import Measured, measure
 from ipixmatch_jax.diagnose.recommend import SHARE, Recommendation, recommend
 from ipixmatch_jax.diagnose.table import LEGEND, table, wrapped
-from ipixmatch_jax.engine.objective import Objective
 from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.errors import ConfigError, UserError
 from ipixmatch_jax.methods import Method
@@ -75,7 +74,8 @@ def diagnose(
     method, objective = _method(config), build.build_objective(config)
     model, parallel = build.build_model(config), build.build_parallel(config)
     compared = [
-        *_labels(config, method, objective, thresholds or losses.THRESHOLDS),
+        *losses.hard_labels(objective, thresholds or losses.THRESHOLDS),
+        *losses.soft_labels(objective),
         *losses.relations(
             objective,
             relations or losses.RELATION_LIST,
@@ -147,13 +147,6 @@ def _method(config: ConfigDict) -> Method:
             "--config.method.name=fixmatch"
         )
     return method
-
-
-def _labels(
-    config: ConfigDict, method: Method, objective: Objective, thresholds: Sequence[float]
-) -> list[Loss]:
-    hard = losses.hard_labels(objective, sorted(set(thresholds), reverse=True))
-    return [*hard, *losses.soft_labels(objective)]
 
 
 def _feature_maps(config: ConfigDict, model: Any, compared: Sequence[Loss]) -> tuple[str, ...]:

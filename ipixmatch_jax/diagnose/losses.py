@@ -118,7 +118,7 @@ def hard_labels(objective: Objective, thresholds: Sequence[float]) -> list[Loss]
             "loss_pseudo",
             hard,
         )
-        for threshold in thresholds
+        for threshold in sorted(set(thresholds), reverse=True)
     ]
 
 
