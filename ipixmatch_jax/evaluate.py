@@ -1,6 +1,5 @@
 """`--mode eval`: restores a checkpoint, evaluates it and writes the result."""
 
-import dataclasses
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -8,22 +7,16 @@ from ml_collections import ConfigDict
 from ipixmatch_jax import build
 from ipixmatch_jax.build import restore_networks
 from ipixmatch_jax.config import with_run_values
-from ipixmatch_jax.data import (
-    Dataset,
-    load_dataset,
-    with_statistics,
-)
+from ipixmatch_jax.data import with_statistics
 from ipixmatch_jax.devices.processes import is_first
 from ipixmatch_jax.engine.state import NETWORKS
-from ipixmatch_jax.errors import ConfigError, DataError, UserError
+from ipixmatch_jax.errors import UserError
 from ipixmatch_jax.evaluator import Evaluator
 from ipixmatch_jax.paths import AnyPath
-from ipixmatch_jax.registry import nearest
 from ipixmatch_jax.run.images import own_validation
+from ipixmatch_jax.run.split import with_split
 from ipixmatch_jax.workdir.evaluations import write_later_evaluation
 from ipixmatch_jax.workdir.folder import evaluation_path
-
-_SPLITS = ("val", "labeled", "test")
 
 
 def evaluate(
@@ -67,26 +60,3 @@ def evaluate(
     same = path == evaluation_path(workdir, step)
     print(f"the run's own record says the same: {path}" if same else f"written to {path}")
     return results
-
-
-def with_split(config: ConfigDict, split: str) -> Dataset:
-    """The data set, with the records of a split as `val`.
-
-    Raises:
-        ConfigError, DataError: a name that is no split, or a split without records.
-    """
-    if split in _SPLITS:
-        dataset = load_dataset(config.data, config.seed)
-        records = getattr(dataset, split)
-        if len(records):
-            return dataclasses.replace(dataset, val=records)
-    data = config.data.copy_and_resolve_references()
-    data.val = split
-    try:
-        return load_dataset(data, config.seed)
-    except (ConfigError, DataError) as error:
-        near = "" if split in _SPLITS else nearest(split, _SPLITS)
-        raise type(error)(
-            f"--split {split}{near}: expected val, labeled, test where data.test or its folder "
-            f"names one, or what data.val can be; {error}"
-        ) from None

@@ -61,6 +61,24 @@ def _report(config, arguments) -> None:
     )
 
 
+def _diagnose(config, arguments) -> None:
+    from ipixmatch_jax.diagnose import diagnose
+
+    diagnose(
+        config,
+        arguments.workdir,
+        checkpoint=arguments.checkpoint,
+        split=arguments.split,
+        output=arguments.output,
+        batches=arguments.batches,
+        relations=arguments.relations,
+        regions=arguments.regions,
+        temperatures=arguments.temperatures,
+        thresholds=arguments.thresholds,
+        share=arguments.share,
+    )
+
+
 def _inspect(config, arguments) -> None:
     from ipixmatch_jax.inspect_data import inspect_data
 
@@ -121,6 +139,7 @@ RUN_MODE: dict[str, Callable] = {
     "eval": _evaluate,
     "predict": _predict,
     "report": _report,
+    "diagnose": _diagnose,
     "inspect": _inspect,
     "convert": _convert,
     "export": _export,
@@ -138,7 +157,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EROFS, getattr(errno, "EDQUOT", err
 # Modes that may run on several processes; the others run on one.
 _ON_PROCESSES = ("train", "eval")
 # Modes that run the network.
-_ON_DEVICES = (*_ON_PROCESSES, "predict", "report", "export", "serve")
+_ON_DEVICES = (*_ON_PROCESSES, "predict", "report", "diagnose", "export", "serve")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -36,7 +36,7 @@ OWN = {
     },
     "viz": {"data", "devices", "workdir", "predictor"},
 }
-MODES = ("train", "evaluate", "predict", "export", "report", "serve", "inspect_data")
+MODES = ("train", "evaluate", "predict", "export", "report", "diagnose", "serve", "inspect_data")
 
 
 def imports(path: pathlib.Path) -> set[str]:

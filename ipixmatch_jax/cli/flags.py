@@ -13,6 +13,7 @@ MODES = (
     "eval",
     "predict",
     "report",
+    "diagnose",
     "inspect",
     "convert",
     "export",
@@ -64,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         "--config",
         metavar="FILE[:ARG]",
         help="config file, or packaged config such as demo or folder:photos; optional for eval, "
-        "predict, report, export and serve, which use the run's own config",
+        "predict, report, diagnose, export and serve, which use the run's own config",
     )
     parser.add_argument(
         "--workdir", type=_place, help="folder of the run; training resumes a run that is there"
@@ -89,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--split",
         default="val",
-        help="eval: val (default), test, labeled, or another list or split name",
+        help="eval, diagnose: val (default), test, labeled, or another list or split name",
     )
     parser.add_argument(
         "--trust",
@@ -97,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
         help="import the method of your own that a run's config.json names, as module:Class",
     )
     _add_takeaway(parser)
+    _add_diagnose(parser)
     _add_serve(parser)
     processes = parser.add_argument_group(
         "train and eval on several processes, if JAX does not detect the cluster"
@@ -115,7 +117,7 @@ def _add_takeaway(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output",
         type=_place,
-        help="predict, convert: output folder; export, report, new-config: file",
+        help="predict, convert: output folder; export, report, diagnose, new-config: file",
     )
     parser.add_argument(
         "--also",
@@ -153,6 +155,48 @@ def _add_takeaway(parser: argparse.ArgumentParser) -> None:
         help="export --format stablehlo: size of the images; default: data.crop_size",
     )
     parser.add_argument("--layout", help="export: naming scheme of the weights, see docs/models.md")
+
+
+def _add_diagnose(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("diagnose: gradients of losses compared with true labels")
+    group.add_argument("--batches", type=int, default=8, help="number of batches; default 8")
+    group.add_argument(
+        "--relations",
+        nargs="+",
+        default=(),
+        metavar="RELATION",
+        help="relation/distance[:key=value,...], as affinity/kl:stride=4; default: all built-in",
+    )
+    group.add_argument(
+        "--regions",
+        nargs="+",
+        choices=("valid", "confident"),
+        default=(),
+        help="pixels of the relations; default: both",
+    )
+    group.add_argument(
+        "--temperatures",
+        nargs="+",
+        type=float,
+        default=(),
+        metavar="T",
+        help="of relations with a temperature; default: two for each",
+    )
+    group.add_argument(
+        "--thresholds",
+        nargs="+",
+        type=float,
+        default=(),
+        metavar="P",
+        help="confidences of hard labels; default: 0.95 0.9 0.5 0",
+    )
+    group.add_argument(
+        "--share",
+        type=float,
+        default=0.5,
+        help="the recommended weight makes the relation's gradient this share of the "
+        "pseudo-labels'; default 0.5",
+    )
 
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:

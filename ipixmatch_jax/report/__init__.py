@@ -121,6 +121,7 @@ def _run(run: Run, group: int) -> dict[str, Any]:
         "iou": {name: last[name]["iou"] for name in NETWORKS if name in last},
         "best_network": run.config.best_network,
         "later": run.later,
+        "diagnosis": run.diagnosis,
         "advice": [
             dataclasses.asdict(one) for one in advise(run.config, run.curves, run.evaluations)
         ],

@@ -9,6 +9,7 @@ function start() {
     ['summary', 'Summary', summary], ['comparison', 'Comparison', comparison], ['curves', 'Curves', curves],
     ['classes', 'Classes', classes], ['explorer', 'Relations', explorerSection], ['confusion', 'Confusion', confusion],
     ['calibration', 'Calibration', calibrationSection], ['images', 'Images', images], ['pseudo', 'Pseudo-labels', pseudo],
+    ['gradients', 'Gradients', diagnosis],
   ];
   for (const [id, name, make] of sections) {
     const content = make(report);

@@ -13,6 +13,7 @@ from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import AnyPath, as_path
 from ipixmatch_jax.tracking.services import tracking_defaults
 from ipixmatch_jax.workdir.curves import Curves, read_curves
+from ipixmatch_jax.workdir.diagnoses import read_diagnoses
 from ipixmatch_jax.workdir.evaluations import (
     later_rows,
     measured_otherwise,
@@ -40,6 +41,7 @@ class Run:
         curves: metric → (steps, values).
         evaluations: contents of `eval/STEP.json`, by step.
         later: `later_rows` of the run; none of them counts as last or best.
+        diagnosis: the last result of `--mode diagnose`, or None.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Run:
     curves: Curves
     evaluations: list[dict[str, Any]]
     later: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    diagnosis: dict[str, Any] | None = None
 
     def series(self, network: str) -> tuple[list[int], list[float]]:
         """Steps and mIoU of the evaluations of a network."""
@@ -66,7 +69,7 @@ class Run:
 
 
 def read_run(workdir: AnyPath, config: ConfigDict) -> Run:
-    """Reads the curves and evaluations of a run.
+    """Reads the curves, evaluations and the last diagnosis of a run.
 
     Raises:
         DataError: the folder holds no `metrics.jsonl`, or one that cannot be read.
@@ -80,7 +83,9 @@ def read_run(workdir: AnyPath, config: ConfigDict) -> Run:
         )
     found = read_curves(metrics_path(folder)) | read_curves(folder / THROUGHPUT)
     curves = {name: _thinned(*curve) for name, curve in found.items()}
-    return Run(name, folder, config, curves, read_evaluations(folder), later_rows(folder))
+    diagnosis = next(reversed(read_diagnoses(folder)), None)
+    evaluations, later = read_evaluations(folder), later_rows(folder)
+    return Run(name, folder, config, curves, evaluations, later, diagnosis)
 
 
 def _thinned(steps: list[int], values: list[float]) -> tuple[list[int], list[float]]:

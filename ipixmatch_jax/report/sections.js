@@ -317,3 +317,31 @@ function pseudo(report) {
     el('div', { class: 'grid' }, ...result.pseudo.images.map((image) => el('div', { class: 'card strip' }, figure(image.photo, image.id),
       ...image.labels.map((l, i) => figure(l.image, `step ${result.pseudo.steps[i]}, ${percent(l.share, 0)} % sure`)))))])];
 }
+
+// What --mode diagnose measured: gradients of all losses compared with those by the true labels.
+const MEASURES = [['norm', 'norm'], ['truth', 'cosine, same views'], ['other', 'cosine, other images'],
+  ['extra_truth', 'extra, same views'], ['extra_other', 'extra, other images']];
+
+function diagnosis(report) {
+  const has = report.runs.filter((run) => run.diagnosis);
+  if (!has.length) return null;
+  return [el('h2', {}, 'Gradients'), el('p', { class: 'lead' },
+    'Each loss’s gradient by the student’s parameters: its norm over that of the run’s pseudo-labels, and its cosine with the '
+    + 'gradient by the true labels. Extra: the same of the parts that the supervised and pseudo-label gradients do not contain. '
+    + '±: standard error over batches.'),
+  ...has.flatMap((run) => diagnosed(run.diagnosis, has.length > 1 ? run.name : ''))];
+}
+
+function diagnosed(found, name) {
+  const number = (pair) => (pair ? `${pair[0].toFixed(2)} ± ${pair[1].toFixed(2)}` : '–');
+  const rows = found.losses.map((loss) => [el('span', {}, loss.own ? el('b', {}, loss.name) : loss.name),
+    ...MEASURES.map(([key]) => number(loss[key]))]);
+  const keys = Object.entries(found.recommendation.keys);
+  return [name ? el('h3', {}, name) : null,
+    el('p', { class: 'dim' }, `Step ${found.step}, ${found.images} images of split ${found.split}, ${found.batches} batches; `
+      + 'bold: losses of the run.'),
+    el('div', { class: 'card' }, table(['loss', ...MEASURES.map(([, title]) => title)], rows)),
+    el('ul', {}, ...found.recommendation.lines.map((line) => el('li', {}, line))),
+    keys.length ? el('p', {}, ...keys.map(([key, value]) => el('div', {}, el('code', {}, `--config.${key}=${value}`)))) : null,
+  ].filter(Boolean);
+}

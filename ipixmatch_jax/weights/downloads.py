@@ -133,7 +133,7 @@ def _hub_file(address: str) -> Path:
             f"network, {_BY_HAND}"
         ) from error
     except GatedRepoError as error:
-        page = f"https://huggingface.co/{organization}/{name}"
+        page = f"https://huggingface.co/{repository}"
         raise CheckpointError(
             f"{address} is given only to those who accepted its licence: log in at {page}, accept "
             "the licence there, run `hf auth login` with an access token of yours (or set "

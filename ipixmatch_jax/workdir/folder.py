@@ -24,6 +24,7 @@ ENVIRONMENT = "environment.json"
 CHECKPOINTS = "checkpoints"
 EVALUATIONS = "eval"
 SUMMARY = "summary.json"
+DIAGNOSES = "diagnose"
 SPLITS = "splits.json"
 PREDICTIONS = "predictions"
 REPORT = "report.html"
@@ -77,6 +78,16 @@ def later_evaluation_path(workdir: AnyPath, step: int, words: Sequence[str], key
 def summary_path(workdir: AnyPath) -> AnyPath:
     """`eval/summary.json`: the summary of all evaluations of the run."""
     return evaluations_folder(workdir) / SUMMARY
+
+
+def diagnoses_folder(workdir: AnyPath) -> AnyPath:
+    """`diagnose/`: the results of `--mode diagnose`."""
+    return as_path(workdir) / DIAGNOSES
+
+
+def diagnosis_path(workdir: AnyPath, step: int) -> AnyPath:
+    """`diagnose/STEP.json`: the result of `--mode diagnose` for a checkpoint."""
+    return diagnoses_folder(workdir) / f"{step}.json"
 
 
 def checkpoints_folder(workdir: AnyPath) -> AnyPath:

@@ -15,10 +15,23 @@ from ipixmatch_jax.main import main
 from ipixmatch_jax.predictor import load_predictor
 from ipixmatch_jax.report import page
 from ipixmatch_jax.report.runs import read_run
+from ipixmatch_jax.workdir.diagnoses import write_diagnosis
 from tests.references.browser import Browser
 from tests.references.untrained import save_untrained
 
 SECTIONS = ["summary", "curves", "classes", "explorer", "confusion", "calibration", "images"]
+DIAGNOSIS = {
+    "step": 4,
+    "split": "val",
+    "images": 5,
+    "batches": 3,
+    "losses": [
+        {"name": name, "kind": "run", "own": not pair}
+        | dict.fromkeys(("norm", "truth", "other", "extra_truth", "extra_other"), pair)
+        for name, pair in (("supervised", None), ("class_map/kl T 4, valid", [0.5, 0.25]))
+    ],
+    "recommendation": {"share": 0.5, "lines": ["Nothing is."], "keys": {"relation.weight": 0.5}},
+}
 # Clicks a pixel, moves by a key, changes the image and the theme; notes what the page then shows.
 DRIVER = """(() => {
 const seen = { steps: [] };
@@ -45,6 +58,7 @@ document.getElementById('theme').click(); note('theme');
 seen.sections = [...document.querySelectorAll('section')].map((s) => s.id);
 seen.titles = [...document.querySelectorAll('.chart')].map((c) => c.innerText);
 seen.charts = document.querySelectorAll('.chart svg path').length;
+seen.gradients = document.getElementById('gradients').innerText;
 seen.wide = document.documentElement.scrollWidth - window.innerWidth;
 return seen;
 })()"""
@@ -63,6 +77,7 @@ def run_of(config_file, workdir, *overrides, **options):
 def test_the_page_of_a_run(config_file, tmp_path, one_device):
     run_of(config_file, tmp_path / "run", "pictures=0")
     add_throughput_and_labels(tmp_path / "run")
+    write_diagnosis(tmp_path / "run" / "diagnose" / "4.json", DIAGNOSIS)
     assert main(["--workdir", str(tmp_path / "run"), "--mode", "report"]) == 0
     report = tmp_path / "run" / "report.html"
     shown = data_of(report)
@@ -73,6 +88,7 @@ def test_the_page_of_a_run(config_file, tmp_path, one_device):
     assert ["speed", "100 images/s, 12 % of the time waiting for input"] in shown["runs"][0][
         "facts"
     ]
+    assert shown["runs"][0]["diagnosis"] == DIAGNOSIS
     result = shown["results"][0]
     assert (result["step"], result["images"], result["of"]) == (4, 5, 5)
     check_against_predictions(tmp_path, result)
@@ -140,7 +156,9 @@ def drive(report, result, tmp_path):
         unsized = "[...document.images].filter((i) => !i.hasAttribute('width')).length"
         assert browser.run(unsized) == 0 < browser.run("document.images.length")
     assert browser.complaints == []
-    assert seen["sections"] == [*SECTIONS, "pseudo"]
+    assert seen["sections"] == [*SECTIONS, "pseudo", "gradients"]
+    for text in ("supervised", "–", "0.50 ± 0.25", "Nothing is.", "--config.relation.weight=0.5"):
+        assert text in seen["gradients"]
     assert seen["charts"] >= 5
     titles = "\n".join(seen["titles"])
     for title in ("accuracy on validation", "Throughput, images a second", "waits for input"):
