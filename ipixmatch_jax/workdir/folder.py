@@ -27,6 +27,7 @@ SUMMARY = "summary.json"
 SPLITS = "splits.json"
 PREDICTIONS = "predictions"
 REPORT = "report.html"
+NEXT = "next"
 
 
 def config_path(workdir: AnyPath) -> AnyPath:
@@ -93,6 +94,11 @@ def has_checkpoint(workdir: AnyPath) -> bool:
 def predictions_folder(workdir: AnyPath) -> AnyPath:
     """`predictions/`: pictures of validation images; also the default of `--mode predict`."""
     return as_path(workdir) / PREDICTIONS
+
+
+def next_folder(workdir: AnyPath) -> AnyPath:
+    """`next/`: the images that `--mode next` suggests to label."""
+    return as_path(workdir) / NEXT
 
 
 @contextlib.contextmanager
