@@ -12,6 +12,7 @@ from ipixmatch_jax import build
 from ipixmatch_jax.data import (
     Dataset,
     Source,
+    UnlabeledSource,
     content_hashes,
     eval_batches,
     size_groups,
@@ -135,11 +136,7 @@ class Evaluator:
 
     def _announce(self) -> None:
         """Prints the number of image sizes; the first evaluation compiles once for each."""
-        count = len(self._groups)
-        sizes = "one size, compiled once" if count == 1 else f"{count} sizes, each compiled once"
-        fewer = len(size_groups(self._dataset.val, _PAD_HINT))
-        if count > _MANY_SIZES and 2 * fewer < count:
-            sizes += f"; eval.pad_to={_PAD_HINT} makes that {fewer}, see docs/evaluation.md"
+        sizes = sizes_in_words(self._dataset.val, self._groups)
         if is_first():
             images = f"{len(self._dataset.val)} images of {sizes}"
             tqdm.write(f"evaluation ({self._inference.name}): {images}")
@@ -167,6 +164,21 @@ class Evaluator:
     def _flush(self, totals: dict[str, PixelCounts], counts: Mapping[str, Any]) -> None:
         for name, new in counts.items():
             totals[name] = jax.tree.map(lambda x, y: x + np.asarray(y), totals[name], new)
+
+
+def sizes_in_words(source: UnlabeledSource, groups: Mapping[tuple[int, int], list[int]]) -> str:
+    """The number of image sizes, and whether padding would make it much smaller.
+
+    Args:
+        source: the images.
+        groups: `size_groups` of them.
+    """
+    count = len(groups)
+    sizes = "one size, compiled once" if count == 1 else f"{count} sizes, each compiled once"
+    fewer = len(size_groups(source, _PAD_HINT))
+    if count > _MANY_SIZES and 2 * fewer < count:
+        sizes += f"; eval.pad_to={_PAD_HINT} makes that {fewer}, see docs/evaluation.md"
+    return sizes
 
 
 def content_sha256(source: Source) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Runs the networks over all images, in batches of one size: parts of the score, and features."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,13 +12,15 @@ from ipixmatch_jax import build
 from ipixmatch_jax.data import IGNORE, eval_batches, size_groups
 from ipixmatch_jax.data.picked import PickedSource
 from ipixmatch_jax.engine.inference import predict_logits
+from ipixmatch_jax.evaluator import sizes_in_words
 from ipixmatch_jax.label_next.pixel_scores import class_pixels, disagreement, pooled, uncertainty
 from ipixmatch_jax.label_next.pool import Readable
 from ipixmatch_jax.methods import Network
 from ipixmatch_jax.tracking.progress import counted
 
-# Larger images come in smaller batches, so that memory does not depend on the size of the photos.
-_MOST_PIXELS = 2**22
+# Larger images come in smaller batches, so that memory does not depend on the size of the photos:
+# at most 256 MiB of logits, or one image.
+_MOST_LOGITS = 2**26
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,19 +63,16 @@ class Measurer:
         size = tuple(max(round(s / multiple), 1) * multiple for s in config.data.crop_size)
 
         @jax.jit
-        def scores(networks, image, valid):
-            longer = max(image.shape[1:3])
-            tiled = inference.mode == "whole" and 0 < tile_above < longer
+        def predicted(variables, image):
+            tiled = inference.mode == "whole" and 0 < tile_above < max(image.shape[1:3])
             chosen = dataclasses.replace(inference, mode="sliding") if tiled else inference
-            images = views.weak(image)
-            logits = {
-                name: predict_logits(Network(model, **variables), images, chosen)
-                for name, variables in networks.items()
-            }
-            own = logits[network]
+            return predict_logits(Network(model, **variables), views.weak(image), chosen)
+
+        @jax.jit
+        def scores(own, student, teacher, valid):
             return (
                 uncertainty(own, valid),
-                disagreement(logits["student"], logits["teacher"], valid),
+                disagreement(student, teacher, valid),
                 class_pixels(own, valid),
             )
 
@@ -89,8 +88,15 @@ class Measurer:
             maps = model.apply(variables, images, method=lambda m, x: m.encode(x, False))
             return pooled(maps[-1])
 
-        self._scores = scores
+        self._predicted, self._scores = predicted, scores
         self._features = lambda image: encoded(networks[network], shrunk(image))
+
+    def _values(self, image: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Uncertainty [B], disagreement [B] and pixels of each class [B,C]."""
+        logits = {name: self._predicted(one, image) for name, one in self._networks.items()}
+        own = logits[self._network]
+        scores = self._scores(own, logits["student"], logits["teacher"], valid)
+        return jax.device_get(scores)
 
     def unlabeled(self, source: Readable) -> Measured:
         """Measures images; those that cannot be read are left out and noted in `source.broken`."""
@@ -102,14 +108,13 @@ class Measurer:
         }
         features: dict[int, np.ndarray] = {}
         for positions, rows, batch in self._batches(source, "images to rank"):
-            valid = batch["mask"] != IGNORE
-            values = jax.device_get(self._scores(self._networks, batch["image"], valid))
+            values = self._values(batch["image"], batch["mask"] != IGNORE)
             for array, value in zip(found.values(), values, strict=True):
                 array[positions] = np.rint(value[rows]) if array.dtype.kind == "i" else value[rows]
             vectors = jax.device_get(self._features(batch["image"]))
             features |= dict(zip(positions.tolist(), vectors[rows], strict=True))
         kept = np.array([i for i in range(count) if i not in source.broken], np.int64)
-        vectors = np.stack([features[i] for i in kept.tolist()]) if len(kept) else np.zeros((0, 1))
+        vectors = _stacked(features, kept.tolist())
         return Measured(**{n: a[kept] for n, a in found.items()}, features=vectors, positions=kept)
 
     def labeled(self, source: Readable) -> tuple[np.ndarray, np.ndarray]:
@@ -121,14 +126,17 @@ class Measurer:
             vectors = jax.device_get(self._features(batch["image"]))
             features |= dict(zip(positions.tolist(), vectors[rows], strict=True))
         kept = [i for i in range(len(source)) if i in features and i not in source.broken]
-        return np.stack([features[i] for i in kept]), pixels[: self._classes]
+        return _stacked(features, kept), pixels[: self._classes]
 
-    def _batches(self, source: Readable, what: str):
+    def _batches(
+        self, source: Readable, what: str
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]]:
         """Yields (positions in the source, rows that hold them, batch) for every batch."""
         sized = source.sized()
         part = PickedSource((source,), [(0, index) for index in sized])
         groups = size_groups(part, self._pad_to)
         lengths = {size: self._length(size) for size in groups}
+        print(f"{what}: {len(part)}, of {sizes_in_words(part, groups)}", flush=True)
         total = sum(-(-len(group) // lengths[size]) for size, group in groups.items())
 
         def batches():
@@ -141,4 +149,10 @@ class Measurer:
             yield places[batch["index"][rows]], rows, batch
 
     def _length(self, size: tuple[int, int]) -> int:
-        return max(1, min(self._batch_size, _MOST_PIXELS // (size[0] * size[1])))
+        return max(1, min(self._batch_size, _MOST_LOGITS // (size[0] * size[1] * self._classes)))
+
+
+def _stacked(features: Mapping[int, np.ndarray], positions: Sequence[int]) -> np.ndarray:
+    if not positions:
+        return np.zeros((0, 1), np.float32)
+    return np.stack([features[position] for position in positions])

@@ -120,7 +120,7 @@ def test_batch_size_and_order_of_files_do_not_matter(run, folder_data, tmp_path,
         out = tmp_path / f"b{size}"
         _, others = ranked(run[0], out, "--count", "4", f"--config.eval_batch_size={size}")
         same_ranking(rows, others)
-    monkeypatch.setattr(measure, "_MOST_PIXELS", 600)  # photos are too large for batches
+    monkeypatch.setattr(measure, "_MOST_LOGITS", 1200)  # photos are too large for batches
     same_ranking(rows, ranked(run[0], tmp_path / "large", "--count", "4")[1])
     monkeypatch.undo()
     names = (folder_data / "unlabeled.txt").read_text().split()
