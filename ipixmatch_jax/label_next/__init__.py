@@ -26,7 +26,7 @@ from ipixmatch_jax.label_next.results import (
     write_file,
 )
 from ipixmatch_jax.outputs import check_writable_folder
-from ipixmatch_jax.paths import AnyPath, as_path
+from ipixmatch_jax.paths import AnyPath, as_path, is_remote
 from ipixmatch_jax.photo_files.areas import printable
 from ipixmatch_jax.photo_reader import needs
 from ipixmatch_jax.predictor import TILE_ABOVE, Predictor, restore_predictors
@@ -188,7 +188,8 @@ def _write_suggested(
 def _write_mask(record_id: str, prediction: Any, masks: PseudoMasks, output: AnyPath) -> bool:
     """Writes a pseudo-mask; False if there is one, which may hold corrections."""
     path = output / MASKS / masks.name(record_id)
-    if path.exists() or path.is_symlink():
+    # A link that leads nowhere is a file too: writing would create what it names.
+    if path.exists() or (not is_remote(path) and path.is_symlink()):
         return False
     write_file(path, masks.png(prediction))
     return True
@@ -207,7 +208,7 @@ def _tell(rows: Sequence[dict[str, Any]], predictor: Predictor, output: AnyPath)
         f"{predictor.step}: {output / PAGE} and {output / TABLE}"
     )
     print(
-        "next: label them, put the masks to the others, and resume training with "
+        "next: label them, put the masks next to the others, and resume training with "
         "--config.data.changed=accept and a larger --config.total_steps (docs/label_next.md)"
     )
 

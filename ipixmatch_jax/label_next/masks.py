@@ -59,9 +59,12 @@ class PseudoMasks:
         self._table[values] = palette
 
     def name(self, record_id: str) -> str:
-        """The file name of a mask, which pairs it with the image of this id."""
-        folder, slash, name = record_id.rpartition("/")
-        return f"{folder}{slash}{self._prefix}{name}{self._tail}.png"
+        """The file name of a mask, which pairs it with the image of this id.
+
+        It never leads out of the folder of the masks.
+        """
+        *folders, name = (p for p in record_id.split("/") if p not in ("", ".", ".."))
+        return "/".join([*folders, f"{self._prefix}{name}{self._tail}.png"])
 
     def png(self, prediction: Prediction) -> bytes:
         """The PNG file of a prediction."""

@@ -20,7 +20,7 @@ from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.photo_files.areas import printable
 from ipixmatch_jax.photo_files.found import find_photos
-from ipixmatch_jax.photo_reader import read_photo
+from ipixmatch_jax.photo_reader import fault, read_photo
 from ipixmatch_jax.workdir.splits import read_splits
 
 
@@ -120,7 +120,10 @@ class Photos:
         return {"id": self.ids[index], "image": image}
 
     def size(self, index: int) -> tuple[int, int]:
-        return image_size(self.image_paths[index], self.image_paths[index])
+        try:
+            return image_size(self.image_paths[index], self.image_paths[index])
+        except DataError as error:
+            raise DataError(fault(error)) from None
 
     def files(self, index: int) -> tuple[str, ...]:
         return (self.image_paths[index],)

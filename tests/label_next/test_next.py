@@ -170,14 +170,16 @@ def test_other_photos(run, folder_data, tmp_path, capsys):
     shutil.copy(folder_data / "train" / "images" / "t0.png", photos / "copy.png")
     (photos / "labeled.png").symlink_to(folder_data / "train" / "images" / "t0.png")
     (photos / "notes.txt").touch()
+    (photos / "cut.jpg").write_bytes(b"")
     code, rows = ranked(run[0], tmp_path / "out", "--input", str(photos), "--pseudo-masks", "0")
-    assert code == 0
+    assert code == 2
     assert sorted(row["id"] for row in rows) == ["a", "copy", "in/b_bmp", "in/b_png"]
     assert sorted(p.name for p in (tmp_path / "out" / "masks" / "in").iterdir()) == [
         "b_bmp.png",
         "b_png.png",
     ]
-    said = capsys.readouterr().out
+    said, failed = capsys.readouterr()
+    assert "1 of 5 images" in failed and "cut.jpg" in failed and "take its id out" not in failed
     assert "left out: 1 .txt file(s)" in said
     assert "left out: 1 labeled, validation or test image(s)" in said
     # The copy of a labeled image is nothing new.
@@ -244,6 +246,7 @@ def test_pseudo_masks_take_the_form_of_the_masks_of_the_data(config_file):
         file = masks.png(Prediction(ids, sure))
         np.testing.assert_array_equal(masks_of(data).read(file, form), expected)
     assert masks.name("a/b.c") == "a/gt_b.c_m.png"
+    assert masks.name("/etc/../b") == "etc/gt_b_m.png"
 
 
 @pytest.fixture
