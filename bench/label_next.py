@@ -114,7 +114,9 @@ def _round(options: argparse.Namespace, seed: int, arm: str, number: int) -> dic
             fork(_workdir(options, "trunk", seed), workdir, options.steps)
         listed = lists[-1] / "labels.txt"
         if not listed.exists():
-            added = _picked(options, seed, arm, number, labels, workdir, lists[-1])
+            # A copy has no config before it trains: the first round ranks with the trunk.
+            ranker = workdir if number > 1 else _workdir(options, "trunk", seed)
+            added = _picked(options, seed, arm, number, labels, ranker, lists[-1])
             listed.write_text("\n".join(added) + "\n")
         labels += listed.read_text().split()
         command = _command(options, seed, arm, labels)
@@ -131,15 +133,15 @@ def _picked(
     arm: str,
     number: int,
     labels: Iterable[str],
-    workdir: pathlib.Path,
+    ranker: pathlib.Path,
     output: pathlib.Path,
 ) -> list[str]:
-    """The ids of the images whose masks a round adds."""
+    """The ids of the images whose masks a round adds; `ranker` is the workdir that ranks them."""
     output.mkdir(exist_ok=True)
     if arm == BASE:
         rest = sorted(set((options.root / "train.txt").read_text().split()) - set(labels))
         return random.Random(f"{seed}-{number}").sample(rest, options.count)
-    arguments = ["--mode", "next", "--workdir", str(workdir), "--output", str(output)]
+    arguments = ["--mode", "next", "--workdir", str(ranker), "--output", str(output)]
     subprocess.run(
         [sys.executable, "-m", "ipixmatch_jax.main", *arguments, "--count", str(options.count)],
         check=True,
