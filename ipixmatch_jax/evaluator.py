@@ -138,10 +138,9 @@ class Evaluator:
 
     def _announce(self, count: int) -> None:
         """Prints the number of image sizes, and of the programs that are compiled for them."""
-        sizes = "one size, compiled once" if count == 1 else f"{count} sizes, each compiled once"
+        sizes = sizes_in_words(count, len(self._groups))
         if self._framed:
-            frames = ", ".join(f"{height} x {width}" for height, width in self._groups)
-            sizes = f"{count} sizes in {len(self._groups)} frames, each compiled once: {frames}"
+            sizes += f": {', '.join(f'{height} x {width}' for height, width in self._groups)}"
         elif 0 < self._inference.shapes < count:
             reason = why_not_framed(self._inference, self._groups)
             sizes += f", because {reason}; see docs/evaluation.md"
@@ -171,6 +170,13 @@ class Evaluator:
     def _flush(self, totals: dict[str, PixelCounts], counts: Mapping[str, Any]) -> None:
         for name, new in counts.items():
             totals[name] = jax.tree.map(lambda x, y: x + np.asarray(y), totals[name], new)
+
+
+def sizes_in_words(count: int, shapes: int) -> str:
+    """The number of image sizes, and of the shapes that are compiled for them."""
+    if shapes < count:
+        return f"{count} sizes in {shapes} frames, each compiled once"
+    return "one size, compiled once" if count == 1 else f"{count} sizes, each compiled once"
 
 
 def content_sha256(source: Source) -> dict[str, str]:

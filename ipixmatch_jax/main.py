@@ -49,6 +49,23 @@ def _predict(config, arguments) -> None:
     )
 
 
+def _next(config, arguments) -> None:
+    from ipixmatch_jax.label_next import label_next
+
+    label_next(
+        config,
+        arguments.workdir,
+        inputs=arguments.input,
+        output=arguments.output,
+        count=arguments.count,
+        weights=arguments.weights,
+        pseudo_masks=arguments.pseudo_masks,
+        checkpoint=arguments.checkpoint,
+        network=arguments.network or config.best_network,
+        tile_above=arguments.tile_above,
+    )
+
+
 def _report(config, arguments) -> None:
     from ipixmatch_jax.report import write_report
 
@@ -138,6 +155,7 @@ RUN_MODE: dict[str, Callable] = {
     "train": _train,
     "eval": _evaluate,
     "predict": _predict,
+    "next": _next,
     "report": _report,
     "diagnose": _diagnose,
     "inspect": _inspect,
@@ -157,7 +175,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EROFS, getattr(errno, "EDQUOT", err
 # Modes that may run on several processes; the others run on one.
 _ON_PROCESSES = ("train", "eval")
 # Modes that run the network.
-_ON_DEVICES = (*_ON_PROCESSES, "predict", "report", "diagnose", "export", "serve")
+_ON_DEVICES = (*_ON_PROCESSES, "predict", "next", "report", "diagnose", "export", "serve")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from bench import photos, runs
+from bench import label_next, photos, runs
 from ipixmatch_jax.errors import DataError
 
 
@@ -53,3 +53,38 @@ def test_the_table_of_photos_refuses_them_too(tmp_path, monkeypatch):
     monkeypatch.setattr(photos, "_options", lambda: options)
     with pytest.raises(DataError, match="fixmatch-seed0 and supervised-seed0 differ"):
         photos.main()
+
+
+def test_the_table_of_labels_pairs_seeds_within_a_round():
+    values = {
+        "random": {1: {0: 50.0, 1: 60.0}, 2: {0: 55.0}},
+        "chosen": {1: {0: 51.0, 1: 63.0}, 2: {0: 54.0}},
+    }
+    results = {
+        arm: {
+            number: {seed: {"teacher": {"last": value}} for seed, value in seeds.items()}
+            for number, seeds in rounds.items()
+        }
+        for arm, rounds in values.items()
+    }
+    lines = label_next.table(results, 26, 10, "teacher").splitlines()
+    assert lines[2] == "| 36 | random | 2 | 55.00 ± 7.1 |  |"
+    # t(0.975, 1) · √2 / √2 = 12.71 around 2.
+    assert lines[3] == "| 36 | chosen | 2 | 57.00 ± 8.5 | +2.00 [-10.71, +14.71] |"
+    assert lines[5] == "| 46 | chosen | 1 | 54.00 | -1.00 (one seed) |"
+
+
+def test_only_the_labels_of_a_round_have_masks(tmp_path):
+    source, root = tmp_path / "source", tmp_path / "data"
+    for name in ("train/images", "train/masks", "val/images"):
+        (source / name).mkdir(parents=True)
+    (source / "val.txt").write_text("v\n")
+    for name in "abc":
+        for kind in ("images", "masks"):
+            (source / "train" / kind / f"{name}.png").write_text(name)
+    for labels in (["a"], ["a", "c"], ["b"]):
+        label_next.link_folder(source, root, labels)
+        found = {path.stem: path.read_text() for path in (root / "train" / "masks").iterdir()}
+        assert found == {name: name for name in labels}
+    assert sorted(path.stem for path in (root / "train" / "images").iterdir()) == list("abc")
+    assert (root / "val.txt").read_text() == "v\n" and (root / "val" / "images").is_dir()

@@ -34,9 +34,13 @@ OWN = {
         *("models", "data", "engine", "devices", "weights", "workdir", "tracking"),
         *("config", "viz", "outputs"),
     },
+    "photo_files": {"data"},
     "viz": {"data", "devices", "workdir", "predictor"},
 }
-MODES = ("train", "evaluate", "predict", "export", "report", "diagnose", "serve", "inspect_data")
+MODES = (
+    *("train", "evaluate", "predict", "label_next", "export", "report", "diagnose", "serve"),
+    "inspect_data",
+)
 
 
 def imports(path: pathlib.Path) -> set[str]:

@@ -2,6 +2,7 @@
 
 import argparse
 import itertools
+import math
 from collections.abc import Collection, Sequence
 
 from ipixmatch_jax.paths import as_path
@@ -12,6 +13,7 @@ MODES = (
     "train",
     "eval",
     "predict",
+    "next",
     "report",
     "diagnose",
     "inspect",
@@ -41,6 +43,23 @@ def _place(text: str):
     return as_path(text)
 
 
+def _number(least: float, most: float = math.inf, whole: bool = True):
+    """A parser of numbers in a range; anything else is a usage error."""
+
+    def parsed(text: str):
+        expected = f"{'a whole number' if whole else 'a number'} of at least {least:g}"
+        expected += f" and at most {most:g}" if most < math.inf else ""
+        try:
+            value = int(text) if whole else float(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most or math.isinf(value):
+            raise argparse.ArgumentTypeError(f"is {text!r}; expected {expected}")
+        return value
+
+    return parsed
+
+
 def _mode(name: str) -> str:
     if name not in MODES:
         known = ", ".join(MODES)
@@ -65,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         "--config",
         metavar="FILE[:ARG]",
         help="config file, or packaged config such as demo or folder:photos; optional for eval, "
-        "predict, report, diagnose, export and serve, which use the run's own config",
+        "predict, next, report, diagnose, export and serve, which use the run's own config",
     )
     parser.add_argument(
         "--workdir", type=_place, help="folder of the run; training resumes a run that is there"
@@ -99,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_takeaway(parser)
     _add_diagnose(parser)
+    _add_next(parser)
     _add_serve(parser)
     processes = parser.add_argument_group(
         "train and eval on several processes, if JAX does not detect the cluster"
@@ -112,12 +132,16 @@ def _parser() -> argparse.ArgumentParser:
 def _add_takeaway(parser: argparse.ArgumentParser) -> None:
     """Arguments of predict, report and export."""
     parser.add_argument(
-        "--input", nargs="+", metavar="PHOTOS", help="predict: photos, folders or 'patterns*.jpg'"
+        "--input",
+        nargs="+",
+        metavar="PHOTOS",
+        help="predict, next: photos, folders or "
+        "'patterns*.jpg'; next: default: the run's unlabeled images",
     )
     parser.add_argument(
         "--output",
         type=_place,
-        help="predict, convert: output folder; export, report, diagnose, new-config: file",
+        help="predict, next, convert: output folder; export, report, diagnose, new-config: file",
     )
     parser.add_argument(
         "--also",
@@ -131,7 +155,7 @@ def _add_takeaway(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=2048,
         metavar="PIXELS",
-        help="predict: photos with a longer side are processed in windows of eval.window",
+        help="predict, next: photos with a longer side are processed in windows of eval.window",
     )
     parser.add_argument(
         "--runs",
@@ -196,6 +220,25 @@ def _add_diagnose(parser: argparse.ArgumentParser) -> None:
         default=0.5,
         help="the recommended weight makes the relation's gradient this share of the "
         "pseudo-labels'; default 0.5",
+    )
+
+
+def _add_next(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("next: rank unlabeled images by what a label would teach")
+    group.add_argument("--count", type=_number(1), default=10, help="images to suggest; default 10")
+    group.add_argument(
+        "--weights",
+        nargs=3,
+        type=_number(0, whole=False),
+        default=(1.0, 1.0, 1.0),
+        metavar=("UNCERTAINTY", "DISAGREEMENT", "RARITY"),
+        help="weights of the parts of the score; default 1 1 1",
+    )
+    group.add_argument(
+        "--pseudo-masks",
+        type=_number(0, 1, whole=False),
+        metavar="CONFIDENCE",
+        help="also write predictions as masks to correct; pixels below it are ignored (255)",
     )
 
 

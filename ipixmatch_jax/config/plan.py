@@ -35,9 +35,6 @@ _VISIBLE = 8
 _WORTH_IT, _STRETCHED = 0.9, 1.1
 # Scaled by 0.5 to 2, a photo is 1.25 times as large in the mean.
 _MEAN_SCALE = 1.25
-# Image sizes of an evaluation, which are compiled one by one, before padding makes them fewer.
-_MOST_SIZES, _PAD = {"cpu": 8}, 64
-_MANY_SIZES = 16
 # An evaluation computes two networks, forwards only: a fifth of a step per pixel and network.
 _FORWARD, _EVALUATIONS, _EVALUATION_SHARE = 0.2, (2, 10), 0.2
 _CHECKPOINT_EVERY = 1000
@@ -247,13 +244,7 @@ class _Planner:
         why = f"the largest of {largest / 1e6:.2g} megapixels needs less memory than a step"
         if not whole:
             why = f"photos have up to {largest / 1e6:.2g} megapixels, more than a step"
-        mode = self._choose("eval.mode", "whole" if whole else "sliding", why)
-        many = len(set(sizes)) > _MOST_SIZES.get(self.machine.platform, _MANY_SIZES)
-        pad = _PAD if many and not self.resized and mode == "whole" else 0
-        count = len(set(sizes))
-        why = f"the photos have {count} size{'s' * (count > 1)}, each compiled once"
-        why += "; padding makes them fewer, and leaves out the boundary IoU" if pad else ""
-        self._choose("eval.pad_to", pad, "all photos get one size" if self.resized else why)
+        self._choose("eval.mode", "whole" if whole else "sliding", why)
         at_once = min(max(int(self.room / largest), 1), _USUAL_BATCH)
         why = f"photos of {largest / 1e6:.2g} megapixels, with the memory of a step"
         self._choose("eval_batch_size", at_once * devices, why)

@@ -16,10 +16,10 @@ from ipixmatch_jax.data import load_dataset, pixels_of
 from ipixmatch_jax.errors import DataError, UserError
 from ipixmatch_jax.outputs import check_writable_folder, next_command
 from ipixmatch_jax.paths import AnyPath, as_path
+from ipixmatch_jax.photo_files.areas import Areas, printable
+from ipixmatch_jax.photo_files.found import FoundPhotos, find_photos
 from ipixmatch_jax.photo_reader import needs, read_photo
-from ipixmatch_jax.predict.areas import Areas, printable
 from ipixmatch_jax.predict.names import result_names
-from ipixmatch_jax.predict.photos import FoundPhotos, find_photos
 from ipixmatch_jax.predictor import TILE_ABOVE, Prediction, Predictor, restore_predictor
 from ipixmatch_jax.viz.drawing import colored, grayscale, indexed, overlay, with_legend
 from ipixmatch_jax.viz.validation_images import draw_validation

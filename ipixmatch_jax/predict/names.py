@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 
 from ipixmatch_jax.paths import AnyPath, is_remote
-from ipixmatch_jax.predict.areas import ENDINGS, printable
+from ipixmatch_jax.photo_files.areas import ENDINGS, printable
 
 
 def result_names(

@@ -28,6 +28,7 @@ DIAGNOSES = "diagnose"
 SPLITS = "splits.json"
 PREDICTIONS = "predictions"
 REPORT = "report.html"
+NEXT = "next"
 
 
 def config_path(workdir: AnyPath) -> AnyPath:
@@ -104,6 +105,11 @@ def has_checkpoint(workdir: AnyPath) -> bool:
 def predictions_folder(workdir: AnyPath) -> AnyPath:
     """`predictions/`: pictures of validation images; also the default of `--mode predict`."""
     return as_path(workdir) / PREDICTIONS
+
+
+def next_folder(workdir: AnyPath) -> AnyPath:
+    """`next/`: the images that `--mode next` suggests to label."""
+    return as_path(workdir) / NEXT
 
 
 @contextlib.contextmanager

@@ -52,10 +52,10 @@ def values(facts, machine, given=None, at_hand=()):
 @pytest.mark.parametrize("facts, machine, expected", [
     # A crop shows most of a small photo, as nnU-Net's is at most the median image.
     (SMALL, LAPTOP, {"data.image_size": (0, 0), "data.crop_size": (257, 257),
-                     "eval.mode": "whole", "eval.pad_to": 0}),
+                     "eval.mode": "whole"}),
     (SMALL, GPU_16, {"data.crop_size": (257, 257), "batch_size": 8, "unlabeled_batch_size": 8}),
     # Four crops cover a large photo; its shape stays 2 to 3.
-    (LARGE, LAPTOP, {"eval.mode": "whole", "eval.pad_to": 0}),
+    (LARGE, LAPTOP, {"eval.mode": "whole"}),
     # Photos of both orientations get a square.
     (MIXED, LAPTOP, {"eval.mode": "whole"}),
     # One photo that is smaller than the crop changes nothing.
@@ -183,13 +183,6 @@ def test_a_larger_batch_of_the_user_has_smaller_crops_and_larger_crops_a_smaller
 def test_large_photos_at_their_own_size_are_evaluated_in_windows():
     planned = values(LARGE, LAPTOP, {"data.image_size": (0, 0)})
     assert planned["eval.mode"] == "sliding" and planned["eval_batch_size"] == 1
-
-
-def test_many_sizes_are_padded_to_fewer_before_they_are_compiled():
-    sizes = [(200 + n, 300) for n in range(30)]
-    assert values(photos(*sizes), LAPTOP)["eval.pad_to"] == 64
-    assert values(photos(*sizes[:3]), LAPTOP)["eval.pad_to"] == 0
-    assert values(photos(*sizes[:10]), GPU_16)["eval.pad_to"] == 0
 
 
 def test_many_validation_images_are_evaluated_less_often():

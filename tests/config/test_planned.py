@@ -175,7 +175,7 @@ def test_a_run_goes_on_with_its_network_on_another_machine(photos, tmp_path, mon
 
 def test_training_goes_on_after_photos_were_added(photos, tmp_path, one_device, capsys):
     small = ("model.name=unet", "model.width=4", "model.depth=1", "method.confidence=0.3",
-             "data.crop_size=(17,17)", "eval.pad_to=0", "pictures=0",
+             "data.crop_size=(17,17)", "pictures=0",
              "data.changed=accept")  # fmt: skip
     first = load(photos, *small, "total_steps=2")
     with jax.numpy_dtype_promotion("standard"):  # as in tests/test_train.py

@@ -10,9 +10,9 @@ from PIL import Image
 
 from ipixmatch_jax import load_predictor, photo_reader
 from ipixmatch_jax.main import main
-from ipixmatch_jax.predict.areas import Areas
+from ipixmatch_jax.photo_files.areas import Areas
+from ipixmatch_jax.photo_files.found import find_photos
 from ipixmatch_jax.predict.names import result_names
-from ipixmatch_jax.predict.photos import find_photos
 from tests.references.photos import image_of
 
 

@@ -57,11 +57,15 @@ def ids_of(stored: StoredMask, reader: Reader, name: str) -> np.ndarray:
         )
     _check_palette(stored, reader, name)
     integers = whole_numbers(values, stored.nodata, name)
-    if reader.ignored:
-        missing = np.isin(integers, reader.ignored)
-        integers = np.where(missing, np.array(IGNORE, integers.dtype), integers)
+    ignored = np.isin(integers, reader.ignored) if reader.ignored else None
     if reader.values:
-        return _positions(integers, reader.values, name)
+        if ignored is None:
+            return _positions(integers, reader.values, name)
+        # Not by 255, which may be the value of a class.
+        kept = np.where(ignored, reader.values[0], integers.astype(np.int64))
+        return np.where(ignored, np.uint8(IGNORE), _positions(kept, reader.values, name))
+    if ignored is not None:
+        integers = np.where(ignored, np.array(IGNORE, integers.dtype), integers)
     if integers.dtype != np.uint8:
         low, high = int(integers.min()), int(integers.max())
         if low < 0 or high > IGNORE:

@@ -377,3 +377,19 @@ def test_16_bit_colors(tmp_path):
     colors[0, 0] = 65534
     deep_colors(tmp_path / "m.png", colors)
     refused([str(tmp_path / "m.png")], "16-bit colors")
+
+
+@pytest.mark.parametrize("values", [(0, 255), (255, 3), (3, 300)])
+def test_ignored_values_next_to_any_class_value(tmp_path, values):
+    """255 may be a class, and a class may have a value that the type of a file cannot hold."""
+    stored = np.array([[values[0], 7, values[0]]], np.uint8)
+    stored = np.where(stored == 7, stored, min(values)).astype(np.uint8)
+    truth = [values.index(min(values)), 255, values.index(min(values))]
+    [path] = save(tmp_path, [stored])
+    reader = Masks(2, values=values, ignored=(7,))
+    np.testing.assert_array_equal(reader.read(path, path), [truth])
+    if max(values) == 255:
+        [path] = save(tmp_path, [np.where(stored == 7, stored, np.uint8(255))])
+        np.testing.assert_array_equal(
+            reader.read(path, path), [[values.index(255), 255, values.index(255)]]
+        )

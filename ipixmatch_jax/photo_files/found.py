@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from ipixmatch_jax.data import IMAGE_SUFFIXES
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import is_remote
-from ipixmatch_jax.predict.areas import earlier_results, printable
+from ipixmatch_jax.photo_files.areas import earlier_results, printable
 
 # Folders that systems and tools keep next to photos.
 _HELPER_FOLDERS = ("__MACOSX", "@eaDir")

@@ -1,0 +1,1 @@
+"""Photos that a command names: which files they are, and which results already belong to them."""
