@@ -15,13 +15,13 @@ from ipixmatch_jax.errors import ConfigError, UserError, exit_code
 
 
 def _train(config, arguments) -> None:
-    from ipixmatch_jax.train import train
+    from ipixmatch_jax.training import train
 
     train(config, arguments.workdir)
 
 
 def _evaluate(config, arguments) -> None:
-    from ipixmatch_jax.evaluate import evaluate
+    from ipixmatch_jax.evaluation import evaluate
 
     evaluate(
         config,

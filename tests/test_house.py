@@ -36,7 +36,7 @@ OWN = {
     },
     "viz": {"data", "devices", "workdir", "predictor"},
 }
-MODES = ("train", "evaluate", "predict", "export", "report", "serve", "inspect_data")
+MODES = ("training", "evaluation", "predict", "export", "report", "serve", "inspect_data")
 
 
 def imports(path: pathlib.Path) -> set[str]:
@@ -128,7 +128,7 @@ def test_no_function_is_longer_than_60_lines():
 
 def test_training_imports_neither_tensorflow_nor_torch():
     code = (
-        "import sys, ipixmatch_jax.train, ipixmatch_jax.main; "
+        "import sys, ipixmatch_jax.training, ipixmatch_jax.main; "
         "print(sorted({'tensorflow', 'torch'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -12,7 +12,7 @@ from ipixmatch_jax.cli import flags
 from ipixmatch_jax.cli.flags import parsed_arguments
 from ipixmatch_jax.config import load_config
 from ipixmatch_jax.errors import DataError
-from ipixmatch_jax.evaluate import with_split
+from ipixmatch_jax.evaluation import with_split
 from ipixmatch_jax.main import RUN_MODE, main
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from ipixmatch_jax.config import load_config
 from ipixmatch_jax.errors import ConfigError, DataError
-from ipixmatch_jax.evaluate import evaluate
-from ipixmatch_jax.train import train
+from ipixmatch_jax.evaluation import evaluate
+from ipixmatch_jax.training import train
 from ipixmatch_jax.workdir.checkpoints import Checkpoints
 from ipixmatch_jax.workdir.evaluations import read_evaluations
 from ipixmatch_jax.workdir.folder import WorkdirLock, write_whole
