@@ -24,6 +24,7 @@ from ipixmatch_jax.devices.processes import is_first
 from ipixmatch_jax.errors import ConfigError, UserError
 from ipixmatch_jax.keys import Key
 from ipixmatch_jax.registry import nearest
+from ipixmatch_jax.screen import warn
 
 _PREFIX = "--config."
 _NOTHING: Mapping[str, Any] = {}
@@ -56,7 +57,7 @@ def load_config(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
     changes = fit_to_model(config, file_model, given) if not problems else []
     raise_problems(problems + problems_of(config))
     if changes and is_first():
-        print("\n".join(changes), flush=True)
+        warn("\n".join(changes))
     config.lock()
     return config
 

@@ -1,0 +1,74 @@
+"""What a run tells: printed by the command line, collected when Python calls the package."""
+
+import contextlib
+import dataclasses
+import sys
+import warnings
+from collections.abc import Iterator
+
+from tqdm import tqdm
+
+
+@dataclasses.dataclass(frozen=True)
+class _Screen:
+    """Where texts go.
+
+    Attributes:
+        texts: collects them; None: nobody does.
+        prints: whether they are printed.
+        progress: whether a bar shows the progress, also where there is no terminal.
+    """
+
+    texts: list[str] | None = None
+    prints: bool = True
+    progress: bool = False
+
+
+# Of the process, not of a thread: the input pipeline tells from threads of its own.
+_screen = _Screen()
+
+
+def say(text: str) -> None:
+    """Prints a text on standard output, above a progress bar if there is one; or collects it."""
+    if _screen.texts is not None:
+        _screen.texts.append(text)
+    if _screen.prints:
+        tqdm.write(text)
+        sys.stdout.flush()
+
+
+def warn(text: str) -> None:
+    """Says what nobody should miss; where texts are only collected it is a Python warning, too."""
+    say(text)
+    if not _screen.prints:
+        warnings.warn(text.strip(), stacklevel=2)
+
+
+def shows_progress() -> bool:
+    """Whether anybody is to see the progress of a loop."""
+    return _screen.prints or _screen.progress
+
+
+def draws_bars() -> bool:
+    """Whether progress is a bar: on a terminal, and where it was asked for."""
+    return _screen.progress or (_screen.prints and sys.stderr.isatty())
+
+
+@contextlib.contextmanager
+def collected(*, verbose: bool = False, progress: bool = False) -> Iterator[list[str]]:
+    """Collects what would be printed.
+
+    Args:
+        verbose: print it as well.
+        progress: show a bar, on standard error.
+
+    Yields:
+        The texts so far.
+    """
+    global _screen
+    before, texts = _screen, []
+    _screen = _Screen(texts, verbose, progress)
+    try:
+        yield texts
+    finally:
+        _screen = before

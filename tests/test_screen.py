@@ -1,0 +1,68 @@
+import warnings
+
+import pytest
+
+from ipixmatch_jax import screen
+from ipixmatch_jax.tracking.progress import Progress, counted
+
+
+def test_texts_are_printed(capsys):
+    screen.say("one")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        screen.warn("two")
+    assert capsys.readouterr().out == "one\ntwo\n"
+
+
+def test_texts_are_collected_and_warnings_stay_warnings(capsys):
+    with screen.collected() as texts:
+        screen.say("one")
+        with pytest.warns(UserWarning, match="two"):
+            screen.warn("two")
+    assert texts == ["one", "two"]
+    captured = capsys.readouterr()
+    assert captured.out == captured.err == ""
+    screen.say("three")
+    assert texts == ["one", "two"] and capsys.readouterr().out == "three\n"
+
+
+def test_verbose_prints_and_collects(capsys):
+    with screen.collected(verbose=True) as texts:
+        screen.say("one")
+        screen.warn("two")
+    assert texts == ["one", "two"] and capsys.readouterr().out == "one\ntwo\n"
+
+
+def test_an_error_ends_the_collection(capsys):
+    with pytest.raises(ValueError), screen.collected():
+        raise ValueError
+    screen.say("one")
+    assert capsys.readouterr().out == "one\n"
+
+
+def go(steps=3):
+    with Progress(0, 10) as progress:
+        for _ in range(steps):
+            progress.step()
+        progress.line(steps, {"loss": 2.5, "images_per_second": 40.0})
+        progress.say("a table")
+    return list(counted(range(2), 2, "evaluation", "batches"))
+
+
+def test_quiet_progress_shows_nothing(capsys):
+    with screen.collected() as texts:
+        assert go() == [0, 1]
+    captured = capsys.readouterr()
+    assert captured.out == captured.err == ""
+    assert texts[0].startswith("step 3/10  loss 2.5") and texts[1] == "a table"
+
+
+def test_a_bar_by_choice_in_80_columns_without_a_terminal(capsys):
+    with screen.collected(progress=True):
+        assert go() == [0, 1]
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "step 3/10" in captured.err and "evaluation: " in captured.err
+    # One line that is drawn again and again, as a notebook can show it.
+    assert "\x1b" not in captured.err
+    assert max(len(line) for part in captured.err.splitlines() for line in part.split("\r")) <= 80
