@@ -67,8 +67,9 @@ def _inspect(config, arguments) -> None:
 
 def _convert(config, arguments) -> None:
     from ipixmatch_jax.data.convert import convert_data
+    from ipixmatch_jax.screen import say
 
-    print("\n".join(convert_data(config.data, arguments.output)))
+    say("\n".join(convert_data(config.data, arguments.output)))
 
 
 def _export(config, arguments) -> None:

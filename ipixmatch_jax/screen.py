@@ -2,9 +2,12 @@
 
 import contextlib
 import dataclasses
+import shutil
 import sys
+import textwrap
 import warnings
 from collections.abc import Iterator
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -33,7 +36,7 @@ def say(text: str) -> None:
     if _screen.texts is not None:
         _screen.texts.append(text)
     if _screen.prints:
-        tqdm.write(text)
+        tqdm.write(folded(text, sys.stdout))
         sys.stdout.flush()
 
 
@@ -42,6 +45,32 @@ def warn(text: str) -> None:
     say(text)
     if not _screen.prints:
         warnings.warn(text.strip(), stacklevel=2)
+
+
+def folded(text: str, stream: TextIO) -> str:
+    """The text with its long lines folded to the width of a terminal; files keep whole lines.
+
+    Lines that start with `next: ` hold a command to copy, and stay whole.
+    """
+    if not stream.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    return "\n".join(_folded_line(line, width) for line in text.split("\n"))
+
+
+def _folded_line(line: str, width: int) -> str:
+    if len(line) <= width or line.startswith("next: "):
+        return line
+    indent = line[: len(line) - len(line.lstrip())]
+    return textwrap.fill(
+        line,
+        width,
+        subsequent_indent=f"{indent}  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+        expand_tabs=False,
+        replace_whitespace=False,
+    )
 
 
 def shows_progress() -> bool:

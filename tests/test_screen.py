@@ -1,3 +1,4 @@
+import io
 import warnings
 
 import pytest
@@ -66,3 +67,29 @@ def test_a_bar_by_choice_in_80_columns_without_a_terminal(capsys):
     # One line that is drawn again and again, as a notebook can show it.
     assert "\x1b" not in captured.err
     assert max(len(line) for part in captured.err.splitlines() for line in part.split("\r")) <= 80
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_long_lines_are_folded_on_a_terminal_alone(monkeypatch, capsys):
+    text = f"short\n  {'word ' * 30}end\nnext: {'w ' * 60}"
+    screen.say(text)
+    assert capsys.readouterr().out == f"{text}\n"
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "80")
+    screen.say(text)
+    first, *folded, command = terminal.getvalue().splitlines()
+    assert first == "short" and command == f"next: {'w ' * 60}"
+    assert len(folded) == 2 and all(len(line) <= 80 for line in folded)
+    assert folded[0].startswith("  word") and folded[1].startswith("    word")
+    assert " ".join(" ".join(folded).split()) == " ".join(text.splitlines()[1].split())
+
+
+def test_paths_stay_whole(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    path = "/a/very/long-path/that-is/longer/than/the/terminal.png"
+    assert path in screen.folded(f"written to {path}", Terminal())

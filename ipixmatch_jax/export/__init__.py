@@ -20,6 +20,7 @@ from ipixmatch_jax.models import TWINS
 from ipixmatch_jax.models.torch_bridge import to_torch
 from ipixmatch_jax.outputs import check_writable_file
 from ipixmatch_jax.paths import AnyPath
+from ipixmatch_jax.screen import say
 from ipixmatch_jax.trained_model import with_known_method
 from ipixmatch_jax.weights.torch_writer import write_torch_file
 
@@ -71,7 +72,7 @@ def export(
             config, model, variables, save, output, layout, f"{network}, step {step}"
         )
     card = write_card(output, workdir, network=network, step=step, usage=usage)
-    print(f"{output}: {network}, step {step}\n{usage}\nmodel card: {card}")
+    say(f"{output}: {network}, step {step}\n{usage}\nmodel card: {card}")
 
 
 def _save_stablehlo(output: AnyPath, content: bytes) -> str:

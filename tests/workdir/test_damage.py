@@ -35,7 +35,7 @@ def test_a_run_goes_on_past_damaged_files(config, tmp_path, capsys):
     train(config, run)
     printed = capsys.readouterr().out
     # The end names the next command, and what the numbers suggest.
-    assert "next: python -m ipixmatch_jax.main --workdir" in printed and "--mode report" in printed
+    assert "next: ipixmatch --workdir" in printed and "--mode report" in printed
     assert "advice: The loss of unlabeled images reaches its full weight only after" in printed
     before, result = lines(run), json.loads((run / "eval" / "4.json").read_text())
     (run / "checkpoints" / "4" / "metrics" / "metrics").write_bytes(b"\x00" * 29)
