@@ -9,8 +9,6 @@ import warnings
 from collections.abc import Iterator
 from typing import TextIO
 
-from tqdm import tqdm
-
 
 @dataclasses.dataclass(frozen=True)
 class _Screen:
@@ -36,6 +34,8 @@ def say(text: str) -> None:
     if _screen.texts is not None:
         _screen.texts.append(text)
     if _screen.prints:
+        from tqdm import tqdm  # late, so that --help is fast
+
         tqdm.write(folded(text, sys.stdout))
         sys.stdout.flush()
 

@@ -84,7 +84,7 @@ def test_long_lines_are_folded_on_a_terminal_alone(monkeypatch, capsys):
     screen.say(text)
     first, *folded, command = terminal.getvalue().splitlines()
     assert first == "short" and command == f"next: {'w ' * 60}"
-    assert len(folded) == 2 and all(len(line) <= 80 for line in folded)
+    assert len(folded) == 3 and all(len(line) <= 80 for line in folded)
     assert folded[0].startswith("  word") and folded[1].startswith("    word")
     assert " ".join(" ".join(folded).split()) == " ".join(text.splitlines()[1].split())
 
