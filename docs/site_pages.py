@@ -10,8 +10,6 @@ import pathlib
 import posixpath
 import re
 
-from mkdocs.structure.files import File
-
 ROOT = pathlib.Path(__file__).parent.parent
 
 # Page of the site -> file of the repository, for files outside docs/.
@@ -71,6 +69,8 @@ _LINK = re.compile(r"\[([^\]]*)\]\(([^)\s]+)\)")
 
 def on_files(files, config):
     """Adds the pages that are no files of docs/."""
+    from mkdocs.structure.files import File  # late: the tests do not need mkdocs
+
     for page, source in OUTSIDE.items():
         text = (ROOT / source).read_text(encoding="utf-8")
         text = notebook_page(text) if source.endswith(".ipynb") else text
