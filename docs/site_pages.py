@@ -106,7 +106,7 @@ def with_page_links(markdown: str, page: str) -> str:
     pages = {source: target for target, source in OUTSIDE.items()}
     folder = posixpath.dirname(OUTSIDE.get(page, f"docs/{page}"))
 
-    def replaced(match: re.Match) -> str:
+    def replaced(match: re.Match[str]) -> str:
         text, target = match.groups()
         path, hash_sign, anchor = target.partition("#")
         if not path or re.match(r"[a-z]+:", target):

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from absl import logging
 from ml_collections import ConfigDict
 
 from ipixmatch_jax import config as configs
@@ -192,14 +191,8 @@ def evaluate(
 
 @contextlib.contextmanager
 def _quiet(*, verbose: bool = False, progress: bool = False) -> Iterator[list[str]]:
-    """Collects the texts, and keeps back absl's log below errors, where orbax logs every save."""
-    before = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
-    try:
-        with screen.collected(verbose=verbose, progress=progress) as texts:
-            yield texts
-    finally:
-        logging.set_verbosity(before)
+    with screen.quiet_libraries(), screen.collected(verbose=verbose, progress=progress) as texts:
+        yield texts
 
 
 def _as_arguments(overrides: Overrides) -> list[str]:

@@ -24,6 +24,7 @@ from ipixmatch_jax.errors import DataError, UserError
 from ipixmatch_jax.methods import Network
 from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.photo_reader import Photo, read_photo
+from ipixmatch_jax.screen import quiet_libraries
 from ipixmatch_jax.trained_model import with_known_method
 from ipixmatch_jax.workdir.evaluations import read_evaluations
 
@@ -189,7 +190,8 @@ def load_predictor(
     """
     config = load_snapshot(workdir, trust=trust)
     network = network or config.best_network
-    return restore_predictor(config, workdir, str(checkpoint), network, tile_above)
+    with quiet_libraries():
+        return restore_predictor(config, workdir, str(checkpoint), network, tile_above)
 
 
 def restore_predictor(

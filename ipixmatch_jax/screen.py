@@ -84,6 +84,19 @@ def draws_bars() -> bool:
 
 
 @contextlib.contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Keeps absl's log to errors: orbax logs its options and every save there."""
+    from absl import logging  # late, so that --help is fast
+
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+@contextlib.contextmanager
 def collected(*, verbose: bool = False, progress: bool = False) -> Iterator[list[str]]:
     """Collects what would be printed.
 

@@ -11,7 +11,6 @@ import flax.linen as nn
 import jax
 import numpy as np
 import optax
-from clu import parameter_overview
 from ml_collections import ConfigDict
 
 from ipixmatch_jax import build
@@ -42,6 +41,7 @@ from ipixmatch_jax.methods import Method
 from ipixmatch_jax.paths import AnyPath, as_path
 from ipixmatch_jax.run.end import finish_run
 from ipixmatch_jax.run.images import settle_images
+from ipixmatch_jax.run.parameters import parameter_table
 from ipixmatch_jax.run.saving import Saves
 from ipixmatch_jax.screen import say, warn
 from ipixmatch_jax.tracking.environments import EnvironmentRecord
@@ -364,7 +364,7 @@ def _introduce(run: _Run, state: TrainState, memory: Memory | None) -> None:
     say(overview(run.config, run.workdir))
     say(build.first_weights(run.config))
     say(summarize(run.dataset))
-    say(parameter_overview.get_parameter_overview(state.params, include_stats=False, max_lines=12))
+    say(parameter_table(state.params))
     devices, processes = len(run.parallel.devices), jax.process_count()
     labeled, unlabeled = run.config.batch_size, run.unlabeled_batch_size
     layout = f"{processes} processes x {devices // processes} = " if processes > 1 else ""

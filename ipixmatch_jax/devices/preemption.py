@@ -1,6 +1,5 @@
 """Stop signals: finish the step, save and exit; on several processes after the same step."""
 
-import _thread
 import collections
 import contextlib
 import dataclasses
@@ -110,7 +109,8 @@ class StopSignal:
                 if self._ends_process:
                     os._exit(128 + number)
                 self._again = True
-                _thread.interrupt_main(number)
+                # A signal of its own: it also ends a call that waits.
+                signal.pthread_kill(threading.main_thread().ident, number)
 
 
 @contextlib.contextmanager
