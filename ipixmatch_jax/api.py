@@ -6,11 +6,13 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
 from ipixmatch_jax import config as configs
 from ipixmatch_jax import evaluation, screen, training
 from ipixmatch_jax.config import default_config
+from ipixmatch_jax.devices.processes import use_compilation_cache
 from ipixmatch_jax.engine.state import NETWORKS, TrainState
 from ipixmatch_jax.paths import AnyPath, as_path
 from ipixmatch_jax.predictor import Predictor, load_predictor
@@ -129,6 +131,9 @@ def train(
 ) -> TrainResult:
     """Trains to step `total_steps`, from the last checkpoint of the workdir or from the start.
 
+    Compiled programs are kept in `.jax_cache` next to the workdir, for the next call, unless JAX
+    has a cache already.
+
     An interrupt (Ctrl-C, or the stop button of a notebook) saves a checkpoint and returns; the same
     call resumes. A second one raises KeyboardInterrupt, and nothing more is saved.
 
@@ -142,6 +147,7 @@ def train(
         ConfigError: wrong keys or values, or a workdir that holds a run of another config.
         DataError: images or masks that cannot be used.
     """
+    _use_compilation_cache(workdir)
     with _quiet(verbose=verbose, progress=progress) as texts:
         state = training.train(config, workdir, ends_process=False)
     own = configs.load_snapshot(workdir, trust=True)
@@ -182,6 +188,7 @@ def evaluate(
         CheckpointError: the run has no such checkpoint.
         DataError: images or masks that cannot be used.
     """
+    _use_compilation_cache(workdir)
     with _quiet(verbose=verbose, progress=progress):
         config = configs.load_snapshot(workdir, _as_arguments(overrides), trust=trust)
         return evaluation.evaluate(
@@ -193,6 +200,12 @@ def evaluate(
 def _quiet(*, verbose: bool = False, progress: bool = False) -> Iterator[list[str]]:
     with screen.quiet_libraries(), screen.collected(verbose=verbose, progress=progress) as texts:
         yield texts
+
+
+def _use_compilation_cache(workdir: os.PathLike | str) -> None:
+    """As on the command line, unless the caller has chosen a cache."""
+    if jax.config.jax_compilation_cache_dir is None and os.fspath(workdir):
+        use_compilation_cache(as_path(workdir))
 
 
 def _as_arguments(overrides: Overrides) -> list[str]:
