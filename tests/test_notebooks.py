@@ -1,7 +1,6 @@
 """The notebooks run, quickly and without network, and are kept without outputs."""
 
 import json
-import pathlib
 
 import nbclient
 import nbformat
@@ -49,16 +48,19 @@ def test_the_badge_opens_the_notebook_once_there_is_an_address():
 def test_a_notebook_runs(path, tmp_path, monkeypatch):
     # The kernel is a process of its own; it finds this checkout, not an installed package.
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    (tmp_path / "temporary").mkdir()
+    (tmp_path / "here").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     notebook = nbformat.read(path, as_version=4)
     nbclient.NotebookClient(
         notebook,
         timeout=600,
         kernel_name="python3",
-        resources={"metadata": {"path": str(tmp_path)}},
+        resources={"metadata": {"path": str(tmp_path / "here")}},
     ).execute()
     for cell in notebook.cells:
         for output in cell.get("outputs", ()):
             assert output.output_type != "error"
             # Neither logs nor warnings.
             assert output.get("name") != "stderr", output.text
-    assert not list(pathlib.Path(tmp_path).iterdir())
+    assert not list((tmp_path / "here").iterdir())
