@@ -79,7 +79,8 @@ def _save_stablehlo(output: AnyPath, content: bytes) -> str:
     """Writes the file; returns instructions for its use."""
     _replace(output, lambda path: path.write_bytes(content))
     return (
-        f"    exported = jax.export.deserialize(bytearray(open({output.name!r}, 'rb').read()))\n"
+        f"    content = open({output.name!r}, 'rb').read()\n"
+        "    exported = jax.export.deserialize(bytearray(content))\n"
         "    found = exported.call(images)  # uint8; found['mask'], found['probs']\n"
         f"    exported.in_avals  # {_shape(content)}"
     )
@@ -124,7 +125,7 @@ def _save_torch(
     _replace(output, lambda path: save(path, state, notes))
     return (
         f"A state dict of {len(state)} tensors, the first {next(iter(state))}. The network expects "
-        f"images in [0, 1], less {mean}, divided by {std}."
+        f"images of values in [0, 1] minus {mean}, divided by {std}."
     )
 
 
