@@ -33,7 +33,7 @@ def start_cell(name: str, url: str) -> str:
         f"{START}\n{BADGE}({COLAB})\n\n"
         "The project has no public address yet, so the badge opens an empty Colab: choose "
         '"Upload" there and upload this file, and then a wheel of the package into the '
-        "session's files (in a checkout, `pip wheel --no-deps --wheel-dir dist .` builds it)."
+        "session's files (in a checkout, `pip wheel --no-deps -w dist .` builds it)."
     )
 
 
