@@ -122,11 +122,11 @@ def test_every_wrong_key_is_named_at_once():
         ipm.load_config("demo", {"total_stps": 3, "batch_size": "many"})
 
 
-def test_dropped_keys_of_a_config_are_a_warning():
-    overrides = {"model.name": "segformer", "model.backbone": "mit_b0"}
-    with pytest.warns(UserWarning, match="stem_stride"):
-        config = ipm.load_config("demo", overrides)
-    assert config.model.stem_stride is None
+def test_lost_weights_are_a_warning_and_options_of_another_model_are_not(recwarn):
+    config = ipm.load_config("voc", {"model.name": "unet"})
+    assert config.model.backbone is None and config.model.pretrained == "none"
+    (warning,) = recwarn
+    assert "training starts from random weights" in str(warning.message)
 
 
 @pytest.mark.parametrize("call", ["evaluate", "load_predictor"])
