@@ -63,6 +63,9 @@ REFERENCE = {
     "reference/command.md": ("Command line", ("ipixmatch_jax.main", "ipixmatch_jax.registry")),
 }
 
+# First lines of cells: a badge from another server, and the installation.
+NOT_ON_THE_SITE = ("<!-- start -->", "# Install")
+
 _FENCED = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\[([^\]]*)\]\(([^)\s]+)\)")
 
@@ -87,10 +90,12 @@ def on_page_markdown(markdown, page, config, files):
 
 
 def notebook_page(text: str) -> str:
-    """The cells of a notebook as Markdown."""
+    """The cells of a notebook as Markdown, without those about how to open and install it."""
     blocks = []
     for cell in json.loads(text)["cells"]:
         source = "".join(cell["source"])
+        if source.startswith(NOT_ON_THE_SITE):
+            continue
         code = cell["cell_type"] == "code"
         blocks.append(f"```python\n{source}\n```" if code else source)
     return "\n\n".join(blocks)

@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from notebooks.refresh import install_cell, start_cell
 from tests.references import ROOT
 from tests.test_docs import PAGES, read
 
@@ -47,6 +48,8 @@ def test_links_lead_to_pages(page, text, expected):
 def test_a_notebook_becomes_a_page():
     cells = [
         {"cell_type": "markdown", "source": ["# Title\n", "text"]},
+        {"cell_type": "markdown", "source": [start_cell("own_loop.ipynb", "")]},
+        {"cell_type": "code", "source": [install_cell("")]},
         {"cell_type": "code", "source": ["x = 1\n", "x"]},
     ]
     page = site.notebook_page(json.dumps({"cells": cells}))
