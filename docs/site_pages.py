@@ -29,7 +29,16 @@ REFERENCE = {
         "Train, evaluate, predict",
         ("ipixmatch_jax.api", "ipixmatch_jax.predictor", "ipixmatch_jax.errors"),
     ),
-    "reference/config.md": ("Config", ("ipixmatch_jax.config", "ipixmatch_jax.keys")),
+    "reference/config.md": (
+        "Config",
+        (
+            "ipixmatch_jax.config",
+            "ipixmatch_jax.keys",
+            "ipixmatch_jax.config_files",
+            "ipixmatch_jax.config_files.demo",
+            "ipixmatch_jax.config_files.folder",
+        ),
+    ),
     "reference/losses.md": ("Losses", ("ipixmatch_jax.losses",)),
     "reference/methods.md": (
         "Methods",
