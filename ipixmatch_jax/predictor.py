@@ -61,7 +61,8 @@ class Predictor:
         workdir: folder of the run, where class names are found that the config lacks.
         tile_above: images whose longer side has more pixels are predicted in windows of
             `eval.window`; 0: never.
-        step, network: the checkpoint and network that the variables come from.
+        step: step of the checkpoint that the variables come from.
+        network: its network that they are, `student` or `teacher`.
     """
 
     def __init__(
