@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import re
 import shutil
 import sys
 import textwrap
@@ -24,6 +25,9 @@ class _Screen:
     prints: bool = True
     progress: bool = False
 
+
+# A command within a text, which stays on one line.
+_COMMAND = re.compile(r"pip install \S+")
 
 # Of the process, not of a thread: the input pipeline tells from threads of its own.
 _screen = _Screen()
@@ -62,8 +66,9 @@ def _folded_line(line: str, width: int) -> str:
     if len(line) <= width or line.startswith("next: "):
         return line
     indent = line[: len(line) - len(line.lstrip())]
-    return textwrap.fill(
-        line,
+    whole = _COMMAND.sub(lambda command: command[0].replace(" ", "\xa0"), line)
+    filled = textwrap.fill(
+        whole,
         width,
         subsequent_indent=f"{indent}  ",
         break_long_words=False,
@@ -71,6 +76,7 @@ def _folded_line(line: str, width: int) -> str:
         expand_tabs=False,
         replace_whitespace=False,
     )
+    return filled.replace("\xa0", " ")
 
 
 def shows_progress() -> bool:

@@ -44,6 +44,11 @@ def test_the_badge_opens_the_notebook_once_there_is_an_address():
     assert "ipixmatch_jax-*.whl" in install_cell("")
 
 
+def test_the_readme_has_the_same_address():
+    readme, url = (ROOT / "README.md").read_text(encoding="utf-8"), repository()
+    assert f"git clone {url or 'URL_OF_THIS_REPOSITORY'} " in readme
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs(path, tmp_path, monkeypatch):
     # The kernel is a process of its own; it finds this checkout, not an installed package.

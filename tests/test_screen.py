@@ -89,6 +89,12 @@ def test_long_lines_are_folded_on_a_terminal_alone(monkeypatch, capsys):
     assert " ".join(" ".join(folded).split()) == " ".join(text.splitlines()[1].split())
 
 
+def test_commands_stay_whole(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = screen.folded(f"{'word ' * 6}run: pip install 'x[y]' today", Terminal()).splitlines()
+    assert lines == ["word word word word word word run:", "  pip install 'x[y]' today"]
+
+
 def test_paths_stay_whole(monkeypatch):
     monkeypatch.setenv("COLUMNS", "20")
     path = "/a/very/long-path/that-is/longer/than/the/terminal.png"
