@@ -15,7 +15,7 @@ from ipixmatch_jax.devices.parallel import PARALLEL, Parallel
 from ipixmatch_jax.engine.inference import Inference, make_inference
 from ipixmatch_jax.engine.objective import Objective, Supervised, Threshold
 from ipixmatch_jax.engine.optimizer import make_optimizer
-from ipixmatch_jax.engine.state import DATA_AXIS, TrainState, create_state
+from ipixmatch_jax.engine.state import DATA_AXIS, NETWORKS, TrainState, create_state
 from ipixmatch_jax.engine.step import TrainStep, make_train_step
 from ipixmatch_jax.engine.weighted_relation import WeightedRelation
 from ipixmatch_jax.errors import ConfigError
@@ -309,7 +309,14 @@ def restore_networks(
 
     Returns:
         The checkpoint's step, and name to network.
+
+    Raises:
+        ConfigError: no such network.
+        CheckpointError: no such checkpoint.
     """
+    for name in set(names) - {*NETWORKS}:
+        expected = f"{' or '.join(NETWORKS)}{nearest(name, NETWORKS)}"
+        raise ConfigError(f"no network {name!r}; expected {expected}")
     abstract = abstract_like(build.abstract_variables(config, model), parallel.replicated)
     with Checkpoints(workdir) as checkpoints:
         step = checkpoints.find(which)

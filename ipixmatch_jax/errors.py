@@ -2,6 +2,8 @@
 
 import sys
 
+from ipixmatch_jax.screen import folded
+
 
 class UserError(Exception):
     """Base of the errors that the command line prints without a traceback, with exit code 2."""
@@ -21,5 +23,5 @@ class CheckpointError(UserError):
 
 def exit_code(error: UserError) -> int:
     """Prints the error for the command line, and returns the exit code."""
-    print(f"{type(error).__name__}: {error}", file=sys.stderr)
+    print(folded(f"{type(error).__name__}: {error}", sys.stderr), file=sys.stderr)
     return 2

@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import numpy as np
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from ipixmatch_jax import build
 from ipixmatch_jax.data import (
@@ -25,6 +24,7 @@ from ipixmatch_jax.engine.frames import framed, why_not_framed
 from ipixmatch_jax.engine.metrics import CONFIDENCE_BINS, PixelCounts, summary, table
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import as_path, is_remote
+from ipixmatch_jax.screen import say
 from ipixmatch_jax.tracking.histograms import Histogram
 from ipixmatch_jax.tracking.progress import counted
 from ipixmatch_jax.viz.validation_images import ValidationImages
@@ -146,7 +146,7 @@ class Evaluator:
             sizes += f", because {reason}; see docs/evaluation.md"
         if is_first():
             images = f"{len(self._dataset.val)} images of {sizes}"
-            tqdm.write(f"evaluation ({self._inference.name}): {images}")
+            say(f"evaluation ({self._inference.name}): {images}")
 
     def _summary(self, name: str, total: PixelCounts) -> dict[str, Any]:
         result = summary(
@@ -205,7 +205,7 @@ class ForegroundWatch:
         if self._in_a_row < 2:
             return ""
         return (
-            f"\nwarning: {self._in_a_row} evaluations in a row found at most one class. Try "
+            f"warning: {self._in_a_row} evaluations in a row found at most one class. Try "
             "supervised.weighting=inverse_frequency or supervised.dice_weight=1 (small objects), a "
             "lower method.confidence or method.threshold=class_adaptive, a later method.ramp_start,"
             " or another optimizer.learning_rate; --mode inspect counts the labels"

@@ -10,6 +10,7 @@ from ipixmatch_jax.data.inspection.page import page
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.methods import METHODS
 from ipixmatch_jax.paths import AnyPath
+from ipixmatch_jax.screen import say
 
 
 def inspect_data(config: ConfigDict, folder: AnyPath | None) -> Report:
@@ -31,15 +32,15 @@ def inspect_data(config: ConfigDict, folder: AnyPath | None) -> Report:
     uses_unlabeled = METHODS[config.method.name].uses_unlabeled
     report.needs = training_needs(config, report.dataset, uses_unlabeled=uses_unlabeled).lines
     if len(measured.data.mean):
-        print(f"measured mean {measured.data.mean}, std {measured.data.std} of values in [0, 1]")
+        say(f"measured mean {measured.data.mean}, std {measured.data.std} of values in [0, 1]")
     if len(measured.data.value_range):
         pairs = ", ".join(f"{low:g} to {high:g}" for low, high in measured.data.value_range)
-        print(f"images of more than 8 bits are scaled to 8 bits from {pairs} (data.value_range)")
-    print(report.text())
+        say(f"images of more than 8 bits are scaled to 8 bits from {pairs} (data.value_range)")
+    say(report.text())
     if lines := plan_lines(config):
-        print("\n".join(lines))
+        say("\n".join(lines))
     if folder is None:
-        print("--workdir DIR also writes the report as JSON and as a page with thumbnails")
+        say("--workdir DIR also writes the report as JSON and as a page with thumbnails")
     else:
         _write(report, folder)
     if report.errors:
@@ -60,4 +61,4 @@ def _write(report: Report, folder: AnyPath) -> None:
         raise DataError(
             f"{folder} cannot be written ({error.strerror}); choose another folder by --workdir"
         ) from None
-    print(f"written to {folder / 'data.json'} and {folder / 'data.html'}")
+    say(f"written to {folder / 'data.json'} and {folder / 'data.html'}")

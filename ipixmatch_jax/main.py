@@ -17,13 +17,13 @@ from ipixmatch_jax.errors import ConfigError, UserError, exit_code
 
 
 def _train(config, arguments) -> None:
-    from ipixmatch_jax.train import train
+    from ipixmatch_jax.training import train
 
     train(config, arguments.workdir)
 
 
 def _evaluate(config, arguments) -> None:
-    from ipixmatch_jax.evaluate import evaluate
+    from ipixmatch_jax.evaluation import evaluate
 
     evaluate(
         config,
@@ -104,8 +104,9 @@ def _inspect(config, arguments) -> None:
 
 def _convert(config, arguments) -> None:
     from ipixmatch_jax.data.convert import convert_data
+    from ipixmatch_jax.screen import say
 
-    print("\n".join(convert_data(config.data, arguments.output)))
+    say("\n".join(convert_data(config.data, arguments.output)))
 
 
 def _export(config, arguments) -> None:

@@ -50,7 +50,7 @@ def check_writable_file(path: AnyPath, flag: str) -> None:
 
 def next_command(workdir: AnyPath, *arguments: str) -> str:
     """A line that tells the next command for a run."""
-    words = ["python", "-m", "ipixmatch_jax.main", "--workdir", str(workdir), *arguments]
+    words = ["ipixmatch", "--workdir", str(workdir), *arguments]
     return f"next: {shlex.join(words)}"
 
 

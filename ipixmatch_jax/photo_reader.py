@@ -29,7 +29,8 @@ def read_photo(
 
     JPEG files and Pillow images from them are turned upright by their EXIF tag. For a network of
     three channels gray becomes RGB and transparency is dropped. Values of more than 8 bits become 8
-    bits by the value range of the training images.
+    bits by the value range of the training images. For a network of 8-bit images, arrays of floats
+    of 0 to 1, of wide integers of 0 to 255 and of True and False become 8 bits, too.
 
     Args:
         photo: path, bytes of a file, Pillow image, or array [H, W] or [H, W, D].
@@ -48,6 +49,8 @@ def read_photo(
     except Exception as error:  # whatever a decoder raises for a damaged file
         raise DataError(f"{name}: cannot be read ({type(error).__name__}: {error})") from None
     deep = bool(pixels.value_range)
+    if not deep and not isinstance(photo, str | os.PathLike | bytes | Image.Image):
+        array = _as_eight_bits(array, name)
     if deep == (array.dtype == np.uint8):
         raise DataError(
             f"{name}: {array.dtype} pixels; the network takes {needs(pixels)}; "
@@ -114,6 +117,44 @@ def _from_pillow(picture: Image.Image, channels: int, name: str) -> np.ndarray:
 
 
 def _from_array(array: np.ndarray, channels: int, name: str) -> np.ndarray:
+    if array.dtype.kind == "V" and array.dtype.names is None:
+        array = array.astype(np.float32)  # bfloat16 and the small floats of ml_dtypes
     if array.ndim not in (2, 3) or array.dtype.kind not in "uifb" or 0 in array.shape:
         raise DataError(f"{name}: {array.dtype} {list(array.shape)} is no image")
     return with_channels(array, channels, name)
+
+
+def _as_eight_bits(array: np.ndarray, name: str) -> np.ndarray:
+    """An array of numbers that can mean 8-bit values in one way only, as uint8.
+
+    Floats of 0 to 1 are brightness, as in matplotlib. Whole numbers of 0 to 255 are 8-bit values in
+    a type that no camera writes. 16-bit arrays may be dark photos of any depth, and stay.
+
+    Raises:
+        DataError: other values; with the conversion to choose.
+    """
+    kind = array.dtype.kind
+    if kind == "f":
+        if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
+            raise DataError(
+                f"{name}: {array.dtype} values {_range(array)}; floats hold 0 to 1; convert "
+                "values of 0 to 255 by array.astype('uint8')"
+            )
+        return (array.astype(np.float32) * 255).round().astype(np.uint8)
+    if kind in "iu" and array.dtype.itemsize > 2:
+        if array.min() < 0 or array.max() > 255:
+            raise DataError(f"{name}: {array.dtype} values {_range(array)}; expected 0 to 255")
+        return array.astype(np.uint8)
+    if kind in "iu" and array.dtype.itemsize == 2:
+        raise DataError(
+            f"{name}: {array.dtype} pixels; the network was trained on 8 bits a channel; convert "
+            "values of 0 to 65535 by (array // 257).astype('uint8')"
+        )
+    return array
+
+
+def _range(array: np.ndarray) -> str:
+    finite = array[np.isfinite(array)]
+    low, high = (finite.min(), finite.max()) if finite.size else (np.nan, np.nan)
+    missing = "" if finite.size == array.size else ", some of them not finite"
+    return f"of {low:g} to {high:g}{missing}"

@@ -25,6 +25,7 @@ from ipixmatch_jax.errors import DataError, UserError
 from ipixmatch_jax.methods import Network
 from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.photo_reader import Photo, read_photo
+from ipixmatch_jax.screen import quiet_libraries
 from ipixmatch_jax.trained_model import with_known_method
 from ipixmatch_jax.workdir.evaluations import read_evaluations
 
@@ -62,7 +63,8 @@ class Predictor:
         workdir: folder of the run, where class names are found that the config lacks.
         tile_above: images whose longer side has more pixels are predicted in windows of
             `eval.window`; 0: never.
-        step, network: the checkpoint and network that the variables come from.
+        step: step of the checkpoint that the variables come from.
+        network: its network that they are, `student` or `teacher`.
 
     Attributes:
         takes_any_size: true if new sizes do not need new programs.
@@ -209,7 +211,8 @@ def load_predictor(
     """
     config = load_snapshot(workdir, trust=trust)
     network = network or config.best_network
-    return restore_predictor(config, workdir, str(checkpoint), network, tile_above)
+    with quiet_libraries():
+        return restore_predictor(config, workdir, str(checkpoint), network, tile_above)
 
 
 def restore_predictor(

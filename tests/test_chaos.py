@@ -17,7 +17,7 @@ import pytest
 from ipixmatch_jax import build
 from ipixmatch_jax.config import load_config
 from ipixmatch_jax.errors import CheckpointError, ConfigError, UserError
-from ipixmatch_jax.train import train
+from ipixmatch_jax.training import train
 from ipixmatch_jax.workdir.checkpoints import Checkpoints, abstract_like, checksum
 from ipixmatch_jax.workdir.folder import WorkdirLock
 
@@ -59,7 +59,7 @@ def at_step(monkeypatch):
             if len(taken) == step:
                 action()
 
-        monkeypatch.setattr("ipixmatch_jax.train.Progress.step", count)
+        monkeypatch.setattr("ipixmatch_jax.training.Progress.step", count)
 
     return arrange
 
@@ -256,7 +256,7 @@ def test_a_workdir_in_an_object_store(config, tmp_path, monkeypatch):
     (tmp_path / "beside").mkdir()
     (tmp_path / "beside" / "config.json").touch()
     monkeypatch.setattr(
-        "ipixmatch_jax.train.Checkpoints", lambda _, **k: Checkpoints(tmp_path / "beside", **k)
+        "ipixmatch_jax.training.Checkpoints", lambda _, **k: Checkpoints(tmp_path / "beside", **k)
     )
     with config.unlocked():
         config.pictures = 1

@@ -24,7 +24,17 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 EXTRAS = PROJECT["optional-dependencies"]
 # Never part of a checkout; a copy without them is built, so that the checkout stays clean.
 LEFT_OUT = shutil.ignore_patterns(
-    *(".git", ".hypothesis", ".*_cache", ".venv*", "__pycache__", "*.egg-info", "build", "runs")
+    *(
+        ".git",
+        ".hypothesis",
+        ".*_cache",
+        ".venv*",
+        "__pycache__",
+        "*.egg-info",
+        "build",
+        "runs",
+        "site",
+    )
 )
 
 
@@ -83,6 +93,22 @@ def test_ci_installs_the_same_versions_by_their_hashes():
     assert all("--hash=sha256:" in package for package in packages)
     assert {*map(str, constraints())} <= {*map(str, constraints(".ci/requirements.txt"))}
     assert "--require-hashes -r .ci/requirements.txt" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_ci_builds_the_site_strictly_and_with_pinned_versions():
+    wanted, pins = named(EXTRAS["docs"]), constraints(".ci/docs-requirements.txt")
+    text = (ROOT / ".ci" / "docs-requirements.txt").read_text(encoding="utf-8")
+    packages = re.split(r"\n(?=\w)", text)
+    assert len(packages) == len(pins) and all("--hash=sha256:" in package for package in packages)
+    for name, requirement in wanted.items():
+        (pin,) = (pin for pin in pins if canonicalize_name(pin.name) == name)
+        (version,) = (specifier.version for specifier in pin.specifier)
+        assert requirement.specifier.contains(version), pin
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert "--require-hashes -r .ci/docs-requirements.txt" in script
+    (build,) = re.findall(r"mkdocs build.*", script)
+    # --quiet would silence warnings before --strict counts them.
+    assert "--strict" in build and "quiet" not in build
 
 
 def test_every_dependency_has_a_lower_bound():

@@ -3,6 +3,7 @@
 import io
 import struct
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -58,6 +59,28 @@ def test_arrays_are_taken_as_a_file_would_be():
     gray = image[..., 0]
     np.testing.assert_array_equal(read_photo(gray, RGB), np.repeat(gray[..., None], 3, -1))
     np.testing.assert_array_equal(read_photo(gray, GRAY), gray[..., None])
+
+
+@pytest.mark.parametrize(
+    "dtype", ["float16", "float32", "float64", "bfloat16", "int32", "int64", "uint32", "uint64"]
+)
+def test_arrays_of_every_number_type_mean_the_same_photo(dtype):
+    image = image_of(6, 8, 3)
+    array = jnp.asarray(image) if dtype == "bfloat16" else image
+    wide = array.astype(dtype)
+    if dtype in ("float16", "float32", "float64", "bfloat16"):
+        wide = wide / 255
+    found = read_photo(wide, RGB).astype(int)
+    assert found.shape == image.shape
+    # bfloat16 has 8 bits of precision: steps of 1/256 near 1.
+    np.testing.assert_allclose(found, image, rtol=0, atol=1 if dtype == "bfloat16" else 0)
+
+
+def test_true_is_white():
+    mask = np.eye(4, dtype=bool)
+    np.testing.assert_array_equal(read_photo(mask, GRAY)[..., 0], 255 * np.eye(4))
+    with pytest.raises(DataError, match="uint8 pixels; the network takes images of 4"):
+        read_photo(np.repeat(mask[..., None], 4, -1), DEEP)
 
 
 def test_deep_images_use_the_range_of_the_training_images(tmp_path):

@@ -92,9 +92,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--mode",
         type=_mode,
-        metavar="{" + ",".join(MODES) + "}",
+        metavar="MODE",
         default="train",
-        help="what to do; default: train",
+        help=f"one of {', '.join(MODES)}; default: train",
     )
     parser.add_argument(
         "--checkpoint",

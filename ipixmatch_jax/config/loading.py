@@ -24,9 +24,12 @@ from ipixmatch_jax.devices.processes import is_first
 from ipixmatch_jax.errors import ConfigError, UserError
 from ipixmatch_jax.keys import Key
 from ipixmatch_jax.registry import nearest
+from ipixmatch_jax.screen import say, warn
 
 _PREFIX = "--config."
 _NOTHING: Mapping[str, Any] = {}
+# Changes of a config file's keys that nobody should miss; the others follow from the choice.
+_WEIGHTY = ("model.pretrained=", "data.crop_size=")
 _command_line = contextvars.ContextVar("command_line", default=_NOTHING)
 
 
@@ -55,8 +58,9 @@ def load_config(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
     problems = set_overrides(config, overrides)
     changes = fit_to_model(config, file_model, given) if not problems else []
     raise_problems(problems + problems_of(config))
-    if changes and is_first():
-        print("\n".join(changes), flush=True)
+    for change in changes if is_first() else ():
+        tell = warn if change.startswith(_WEIGHTY) else say
+        tell(change)
     config.lock()
     return config
 

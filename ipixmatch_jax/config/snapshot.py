@@ -23,6 +23,7 @@ from ipixmatch_jax.workdir.folder import config_path, has_checkpoint, write_whol
 # Measured before training, so that the network can be used without the training images.
 _MEASURED = ("mean", "std", "value_range")
 _LONGEST = 40
+_WIDTH = 80
 # What may stand in for a part that is not registered here.
 _KNOWN = {"method": "supervised", "relation": "none"}
 
@@ -154,7 +155,9 @@ def overview(config: ConfigDict, workdir: AnyPath) -> str:
         # A key stays with its value: lines break at plain spaces only.
         text = " ".join(key.replace(" ", "\xa0") for key in keys)
         label = f"  {group:<{width}}  "
-        folded = textwrap.fill(text, 100, initial_indent=label, subsequent_indent=" " * len(label))
+        folded = textwrap.fill(
+            text, _WIDTH, initial_indent=label, subsequent_indent=" " * len(label)
+        )
         lines.append(folded.replace("\xa0", " "))
     if chosen:
         lines.append("* planned from the photos and the device; reasons: planned in that file")

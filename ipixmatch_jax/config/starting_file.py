@@ -11,6 +11,7 @@ from ipixmatch_jax.config.reference import changed
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.keys import Key
 from ipixmatch_jax.paths import AnyPath
+from ipixmatch_jax.screen import say
 
 # Keys that most configs set.
 _USUAL = (
@@ -72,7 +73,7 @@ def write_starting_file(config: ConfigDict, path: AnyPath | None) -> None:
         raise ConfigError(
             f"{path} cannot be written ({error.strerror}); choose another --output"
         ) from None
-    print(f"written to {path}; start with: ipixmatch --config {path} --workdir runs/NAME")
+    say(f"written to {path}\nnext: ipixmatch --config {path} --workdir runs/NAME")
 
 
 def _group_of(name: str) -> str:

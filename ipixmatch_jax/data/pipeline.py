@@ -16,6 +16,7 @@ from ipixmatch_jax.data.geometry import Geometry, draw_window, make_geometry, th
 from ipixmatch_jax.data.records import IGNORE, Dataset, Source, UnlabeledSource, record_rng
 from ipixmatch_jax.data.worker_processes import init_worker, start_quiet_tracker
 from ipixmatch_jax.errors import ConfigError, DataError
+from ipixmatch_jax.screen import warn
 
 Batch = dict[str, np.ndarray]
 
@@ -229,7 +230,7 @@ class TrainBatches:
     def _count(self, stream: str, index: int) -> None:
         file = record_files(self._sources[stream], index)[0]
         if file not in self.skipped:
-            print(f"skipped {file}: image or mask cannot be used; see --mode inspect", flush=True)
+            warn(f"skipped {file}: image or mask cannot be used; see --mode inspect")
         self.skipped[file] = self.skipped.get(file, 0) + 1
         self.skips += 1
 

@@ -32,11 +32,18 @@ class StopSignal:
     second SIGINT or SIGTERM ends the process without saving. Signals within `PAUSE_S` count as one:
     Ctrl-C often arrives from the terminal and from a launcher, and a closed terminal sends SIGHUP
     several times.
+
+    Outside the main thread, which alone gets signals, it stays false.
+
+    Args:
+        ends_process: whether a second SIGINT or SIGTERM ends the process; if not, it raises
+            KeyboardInterrupt.
     """
 
     PAUSE_S = 0.5
 
-    def __init__(self):
+    def __init__(self, ends_process: bool = True):
+        self._ends_process, self._again = ends_process, False
         self._name = ""
         self._before: dict[int, Any] = {}
         self._wakeup_before = -1
@@ -53,6 +60,8 @@ class StopSignal:
         return self._name or "a stop signal to another process"
 
     def __enter__(self) -> "StopSignal":
+        if threading.current_thread() is not threading.main_thread():
+            return self
         for name in ("SIGTERM", "SIGINT", "SIGHUP"):
             number = getattr(signal, name, None)  # Windows has no SIGHUP
             if number is None or (
@@ -66,6 +75,8 @@ class StopSignal:
         return self
 
     def __exit__(self, *_) -> None:
+        if not self._watcher.is_alive():
+            return
         signal.set_wakeup_fd(self._wakeup_before)
         for number, handler in self._before.items():
             # None: it was not set from Python, as by jax's own preemption service.
@@ -75,6 +86,8 @@ class StopSignal:
         self._numbers.close()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if self._again:
+            raise KeyboardInterrupt
         self._name = self._name or signal.Signals(number).name
 
     def _watch(self) -> None:
@@ -90,8 +103,14 @@ class StopSignal:
                     f"{self}: the run saves after this step and exits; a second one: without saving"
                 )
             elif signal.Signals(number).name != "SIGHUP" and now - self._first > self.PAUSE_S:
+                if self._again:
+                    continue  # this is the interrupt of the line below
                 _say("exits without saving; the same command resumes from the last checkpoint")
-                os._exit(128 + number)
+                if self._ends_process:
+                    os._exit(128 + number)
+                self._again = True
+                # A signal of its own: it also ends a call that waits.
+                signal.pthread_kill(threading.main_thread().ident, number)
 
 
 @contextlib.contextmanager

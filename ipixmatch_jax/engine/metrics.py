@@ -14,6 +14,7 @@ from ipixmatch_jax.engine.boundaries import BoundaryCounts, ratio
 from ipixmatch_jax.losses import confidence_mask
 
 CONFIDENCE_BINS = 20
+_LONGEST_NAME = 50  # so that a table of two networks fits 80 columns
 _MOST_LABELED = 4
 
 
@@ -241,9 +242,10 @@ def table(results: dict[str, dict[str, Any]], absent: str = "skip") -> str:
     """
     names = list(next(iter(results.values()))["iou"])
     means = {"mIoU": "miou", "boundary mIoU": "boundary_miou", "mean Dice": "mean_dice"}
-    width = max(len(name) for name in ("class", *means, *names))
+    width = min(_LONGEST_NAME, max(len(name) for name in ("class", *means, *names)))
 
     def row(label, values):
+        label = label if len(label) <= width else f"{label[: width - 1]}…"
         cells = ("      –" if value is None else f"{100 * value:7.2f}" for value in values)
         return f"  {label:<{width}}  " + "   ".join(f"{cell:>8}" for cell in cells)
 

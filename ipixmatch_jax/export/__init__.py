@@ -20,6 +20,7 @@ from ipixmatch_jax.models import TWINS
 from ipixmatch_jax.models.torch_bridge import to_torch
 from ipixmatch_jax.outputs import check_writable_file
 from ipixmatch_jax.paths import AnyPath
+from ipixmatch_jax.screen import say
 from ipixmatch_jax.trained_model import with_known_method
 from ipixmatch_jax.weights.torch_writer import write_torch_file
 
@@ -71,14 +72,15 @@ def export(
             config, model, variables, save, output, layout, f"{network}, step {step}"
         )
     card = write_card(output, workdir, network=network, step=step, usage=usage)
-    print(f"{output}: {network}, step {step}\n{usage}\nmodel card: {card}")
+    say(f"{output}: {network}, step {step}\n{usage}\nmodel card: {card}")
 
 
 def _save_stablehlo(output: AnyPath, content: bytes) -> str:
     """Writes the file; returns instructions for its use."""
     _replace(output, lambda path: path.write_bytes(content))
     return (
-        f"    exported = jax.export.deserialize(bytearray(open({output.name!r}, 'rb').read()))\n"
+        f"    content = open({output.name!r}, 'rb').read()\n"
+        "    exported = jax.export.deserialize(bytearray(content))\n"
         "    found = exported.call(images)  # uint8; found['mask'], found['probs']\n"
         f"    exported.in_avals  # {_shape(content)}"
     )
@@ -123,7 +125,7 @@ def _save_torch(
     _replace(output, lambda path: save(path, state, notes))
     return (
         f"A state dict of {len(state)} tensors, the first {next(iter(state))}. The network expects "
-        f"images in [0, 1], less {mean}, divided by {std}."
+        f"images of values in [0, 1] minus {mean}, divided by {std}."
     )
 
 

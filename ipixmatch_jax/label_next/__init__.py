@@ -30,6 +30,7 @@ from ipixmatch_jax.paths import AnyPath, as_path, is_remote
 from ipixmatch_jax.photo_files.areas import printable
 from ipixmatch_jax.photo_reader import needs
 from ipixmatch_jax.predictor import TILE_ABOVE, Predictor, restore_predictors
+from ipixmatch_jax.screen import say
 from ipixmatch_jax.tracking.progress import counted
 from ipixmatch_jax.workdir.folder import next_folder
 
@@ -80,7 +81,7 @@ def label_next(
     check_table(output)
     pool = load_pool(config, workdir, inputs)
     for note in pool.notes:
-        print(note)
+        say(note)
     predictors = restore_predictors(config, workdir, checkpoint, NETWORKS, tile_above)
     predictor = predictors[network]
     masks = None
@@ -181,7 +182,7 @@ def _write_suggested(
     made = f"{predictor.network}, step {predictor.step}"
     write_file(output / PAGE, page("label next", f"{what}, by the {made}", cards))
     if kept:
-        print(f"{kept} mask(s) in {output / MASKS} were there already and are left as they are")
+        say(f"{kept} mask(s) in {output / MASKS} were there already and are left as they are")
     return broken
 
 
@@ -197,17 +198,17 @@ def _write_mask(record_id: str, prediction: Any, masks: PseudoMasks, output: Any
 
 def _tell(rows: Sequence[dict[str, Any]], predictor: Predictor, output: AnyPath) -> None:
     suggested = [row for row in rows if row["suggested"] == "yes"]
-    print(f"rank  score  {'  '.join(PARTS)}  id")
+    say(f"rank  score  {'  '.join(PARTS)}  id")
     for row in suggested[:_MOST_PRINTED]:
         parts = "  ".join(f"{row[name]:{len(name)}.3f}" for name in PARTS)
-        print(f"{row['rank']:4}  {row['score']:.3f}  {parts}  {row['id']}")
+        say(f"{row['rank']:4}  {row['score']:.3f}  {parts}  {row['id']}")
     if len(suggested) > _MOST_PRINTED:
-        print(f"… and {len(suggested) - _MOST_PRINTED} more")
-    print(
+        say(f"… and {len(suggested) - _MOST_PRINTED} more")
+    say(
         f"{len(suggested)} of {len(rows)} images suggested, by {predictor.network}, step "
         f"{predictor.step}: {output / PAGE} and {output / TABLE}"
     )
-    print(
+    say(
         "next: label them, put the masks next to the others, and resume training with "
         "--config.data.changed=accept and a larger --config.total_steps (docs/label_next.md)"
     )

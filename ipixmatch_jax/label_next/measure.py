@@ -19,6 +19,7 @@ from ipixmatch_jax.evaluator import sizes_in_words
 from ipixmatch_jax.label_next.pixel_scores import class_pixels, disagreement, pooled, uncertainty
 from ipixmatch_jax.label_next.pool import Readable
 from ipixmatch_jax.methods import Network
+from ipixmatch_jax.screen import say
 from ipixmatch_jax.tracking.progress import counted
 
 # Larger images come in smaller batches, so that memory does not depend on the size of the photos:
@@ -162,7 +163,7 @@ class Measurer:
             *((size, group, False) for size, group in windowed.items()),
             *((size, group, in_frames) for size, group in gathered.items()),
         ]
-        print(f"{what}: {len(part)}, of {sizes_in_words(len(sizes), len(shapes))}", flush=True)
+        say(f"{what}: {len(part)}, of {sizes_in_words(len(sizes), len(shapes))}")
         lengths = {size: self._length(size) for size, _, _ in shapes}
         total = sum(-(-len(group) // lengths[size]) for size, group, _ in shapes)
 

@@ -114,23 +114,19 @@ def inter_pixel_loss(
     min_pixels: int = 2,
     **options: Any,
 ) -> jax.Array:
-    r"""Inter-pixel relation loss of a batch: the mean over images that have enough pixels.
+    """Inter-pixel relation loss of a batch: the mean over images that have enough pixels.
 
     With P, Q the teacher's and student's class probabilities of one image, Z, Y their logits, m the
     weights `keep`, n = Σ m, T the temperature, and A = P Pᵀ, B = Q Qᵀ the affinities of all pairs:
 
-    .. math::
-        \text{class\_map/kl} &= T^2 \, \tfrac1C \sum_c \mathrm{KL}(p_c \,\|\, q_c), \quad
-            p_c = \mathrm{softmax}_i(Z_{ic}/T + \log m_i), \;
-            q_c = \mathrm{softmax}_i(Y_{ic}/T + \log m_i) \\
-        \text{class\_map/corr} &= \tfrac1C \sum_c (1 - \rho_c), \quad
-            \rho_c \text{ the } m\text{-weighted Pearson correlation of } P_{\cdot c}, Q_{\cdot c}
-            \\
-        \text{affinity/mse} &= \tfrac1{n^2} \sum_{ij} m_i m_j (A_{ij} - B_{ij})^2 \\
-        \text{affinity/corr} &= 1 - \rho, \quad
-            \rho \text{ the } m m^\top\text{-weighted Pearson correlation of } A, B \\
-        \text{affinity/kl} &= \tfrac{T^2}{n} \sum_i m_i \, \mathrm{KL}(
-            \mathrm{softmax}_j(A_{ij}/T + \log m_j) \,\|\, \mathrm{softmax}_j(B_{ij}/T + \log m_j))
+        class_map/kl    T² · mean over c of KL(p_c ‖ q_c), p_c = softmax over i of Z_ic/T + log m_i,
+                        q_c the same of Y
+        class_map/corr  mean over c of 1 − ρ_c, the m-weighted Pearson correlation of P_ic and Q_ic
+                        over i
+        affinity/mse    sum over i, j of m_i m_j (A_ij − B_ij)², divided by n²
+        affinity/corr   1 − ρ, the Pearson correlation of all A_ij and B_ij, weighted by m_i m_j
+        affinity/kl     T²/n · sum over i of m_i KL(a_i ‖ b_i), a_i = softmax over j of
+                        A_ij/T + log m_j, b_i the same of B
 
     A batch without a single image that has enough pixels gives 0, with zero gradient. Pixels of
     weight 0 change nothing, neither value nor gradient, whatever their logits. Add the loss, times

@@ -9,7 +9,6 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
-from tqdm import tqdm
 
 from ipixmatch_jax import build
 from ipixmatch_jax.data import load_dataset, pixels_of
@@ -21,6 +20,8 @@ from ipixmatch_jax.photo_files.found import FoundPhotos, find_photos
 from ipixmatch_jax.photo_reader import needs, read_photo
 from ipixmatch_jax.predict.names import result_names
 from ipixmatch_jax.predictor import TILE_ABOVE, Prediction, Predictor, restore_predictor
+from ipixmatch_jax.screen import say
+from ipixmatch_jax.tracking.progress import counted
 from ipixmatch_jax.viz.drawing import colored, grayscale, indexed, overlay, with_legend
 from ipixmatch_jax.viz.validation_images import draw_validation
 from ipixmatch_jax.workdir.folder import predictions_folder
@@ -67,19 +68,19 @@ def predict_files(
     said = f"predictions of {predictor.network}, step {predictor.step}:"
     if photos is None:
         dataset, model = load_dataset(config.data, config.seed), build.build_model(predictor.config)
-        print(
-            said,
-            draw_validation(predictor.config, workdir, model, predictor.variables, dataset, output),
+        drawn = draw_validation(
+            predictor.config, workdir, model, predictor.variables, dataset, output
         )
-        print(next_command(workdir, "--mode", "predict", "--input", "PHOTOS"))
+        say(f"{said} {drawn}")
+        say(next_command(workdir, "--mode", "predict", "--input", "PHOTOS"))
         return
     if photos.skipped:
-        print(f"left out: {photos.skipped_text()}")
+        say(f"left out: {photos.skipped_text()}")
     broken = _predict_photos(photos, output, predictor, extras)
-    print(f"{said} {len(photos.paths) - len(broken)} of {len(photos.paths)} photos, {output}")
+    say(f"{said} {len(photos.paths) - len(broken)} of {len(photos.paths)} photos, {output}")
     if broken:
         raise DataError(_told(broken, len(photos.paths), needs(pixels_of(predictor.config.data))))
-    print(next_command(workdir, "--mode", "export", "--output", "network.pth"))
+    say(next_command(workdir, "--mode", "export", "--output", "network.pth"))
 
 
 def _told(broken: Sequence[str], total: int, expected: str) -> str:
@@ -103,7 +104,8 @@ def _predict_photos(
     broken = []
     areas.begin(photos.paths)
     try:
-        for path, name in zip(tqdm(photos.paths, unit="image"), names, strict=True):
+        paths = counted(photos.paths, len(photos.paths), "predict", "photos")
+        for path, name in zip(paths, names, strict=True):
             try:
                 _predict_photo(path, name, output, predictor, extras, areas)
             except DataError as error:

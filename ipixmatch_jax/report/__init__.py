@@ -27,6 +27,7 @@ from ipixmatch_jax.report.runs import (
     read_run,
 )
 from ipixmatch_jax.run.advice import advise
+from ipixmatch_jax.screen import say
 from ipixmatch_jax.web.assets import asset, assets
 from ipixmatch_jax.workdir.folder import REPORT, write_whole
 
@@ -73,9 +74,9 @@ def write_report(
     write_whole(path, page(shown))
     for run in shown["runs"]:
         for one in run["advice"]:
-            print(f"{run['name']}: {one['symptom']} Try {one['change']}; see {one['page']}")
-    print(f"report of {len(runs)} run(s): {path}")
-    print(next_command(workdir, "--mode", "predict", "--input", "PHOTOS"))
+            say(f"{run['name']}: {one['symptom']} Try {one['change']}; see {one['page']}")
+    say(f"report of {len(runs)} run(s): {path}")
+    say(next_command(workdir, "--mode", "predict", "--input", "PHOTOS"))
     return path
 
 
@@ -91,7 +92,7 @@ def contents(runs: Sequence[Run]) -> dict[str, Any]:
             results.append({"group": number, "run": run.name, "name": name, **found.page})
         except UserError as error:
             results.append({"group": number, "run": run.name, "name": name, "missing": str(error)})
-            print(f"{run.name}: no images, confusion or relations in the report: {error}")
+            say(f"{run.name}: no images, confusion or relations in the report: {error}")
     members_of = {i: number for number, (_, members) in enumerate(groups) for i in members}
     return {
         "title": runs[0].name if len(runs) == 1 else f"{len(runs)} runs",

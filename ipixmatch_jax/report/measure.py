@@ -21,6 +21,7 @@ from ipixmatch_jax.predictor import Prediction, Predictor
 from ipixmatch_jax.report.intervals import calibration
 from ipixmatch_jax.report.runs import Run
 from ipixmatch_jax.run.images import own_validation
+from ipixmatch_jax.screen import say
 from ipixmatch_jax.tracking.progress import counted
 from ipixmatch_jax.trained_model import with_known_method
 from ipixmatch_jax.viz.drawing import colored, error_map
@@ -75,7 +76,8 @@ def measure_run(run: Run, checkpoint: str = "latest") -> MeasuredRun:
     config = with_known_method(config, run.workdir, checkpoint)
     dataset = load_dataset(config.data, config.seed)
     dataset, notes, _ = own_validation(dataset, config, run.workdir)
-    print("".join(f"{run.name}: {note}\n" for note in notes), end="")
+    for note in notes:
+        say(f"{run.name}: {note}")
     model, parallel = build.build_model(config), build.build_parallel(config)
     step, networks = restore_networks(config, run.workdir, model, parallel, checkpoint, NETWORKS)
     networks = {name: jax.device_get(variables) for name, variables in networks.items()}

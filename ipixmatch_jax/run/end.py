@@ -9,6 +9,7 @@ from ipixmatch_jax.data import Dataset
 from ipixmatch_jax.outputs import next_command
 from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.run.advice import advise_on_run
+from ipixmatch_jax.screen import say
 from ipixmatch_jax.viz.validation_images import draw_validation
 from ipixmatch_jax.workdir.folder import summary_path
 from ipixmatch_jax.workdir.results import run_summary_table, write_run_summary
@@ -29,10 +30,10 @@ def finish_run(
     name = config.best_network
     reached = write_run_summary(workdir, name)
     if reached:
-        print(f"{run_summary_table(reached)}\nwritten to {summary_path(workdir)}")
+        say(f"{run_summary_table(reached)}\nwritten to {summary_path(workdir)}")
     if config.pictures:
         folder = draw_validation(config, workdir, model, network, dataset)
-        print(f"pictures (photo, truth, {name}'s prediction, errors): {folder}")
+        say(f"pictures (photo, truth, {name}'s prediction, errors): {folder}")
     for advice in advise_on_run(config, workdir):
-        print(f"advice: {advice}")
-    print(next_command(workdir, "--mode", "report"), flush=True)
+        say(f"advice: {advice}")
+    say(next_command(workdir, "--mode", "report"))

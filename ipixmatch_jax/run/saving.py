@@ -36,7 +36,7 @@ class Saves:
         """Writes and prints the bad steps since the last report."""
         for step, names in self.bad_steps.report():
             self.writers.write_bad_step(step, names)
-            self.progress.say(describe(step, names))
+            self.progress.warn(describe(step, names))
 
     def save(self, step: int, state: TrainState, skips: int) -> None:
         """Starts saving a step, after the files of metrics have reached the disk.

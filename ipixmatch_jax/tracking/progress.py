@@ -5,10 +5,12 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from tqdm import tqdm
 
 from ipixmatch_jax.devices.processes import is_first
+from ipixmatch_jax.screen import draws_bars, say, shows_progress, warn
 
 # Metrics that are shown, and their names on the screen.
 _SHOWN = {
@@ -21,6 +23,8 @@ _SHOWN = {
 }
 _SPEED = "images_per_second"
 _BAR = "{percentage:3.0f}%|{bar}| step {n_fmt}/{total_fmt}{postfix}"
+# Of a bar where there is no terminal, as in a notebook.
+_COLUMNS = 80
 # Between two lines of a loop that is shown without a bar.
 _LINE_SECONDS = 30
 
@@ -43,18 +47,18 @@ class Progress:
         self._evaluating = 0.0
         self._evaluation: float | None = None
         self._silent = not is_first()
-        hidden = self._silent or not sys.stderr.isatty()
+        hidden = self._silent or not draws_bars()
         self._bar = tqdm(
             initial=start_step,
             total=total_steps,
             disable=hidden,
             bar_format=_BAR,
-            dynamic_ncols=True,
             smoothing=0,
+            **_width(),
         )
-        self._below = tqdm(
-            bar_format="{desc}", disable=hidden, dynamic_ncols=True, position=1, miniters=1
-        )
+        # A notebook keeps one line in place.
+        single = hidden or not sys.stderr.isatty()
+        self._below = tqdm(bar_format="{desc}", disable=single, position=1, miniters=1, **_width())
         self._noted: dict[str, str] = {}
         self._speed = ""
 
@@ -103,16 +107,17 @@ class Progress:
         if self._silent or not self._bar.disable:
             return
         parts = [f"step {step}/{self._total}", *self._numbers(), self._speed, self._clock()]
-        print(_folded([part for part in parts if part]), flush=True)
+        say(_folded([part for part in parts if part]))
 
     def say(self, text: str) -> None:
         """Prints a line or table, above the bar if there is one."""
-        if self._silent:
-            return
-        if self._bar.disable:
-            print(text, flush=True)
-        else:
-            self._bar.write(text)
+        if not self._silent:
+            say(text)
+
+    def warn(self, text: str) -> None:
+        """Like `say`, for what nobody should miss."""
+        if not self._silent:
+            warn(text)
 
     def _numbers(self) -> list[str]:
         return [f"{name} {self._noted[key]}" for key, name in _SHOWN.items() if key in self._noted]
@@ -147,13 +152,13 @@ def counted(items: Iterable, total: int, what: str, unit: str) -> Iterator:
         what: name of the loop.
         unit: name of the items, in the plural.
     """
-    if not is_first():
+    if not is_first() or not shows_progress():
         yield from items
         return
-    if sys.stderr.isatty():
+    if draws_bars():
         numbers = f"{{n_fmt}}/{{total_fmt}} {unit}, {{remaining}} left"
         form = f"{what}: {{percentage:3.0f}}%|{{bar}}| {numbers}"
-        yield from tqdm(items, total=total, leave=False, bar_format=form, dynamic_ncols=True)
+        yield from tqdm(items, total=total, leave=False, bar_format=form, **_width())
         return
     began = said = time.monotonic()
     for done, item in enumerate(items):
@@ -161,8 +166,13 @@ def counted(items: Iterable, total: int, what: str, unit: str) -> Iterator:
         if done and now - said >= _LINE_SECONDS:
             said = now
             left = _duration((now - began) / done * (total - done))
-            print(f"{what}: {done} of {total} {unit}, {left} left", flush=True)
+            say(f"{what}: {done} of {total} {unit}, {left} left")
         yield item
+
+
+def _width() -> dict[str, Any]:
+    """The width of a bar: that of the terminal; without one, 80 columns."""
+    return {"dynamic_ncols": True} if sys.stderr.isatty() else {"ncols": _COLUMNS}
 
 
 def _duration(seconds: float) -> str:

@@ -9,12 +9,12 @@ from typing import IO, Any
 import numpy as np
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from ipixmatch_jax.devices.processes import is_first
 from ipixmatch_jax.engine.metrics import MIOU
 from ipixmatch_jax.errors import UserError
 from ipixmatch_jax.paths import AnyPath, is_remote
+from ipixmatch_jax.screen import warn
 from ipixmatch_jax.tracking.histograms import Histogram
 from ipixmatch_jax.tracking.services import Service, TrackedRun, open_services, tracking_defaults
 from ipixmatch_jax.workdir.curves import parsed_line
@@ -71,7 +71,7 @@ class Writers:
             self._stack.callback(lines.close)
         _drop_evaluations(evaluations_folder(workdir), start_step)
         for message in set_damaged_aside(workdir):
-            tqdm.write(message)
+            warn(message)
         tracking = config.tracking if config else tracking_defaults()
         told = flatten_dict(config.to_dict(), sep=".") if config else {}
         run = TrackedRun(workdir, start_step, tracking["project"], told)
@@ -138,7 +138,7 @@ class Writers:
     def _append(self, lines: "_Lines", line: Mapping[str, Any]) -> None:
         problem = lines.write(line)
         if problem and not self._problem:
-            tqdm.write(f"{problem}; its lines wait in memory until the next save, which needs room")
+            warn(f"{problem}; its lines wait in memory until the next save, which needs room")
         self._problem = problem
 
     def _send(self, call: Callable[[Service], None]) -> None:
@@ -148,7 +148,7 @@ class Writers:
             except Exception as error:  # a network or a full disk must not end training
                 self._services.remove(service)
                 name = type(service).__name__
-                tqdm.write(f"{name} logging stopped: {error}; metrics.jsonl is still written")
+                warn(f"{name} logging stopped: {error}; metrics.jsonl is still written")
 
 
 def _close_quietly(service: Service) -> None:
@@ -236,7 +236,7 @@ def _lines_until(path: AnyPath, step: int, evaluated_again: int | None) -> str:
     if damaged:
         aside = damaged_path(path)
         write_whole(aside, (aside.read_text() if aside.exists() else "") + "".join(damaged))
-        tqdm.write(f"{path}: {len(damaged)} damaged lines are moved to {aside}; the run goes on")
+        warn(f"{path}: {len(damaged)} damaged lines are moved to {aside}; the run goes on")
     return "".join(kept)
 
 

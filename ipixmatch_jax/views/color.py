@@ -66,7 +66,9 @@ def random_color_jitter(
         key: PRNG key.
         image: [H,W,3] float32 in [0, 1].
         probability: that the image changes at all.
-        brightness, contrast, saturation: strengths s, at least 0.
+        brightness: strength s, at least 0.
+        contrast: strength s, at least 0.
+        saturation: strength s, at least 0.
         hue: strength s, in [0, 0.5].
 
     Returns:

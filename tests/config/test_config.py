@@ -15,7 +15,7 @@ from ipixmatch_jax.config import (
 from ipixmatch_jax.data import DATASETS
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.methods import ConsistencyTerm
-from ipixmatch_jax.train import train
+from ipixmatch_jax.training import train
 
 
 def test_overrides_reach_the_config(config_file):

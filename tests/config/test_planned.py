@@ -12,7 +12,7 @@ from ipixmatch_jax.config.planned import plan_lines, planned
 from ipixmatch_jax.devices.machine import Machine
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.main import main
-from ipixmatch_jax.train import train
+from ipixmatch_jax.training import train
 
 
 @pytest.fixture(autouse=True)

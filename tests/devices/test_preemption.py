@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -65,6 +66,43 @@ def test_a_second_one_ends_a_process_that_is_busy_in_c_code(name, code):
     out, errors = process.communicate(timeout=30)
     assert (process.returncode, out) == (code, "")
     assert "exits without saving" in errors and time.monotonic() - began < 20
+
+
+KEPT = """
+import time
+from ipixmatch_jax.devices.preemption import StopSignal
+try:
+    with StopSignal(ends_process=False) as stop:
+        print("ready", flush=True)
+        time.sleep(60)
+except KeyboardInterrupt:
+    print("still here, after", stop, flush=True)
+"""
+
+
+def test_a_second_one_leaves_the_process_of_a_notebook_alive(monkeypatch):
+    monkeypatch.setattr("tests.devices.test_preemption.CHILD", KEPT)
+    process = child()
+    process.send_signal(signal.SIGINT)
+    assert "saves after this step" in process.stderr.readline()
+    time.sleep(0.7)
+    process.send_signal(signal.SIGINT)
+    out, errors = process.communicate(timeout=30)
+    assert (process.returncode, out) == (0, "still here, after SIGINT\n")
+    assert errors.count("without saving") == 1
+
+
+def test_other_threads_get_no_signals():
+    before, seen = signal.getsignal(signal.SIGTERM), []
+
+    def enter():
+        with StopSignal() as stop:
+            seen.append((bool(stop), signal.getsignal(signal.SIGTERM)))
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert seen == [(False, before)]
 
 
 def test_nohup_stays_in_force():

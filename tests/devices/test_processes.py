@@ -19,7 +19,7 @@ from ipixmatch_jax.devices import processes
 from ipixmatch_jax.devices.parallel import Pmap, Zero1
 from ipixmatch_jax.devices.processes import slurm_devices, start_processes
 from ipixmatch_jax.errors import ConfigError
-from ipixmatch_jax.train import train
+from ipixmatch_jax.training import train
 from ipixmatch_jax.workdir.checkpoints import Checkpoints, abstract_like
 from tests.references import ROOT
 

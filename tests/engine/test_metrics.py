@@ -154,3 +154,10 @@ def test_dice_and_means_by_both_conventions():
     assert zero["mean_dice"] == pytest.approx((12 / 15 + 6 / 13) / 4)
     assert "counts 0 in the means (eval.absent=zero)" in table({"student": zero}, "zero")
     assert "is left out of the means" in table({"student": skip})
+
+
+def test_the_table_fits_80_columns():
+    result = summary(np.eye(2, dtype=int), ["ground", "x" * 90], boundary_iou=None)
+    lines = table({"student": result, "teacher": result}).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any(line.startswith(f"  {'x' * 49}…") and "100.00" in line for line in lines)

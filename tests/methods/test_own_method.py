@@ -9,7 +9,7 @@ import pytest
 from ipixmatch_jax.config import load_config
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.methods import make_method
-from ipixmatch_jax.train import train
+from ipixmatch_jax.training import train
 from tests.references import ROOT
 
 PAGE = ROOT / "docs" / "methods.md"

@@ -307,7 +307,7 @@ def main() -> None:
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     # Imported once, before the forks; no device is touched here until the last of them has ended.
-    import ipixmatch_jax.train  # noqa: F401
+    import ipixmatch_jax.training  # noqa: F401
 
     for optional in ("sklearn.datasets", "tensorboardX"):
         with contextlib.suppress(ImportError):

@@ -5,7 +5,7 @@ import pytest
 
 from ipixmatch_jax.config import default_config, load_config
 from ipixmatch_jax.run.advice import RULES, advise
-from ipixmatch_jax.train import train
+from ipixmatch_jax.training import train
 from tests.references import ROOT
 
 HEALTHY = {

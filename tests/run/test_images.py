@@ -9,8 +9,8 @@ import pytest
 from ipixmatch_jax.config import load_config
 from ipixmatch_jax.data import load_dataset
 from ipixmatch_jax.errors import ConfigError
-from ipixmatch_jax.evaluate import evaluate
-from ipixmatch_jax.train import train
+from ipixmatch_jax.evaluation import evaluate
+from ipixmatch_jax.training import train
 from ipixmatch_jax.workdir.splits import read_splits
 
 
@@ -29,8 +29,10 @@ def config_of(config_file, *overrides):
 
 def stop_after(monkeypatch, steps):
     taken = []
-    monkeypatch.setattr("ipixmatch_jax.train.StopSignal.__bool__", lambda self: len(taken) >= steps)
-    monkeypatch.setattr("ipixmatch_jax.train.Progress.step", lambda self: taken.append(1))
+    monkeypatch.setattr(
+        "ipixmatch_jax.training.StopSignal.__bool__", lambda self: len(taken) >= steps
+    )
+    monkeypatch.setattr("ipixmatch_jax.training.Progress.step", lambda self: taken.append(1))
 
 
 def write_list(folder, name, ids):

@@ -14,7 +14,7 @@ import pytest
 from ipixmatch_jax.config import load_config
 from ipixmatch_jax.errors import CheckpointError, DataError, UserError
 from ipixmatch_jax.tracking.writers import Writers
-from ipixmatch_jax.train import train
+from ipixmatch_jax.training import train
 from ipixmatch_jax.workdir.checkpoints import Checkpoints
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from ipixmatch_jax.config import load_config
 from ipixmatch_jax.tracking.environments import EnvironmentRecord
-from ipixmatch_jax.train import train
+from ipixmatch_jax.training import train
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_a_damaged_record_stops_nothing(tmp_path, where, text):
 def test_a_resume_elsewhere_says_so(config_file, tmp_path, monkeypatch, capsys, one_device):
     run, config = tmp_path / "run", load_config(f"{config_file}:supervised")
     with monkeypatch.context() as patch:
-        patch.setattr("ipixmatch_jax.train.StopSignal.__bool__", lambda self: True)
+        patch.setattr("ipixmatch_jax.training.StopSignal.__bool__", lambda self: True)
         train(config, run)
     assert "bit-identical" not in capsys.readouterr().out
     monkeypatch.setenv("NPROC", "31")

@@ -9,8 +9,8 @@ import pytest
 
 from ipixmatch_jax.config import load_config
 from ipixmatch_jax.errors import ConfigError, DataError, UserError
-from ipixmatch_jax.evaluate import evaluate
-from ipixmatch_jax.train import train
+from ipixmatch_jax.evaluation import evaluate
+from ipixmatch_jax.training import train
 from ipixmatch_jax.workdir.checkpoints import Checkpoints
 from ipixmatch_jax.workdir.evaluations import read_evaluations
 from ipixmatch_jax.workdir.folder import WorkdirLock, write_whole
@@ -35,7 +35,7 @@ def test_a_run_goes_on_past_damaged_files(config, tmp_path, capsys):
     train(config, run)
     printed = capsys.readouterr().out
     # The end names the next command, and what the numbers suggest.
-    assert "next: python -m ipixmatch_jax.main --workdir" in printed and "--mode report" in printed
+    assert "next: ipixmatch --workdir" in printed and "--mode report" in printed
     assert "advice: The loss of unlabeled images reaches its full weight only after" in printed
     before, result = lines(run), json.loads((run / "eval" / "4.json").read_text())
     (run / "checkpoints" / "4" / "metrics" / "metrics").write_bytes(b"\x00" * 29)

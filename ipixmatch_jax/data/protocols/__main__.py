@@ -57,8 +57,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
                 raise DataError("\n".join(problems))
             print(f"{path}: {describe([entry.id for entry in entries])}")
     else:
-        config = data_config(options.name, options)
-        config.labeled = options.list
+        config = data_config(options.name, options, options.list)
         paths = make(
             config, options.labeled, options.seed, options.to,
             stratify=options.stratify,

@@ -125,8 +125,8 @@ def test_skipped_files_are_counted_over_all_starts_of_a_run(root, run, monkeypat
     options.append("--config.log_every=3")
     with monkeypatch.context() as patch:
         taken = []
-        patch.setattr("ipixmatch_jax.train.Progress.step", lambda self: taken.append(1))
-        patch.setattr("ipixmatch_jax.train.StopSignal.__bool__", lambda self: len(taken) >= 2)
+        patch.setattr("ipixmatch_jax.training.Progress.step", lambda self: taken.append(1))
+        patch.setattr("ipixmatch_jax.training.StopSignal.__bool__", lambda self: len(taken) >= 2)
         assert run(*options, workdir="stopped")[0] == 0
     assert run(*options, workdir="stopped")[0] == 0
     # Known at the checkpoint, in addition to the log.

@@ -3,6 +3,8 @@
 import functools
 import hashlib
 import http.server
+import re
+import shutil
 import threading
 
 import numpy as np
@@ -149,6 +151,17 @@ def test_make_draws_lists_that_are_read_back(folder_root, make_config, tmp_path,
     assert main(["make", "--root", str(folder_root), "--list", "all.txt", "--set", "val=val.txt",
                  "--labeled", "9", "--to", str(tmp_path / "x")]) == 2  # fmt: skip
     assert "9 of 4 images cannot be drawn" in capsys.readouterr().err
+
+
+def test_make_reads_the_plain_layout(folder_root, tmp_path, capsys):
+    """As the pages write it: images/ and masks/, nothing set."""
+    photos = tmp_path / "photos"
+    for kind in ("images", "masks"):
+        shutil.copytree(folder_root / "val" / kind, photos / kind)
+    command = ["make", "--root", str(photos), "--labeled", "1", "--stratify"]
+    assert main([*command, "--to", str(photos / "splits/1")]) == 0, capsys.readouterr().err
+    (row,) = (photos / "splits/1/labeled.txt").read_text().splitlines()
+    assert re.fullmatch(r"images/(v\d)\.(png|jpg) masks/\1\.png", row)
 
 
 def test_stratified_draws_keep_the_shares():

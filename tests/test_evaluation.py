@@ -10,11 +10,11 @@ from PIL import Image
 
 from ipixmatch_jax.config import load_config, load_snapshot
 from ipixmatch_jax.errors import ConfigError, DataError
-from ipixmatch_jax.evaluate import evaluate
+from ipixmatch_jax.evaluation import evaluate
 from ipixmatch_jax.export.model_card import write_card
 from ipixmatch_jax.report.runs import read_run
 from ipixmatch_jax.run.split import with_split
-from ipixmatch_jax.train import train
+from ipixmatch_jax.training import train
 from ipixmatch_jax.workdir.evaluations import later_rows
 
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import ipixmatch_jax.train as train_module
+import ipixmatch_jax.training as train_module
 import ipixmatch_jax.workdir.checkpoints as checkpoints_module
 from ipixmatch_jax.config import load_config
 from ipixmatch_jax.errors import CheckpointError, ConfigError, DataError, UserError
-from ipixmatch_jax.evaluate import evaluate
+from ipixmatch_jax.evaluation import evaluate
 from ipixmatch_jax.evaluator import Evaluator
-from ipixmatch_jax.train import train
+from ipixmatch_jax.training import train
 from ipixmatch_jax.workdir.checkpoints import Checkpoints
 from ipixmatch_jax.workdir.folder import WorkdirLock
 
@@ -41,9 +41,9 @@ def interrupt(monkeypatch, after):
     def stopped(self):
         return len(taken) >= after
 
-    monkeypatch.setattr("ipixmatch_jax.train.StopSignal.__bool__", stopped)
+    monkeypatch.setattr("ipixmatch_jax.training.StopSignal.__bool__", stopped)
     monkeypatch.setattr(
-        "ipixmatch_jax.train.Progress.step", lambda self: taken.append(1), raising=True
+        "ipixmatch_jax.training.Progress.step", lambda self: taken.append(1), raising=True
     )
 
 

@@ -15,6 +15,7 @@ from ipixmatch_jax.evaluator import Evaluator
 from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.run.images import own_validation
 from ipixmatch_jax.run.split import with_split
+from ipixmatch_jax.screen import say, warn
 from ipixmatch_jax.workdir.evaluations import write_later_evaluation
 from ipixmatch_jax.workdir.folder import evaluation_path
 
@@ -49,14 +50,16 @@ def evaluate(
     results = evaluator(networks)
     if not is_first():
         return results
-    print(f"step {step}, split {split}, {len(dataset.val)} images")
-    print("\n".join([*notes, evaluator.table(results)]))
+    say(f"step {step}, split {split}, {len(dataset.val)} images")
+    for note in notes:
+        warn(note)
+    say(evaluator.table(results))
     about = {**evaluator.about(), **facts}
     try:
         path = write_later_evaluation(workdir, step, split, results, dataset.protocol, about)
     except (UserError, OSError) as error:  # somebody else's run: the table above is the result
-        print(f"nothing is written: {error.__cause__ or error}")
+        warn(f"nothing is written: {error.__cause__ or error}")
         return results
     same = path == evaluation_path(workdir, step)
-    print(f"the run's own record says the same: {path}" if same else f"written to {path}")
+    say(f"the run's own record says the same: {path}" if same else f"written to {path}")
     return results

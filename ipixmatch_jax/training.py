@@ -11,7 +11,6 @@ import flax.linen as nn
 import jax
 import numpy as np
 import optax
-from clu import parameter_overview
 from ml_collections import ConfigDict
 
 from ipixmatch_jax import build
@@ -43,7 +42,9 @@ from ipixmatch_jax.methods import Method
 from ipixmatch_jax.paths import AnyPath, as_path
 from ipixmatch_jax.run.end import finish_run
 from ipixmatch_jax.run.images import settle_images
+from ipixmatch_jax.run.parameters import parameter_table
 from ipixmatch_jax.run.saving import Saves
+from ipixmatch_jax.screen import say, warn
 from ipixmatch_jax.tracking.environments import EnvironmentRecord
 from ipixmatch_jax.tracking.histograms import parameter_histograms
 from ipixmatch_jax.tracking.nonfinite_steps import BadSteps
@@ -64,7 +65,9 @@ from ipixmatch_jax.workdir.folder import (
 from ipixmatch_jax.workdir.splits import RunSplits, write_splits
 
 
-def train(config: ConfigDict, workdir: os.PathLike | str) -> TrainState:
+def train(
+    config: ConfigDict, workdir: os.PathLike | str, *, ends_process: bool = True
+) -> TrainState:
     """Trains to step `total_steps`, from the last checkpoint of the workdir or from the start.
 
     The order within a step is fixed: step, log, save, evaluate. An evaluation that fails therefore
@@ -75,6 +78,8 @@ def train(config: ConfigDict, workdir: os.PathLike | str) -> TrainState:
     Args:
         config: see docs/config.md; keys of the data set that are left open are filled in.
         workdir: folder of the run, local or gs://; it is made if it does not exist.
+        ends_process: whether a second stop signal ends the process, as on the command line; if not,
+            it raises KeyboardInterrupt, and a notebook keeps its variables.
 
     Returns:
         The last state; after SIGTERM or Ctrl-C, the state that was saved.
@@ -88,7 +93,7 @@ def train(config: ConfigDict, workdir: os.PathLike | str) -> TrainState:
     with contextlib.ExitStack() as stack:
         first_only(lambda: make_workdir(run.workdir))
         first_only(lambda: stack.enter_context(WorkdirLock(run.workdir)))
-        stop = stack.enter_context(StopSignal())
+        stop = stack.enter_context(StopSignal(ends_process))
         checkpoints = stack.enter_context(Checkpoints(run.workdir, writable=True))
         run = _with_its_images(run, checkpoints.latest())
         state = _first_state(run, checkpoints)
@@ -166,7 +171,7 @@ def _with_its_images(run: _Run, begun_at: int | None) -> _Run:
     first_only(lambda: notes.extend(write_snapshot(run.config, run.workdir)))
     first_only(lambda: write_splits(run.workdir, images))
     for note in notes:
-        _say(note)
+        _warn(note)
     evaluator = Evaluator(run.config, dataset, run.model, run.parallel)
     return dataclasses.replace(run, dataset=dataset, images=images, evaluator=evaluator)
 
@@ -186,7 +191,7 @@ def _loop(
     batches = stack.enter_context(contextlib.closing(_feed(run, vote, read)))
     pending = agree(_is_evaluated_at(config, step) and not checkpoints.is_evaluated(step))
     writers = stack.enter_context(Writers(run.workdir, step, config, evaluates_again=pending))
-    writers.add_to_next_line(EnvironmentRecord(run.workdir).begin(step, _say))
+    writers.add_to_next_line(EnvironmentRecord(run.workdir).begin(step, _warn))
     skipped = SkippedRecords(run.workdir, config.data.on_error)
     bad_steps = BadSteps(config.max_bad_steps, _names(dataset))
     progress = stack.enter_context(Progress(step, config.total_steps, config.eval_every))
@@ -285,8 +290,9 @@ def _evaluate(
         histograms = run.evaluator.confidences() | parameter_histograms(params, most)
         writers.write_histograms(step, histograms)
     progress.note({"miou": best})
-    lines = f"{run.evaluator.table(results)}{foreground(results)}"
-    progress.say(f"step {step}, validation\n{lines}")
+    progress.say(f"step {step}, validation\n{run.evaluator.table(results)}")
+    if warning := foreground(results):
+        _warn(warning)
     writers.sync()
     checkpoints.record_evaluation(step, best)
 
@@ -315,17 +321,22 @@ def _first_state(run: _Run, checkpoints: Checkpoints) -> TrainState:
     """The state of the last intact checkpoint, or a new one."""
     abstract = build.abstract_state(run.config, run.model, run.optimizer)
     abstract = abstract_like(abstract, run.parallel.state_shardings(abstract))
-    state = checkpoints.restore_latest(abstract, _say)
+    state = checkpoints.restore_latest(abstract, _warn)
     if state is not None:
         return state
     if metrics_path(run.workdir).exists():
-        _say(f"{run.workdir} holds a run without a complete checkpoint; training starts at step 0")
+        _warn(f"{run.workdir} holds a run without a complete checkpoint; training starts at step 0")
     return build.build_state(run.config, run.model, run.optimizer, run.parallel, _say)
 
 
 def _say(text: str) -> None:
     if is_first():
-        print(text, flush=True)
+        say(text)
+
+
+def _warn(text: str) -> None:
+    if is_first():
+        warn(text)
 
 
 def _batches(run: _Run, start_step: int) -> TrainBatches:
@@ -355,31 +366,27 @@ def _introduce(run: _Run, state: TrainState, memory: Memory | None) -> None:
     """Prints the config, the data, the network and the devices."""
     if not is_first():
         return
-    print(overview(run.config, run.workdir))
-    print(build.first_weights(run.config))
-    print(summarize(run.dataset))
-    print(
-        parameter_overview.get_parameter_overview(state.params, include_stats=False, max_lines=12)
-    )
+    say(overview(run.config, run.workdir))
+    say(build.first_weights(run.config))
+    say(summarize(run.dataset))
+    say(parameter_table(state.params))
     devices, processes = len(run.parallel.devices), jax.process_count()
     labeled, unlabeled = run.config.batch_size, run.unlabeled_batch_size
     layout = f"{processes} processes x {devices // processes} = " if processes > 1 else ""
-    print(
+    say(
         f"{layout}{devices} {run.parallel.devices[0].platform} device(s), {run.config.parallel}: "
         f"{labeled} labeled and {unlabeled} unlabeled images a step, {labeled // devices} + "
         f"{unlabeled // devices} a device"
     )
     step, total = int(state.step), run.config.total_steps
     if step:
-        print(f"resumed from step {step} of {total}")
+        say(f"resumed from step {step} of {total}")
     if memory:
-        print(memory)
+        say(str(memory))
     if step < total:
-        print("the first step waits for the compiler", flush=True)
+        say("the first step waits for the compiler")
     else:
-        print(
-            f"the run is finished; --config.total_steps={2 * total} would continue it", flush=True
-        )
+        say(f"the run is finished; --config.total_steps={2 * total} would continue it")
 
 
 def _numbers(metrics: Mapping[str, Any], class_names) -> dict[str, Any]:
