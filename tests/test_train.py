@@ -351,7 +351,7 @@ def test_a_finished_run_can_be_made_longer(config_file, tmp_path, capsys):
 
 
 NEW_KEYS = [("optimizer", "clip_norm"), ("optimizer", "schedule")]
-NEW_KEYS += [("data", "vertical_flip"), ("data", "quarter_turns")]
+NEW_KEYS += [("data", "vertical_flip"), ("data", "quarter_turns"), ("data", "rotation")]
 
 
 def test_under_a_constant_rate_a_longer_run_is_one_run(config_file, tmp_path):

@@ -151,7 +151,7 @@ def train_batches(
     Args:
         dataset: the source of the records.
         config_data: `config.data`: `crop_size`, `scale_range`, `flip`, `vertical_flip`,
-            `quarter_turns`, `on_error`, `threads`, `workers`.
+            `quarter_turns`, `rotation`, `on_error`, `threads`, `workers`.
         batch_size: labeled images per step, over all processes.
         unlabeled_batch_size: unlabeled images per step, over all processes; 0 leaves out the
             `unlabeled` and `mix` streams.

@@ -59,6 +59,7 @@ def test_overrides_reach_the_config(config_file):
         (["--config.data.crop_size=(8,)"], "data.crop_size is .*expected two whole numbers"),
         (["--config.data.scale_range=(2., 1.)"], "low <= high"),
         (["--config.data.vertical_flip=2"], "vertical_flip is 2.0; expected a number from 0 to 1"),
+        (["--config.data.rotation=181"], "rotation is 181.0; expected a number from 0 to 180"),
         (
             ["--config.data.quarter_turns=True", "--config.data.crop_size=(16,24)"],
             r"expected a square crop.*data.crop_size=\(16,16\)",
