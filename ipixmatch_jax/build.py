@@ -31,6 +31,7 @@ from ipixmatch_jax.models import (
     feature_names,
     freeze,
     init_variables,
+    layers_of,
     model_options,
 )
 from ipixmatch_jax.paths import AnyPath
@@ -153,7 +154,8 @@ def build_train_step(
     frozen = tuple(config.model.frozen)
     if frozen:
         check_frozen(abstract_variables(config, model)["params"], frozen)
-    optimizer, schedule = make_optimizer(config.optimizer, config.total_steps, frozen)
+    layers = build_layers(config, model)
+    optimizer, schedule = make_optimizer(config.optimizer, config.total_steps, frozen, layers)
     objective = build_objective(config)
     if objective.feature_maps:
         known = feature_names(model)
@@ -177,6 +179,15 @@ def build_train_step(
         accumulate_steps=config.accumulate_steps,
     )
     return optimizer, step
+
+
+def build_layers(config: ConfigDict, model: nn.Module) -> tuple[tuple[str, ...], ...]:
+    """Layers of the encoder, whose learning rates differ by `optimizer.layer_decay`; () if not.
+
+    Raises:
+        ConfigError: the encoder has no layers.
+    """
+    return layers_of(model) if config.optimizer.layer_decay != 1 else ()
 
 
 def check_batch_norm(

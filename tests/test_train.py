@@ -350,7 +350,7 @@ def test_a_finished_run_can_be_made_longer(config_file, tmp_path, capsys):
         train(short, tmp_path / "run")
 
 
-NEW_KEYS = [("optimizer", "clip_norm"), ("optimizer", "schedule")]
+NEW_KEYS = [("optimizer", key) for key in ("clip_norm", "schedule", "layer_decay")]
 NEW_KEYS += [("data", "vertical_flip"), ("data", "quarter_turns"), ("data", "rotation")]
 
 

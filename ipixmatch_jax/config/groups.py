@@ -200,6 +200,10 @@ OPTIMIZER: Table = {
     "name": Key("adamw", "the optimizer", choices=OPTIMIZERS.names),
     "learning_rate": Key(1e-3, "learning rate of the encoder", least=0),
     "head_multiplier": Key(1.0, "learning rate of everything else, relative to it", least=0),
+    "layer_decay": Key(
+        1.0, "factor of the learning rate from each layer of the encoder to the one before it",
+        above=0, most=1,
+    ),
     "weight_decay": Key(1e-4, "weight decay", least=0),
     "decay_norm_and_bias": Key(False, "weight decay for norms and biases too"),
     "momentum": Key(0.9, "sgd: momentum", least=0, most=1),

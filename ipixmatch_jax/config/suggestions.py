@@ -48,6 +48,7 @@ _WORDS = {
     "method.unlabeled_weight": ("lambda_u", "unsup_weight", "consistency_weight"),
     "relation.weight": ("lambda_r", "relation_weight"),
     "relation.temperature": ("temp", "T"),
+    "optimizer.layer_decay": ("llrd", "layer_lr_decay", "layerwise_decay", "lr_decay_rate"),
     "teacher.decay": ("ema", "ema_decay", "momentum_teacher"),
     "tracking.writers": ("wandb", "mlflow", "tensorboard", "logger"),
     "eval.scales": ("tta", "multi_scale"),

@@ -107,6 +107,10 @@ _PARTS: dict[str, tuple[set[str], Callable[[ConfigDict], object]]] = {
     "crops": ({"data"}, lambda config: make_geometry(config.data)),
     "method": ({"method"}, build.build_method),
     "model": ({"model", "method", "data"}, build.build_model),
+    "layers": (
+        {"model", "method", "data", "optimizer"},
+        lambda config: build.build_layers(config, build.build_model(config)),
+    ),
     "loss": (
         {"method", "relation", "supervised", "normalize", "data"},
         build.build_objective,

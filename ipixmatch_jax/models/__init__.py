@@ -17,8 +17,15 @@ from ipixmatch_jax.models.create import (
     create_model,
     model_options,
 )
+from ipixmatch_jax.models.encoder_layers import layers_of
 from ipixmatch_jax.models.features import feature_names, named_features
-from ipixmatch_jax.models.frozen import check_frozen, freeze, is_frozen, stop_frozen
+from ipixmatch_jax.models.frozen import (
+    check_frozen,
+    freeze,
+    is_frozen,
+    stop_frozen,
+    within_network,
+)
 from ipixmatch_jax.models.init_on_host import init_variables
 from ipixmatch_jax.models.network_pair import TWINS, Twins
 
@@ -34,9 +41,11 @@ __all__ = [
     "freeze",
     "init_variables",
     "is_frozen",
+    "layers_of",
     "model_options",
     "named_features",
     "stop_frozen",
+    "within_network",
     "deeplabv3plus",
     "dpt",
     "efficientnet_lite",

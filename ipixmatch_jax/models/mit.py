@@ -134,6 +134,10 @@ class MixTransformer(RgbStatistics, nn.Module):
             (reduction - 1) * 4 * 2**i + 1 for i, reduction in enumerate(self.shape.reductions)
         )
 
+    @property
+    def layers(self) -> tuple[tuple[str, ...], ...]:
+        return tuple((f"stage_{i}",) for i in range(len(self.shape.widths)))
+
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:
         check_channels(x, self.in_channels)

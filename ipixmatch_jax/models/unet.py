@@ -51,6 +51,10 @@ class Encoder(RgbStatistics, nn.Module):
     rgb_mean = (0.5,) * 3
     rgb_std = (0.25,) * 3
 
+    @property
+    def layers(self) -> tuple[tuple[str, ...], ...]:
+        return tuple((f"level_{level}",) for level in range(self.depth + 1))
+
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:
         check_channels(x, self.in_channels)

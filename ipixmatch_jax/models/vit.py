@@ -124,6 +124,11 @@ class Dinov2(RgbStatistics, nn.Module):
     def size_multiple(self) -> int:
         return self.shape.patch
 
+    @property
+    def layers(self) -> tuple[tuple[str, ...], ...]:
+        embedding = ("patch_embed", "pos_embed", "cls_token", "mask_token", "register_tokens")
+        return embedding, *((_block_name(index),) for index in range(self.shape.depth))
+
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:
         check_channels(x, self.in_channels)
@@ -149,7 +154,7 @@ class Dinov2(RgbStatistics, nn.Module):
         x = jnp.concatenate([part.astype(self.numerics.dtype) for part in tokens], axis=1)
         block, taps = nn.remat(Block) if self.remat else Block, []
         for index in range(self.shape.depth):
-            x = block(self.shape, self.numerics, name=f"block_{index:02d}")(x)
+            x = block(self.shape, self.numerics, name=_block_name(index))(x)
             if index in self.shape.taps:
                 taps.append(x)
         norm = LayerNorm(_EPSILON, name="norm")
@@ -184,6 +189,10 @@ class Dinov2(RgbStatistics, nn.Module):
         return jnp.einsum(
             "hi,wj,bijc->bhwc", rows, columns, positions, precision=jax.lax.Precision.HIGHEST
         )
+
+
+def _block_name(index: int) -> str:
+    return f"block_{index:02d}"
 
 
 def dinov2(

@@ -49,6 +49,7 @@ def test_overrides_reach_the_config(config_file):
         ),
         (["--config.parallel=pmp"], "did you mean 'pmap'"),
         (["--config.optimizer.name=adam"], "did you mean 'adamw'"),
+        (["--config.optimizer.layer_decay=0"], "expected a number above 0 and at most 1"),
         (["--config.teacher.kind=emma"], "did you mean 'ema'"),
         (["--config.data.name=foldr"], "did you mean 'folder'"),
         (
