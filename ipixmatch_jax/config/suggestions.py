@@ -36,6 +36,7 @@ _WORDS = {
     "data.vertical_flip": ("vflip", "flip_vertical"),
     "data.quarter_turns": ("rot90", "rotate90", "random_rotate90"),
     "data.rotation": ("rotate", "degrees", "random_rotation", "rotation_degrees", "max_angle"),
+    "data.transform": ("augment", "augmentation", "transforms", "albumentations"),
     "data.folder.holdout": ("val_split", "val_fraction", "validation_split"),
     "data.folder.mask_tail": ("mask_suffix",),
     "model.name": ("arch", "architecture", "net", "decoder"),
