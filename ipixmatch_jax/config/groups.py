@@ -19,6 +19,7 @@ from ipixmatch_jax.losses import RELATION_OPTIONS, RELATIONS, SUPERVISED_LOSSES
 from ipixmatch_jax.methods import METHODS
 from ipixmatch_jax.models import MODELS
 from ipixmatch_jax.models.create import NORMS
+from ipixmatch_jax.models.lora import TARGETS
 from ipixmatch_jax.tracking.services import TRACKING_KEYS
 
 RUN: Table = {
@@ -65,7 +66,16 @@ MODEL: Table = {
         "first weights, in place of pretrained: a run's folder or a file; other classes: random "
         "classifier",
     ),
-    "frozen": Key((), "modules to freeze: ('encoder',) or ('encoder/stem',)", kind="str"),
+    "frozen": Key(
+        (), "modules to freeze: ('encoder',) or ('encoder/stem',); a name after ! is an exception",
+        kind="str",
+    ),
+    "lora_rank": Key(
+        0, "rank of LoRA adapters in a transformer encoder, all else of which is frozen; 0: none",
+        least=0,
+    ),
+    "lora_alpha": Key(16.0, "LoRA: its change of a matrix is multiplied by alpha / rank", above=0),
+    "lora_targets": Key(("query", "value"), "LoRA: which matrices get adapters", choices=TARGETS),
     "dtype": Key(
         "float32",
         "compute type; bfloat16 is faster on TPU and GPU",

@@ -44,6 +44,8 @@ _WORDS = {
     "model.pretrained": ("weights", "encoder_weights", "pretrained_weights"),
     "model.dtype": ("precision", "amp", "fp16", "bf16", "mixed_precision"),
     "model.frozen": ("freeze", "freeze_encoder"),
+    "model.lora_rank": ("lora", "lora_r", "r"),
+    "model.lora_targets": ("target_modules", "lora_target_modules"),
     "model.remat": ("checkpointing", "gradient_checkpointing"),
     "method.confidence": ("conf_thresh", "conf_threshold", "confidence_threshold", "tau"),
     "method.unlabeled_weight": ("lambda_u", "unsup_weight", "consistency_weight"),

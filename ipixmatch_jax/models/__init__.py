@@ -21,12 +21,15 @@ from ipixmatch_jax.models.encoder_layers import layers_of
 from ipixmatch_jax.models.features import feature_names, named_features
 from ipixmatch_jax.models.frozen import (
     check_frozen,
+    completed,
     freeze,
     is_frozen,
-    stop_frozen,
+    learned,
+    matching,
     within_network,
 )
 from ipixmatch_jax.models.init_on_host import init_variables
+from ipixmatch_jax.models.lora import FROZEN_BY_LORA, Lora, merge_lora, with_lora, without_lora
 from ipixmatch_jax.models.network_pair import TWINS, Twins
 
 __all__ = [
@@ -35,17 +38,24 @@ __all__ = [
     "backbone_options",
     "TWINS",
     "Twins",
+    "FROZEN_BY_LORA",
+    "Lora",
     "check_frozen",
+    "completed",
     "create_model",
     "feature_names",
     "freeze",
     "init_variables",
     "is_frozen",
     "layers_of",
+    "learned",
+    "matching",
+    "merge_lora",
     "model_options",
     "named_features",
-    "stop_frozen",
+    "with_lora",
     "within_network",
+    "without_lora",
     "deeplabv3plus",
     "dpt",
     "efficientnet_lite",

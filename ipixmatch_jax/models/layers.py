@@ -13,6 +13,7 @@ from jax.typing import DTypeLike
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.models.conv_backends import conv_general_dilated
 from ipixmatch_jax.models.frozen import is_frozen, within_network
+from ipixmatch_jax.models.lora import Lora
 
 # He initialization; the fan-in of a depthwise kernel (k,k,1,C) is its own k*k window.
 kernel_init = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
@@ -144,7 +145,8 @@ class Numerics:
     `norm` 'batch' takes statistics over the batch on all devices of `axis_name`. 'group' takes
     them over 32 groups of channels of one image, or the largest smaller number that divides the
     channels; it has no running statistics and works with any batch size (Wu and He, arXiv
-    1803.08494). `momentum`, `epsilon` and `frozen` belong to batch norm.
+    1803.08494). `momentum`, `epsilon` and `frozen` belong to batch norm. `lora` adapts dense layers
+    (see `with_lora`).
     """
 
     dtype: DTypeLike = jnp.float32
@@ -153,6 +155,7 @@ class Numerics:
     momentum: float = 0.9
     epsilon: float = 1e-5
     frozen: tuple[str, ...] = ()
+    lora: Lora | None = None
 
     def normalize(self, x: jax.Array, train: bool, name: str) -> jax.Array:
         """Normalizes x [B,H,W,C] by the norm layer `name`, in float32 or better."""

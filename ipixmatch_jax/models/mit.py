@@ -14,6 +14,7 @@ from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.models.attention import LayerNorm, attend, dense, merge_heads, split_heads
 from ipixmatch_jax.models.input_channels import RgbStatistics, check_channels
 from ipixmatch_jax.models.layers import Numerics, conv
+from ipixmatch_jax.models.lora import TARGETS
 from ipixmatch_jax.registry import Registry
 
 _EPSILON = 1e-5
@@ -56,15 +57,15 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        width, dtype, source = x.shape[-1], self.numerics.dtype, x
-        query = split_heads(dense(width, dtype, "q")(_tokens(x)), self.heads)
+        width, numerics, source = x.shape[-1], self.numerics, x
+        query = split_heads(dense(width, numerics, "q")(_tokens(x)), self.heads)
         if self.reduction > 1:
             r = self.reduction
             source = conv(width, r, self.numerics, "reduce", stride=r, padding=0)(x)
             source = LayerNorm(_EPSILON, name="reduce_norm")(source)
-        both = jnp.split(dense(2 * width, dtype, "kv")(_tokens(source)), 2, axis=-1)
+        both = jnp.split(dense(2 * width, numerics, "kv")(_tokens(source)), 2, axis=-1)
         key, value = (split_heads(part, self.heads) for part in both)
-        y = dense(width, dtype, "proj")(merge_heads(attend(query, key, value)))
+        y = dense(width, numerics, "proj")(merge_heads(attend(query, key, value)))
         return y.reshape(x.shape)
 
 
@@ -76,10 +77,10 @@ class MixFfn(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         hidden = 4 * x.shape[-1]
-        y = dense(hidden, self.numerics.dtype, "fc1")(x)
+        y = dense(hidden, self.numerics, "fc1")(x)
         y = conv(hidden, 3, self.numerics, "conv", groups=hidden)(y)
         y = nn.gelu(y, approximate=False)
-        return dense(x.shape[-1], self.numerics.dtype, "fc2")(y)
+        return dense(x.shape[-1], self.numerics, "fc2")(y)
 
 
 class Block(nn.Module):
@@ -126,6 +127,8 @@ class MixTransformer(RgbStatistics, nn.Module):
     in_channels: int = 3
     remat: bool = False
     numerics: Numerics = Numerics()
+
+    lora_targets = TARGETS
 
     @property
     def smallest_side(self) -> int:

@@ -37,7 +37,7 @@ class Head(nn.Module):
         self.sow("intermediates", "encoder", features[-1])
         levels = [
             _resize(
-                dense(self.channels, self.numerics.dtype, f"project_{i}")(x),
+                dense(self.channels, self.numerics, f"project_{i}")(x),
                 features[0].shape[1:3],
             )
             for i, x in enumerate(features)

@@ -16,6 +16,7 @@ from ipixmatch_jax.models.attention import LayerNorm, attend, dense, merge_heads
 from ipixmatch_jax.models.bicubic import bicubic_matrix
 from ipixmatch_jax.models.input_channels import RgbStatistics, check_channels
 from ipixmatch_jax.models.layers import Numerics, conv, widen
+from ipixmatch_jax.models.lora import TARGETS
 from ipixmatch_jax.registry import Registry
 
 _EPSILON = 1e-6
@@ -51,12 +52,12 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        width, dtype = x.shape[-1], self.numerics.dtype
+        width, numerics = x.shape[-1], self.numerics
         query, key, value = (
             split_heads(part, self.heads)
-            for part in jnp.split(dense(3 * width, dtype, "qkv")(x), 3, axis=-1)
+            for part in jnp.split(dense(3 * width, numerics, "qkv")(x), 3, axis=-1)
         )
-        return dense(width, dtype, "proj")(merge_heads(attend(query, key, value)))
+        return dense(width, numerics, "proj")(merge_heads(attend(query, key, value)))
 
 
 class Mlp(nn.Module):
@@ -67,14 +68,14 @@ class Mlp(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        width, dtype = x.shape[-1], self.numerics.dtype
+        width, numerics = x.shape[-1], self.numerics
         if self.swiglu:
             # Two thirds of 4·width, up to the next multiple of 8.
             hidden = (8 * width // 3 + 7) // 8 * 8
-            gate, y = jnp.split(dense(2 * hidden, dtype, "w12")(x), 2, axis=-1)
-            return dense(width, dtype, "w3")(nn.silu(gate) * y)
-        x = nn.gelu(dense(4 * width, dtype, "fc1")(x), approximate=False)
-        return dense(width, dtype, "fc2")(x)
+            gate, y = jnp.split(dense(2 * hidden, numerics, "w12")(x), 2, axis=-1)
+            return dense(width, numerics, "w3")(nn.silu(gate) * y)
+        x = nn.gelu(dense(4 * width, numerics, "fc1")(x), approximate=False)
+        return dense(width, numerics, "fc2")(x)
 
 
 class LayerScale(nn.Module):
@@ -119,6 +120,8 @@ class Dinov2(RgbStatistics, nn.Module):
     in_channels: int = 3
     remat: bool = False
     numerics: Numerics = Numerics()
+
+    lora_targets = TARGETS
 
     @property
     def size_multiple(self) -> int:
