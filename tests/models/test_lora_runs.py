@@ -102,7 +102,7 @@ def test_a_run_is_used_and_exported_without_adapters(configured, tmp_path, folde
     image = np.asarray(Image.open(folder_data / "val/images/v0.png").convert("RGB"))
     expected = load_predictor(run)(image)
     assert main([*command, "export", "--output", str(weights)]) == 0
-    form = ["--format", "stablehlo", "--size", "20,24"]
+    form = ["--format", "stablehlo", "--size", "20", "24"]
     assert main([*command, "export", *form, "--output", str(program)]) == 0
     plain = build.build_model(configured())
     with np.load(weights) as file:
