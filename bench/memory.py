@@ -2,9 +2,11 @@
 
     python -m bench.memory
     python -m bench.memory --largest
+    python -m bench.memory --adaptation
 
 FixMatch with a relation, as many unlabeled as labeled images, one device. With --largest nothing is
-compiled: it prints the largest batch for which MORE times the estimate fits.
+compiled: it prints the largest batch for which MORE times the estimate fits. With --adaptation it
+compares full fine-tuning of DPT with training parts of it.
 """
 
 import argparse
@@ -18,6 +20,7 @@ from ipixmatch_jax import build
 from ipixmatch_jax.config import default_config
 from ipixmatch_jax.devices.memory_estimate import Memory, estimate
 from ipixmatch_jax.devices.parallel import PARALLEL
+from ipixmatch_jax.models.lora import TARGETS
 
 _RESNET = {"stem": "deep", "output_stride": 16}
 CASES = (
@@ -33,6 +36,21 @@ USUAL = (
     ("deeplabv3plus", {"backbone": "resnet101", **_RESNET}, 801),
     ("dpt", {"backbone": "dinov2_small"}, 518),
     ("dpt", {"backbone": "dinov2_base"}, 518),
+)
+# DPT fine-tuned as a whole or in part: label and keys of the model.
+ADAPTATIONS = (
+    ("everything", {}),
+    ("the last 4 blocks", {"frozen": ("encoder", "!encoder/block_{last}", "!encoder/norm")}),
+    ("LoRA, rank 8, all targets", {"lora_rank": 8, "lora_targets": TARGETS}),
+    ("LoRA, rank 8, query and value", {"lora_rank": 8}),
+    ("biases (BitFit)", {"frozen": ("encoder", "!encoder/*/bias")}),
+    ("the head alone", {"frozen": ("encoder",)}),
+)
+# Backbone, crop, the last four of its blocks, and whether the program is compiled.
+ADAPTED = (
+    ("dinov2_base", 518, ("0[89]", "1[01]"), False),
+    ("dinov2_large", 518, ("2[0-3]",), False),
+    ("dinov2_small", 140, ("0[89]", "1[01]"), True),
 )
 DEVICES_GB = (16, 24, 40, 80)
 # On a CPU, programs of large models need up to MORE times the estimate of the step. USED is the
@@ -85,6 +103,40 @@ def largest(parallel) -> None:
             print(f"| {name} {backbone} | {side} | {dtype} | {remat} | {cells} |", flush=True)
 
 
+def adaptation(parallel) -> None:
+    print(
+        "| backbone, crop | trained | parameters that learn | state, MB | step, estimate, MB "
+        "| step, program, MB |\n|---|---|---|---|---|---|"
+    )
+    for backbone, side, last, compiled in ADAPTED:
+        for label, keys in ADAPTATIONS:
+            step, state, batch = parts(
+                "dpt", {"backbone": backbone, **_filled(keys, last)}, side, 2
+            )
+            found, program = estimate(step, state, batch, parallel), ""
+            if compiled:
+                lowered = parallel.distribute_train(step).lower(state, batch)
+                program = f"{lowered.compile().memory_analysis().temp_size_in_bytes / 1e6:.0f}"
+            learning = sum(leaf.size for leaf in jax.tree.leaves(state.teacher_params)) / 1e6
+            print(
+                f"| {backbone}, {side} | {label} | {learning:.2f} M | {found.state / 1e6:.0f} "
+                f"| {found.step / 1e6:.0f} | {program} |",
+                flush=True,
+            )
+
+
+def _filled(keys: dict[str, Any], last: tuple[str, ...]) -> dict[str, Any]:
+    """The keys with the patterns of the last blocks filled in."""
+    if "frozen" not in keys:
+        return keys
+    frozen = [
+        name.format(last=numbers)
+        for name in keys["frozen"]
+        for numbers in (last if "{last}" in name else ("",))
+    ]
+    return {"frozen": tuple(frozen)}
+
+
 def _fits(few: Memory, many: Memory, device: float) -> int:
     """The largest number of labeled images, extrapolated from the estimates for 8 and 16."""
     image = (many.step - few.step) / 8
@@ -95,10 +147,12 @@ def _fits(few: Memory, many: Memory, device: float) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--largest", action="store_true", help="the table of largest batches")
+    parser.add_argument("--adaptation", action="store_true", help="the table of partial training")
     options = parser.parse_args()
     parallel = PARALLEL["shard_map"](jax.devices()[:1])
     print(f"{jax.devices()[0].device_kind}, jax {jax.__version__}\n")
-    (largest if options.largest else compare)(parallel)
+    table = largest if options.largest else adaptation if options.adaptation else compare
+    table(parallel)
 
 
 if __name__ == "__main__":

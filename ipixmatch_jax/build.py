@@ -24,14 +24,21 @@ from ipixmatch_jax.methods import Method, make_method
 from ipixmatch_jax.methods.base import find_method
 from ipixmatch_jax.models import (
     ENCODERS,
+    FROZEN_BY_LORA,
+    Lora,
     Twins,
     backbone_options,
     check_frozen,
+    completed,
     create_model,
     feature_names,
     freeze,
     init_variables,
+    layers_of,
+    merge_lora,
     model_options,
+    with_lora,
+    without_lora,
 )
 from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.registry import nearest
@@ -48,8 +55,9 @@ def build_model(config: ConfigDict) -> nn.Module:
     An option that is None takes the model's own default.
     """
     options = {key: value for key, value in config.model.items() if value is not None}
-    name, frozen, _ = (options.pop(key) for key in ("name", "frozen", "pretrained"))
-    options.pop("init_from")
+    name = options.pop("name")
+    for key in ("frozen", "pretrained", "init_from", "lora_rank", "lora_alpha", "lora_targets"):
+        del options[key]
     options |= options.pop("options")
     if config.data.channels != 3:
         options.setdefault("in_channels", config.data.channels)
@@ -58,9 +66,34 @@ def build_model(config: ConfigDict) -> nn.Module:
         model = create_model(
             name, num_classes=config.data.num_classes, axis_name=DATA_AXIS, **options
         )
-        return freeze(model, frozen)
+        lora = build_lora(config)
+        return freeze(with_lora(model, lora) if lora else model, frozen_modules(config))
 
     return Twins(make(), make()) if build_method(config).networks == 2 else make()
+
+
+def build_lora(config: ConfigDict) -> Lora | None:
+    """The adapters of `config.model.lora_*`; None for rank 0."""
+    model = config.model
+    if not model.lora_rank:
+        return None
+    return Lora(model.lora_rank, float(model.lora_alpha), tuple(model.lora_targets))
+
+
+def frozen_modules(config: ConfigDict) -> tuple[str, ...]:
+    """Modules without gradient: `model.frozen`, and with LoRA all of the encoder but adapters."""
+    own = tuple(config.model.frozen)
+    return (*FROZEN_BY_LORA, *own) if config.model.lora_rank else own
+
+
+def without_adapters(config: ConfigDict, model: nn.Module, variables: Any) -> tuple[nn.Module, Any]:
+    """A model and variables that predict the same without adapters: merged, if there are any."""
+    if not config.model.lora_rank:
+        return model, variables
+    plain = config.copy_and_resolve_references()
+    with plain.unlocked():
+        plain.model.lora_rank = 0
+    return build_model(plain), merge_lora(variables, config.model.lora_alpha)
 
 
 def build_views(config: ConfigDict, model: nn.Module) -> Views:
@@ -150,10 +183,11 @@ def build_train_step(
     config: ConfigDict, model: nn.Module, method: Method
 ) -> tuple[optax.GradientTransformation, TrainStep]:
     """The optimizer and the per-device train step that uses it."""
-    frozen = tuple(config.model.frozen)
+    frozen = frozen_modules(config)
     if frozen:
         check_frozen(abstract_variables(config, model)["params"], frozen)
-    optimizer, schedule = make_optimizer(config.optimizer, config.total_steps, frozen)
+    layers = build_layers(config, model)
+    optimizer, schedule = make_optimizer(config.optimizer, config.total_steps, frozen, layers)
     objective = build_objective(config)
     if objective.feature_maps:
         known = feature_names(model)
@@ -177,6 +211,15 @@ def build_train_step(
         accumulate_steps=config.accumulate_steps,
     )
     return optimizer, step
+
+
+def build_layers(config: ConfigDict, model: nn.Module) -> tuple[tuple[str, ...], ...]:
+    """Layers of the encoder, whose learning rates differ by `optimizer.layer_decay`; () if not.
+
+    Raises:
+        ConfigError: the encoder has no layers.
+    """
+    return layers_of(model) if config.optimizer.layer_decay != 1 else ()
 
 
 def check_batch_norm(
@@ -245,7 +288,8 @@ def abstract_state(config: ConfigDict, model: nn.Module, optimizer) -> TrainStat
     """Shapes of the state, without computing them."""
     variables = abstract_variables(config, model)
     balanced = build_objective(config).balanced
-    return jax.eval_shape(lambda v: create_state(v, optimizer, balanced), variables)
+    frozen = frozen_modules(config)
+    return jax.eval_shape(lambda v: create_state(v, optimizer, balanced, frozen), variables)
 
 
 def build_state(
@@ -260,14 +304,16 @@ def build_state(
     `say` is told what `model.init_from` gave, which takes precedence over `model.pretrained`, and
     what was left out.
     """
-    variables = init_variables(model, jax.random.key(config.seed), example_images(config))
+    first = init_variables(model, jax.random.key(config.seed), example_images(config))
+    variables = without_lora(first)
     if config.model.init_from:
         variables, told = start_from(variables, config.model.init_from, parallel.replicated)
         say(told)
     elif config.model.pretrained not in SCRATCH:
         backbone, stem = encoder_choice(config)
         variables = load_pretrained(variables, config.model.pretrained, backbone, stem, say=say)
-    return parallel.first_state(variables, optimizer, build_objective(config).balanced)
+    variables, balanced = completed(variables, first), build_objective(config).balanced
+    return parallel.first_state(variables, optimizer, balanced, frozen_modules(config))
 
 
 def first_weights(config: ConfigDict) -> str:

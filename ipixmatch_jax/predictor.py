@@ -203,7 +203,7 @@ def load_predictor(
         checkpoint: `latest`, `best` or a step.
         network: `student` or `teacher`; by default the run's `best_network`.
         tile_above: see `Predictor`.
-        trust: whether a method of its own that the run names, `module:Class`, may be imported.
+        trust: whether code of its own that the run names, `module:NAME`, may be imported.
 
     Raises:
         ConfigError: the workdir holds no run.

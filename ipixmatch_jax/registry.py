@@ -1,8 +1,9 @@
 """Names to builders: the only place where a name in the config becomes code."""
 
 import difflib
+import importlib
 from collections.abc import Callable, Iterable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ipixmatch_jax.errors import ConfigError
 
@@ -13,6 +14,27 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """A hint ` (did you mean 'x'?)` for a misspelt name, or an empty string."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def imported(key: str, name: str, form: str) -> Any:
+    """The object of the user's own that `package.module:NAME` names; its module is executed.
+
+    Args:
+        key: the config key that has this name.
+        name: the name.
+        form: what the key expects, such as `package.module:Class`.
+
+    Raises:
+        ConfigError: no such module, or nothing of that name in it.
+    """
+    module_name, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"{key} is {name!r}: {error}; expected {form}, importable from where the command runs "
+            "(PYTHONPATH)"
+        ) from error
 
 
 def _origin(builder: object) -> object:

@@ -350,8 +350,9 @@ def test_a_finished_run_can_be_made_longer(config_file, tmp_path, capsys):
         train(short, tmp_path / "run")
 
 
-NEW_KEYS = [("optimizer", "clip_norm"), ("optimizer", "schedule")]
+NEW_KEYS = [("optimizer", key) for key in ("clip_norm", "schedule", "layer_decay")]
 NEW_KEYS += [("data", "vertical_flip"), ("data", "quarter_turns")]
+NEW_KEYS += [("data", "rotation"), ("data", "transform")]
 
 
 def test_under_a_constant_rate_a_longer_run_is_one_run(config_file, tmp_path):

@@ -114,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--trust",
         action="store_true",
-        help="import the method of your own that a run's config.json names, as module:Class",
+        help="import the method or transform of your own that a run's config.json names",
     )
     _add_takeaway(parser)
     _add_diagnose(parser)

@@ -19,6 +19,7 @@ from ipixmatch_jax.losses import RELATION_OPTIONS, RELATIONS, SUPERVISED_LOSSES
 from ipixmatch_jax.methods import METHODS
 from ipixmatch_jax.models import MODELS
 from ipixmatch_jax.models.create import NORMS
+from ipixmatch_jax.models.lora import TARGETS
 from ipixmatch_jax.tracking.services import TRACKING_KEYS
 
 RUN: Table = {
@@ -72,7 +73,16 @@ MODEL: Table = {
         "first weights, in place of pretrained: a run's folder or a file; other classes: random "
         "classifier",
     ),
-    "frozen": Key((), "modules to freeze: ('encoder',) or ('encoder/stem',)", kind="str"),
+    "frozen": Key(
+        (), "modules to freeze: ('encoder',) or ('encoder/stem',); a name after ! is an exception",
+        kind="str",
+    ),
+    "lora_rank": Key(
+        0, "rank of LoRA adapters in a transformer encoder, all else of which is frozen; 0: none",
+        least=0,
+    ),
+    "lora_alpha": Key(16.0, "LoRA: its change of a matrix is multiplied by alpha / rank", above=0),
+    "lora_targets": Key(("query", "value"), "LoRA: which matrices get adapters", choices=TARGETS),
     "dtype": Key(
         "float32",
         "compute type; bfloat16 is faster on TPU and GPU",
@@ -207,6 +217,10 @@ OPTIMIZER: Table = {
     "name": Key("adamw", "the optimizer", choices=OPTIMIZERS.names),
     "learning_rate": Key(1e-3, "learning rate of the encoder", least=0),
     "head_multiplier": Key(1.0, "learning rate of everything else, relative to it", least=0),
+    "layer_decay": Key(
+        1.0, "factor of the learning rate from each layer of the encoder to the one before it",
+        above=0, most=1,
+    ),
     "weight_decay": Key(1e-4, "weight decay", least=0),
     "decay_norm_and_bias": Key(False, "weight decay for norms and biases too"),
     "momentum": Key(0.9, "sgd: momentum", least=0, most=1),

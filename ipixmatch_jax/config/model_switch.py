@@ -17,6 +17,7 @@ from ipixmatch_jax.weights.public import words_of
 
 # Keys of every model.
 _OF_ALL = ("name", "pretrained", "init_from", "frozen", "dtype", "options")
+_OF_ALL += ("lora_rank", "lora_alpha", "lora_targets")
 _CHOOSE = {"model.name", "model.backbone"}
 
 

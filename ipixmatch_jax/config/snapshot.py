@@ -3,7 +3,7 @@
 import importlib.util
 import json
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -15,6 +15,7 @@ from ipixmatch_jax.config.planned import keep_plan, planned
 from ipixmatch_jax.config.reference import changed
 from ipixmatch_jax.config.suggestions import without_gone
 from ipixmatch_jax.config.validation import problems_of, raise_problems
+from ipixmatch_jax.data import find_transform
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.tracking.services import tracking_defaults
@@ -26,6 +27,8 @@ _LONGEST = 40
 _WIDTH = 80
 # What may stand in for a part that is not registered here.
 _KNOWN = {"method": "supervised", "relation": "none"}
+# Keys that may name code of the user's own.
+_OWN_CODE = ("method.name", "data.transform")
 
 
 def read_snapshot(workdir: AnyPath) -> dict[str, Any]:
@@ -56,8 +59,9 @@ def load_snapshot(
 ) -> ConfigDict:
     """The config of a run; keys that the run did not have yet get their defaults.
 
-    A `method.name` of the form `module:Class` makes the program import that module, from the
-    current folder if it is there: the caller, not the run, decides whether that may happen.
+    A `method.name` or `data.transform` of the form `module:NAME` makes the program import that
+    module, from the current folder if it is there: the caller, not the run, decides whether that
+    may happen.
 
     Args:
         workdir: folder of the run.
@@ -71,24 +75,25 @@ def load_snapshot(
     config = default_config()
     saved = read_snapshot(workdir)
     _fill(config, saved)
-    if not trust and "method.name" not in given_values(overrides):
-        _refuse_code(config, config_path(workdir))
+    if not trust:
+        _refuse_code(config, set(_OWN_CODE) - set(given_values(overrides)), config_path(workdir))
     problems = set_overrides(config, overrides)
     raise_problems(problems + problems_of(_with_known_loss(config, saved)))
     config.lock()
     return config
 
 
-def _refuse_code(config: ConfigDict, path: AnyPath) -> None:
-    """ConfigError if the config of a run names code that is imported when it is used."""
-    name = config.method.name
-    if not isinstance(name, str) or ":" not in name:
-        return
-    raise ConfigError(
-        f"{path} names code of its own, method.name={name!r}, which this command would import and "
-        f"execute ({_origin(name.partition(':')[0])}); read that code, then add --trust (in "
-        "Python: trust=True)"
-    )
+def _refuse_code(config: ConfigDict, keys: Collection[str], path: AnyPath) -> None:
+    """ConfigError if the config of a run names code, at one of the keys, that would be imported."""
+    named = {key: name for key, name in flatten(config) if key in keys}
+    for key, name in sorted(named.items()):
+        if not isinstance(name, str) or ":" not in name:
+            continue
+        raise ConfigError(
+            f"{path} names code of its own, {key}={name!r}, which this command would import and "
+            f"execute ({_origin(name.partition(':')[0])}); read that code, then add --trust (in "
+            "Python: trust=True)"
+        )
 
 
 def _origin(module: str) -> str:
@@ -102,7 +107,7 @@ def _origin(module: str) -> str:
 
 
 def _with_known_loss(config: ConfigDict, saved: Mapping[str, Any]) -> ConfigDict:
-    """A copy without the run's own method and relation, if they are not registered here.
+    """A copy without the run's own method, relation and transform, if they are not found here.
 
     They came with the run's config file; using its networks does not need them. Names that the
     command line gives are still checked.
@@ -113,6 +118,11 @@ def _with_known_loss(config: ConfigDict, saved: Mapping[str, Any]) -> ConfigDict
             copy[group].name, copy[group].options = _KNOWN[group], ConfigDict()
             if group == "relation":
                 copy.relation.distance, copy.relation.more = "kl", ()
+    if saved.get("data", {}).get("transform") == config.data.transform:
+        try:
+            find_transform(config.data.transform)
+        except ConfigError:
+            copy.data.transform = ""
     return copy
 
 

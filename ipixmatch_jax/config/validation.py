@@ -10,7 +10,7 @@ from ipixmatch_jax.config.defaults import flatten
 from ipixmatch_jax.config.groups import RELATION, all_keys
 from ipixmatch_jax.config.options import option_problems
 from ipixmatch_jax.config.suggestions import did_you_mean
-from ipixmatch_jax.data import DATASETS, check_statistics, make_geometry
+from ipixmatch_jax.data import DATASETS, check_statistics, find_transform, make_geometry
 from ipixmatch_jax.engine.inference import make_inference
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.keys import Key
@@ -105,8 +105,13 @@ def _statistics(config: ConfigDict) -> None:
 _PARTS: dict[str, tuple[set[str], Callable[[ConfigDict], object]]] = {
     "statistics": ({"data"}, _statistics),
     "crops": ({"data"}, lambda config: make_geometry(config.data)),
+    "transform": ({"data"}, lambda config: find_transform(config.data.transform)),
     "method": ({"method"}, build.build_method),
     "model": ({"model", "method", "data"}, build.build_model),
+    "layers": (
+        {"model", "method", "data", "optimizer"},
+        lambda config: build.build_layers(config, build.build_model(config)),
+    ),
     "loss": (
         {"method", "relation", "supervised", "normalize", "data"},
         build.build_objective,

@@ -19,6 +19,7 @@ from ipixmatch_jax.data.files.images import (
 from ipixmatch_jax.data.geometry import make_geometry
 from ipixmatch_jax.data.inspection.report import Report, inspect_dataset, summarize
 from ipixmatch_jax.data.inspection.training_needs import check_training_needs, training_needs
+from ipixmatch_jax.data.own_transform import find_transform
 from ipixmatch_jax.data.picked import content_hashes, keep_splits
 from ipixmatch_jax.data.pipeline import TrainBatches, eval_batches, size_groups, train_batches
 from ipixmatch_jax.data.protocols import comparable, identify
@@ -61,6 +62,7 @@ __all__ = [
     "displayable",
     "eval_batches",
     "inspect_dataset",
+    "find_transform",
     "identify",
     "keep_splits",
     "load_dataset",

@@ -1,4 +1,4 @@
-"""The weak geometric view: scales, pads, crops, flips and turns image and mask together."""
+"""The weak geometric view: scales, turns, pads, crops and flips image and mask together."""
 
 from dataclasses import dataclass, replace
 
@@ -8,6 +8,7 @@ from PIL import Image
 
 from ipixmatch_jax.data.files.images import resample
 from ipixmatch_jax.data.records import IGNORE, UnlabeledRecord
+from ipixmatch_jax.data.rotation import bilinear, nearest, sampling_of
 from ipixmatch_jax.errors import ConfigError
 
 
@@ -21,6 +22,7 @@ class Geometry:
         flip: probability of a left-right flip.
         vertical_flip: probability of an up-down flip.
         quarter_turns: turn the crop by a random multiple of 90 degrees; it must be square.
+        rotation: turn the window by a random angle of at most this many degrees either way.
     """
 
     crop_size: tuple[int, int]
@@ -28,6 +30,7 @@ class Geometry:
     flip: float = 0.5
     vertical_flip: float = 0.0
     quarter_turns: bool = False
+    rotation: float = 0.0
 
     def __post_init__(self):
         height, width = self.crop_size
@@ -51,6 +54,7 @@ def make_geometry(config_data: ConfigDict) -> Geometry:
         float(config_data.flip),
         float(config_data.vertical_flip),
         bool(config_data.quarter_turns),
+        float(config_data.rotation),
     )
 
 
@@ -67,6 +71,7 @@ class Window:
         flip: True if the crop is mirrored left-right.
         vertical_flip: True if it is then mirrored up-down.
         turns: number of quarter turns after that, counterclockwise.
+        angle: degrees, counterclockwise: the window is turned about its center before the flips.
     """
 
     scaled: tuple[int, int]
@@ -77,6 +82,7 @@ class Window:
     flip: bool
     vertical_flip: bool = False
     turns: int = 0
+    angle: float = 0.0
 
 
 def weak_view(
@@ -89,12 +95,18 @@ def weak_view(
     window is cropped at a uniform random place, and all are flipped with probability `flip`.
     Then all, padding included, are flipped up-down with probability `vertical_flip` and, with
     `quarter_turns`, turned by 0, 90, 180 or 270 degrees with equal probability.
+
+    With `rotation`, the window is turned about its center by a uniform random angle before it is
+    padded and flipped; it shows more of the image at its corners if there is more. Its pixels
+    beyond the image are like padding. The image is interpolated bilinearly, the mask by nearest
+    neighbor.
+
     A pure function of its arguments: the geometry of UniMatch (arXiv 2208.09910).
 
     Args:
         record: `image` uint8 [H,W,C] and, if labeled, `mask` uint8 [H,W].
         rng: the source of all random numbers.
-        geometry: crop size, scale range, flips and turns.
+        geometry: crop size, scale range, flips, turns and rotation.
 
     Returns:
         `image` uint8 [h,w,C], `valid` bool [h,w] (False on padding), and `mask` uint8 [h,w] if the
@@ -126,13 +138,36 @@ def through(
         canvas[: window.height, left : left + window.width] = part
         return canvas
 
-    view = {
-        "image": place(_cut(record["image"], window, Image.Resampling.BILINEAR), 0),
-        "valid": place(_valid(record, window), False),
+    shown = _turned_parts(record, window) if window.angle else _straight_parts(record, window)
+    fills = {"image": 0, "valid": False, "mask": IGNORE}
+    return {name: place(part, fills[name]) for name, part in shown.items()}
+
+
+def _straight_parts(record: UnlabeledRecord, window: Window) -> dict[str, np.ndarray]:
+    """What the window shows of image, validity and mask."""
+    parts = {
+        "image": _cut(record["image"], window, Image.Resampling.BILINEAR),
+        "valid": _valid(record, window),
     }
     if "mask" in record:
-        view["mask"] = place(_cut(record["mask"], window, Image.Resampling.NEAREST), IGNORE)
-    return view
+        parts["mask"] = _cut(record["mask"], window, Image.Resampling.NEAREST)
+    return parts
+
+
+def _turned_parts(record: UnlabeledRecord, window: Window) -> dict[str, np.ndarray]:
+    """The same for a window that is turned by its angle."""
+    at = (window.top, window.left, window.height, window.width)
+    sampling = sampling_of(window.scaled, *at, window.angle)
+    top, left, height, width = sampling[:4]
+    region = replace(window, top=top, left=left, height=height, width=width)
+    straight = _straight_parts(record, region)
+    parts = {
+        "image": bilinear(straight["image"], sampling),
+        "valid": nearest(straight["valid"], sampling, False),
+    }
+    if "mask" in straight:
+        parts["mask"] = nearest(straight["mask"], sampling, IGNORE)
+    return parts
 
 
 def _valid(record: UnlabeledRecord, window: Window) -> np.ndarray:
@@ -163,6 +198,8 @@ def draw_window(size: tuple[int, int], rng: np.random.Generator, geometry: Geome
         window = replace(window, vertical_flip=bool(rng.random() < geometry.vertical_flip))
     if geometry.quarter_turns:
         window = replace(window, turns=int(rng.integers(4)))
+    if geometry.rotation:
+        window = replace(window, angle=float(rng.uniform(-geometry.rotation, geometry.rotation)))
     return window
 
 

@@ -56,6 +56,14 @@ DATA_KEYS: Table = {
     "quarter_turns": Key(
         False, "turn training crops, which must be square, by a random multiple of 90 degrees"
     ),
+    "rotation": Key(
+        0.0, "turn training crops by a random angle of at most this many degrees either way",
+        least=0, most=180,
+    ),
+    "transform": Key(
+        "", "function of your own that changes training crops, as package.module:function "
+        "(see docs/data.md); empty: none",
+    ),
     "on_error": Key(
         "raise", "unreadable training image: stop, or train on another one in its place",
         choices=("raise", "skip"),

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from ipixmatch_jax.data.files.file_records import channels_of, record_files
 from ipixmatch_jax.data.geometry import Geometry, draw_window, make_geometry, through, weak_view
+from ipixmatch_jax.data.own_transform import apply_transform, check_repeatable
 from ipixmatch_jax.data.records import IGNORE, Dataset, Source, UnlabeledSource, record_rng
 from ipixmatch_jax.data.worker_processes import init_worker, start_quiet_tracker
 from ipixmatch_jax.errors import ConfigError, DataError
@@ -40,6 +41,7 @@ class _Load:
     seed: int
     stream: int
     skip: bool = False
+    transform: str = ""
 
     def __call__(self, position: int, index: int) -> Batch:
         if not self.skip:
@@ -60,6 +62,8 @@ class _Load:
         else:
             record = self.source[index]
             view = weak_view(record, rng, self.geometry)
+        if self.transform:
+            view = apply_transform(self.transform, view, rng, self.source.ids[index])
         view["key"] = key
         view["index"] = np.int64(index)
         return view
@@ -104,7 +108,7 @@ def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
 def _stream(
     name: str, source: UnlabeledSource, geometry: Geometry, *, seed: int, local_batch: int,
     process_index: int, process_count: int, start_step: int, skip: bool, order: str,
-    pools: tuple[tuple[int, float], ...] = (),
+    transform: str = "", pools: tuple[tuple[int, float], ...] = (),
 ) -> grain.MapDataset:  # fmt: skip
     number = _STREAMS[name]
     parts, start = [], 0
@@ -116,7 +120,10 @@ def _stream(
     indices = parts[0]
     if len(parts) > 1:
         indices = grain.MapDataset.mix(parts, [weight for _, weight in pools])
-    records = indices.map_with_index(_Load(source, geometry, seed, number, skip))
+    load = _Load(source, geometry, seed, number, skip, transform)
+    if transform:
+        check_repeatable(transform, lambda position: load(position, position % len(source)))
+    records = indices.map_with_index(load)
     # Sharding after the random crops, in blocks: the global batch is the same, in the same order,
     # for any number of processes.
     shares = records.batch(local_batch, drop_remainder=True)[process_index::process_count]
@@ -152,7 +159,7 @@ def train_batches(
     Args:
         dataset: the source of the records.
         config_data: `config.data`: `crop_size`, `scale_range`, `flip`, `vertical_flip`,
-            `quarter_turns`, `on_error`, `threads`, `workers`.
+            `quarter_turns`, `rotation`, `transform`, `on_error`, `threads`, `workers`.
         batch_size: labeled images per step, over all processes.
         unlabeled_batch_size: unlabeled images per step, over all processes; 0 leaves out the
             `unlabeled` and `mix` streams.
@@ -168,8 +175,8 @@ def train_batches(
         in the source); `labeled` also holds `mask` uint8 [B,h,w].
 
     Raises:
-        ConfigError: the batch size is not divisible by the number of processes, or quarter turns
-            of a crop that is not square.
+        ConfigError: the batch size is not divisible by the number of processes, quarter turns of a
+            crop that is not square, or a transform that breaks its contract.
         DataError: unlabeled records are needed and there are none; or, while iterating, a bad file.
     """
     geometry = make_geometry(config_data)
@@ -185,6 +192,7 @@ def train_batches(
             process_count=process_count, start_step=start_step, skip=skip,
             pools=() if name == "labeled" else dataset.unlabeled_pools,
             order="unlabeled" if name == "mix" and mix_same else name,
+            transform=config_data.transform,
         )
         for name, (source, share) in wanted.items()
     ]  # fmt: skip

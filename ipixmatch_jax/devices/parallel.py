@@ -70,10 +70,16 @@ class Parallel(abc.ABC):
         return jax.tree.map(lambda _: self.replicated, state)
 
     def first_state(
-        self, variables: Any, optimizer: optax.GradientTransformation, balanced: int = 0
+        self,
+        variables: Any,
+        optimizer: optax.GradientTransformation,
+        balanced: int = 0,
+        frozen: Sequence[str] = (),
     ) -> TrainState:
         """`create_state` on the devices, from host arrays that are the same on every process."""
-        make = functools.partial(create_state, optimizer=optimizer, balanced=balanced)
+        make = functools.partial(
+            create_state, optimizer=optimizer, balanced=balanced, frozen=frozen
+        )
         shardings = self.state_shardings(jax.eval_shape(make, variables))
         return jax.jit(make, out_shardings=shardings)(self.replicate(variables))
 

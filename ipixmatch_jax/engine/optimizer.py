@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ipixmatch_jax.models import is_frozen
+from ipixmatch_jax.models import is_frozen, within_network
 from ipixmatch_jax.registry import Registry
 
 OPTIMIZERS: Registry[Callable[..., optax.GradientTransformation]] = Registry("optimizer")
@@ -62,7 +62,10 @@ def make_schedule(options: Mapping[str, Any], total_steps: int) -> optax.Schedul
 
 
 def make_optimizer(
-    options: Mapping[str, Any], total_steps: int, frozen: Sequence[str] = ()
+    options: Mapping[str, Any],
+    total_steps: int,
+    frozen: Sequence[str] = (),
+    layers: Sequence[Sequence[str]] = (),
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """The optimizer of `config.optimizer`, and its schedule for the encoder.
 
@@ -73,6 +76,9 @@ def make_optimizer(
 
     With `clip_norm`, a gradient whose norm over all parameters that are not frozen is larger is
     scaled down to that norm. The gradient that it gets must be that of the whole batch.
+
+    `layer_decay` multiplies the learning rate of the encoder's `layers` (see `models.layers_of`)
+    as in BEiT and MAE: see `layer_scale`.
     """
     schedule = make_schedule(options, total_steps)
     build = OPTIMIZERS[options["name"]]
@@ -100,6 +106,9 @@ def make_optimizer(
     if frozen:
         rules["frozen"] = optax.set_to_zero()
     rule = optax.partition(rules, groups)
+    if options.get("layer_decay", 1.0) != 1.0:
+        # Both rules' updates are proportional to the learning rate, weight decay included.
+        rule = optax.chain(rule, _by_layer(float(options["layer_decay"]), layers))
     limit = options.get("clip_norm")
     if limit is None:
         return rule, schedule
@@ -109,3 +118,32 @@ def make_optimizer(
 
     # Before the groups, so that encoder and head share one norm.
     return optax.chain(optax.masked(optax.clip_by_global_norm(limit), trained), rule), schedule
+
+
+def layer_scale(names: Sequence[str], decay: float, layers: Sequence[Sequence[str]]) -> float:
+    """Factor of a parameter's learning rate: decay^(n - i) in layer i = 0, …, n - 1 of n layers.
+
+    The head, and what an encoder computes after its last layer, has the factor 1. This is the
+    rule of BEiT (Bao et al., arXiv 2106.08254) and MAE (He et al., arXiv 2111.06377), whose
+    layers are the embedding and each block.
+
+    Args:
+        names: path of the parameter.
+        decay: factor from one layer to the one before it.
+        layers: names of the encoder's modules and parameters, from the input on.
+    """
+    group, *inner = within_network(names)
+    if group != "encoder":
+        return 1.0
+    found = [index for index, layer in enumerate(layers) if inner[0] in layer]
+    return decay ** (len(layers) - found[0]) if found else 1.0
+
+
+def _by_layer(decay: float, layers: Sequence[Sequence[str]]) -> optax.GradientTransformation:
+    def scaled(updates, params):
+        def scale(path, update):
+            return update * layer_scale([entry.key for entry in path], decay, layers)
+
+        return jax.tree_util.tree_map_with_path(scale, updates)
+
+    return optax.stateless(scaled)

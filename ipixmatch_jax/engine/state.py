@@ -1,11 +1,14 @@
 """The train state: one pytree that a checkpoint saves whole."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+
+from ipixmatch_jax.models import completed, learned, matching
 
 # The axis of devices, over which collectives run.
 DATA_AXIS = "data"
@@ -21,7 +24,8 @@ class TrainState:
         bad_steps: int32 scalar, non-finite steps in a row that were skipped.
         params, batch_stats: the student's weights and running batch statistics.
         opt_state: the optax state of `params`.
-        teacher_params, teacher_batch_stats: their exponential moving averages.
+        teacher_params, teacher_batch_stats: their exponential moving averages. Frozen parameters
+            are those of the student, and only there (see `models.learned`).
         balance: if relations are weighted by gradients, float32 [1 + relations]: moving averages of
             the gradients' norms, of the pseudo-label loss and of each relation (see
             `Objective.strengths`; 0 for one with a fixed weight); () otherwise.
@@ -38,7 +42,10 @@ class TrainState:
 
 
 def create_state(
-    variables: Any, optimizer: optax.GradientTransformation, balanced: int = 0
+    variables: Any,
+    optimizer: optax.GradientTransformation,
+    balanced: int = 0,
+    frozen: Sequence[str] = (),
 ) -> TrainState:
     """The state before the first step; the teacher starts as a copy of the student.
 
@@ -49,6 +56,7 @@ def create_state(
         variables: `{'params': …, 'batch_stats': …}` of the model; without batch norm the second is
             absent.
         balanced: `Objective.balanced`, the length of `TrainState.balance`.
+        frozen: modules without gradient, as in `models.is_frozen`.
     """
     params, batch_stats = variables["params"], variables.get("batch_stats", {})
     return TrainState(
@@ -57,15 +65,21 @@ def create_state(
         params=params,
         batch_stats=batch_stats,
         opt_state=optimizer.init(params),
-        teacher_params=params,
+        teacher_params=learned(params, frozen),
         teacher_batch_stats=batch_stats,
         balance=jnp.zeros(balanced, jnp.float32) if balanced else (),
     )
 
 
+def held_teacher(params: Any, state: TrainState) -> Any:
+    """Of a whole teacher's parameters, those that a state like `state` holds."""
+    return matching(params, state.teacher_params)
+
+
 def networks(state: TrainState) -> dict[str, Any]:
     """`student` and `teacher`, each as `{'params', 'batch_stats'}`."""
+    teacher_params = completed(state.teacher_params, state.params)
     return {
         "student": {"params": state.params, "batch_stats": state.batch_stats},
-        "teacher": {"params": state.teacher_params, "batch_stats": state.teacher_batch_stats},
+        "teacher": {"params": teacher_params, "batch_stats": state.teacher_batch_stats},
     }

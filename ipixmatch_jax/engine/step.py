@@ -1,6 +1,7 @@
 """The per-device train step; `devices.parallel` runs it on all devices, over the axis `data`."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,9 +13,9 @@ import optax
 
 from ipixmatch_jax.engine.gradient_balance import SQUARES, followed
 from ipixmatch_jax.engine.objective import Objective
-from ipixmatch_jax.engine.state import DATA_AXIS, TrainState
+from ipixmatch_jax.engine.state import DATA_AXIS, TrainState, networks
 from ipixmatch_jax.methods import Batch, Method, Network
-from ipixmatch_jax.models import stop_frozen
+from ipixmatch_jax.models import completed, learned, matching
 from ipixmatch_jax.registry import Registry
 from ipixmatch_jax.views import Views
 
@@ -40,7 +41,7 @@ class Gradients:
     """The gradients and statistics of a batch, the same on every device.
 
     Attributes:
-        grads: of the student's parameters.
+        grads: of the student's parameters, without frozen ones.
         batch_stats: the student's running batch statistics after the batch.
         metrics: name → float32 scalar.
         squares: float32 [1 + relations], squared norms of gradients with respect to the logits, as
@@ -95,7 +96,7 @@ def make_train_step(
         optimizer, schedule: for the student's parameters.
         teacher_kind, teacher_decay: a name in `TEACHERS`, and its decay.
         total_steps: length of the run, in steps.
-        frozen: modules without gradient, as in `models.stop_frozen`.
+        frozen: modules without gradient, as in `models.is_frozen`.
         accumulate_steps: number of micro-batches per device, which run one after the other in the
             memory of one. Losses are divided by the counts of the whole batch, so that the sum of
             the parts' gradients is the gradient of the whole batch. Only what combines records is
@@ -122,8 +123,8 @@ def _gradients_of(
 
     def output_of(state, params, batch_stats, batch):
         progress = state.step.astype(jnp.float32) / total_steps
-        teacher = Network(model, state.teacher_params, state.teacher_batch_stats, maps, progress)
-        student = Network(model, stop_frozen(params, frozen), batch_stats, maps, progress)
+        teacher = Network(model, feature_maps=maps, progress=progress, **networks(state)["teacher"])
+        student = Network(model, completed(params, state.params), batch_stats, maps, progress)
         return method(student, teacher, views, batch)
 
     def part_gradients(state, batch_stats, batch, divisors=None):
@@ -134,7 +135,8 @@ def _gradients_of(
             )
             return share, (metrics, output.batch_stats)
 
-        grads, (metrics, batch_stats) = jax.grad(loss_share, has_aux=True)(state.params)
+        trained = learned(state.params, frozen)
+        grads, (metrics, batch_stats) = jax.grad(loss_share, has_aux=True)(trained)
         return (grads, metrics), batch_stats
 
     def part_counts(state, batch):
@@ -170,11 +172,14 @@ def _update_by(
 ) -> Callable[[TrainState, Gradients], tuple[TrainState, Metrics]]:
     def update(state: TrainState, found: Gradients) -> tuple[TrainState, Metrics]:
         grad_norm = optax.tree.norm(found.grads)
-        updates, opt_state = optimizer.update(found.grads, state.opt_state, state.params)
+        # The optimizer knows what is frozen; it leaves these zeros as they are.
+        zeros = functools.partial(jax.tree.map, jnp.zeros_like)
+        grads = completed(found.grads, state.params, zeros)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         decay = decay_at(state.step, teacher_decay)
         teacher_params, teacher_batch_stats = optax.incremental_update(
-            (params, found.batch_stats),
+            (matching(params, state.teacher_params), found.batch_stats),
             (state.teacher_params, state.teacher_batch_stats),
             1.0 - decay,
         )

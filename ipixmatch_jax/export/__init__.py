@@ -62,7 +62,8 @@ def export(
     model = build.build_model(config)
     parallel = build.build_parallel(config)
     step, networks = restore_networks(config, workdir, model, parallel, checkpoint, (network,))
-    variables = jax.device_get(networks[network])
+    # Other software knows no adapters.
+    model, variables = build.without_adapters(config, model, jax.device_get(networks[network]))
     if form == "stablehlo":
         usage = _save_stablehlo(output, to_stablehlo(config, model, variables, size))
     elif form == "onnx":

@@ -3,7 +3,6 @@
 import abc
 import dataclasses
 import functools
-import importlib
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -17,7 +16,7 @@ from ipixmatch_jax.keys import Key
 from ipixmatch_jax.losses import Ratio
 from ipixmatch_jax.models import named_features
 from ipixmatch_jax.models.extent import Extent
-from ipixmatch_jax.registry import Registry, nearest
+from ipixmatch_jax.registry import Registry, imported, nearest
 from ipixmatch_jax.views import Views
 
 Batch = Mapping[str, Mapping[str, jax.Array]]
@@ -208,16 +207,9 @@ def find_method(name: str) -> type[Method]:
     Raises:
         ConfigError: no such method, module or class.
     """
-    module_name, colon, class_name = name.partition(":")
-    if not colon:
+    if ":" not in name:
         return METHODS[name]
-    try:
-        found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(
-            f"method.name is {name!r}: {error}; expected package.module:Class, importable from "
-            "where the command runs (PYTHONPATH)"
-        ) from error
+    found = imported("method.name", name, "package.module:Class")
     if not (dataclasses.is_dataclass(found) and callable(found)):
         raise ConfigError(f"method.name is {name!r}, which is not a dataclass; see docs/methods.md")
     return found if issubclass(found, Method) else _with_defaults(found)

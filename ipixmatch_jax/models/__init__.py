@@ -19,9 +19,19 @@ from ipixmatch_jax.models import (  # registers each
 )
 from ipixmatch_jax.models.backbones import ENCODERS, backbone_options, fitting_backbones
 from ipixmatch_jax.models.create import MODELS, create_model, model_options
+from ipixmatch_jax.models.encoder_layers import layers_of
 from ipixmatch_jax.models.features import feature_names, named_features
-from ipixmatch_jax.models.frozen import check_frozen, freeze, is_frozen, stop_frozen
+from ipixmatch_jax.models.frozen import (
+    check_frozen,
+    completed,
+    freeze,
+    is_frozen,
+    learned,
+    matching,
+    within_network,
+)
 from ipixmatch_jax.models.init_on_host import init_variables
+from ipixmatch_jax.models.lora import FROZEN_BY_LORA, Lora, merge_lora, with_lora, without_lora
 from ipixmatch_jax.models.network_pair import TWINS, Twins
 
 __all__ = [
@@ -30,7 +40,10 @@ __all__ = [
     "backbone_options",
     "TWINS",
     "Twins",
+    "FROZEN_BY_LORA",
+    "Lora",
     "check_frozen",
+    "completed",
     "convnext",
     "convnext_weights",
     "create_model",
@@ -40,9 +53,15 @@ __all__ = [
     "freeze",
     "init_variables",
     "is_frozen",
+    "layers_of",
+    "learned",
+    "matching",
+    "merge_lora",
     "model_options",
     "named_features",
-    "stop_frozen",
+    "with_lora",
+    "within_network",
+    "without_lora",
     "deeplabv3plus",
     "dinov3",
     "dinov3_weights",

@@ -5,15 +5,19 @@ from functools import lru_cache
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.typing import DTypeLike
 
-from ipixmatch_jax.models.layers import widen
+from ipixmatch_jax.models.layers import Numerics, widen
+from ipixmatch_jax.models.lora import LoraDense
 
 dense_init = nn.initializers.normal(0.02)
 
 
-def dense(features: int, dtype: DTypeLike, name: str, *, bias: bool = True) -> nn.Dense:
-    return nn.Dense(features, use_bias=bias, dtype=dtype, kernel_init=dense_init, name=name)
+def dense(features: int, numerics: Numerics, name: str, *, bias: bool = True) -> nn.Dense:
+    """A dense layer, with adapters if `numerics.lora` adapts layers of this name."""
+    options = {"dtype": numerics.dtype, "kernel_init": dense_init, "name": name, "use_bias": bias}
+    if numerics.lora and numerics.lora.adapts(name):
+        return LoraDense(features, lora=numerics.lora, **options)
+    return nn.Dense(features, **options)
 
 
 class LayerNorm(nn.Module):

@@ -48,12 +48,12 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        width, dtype, dilation = x.shape[-1], self.numerics.dtype, self.dilation
+        width, dilation = x.shape[-1], self.dilation
         depthwise = {"padding": 3 * dilation, "groups": width, "dilation": dilation}
         y = conv(width, 7, self.numerics, "depthwise", **depthwise)(x)
         y = LayerNorm(_EPSILON, name="norm")(y)
-        y = nn.gelu(dense(4 * width, dtype, "expand")(y), approximate=False)
-        y = dense(width, dtype, "project")(y)
+        y = nn.gelu(dense(4 * width, self.numerics, "expand")(y), approximate=False)
+        y = dense(width, self.numerics, "project")(y)
         initial = nn.initializers.constant(_LAYER_SCALE)
         scale = self.param("layer_scale", initial, (width,), jnp.float32)
         return x + y * scale.astype(y.dtype).reshape(1, 1, 1, -1)
@@ -108,6 +108,10 @@ class ConvNext(RgbStatistics, nn.Module):
     in_channels: int = 3
     remat: bool = False
     numerics: Numerics = Numerics()
+
+    @property
+    def layers(self) -> tuple[tuple[str, ...], ...]:
+        return ("stem", "stem_norm"), *((f"stage_{i}",) for i in range(len(self.shape.widths)))
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:

@@ -21,6 +21,7 @@ from ipixmatch_jax.models.backbones import ENCODERS
 from ipixmatch_jax.models.input_channels import RgbStatistics, check_channels
 from ipixmatch_jax.models.layers import Numerics, conv, widen
 from ipixmatch_jax.models.vit import LayerScale, tapped
+from ipixmatch_jax.models.lora import TARGETS
 from ipixmatch_jax.registry import Registry
 
 _EPSILON = 1e-5
@@ -85,12 +86,12 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, angles: np.ndarray) -> jax.Array:
-        width, dtype = x.shape[-1], self.numerics.dtype
-        query = split_heads(dense(width, dtype, "q")(x), self.heads)
-        key = split_heads(dense(width, dtype, "k", bias=False)(x), self.heads)
-        value = split_heads(dense(width, dtype, "v")(x), self.heads)
+        width, numerics = x.shape[-1], self.numerics
+        query = split_heads(dense(width, numerics, "q")(x), self.heads)
+        key = split_heads(dense(width, numerics, "k", bias=False)(x), self.heads)
+        value = split_heads(dense(width, numerics, "v")(x), self.heads)
         y = attend(rotate(query, angles), rotate(key, angles), value)
-        return dense(width, dtype, "proj")(merge_heads(y))
+        return dense(width, numerics, "proj")(merge_heads(y))
 
 
 class Mlp(nn.Module):
@@ -102,12 +103,12 @@ class Mlp(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        width, dtype = x.shape[-1], self.numerics.dtype
+        width, numerics = x.shape[-1], self.numerics
         if self.gated:
-            y = nn.silu(dense(self.hidden, dtype, "gate")(x))
-            return dense(width, dtype, "down")(y * dense(self.hidden, dtype, "up")(x))
-        y = nn.gelu(dense(self.hidden, dtype, "fc1")(x), approximate=False)
-        return dense(width, dtype, "fc2")(y)
+            y = nn.silu(dense(self.hidden, numerics, "gate")(x))
+            return dense(width, numerics, "down")(y * dense(self.hidden, numerics, "up")(x))
+        y = nn.gelu(dense(self.hidden, numerics, "fc1")(x), approximate=False)
+        return dense(width, numerics, "fc2")(y)
 
 
 class Block(nn.Module):
@@ -143,9 +144,16 @@ class Dinov3(RgbStatistics, nn.Module):
     remat: bool = False
     numerics: Numerics = Numerics()
 
+    lora_targets = TARGETS
+
     @property
     def size_multiple(self) -> int:
         return self.shape.patch
+
+    @property
+    def layers(self) -> tuple[tuple[str, ...], ...]:
+        embedding = ("patch_embed", "cls_token", "mask_token", "register_tokens")
+        return embedding, *((f"block_{index:02d}",) for index in range(self.shape.depth))
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:

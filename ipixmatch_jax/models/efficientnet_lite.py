@@ -12,6 +12,7 @@ grid lies up to 15 pixels to the lower right.
 """
 
 import dataclasses
+import itertools
 import math
 from typing import NamedTuple
 
@@ -121,6 +122,13 @@ class EfficientNetLite(RgbStatistics, nn.Module):
     @property
     def frame_multiple(self) -> int:
         return self.output_stride
+
+    @property
+    def layers(self) -> tuple[tuple[str, ...], ...]:
+        counts = [stage.blocks for stage in self.stages]
+        ends = itertools.accumulate(counts)
+        blocks = (range(end - count, end) for count, end in zip(counts, ends, strict=True))
+        return ("stem",), *(tuple(f"block_{i:02d}" for i in stage) for stage in blocks)
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:

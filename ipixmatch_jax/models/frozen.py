@@ -1,7 +1,7 @@
 """Frozen parts of a model: their parameters and running statistics do not change."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -21,19 +21,23 @@ def is_frozen(path: Sequence[str], frozen: Sequence[str]) -> bool:
     """True if `frozen` names a module or variable, or a module that contains it.
 
     A name is a path such as `encoder/layer1`. It also matches numbered modules
-    (`encoder/layer1_0`, but not `encoder/layer10`), and may hold the wildcards of fnmatch.
+    (`encoder/layer1_0`, but not `encoder/layer10`), and may hold the wildcards of fnmatch. A name
+    after `!` is an exception to the names before it: `('encoder', '!encoder/*/bias')`.
     """
     path = "/".join(within_network(path))
-    return any(
-        fnmatchcase(path, name.strip("/") + rest) for name in frozen for rest in ("", "/*", "_*")
-    )
+    found = False
+    for name in frozen:
+        pattern = name.removeprefix("!").strip("/")
+        if any(fnmatchcase(path, pattern + rest) for rest in ("", "/*", "_*")):
+            found = not name.startswith("!")
+    return found
 
 
 def freeze(model: nn.Module, frozen: Sequence[str]) -> nn.Module:
     """Returns the model with frozen batch norms: they use their running statistics in training too.
 
     It changes norms made by `Numerics` in the modules `encoder` and `head`. Parameters are frozen
-    by the training loop: see `stop_frozen`.
+    by the training loop: see `learned`.
     """
 
     if not frozen:
@@ -49,14 +53,39 @@ def freeze(model: nn.Module, frozen: Sequence[str]) -> nn.Module:
     return model.clone(**{name: changed(module) for name, module in parts.items()})
 
 
-def stop_frozen(params: Any, frozen: Sequence[str]) -> Any:
-    """Stops the gradients of the parameters in `frozen`; work that only they need is skipped."""
-    stop = jax.lax.stop_gradient
+def learned(params: Any, frozen: Sequence[str]) -> Any:
+    """The parameters that are not in `frozen`: nested dicts, without modules that are empty then.
 
-    def stopped(path, leaf):
-        return stop(leaf) if is_frozen([entry.key for entry in path], frozen) else leaf
+    Their gradients alone are computed, and a teacher holds a copy of them alone.
+    """
 
-    return jax.tree_util.tree_map_with_path(stopped, params) if frozen else params
+    def kept(tree: Any, path: tuple[str, ...]) -> Any:
+        if not isinstance(tree, Mapping):
+            return None if is_frozen(path, frozen) else tree
+        parts = {name: kept(part, (*path, name)) for name, part in tree.items()}
+        return {name: part for name, part in parts.items() if part is not None} or None
+
+    return kept(params, ()) if frozen else params
+
+
+def completed(part: Any, whole: Any, absent: Callable[[Any], Any] = lambda tree: tree) -> Any:
+    """`whole` with the leaves of `part`, a tree of some of its names, in place of its own.
+
+    `absent` changes what `part` does not have, a leaf or a tree.
+    """
+    if not isinstance(whole, Mapping):
+        return part
+    return {
+        name: completed(part[name], tree, absent) if name in part else absent(tree)
+        for name, tree in whole.items()
+    }
+
+
+def matching(whole: Any, part: Any) -> Any:
+    """The leaves of `whole` that have the names of `part`, a tree of some of its names."""
+    if not isinstance(part, Mapping):
+        return whole
+    return {name: matching(whole[name], inner) for name, inner in part.items()}
 
 
 def check_frozen(params: Any, frozen: Sequence[str]) -> None:
@@ -69,7 +98,7 @@ def check_frozen(params: Any, frozen: Sequence[str]) -> None:
     paths = [[entry.key for entry in path] for path, _ in leaves]
     known = sorted({"/".join(within_network(path)[:2]) for path in paths})
     for name in frozen:
-        if not any(is_frozen(path, (name,)) for path in paths):
+        if not any(is_frozen(path, (name.removeprefix("!"),)) for path in paths):
             raise ConfigError(
                 f"model.frozen names {name!r}, which the model does not have; "
                 f"it has {', '.join(known)}"

@@ -14,6 +14,7 @@ from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.models.conv_backends import conv_general_dilated
 from ipixmatch_jax.models.extent import Extent, cut, group_norm, resize_within, same_padded
 from ipixmatch_jax.models.frozen import is_frozen, within_network
+from ipixmatch_jax.models.lora import Lora
 
 # He initialization; the fan-in of a depthwise kernel (k,k,1,C) is its own k*k window.
 kernel_init = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
@@ -147,8 +148,9 @@ class Numerics:
     `norm` 'batch' takes statistics over the batch on all devices of `axis_name`. 'group' takes
     them over 32 groups of channels of one image, or the largest smaller number that divides the
     channels; it has no running statistics and works with any batch size (Wu and He, arXiv
-    1803.08494). `momentum`, `epsilon` and `frozen` belong to batch norm. `extent` tells the true
-    sizes of images that are padded to a frame; in training it is None.
+    1803.08494). `momentum`, `epsilon` and `frozen` belong to batch norm. `lora` adapts dense layers
+    (see `with_lora`). `extent` tells the true sizes of images that are padded to a frame; in
+    training it is None.
     """
 
     dtype: DTypeLike = jnp.float32
@@ -157,6 +159,7 @@ class Numerics:
     momentum: float = 0.9
     epsilon: float = 1e-5
     frozen: tuple[str, ...] = ()
+    lora: Lora | None = None
     extent: Extent | None = None
 
     def normalize(self, x: jax.Array, train: bool, name: str) -> jax.Array:

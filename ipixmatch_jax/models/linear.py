@@ -44,7 +44,7 @@ class Head(nn.Module):
         x = jnp.concatenate(features[-self.blocks :], axis=-1)
         x = self.numerics.normalize(x, train, "input_norm").astype(self.numerics.dtype)
         if self.hidden:
-            x = nn.gelu(dense(self.hidden, self.numerics.dtype, "hidden")(x), approximate=False)
+            x = nn.gelu(dense(self.hidden, self.numerics, "hidden")(x), approximate=False)
         self.sow("intermediates", "decoder", x)
         logits = classifier(self.num_classes, self.numerics, "classifier")(x)
         return resize_half_pixel(widen(logits), size, self.numerics.extent)

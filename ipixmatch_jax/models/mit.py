@@ -16,6 +16,7 @@ from ipixmatch_jax.models.backbones import ENCODERS
 from ipixmatch_jax.models.extent import inside
 from ipixmatch_jax.models.input_channels import RgbStatistics, check_channels
 from ipixmatch_jax.models.layers import Numerics, conv
+from ipixmatch_jax.models.lora import TARGETS
 from ipixmatch_jax.registry import Registry
 
 _EPSILON = 1e-5
@@ -58,9 +59,9 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        width, dtype, source = x.shape[-1], self.numerics.dtype, x
-        extent, seen = self.numerics.extent, None
-        query = split_heads(dense(width, dtype, "q")(_tokens(x)), self.heads)
+        width, numerics, source = x.shape[-1], self.numerics, x
+        extent, seen = numerics.extent, None
+        query = split_heads(dense(width, numerics, "q")(_tokens(x)), self.heads)
         if self.reduction > 1:
             r = self.reduction
             source = conv(width, r, self.numerics, "reduce", stride=r, padding=0)(x)
@@ -69,9 +70,9 @@ class Attention(nn.Module):
             # A window of the reduction that is not full is left out, also of an image alone.
             rows, columns = (side // self.reduction for side in extent.at(x.shape[1:3]))
             seen = inside(source.shape[1:3], (rows, columns)).reshape(x.shape[0], -1)
-        both = jnp.split(dense(2 * width, dtype, "kv")(_tokens(source)), 2, axis=-1)
+        both = jnp.split(dense(2 * width, numerics, "kv")(_tokens(source)), 2, axis=-1)
         key, value = (split_heads(part, self.heads) for part in both)
-        y = dense(width, dtype, "proj")(merge_heads(attend(query, key, value, seen)))
+        y = dense(width, numerics, "proj")(merge_heads(attend(query, key, value, seen)))
         return y.reshape(x.shape)
 
 
@@ -83,10 +84,10 @@ class MixFfn(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         hidden = 4 * x.shape[-1]
-        y = dense(hidden, self.numerics.dtype, "fc1")(x)
+        y = dense(hidden, self.numerics, "fc1")(x)
         y = conv(hidden, 3, self.numerics, "conv", groups=hidden)(y)
         y = nn.gelu(y, approximate=False)
-        return dense(x.shape[-1], self.numerics.dtype, "fc2")(y)
+        return dense(x.shape[-1], self.numerics, "fc2")(y)
 
 
 class Block(nn.Module):
@@ -134,6 +135,8 @@ class MixTransformer(RgbStatistics, nn.Module):
     remat: bool = False
     numerics: Numerics = Numerics()
 
+    lora_targets = TARGETS
+
     @property
     def frame_multiple(self) -> int:
         return 4 * 2 ** (len(self.shape.widths) - 1)
@@ -144,6 +147,10 @@ class MixTransformer(RgbStatistics, nn.Module):
         return max(
             (reduction - 1) * 4 * 2**i + 1 for i, reduction in enumerate(self.shape.reductions)
         )
+
+    @property
+    def layers(self) -> tuple[tuple[str, ...], ...]:
+        return tuple((f"stage_{i}",) for i in range(len(self.shape.widths)))
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:

@@ -120,6 +120,13 @@ class ResNet(RgbStatistics, nn.Module):
     def frame_multiple(self) -> int:
         return self.output_stride
 
+    @property
+    def layers(self) -> tuple[tuple[str, ...], ...]:
+        deep = range(len(STEMS[self.stem]))
+        stem = tuple(f"stem_{i}" for i in deep) or ("stem",)
+        stages = enumerate(self.blocks, start=1)
+        return stem, *(tuple(f"layer{i}_{j}" for j in range(n)) for i, n in stages)
+
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:
         check_channels(x, self.in_channels)

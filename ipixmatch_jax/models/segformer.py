@@ -34,7 +34,7 @@ class Head(nn.Module):
         self.sow("intermediates", "encoder", features[-1])
         levels = [
             resize_half_pixel(
-                dense(self.channels, self.numerics.dtype, f"project_{i}")(x),
+                dense(self.channels, self.numerics, f"project_{i}")(x),
                 features[0].shape[1:3],
                 self.numerics.extent,
             )

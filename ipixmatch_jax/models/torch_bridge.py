@@ -14,6 +14,7 @@ import numpy as np
 
 from ipixmatch_jax.errors import CheckpointError
 from ipixmatch_jax.models.input_channels import adapt_first_conv
+from ipixmatch_jax.models.lora import is_adapter
 from ipixmatch_jax.registry import Registry
 
 StateDict = Mapping[str, np.ndarray]
@@ -173,10 +174,15 @@ def to_torch(variables: Any, layout: str | None = None) -> dict[str, np.ndarray]
 
     Raises:
         ConfigError: an unknown layout.
-        CheckpointError: the layout belongs to another encoder.
+        CheckpointError: the layout belongs to another encoder, or there are adapters.
     """
     leaves, _ = jax.tree_util.tree_flatten_with_path(variables)
     paths = [path for path, _ in leaves]
+    if any(is_adapter(path[-1].key) for path in paths):
+        raise CheckpointError(
+            "the variables have LoRA adapters, for which PyTorch's models have no names; merge "
+            "them first: models.merge_lora(variables, alpha)"
+        )
     if layout is None:
         chosen = _natural(paths)
     else:

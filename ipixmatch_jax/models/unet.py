@@ -59,6 +59,10 @@ class Encoder(RgbStatistics, nn.Module):
     def frame_multiple(self) -> int:
         return self.stem_stride * 2**self.depth
 
+    @property
+    def layers(self) -> tuple[tuple[str, ...], ...]:
+        return tuple((f"level_{level}",) for level in range(self.depth + 1))
+
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:
         check_channels(x, self.in_channels)

@@ -20,6 +20,7 @@ from ipixmatch_jax.models.create import choice
 from ipixmatch_jax.models.extent import Extent
 from ipixmatch_jax.models.input_channels import RgbStatistics, check_channels
 from ipixmatch_jax.models.layers import Numerics, conv, widen
+from ipixmatch_jax.models.lora import TARGETS
 from ipixmatch_jax.registry import Registry
 
 _EPSILON = 1e-6
@@ -55,12 +56,12 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, seen: jax.Array | None) -> jax.Array:
-        width, dtype = x.shape[-1], self.numerics.dtype
+        width, numerics = x.shape[-1], self.numerics
         query, key, value = (
             split_heads(part, self.heads)
-            for part in jnp.split(dense(3 * width, dtype, "qkv")(x), 3, axis=-1)
+            for part in jnp.split(dense(3 * width, numerics, "qkv")(x), 3, axis=-1)
         )
-        return dense(width, dtype, "proj")(merge_heads(attend(query, key, value, seen)))
+        return dense(width, numerics, "proj")(merge_heads(attend(query, key, value, seen)))
 
 
 class Mlp(nn.Module):
@@ -71,14 +72,14 @@ class Mlp(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        width, dtype = x.shape[-1], self.numerics.dtype
+        width, numerics = x.shape[-1], self.numerics
         if self.swiglu:
             # Two thirds of 4·width, up to the next multiple of 8.
             hidden = (8 * width // 3 + 7) // 8 * 8
-            gate, y = jnp.split(dense(2 * hidden, dtype, "w12")(x), 2, axis=-1)
-            return dense(width, dtype, "w3")(nn.silu(gate) * y)
-        x = nn.gelu(dense(4 * width, dtype, "fc1")(x), approximate=False)
-        return dense(width, dtype, "fc2")(x)
+            gate, y = jnp.split(dense(2 * hidden, numerics, "w12")(x), 2, axis=-1)
+            return dense(width, numerics, "w3")(nn.silu(gate) * y)
+        x = nn.gelu(dense(4 * width, numerics, "fc1")(x), approximate=False)
+        return dense(width, numerics, "fc2")(x)
 
 
 class LayerScale(nn.Module):
@@ -127,6 +128,8 @@ class Dinov2(RgbStatistics, nn.Module):
     remat: bool = False
     numerics: Numerics = Numerics()
 
+    lora_targets = TARGETS
+
     @property
     def size_multiple(self) -> int:
         return self.shape.patch
@@ -134,6 +137,11 @@ class Dinov2(RgbStatistics, nn.Module):
     @property
     def frame_multiple(self) -> int:
         return self.shape.patch
+
+    @property
+    def layers(self) -> tuple[tuple[str, ...], ...]:
+        embedding = ("patch_embed", "pos_embed", "cls_token", "mask_token", "register_tokens")
+        return embedding, *((_block_name(index),) for index in range(self.shape.depth))
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:
@@ -161,7 +169,7 @@ class Dinov2(RgbStatistics, nn.Module):
         seen = self._seen(size, batch)
         block, taps = nn.remat(Block) if self.remat else Block, []
         for index in range(self.shape.depth):
-            x = block(self.shape, self.numerics, name=f"block_{index:02d}")(x, seen)
+            x = block(self.shape, self.numerics, name=_block_name(index))(x, seen)
             if index in self.shape.taps:
                 taps.append(x)
         norm = LayerNorm(_EPSILON, name="norm")
@@ -225,6 +233,10 @@ class Dinov2(RgbStatistics, nn.Module):
         full = [(0, 0, 0), *((0, side - grid, 0) for side in size), (0, 0, 0)]
         same = jax.lax.pad(positions, jnp.zeros((), positions.dtype), full)
         return jnp.where(as_trained.reshape(-1, 1, 1, 1), same, resized)
+
+
+def _block_name(index: int) -> str:
+    return f"block_{index:02d}"
 
 
 def dinov2(

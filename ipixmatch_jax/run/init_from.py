@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from ipixmatch_jax.errors import CheckpointError
-from ipixmatch_jax.models import TWINS
+from ipixmatch_jax.models import TWINS, merge_lora
 from ipixmatch_jax.paths import AnyPath, as_path
 from ipixmatch_jax.weights.pretrained import (
     fill_except_classifier,
@@ -56,15 +56,17 @@ def start_from(variables: Any, source: str, sharding: Any) -> tuple[Any, str]:
 
 def _of_run(workdir: AnyPath, sharding: Any) -> tuple[Any, str]:
     try:
-        network = json.loads(config_path(workdir).read_text())["best_network"]
-    except (OSError, ValueError, KeyError, TypeError):
-        network = "student"  # of an older run, or of a folder of checkpoints alone
+        config = json.loads(config_path(workdir).read_text())
+        network, alpha = config["best_network"], config["model"].get("lora_alpha", 1.0)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        # Of an older run, or of a folder of checkpoints alone: without adapters.
+        network, alpha = "student", 1.0
     with Checkpoints(workdir) as checkpoints:
         best = checkpoints.best()
         step = checkpoints.find("latest") if best is None else best
         abstract = checkpoints.network_shapes(step, network, sharding)
         found = checkpoints.restore_network(step, network, abstract)
-    return jax.device_get(found), f"{network} of step {step} of {workdir}"
+    return merge_lora(jax.device_get(found), alpha), f"{network} of step {step} of {workdir}"
 
 
 def _transferred(found: Any, variables: Any, path: AnyPath) -> tuple[Any, list[str]]:

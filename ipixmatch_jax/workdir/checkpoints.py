@@ -12,7 +12,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from ipixmatch_jax.devices.processes import agree, first_only, is_first
-from ipixmatch_jax.engine.state import NETWORKS, TrainState, networks
+from ipixmatch_jax.engine.state import NETWORKS, TrainState, held_teacher, networks
 from ipixmatch_jax.errors import CheckpointError
 from ipixmatch_jax.paths import AnyPath, as_path, is_remote
 from ipixmatch_jax.workdir.checkpoint_scores import (
@@ -48,13 +48,16 @@ def split_state(state: TrainState) -> dict[str, Any]:
     return {**networks(state), "training": training}
 
 
-def join_state(items: dict[str, Any]) -> TrainState:
-    """Joins the items of `split_state` to a state."""
+def join_state(items: dict[str, Any], abstract: TrainState) -> TrainState:
+    """Joins the items of `split_state` to a state like `abstract`.
+
+    The teacher of a checkpoint is whole; that of a state has only what learns.
+    """
     student, teacher = items["student"], items["teacher"]
     return TrainState(
         params=student["params"],
         batch_stats=student["batch_stats"],
-        teacher_params=teacher["params"],
+        teacher_params=held_teacher(teacher["params"], abstract),
         teacher_batch_stats=teacher["batch_stats"],
         **items["training"],
     )
@@ -264,7 +267,7 @@ class Checkpoints:
         Raises:
             CheckpointError: it is damaged, or does not fit `abstract`.
         """
-        return join_state(self._restore(step, split_state(abstract)))
+        return join_state(self._restore(step, split_state(abstract)), abstract)
 
     def restore_network(self, step: int, network: str, abstract: Any) -> Any:
         """Restores `{'params', 'batch_stats'}` of the `student` or the `teacher` alone."""

@@ -49,6 +49,7 @@ def test_overrides_reach_the_config(config_file):
         ),
         (["--config.parallel=pmp"], "did you mean 'pmap'"),
         (["--config.optimizer.name=adam"], "did you mean 'adamw'"),
+        (["--config.optimizer.layer_decay=0"], "expected a number above 0 and at most 1"),
         (["--config.teacher.kind=emma"], "did you mean 'ema'"),
         (["--config.data.name=foldr"], "did you mean 'folder'"),
         (
@@ -59,6 +60,7 @@ def test_overrides_reach_the_config(config_file):
         (["--config.data.crop_size=(8,)"], "data.crop_size is .*expected two whole numbers"),
         (["--config.data.scale_range=(2., 1.)"], "low <= high"),
         (["--config.data.vertical_flip=2"], "vertical_flip is 2.0; expected a number from 0 to 1"),
+        (["--config.data.rotation=181"], "rotation is 181.0; expected a number from 0 to 180"),
         (
             ["--config.data.quarter_turns=True", "--config.data.crop_size=(16,24)"],
             r"expected a square crop.*data.crop_size=\(16,16\)",

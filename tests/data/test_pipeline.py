@@ -92,6 +92,24 @@ def test_vertical_flips_and_turns_of_the_config_reach_every_stream(dataset, make
         assert_same(later, resumed)
 
 
+def test_rotation_of_the_config_reaches_every_stream(dataset, make_config):
+    plain, config = take(dataset, make_config(), 3), make_config(rotation=30)
+    turned, again = take(dataset, config, 3), take(dataset, config, 2, start_step=1)
+    for before, after in zip(plain, turned, strict=True):
+        for stream, part in before.items():
+            for name in ("key", "index"):
+                np.testing.assert_array_equal(after[stream][name], part[name])
+            for row in range(len(part["image"])):
+                assert (after[stream]["image"][row] != part["image"][row]).any()
+            padding = ~after[stream]["valid"]
+            assert padding.sum() > (~part["valid"]).sum()
+            assert (after[stream]["image"][padding] == 0).all()
+            if stream == "labeled":
+                assert (after[stream]["mask"][padding] == 255).all()
+    for later, resumed in zip(turned[1:], again, strict=True):
+        assert_same(later, resumed)
+
+
 def _turns(before, after):
     """All numbers of quarter turns that make one crop of the other; there must be one."""
     found = {k for k in range(4) if np.array_equal(np.rot90(before, k), after)}

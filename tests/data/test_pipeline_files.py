@@ -184,7 +184,7 @@ def test_reduced_decoding_shows_the_same_view(folder_root, make_config):
         mask = (image[..., 0] // 80).astype(np.uint8)
         Image.fromarray(mask).save(folder_root / f"train/masks/{name}.png")
     config = make_config(root=str(folder_root), crop_size=(64, 64), scale_range=(0.15, 0.3))
-    config.vertical_flip, config.quarter_turns = 0.5, True
+    config.vertical_flip, config.quarter_turns, config.rotation = 0.5, True, 20.0
     reduced, _ = take(load_dataset(config, 0), config, 4)
 
     class Whole:

@@ -1,16 +1,20 @@
 """The whole train step with an encoder that the config freezes."""
 
+import chex
 import jax
 import numpy as np
 import optax
 import pytest
 
 from ipixmatch_jax import build
-from ipixmatch_jax.config import default_config, load_config
+from ipixmatch_jax.config import default_config, load_config, write_snapshot
 from ipixmatch_jax.devices.parallel import PARALLEL
 from ipixmatch_jax.engine.optimizer import make_optimizer
+from ipixmatch_jax.engine.state import networks
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.models import ENCODERS, MODELS, backbone_options, model_options
+from ipixmatch_jax.workdir.checkpoints import Checkpoints, abstract_like
+from ipixmatch_jax.workdir.folder import make_workdir
 from tests.references.miniature import CLASSES, SIZE, random_batch
 
 
@@ -43,13 +47,39 @@ def test_nothing_changes_what_is_frozen():
         state, metrics = step(state, spread.put_batch(random_batch(seed, 2)))
     assert all(equal(state.params["encoder"], first.params["encoder"]))
     assert all(equal(state.batch_stats["encoder"], first.batch_stats["encoder"]))
-    assert all(equal(state.teacher_params["encoder"], first.params["encoder"]))
+    assert set(state.teacher_params) == {"head"}
+    teacher = networks(state)["teacher"]["params"]
+    assert all(equal(teacher["encoder"], first.params["encoder"]))
+    assert not any(equal(teacher["head"], first.params["head"]))
     assert not any(equal(state.params["head"], first.params["head"]))
     assert not any(equal(state.batch_stats["head"], first.batch_stats["head"]))
     assert float(metrics["grad_norm"]) > 0
     # A momentum is kept for the head only.
     size = sum(leaf.size for leaf in jax.tree.leaves(first.params["head"]))
     assert sum(leaf.size for leaf in jax.tree.leaves(first.opt_state) if leaf.ndim) == size
+
+
+def test_checkpoints_hold_a_whole_teacher_and_those_of_earlier_versions_load(tmp_path):
+    config = small_config(**{"model.frozen": ("encoder",)})
+    spread, _, state = start(config)
+    whole = jax.tree.map(lambda leaf: leaf + 1, state.params)
+    make_workdir(tmp_path)
+    write_snapshot(config, tmp_path)
+    optimizer, _ = build.build_train_step(
+        config, build.build_model(config), build.build_method(config)
+    )
+    abstract = build.abstract_state(config, build.build_model(config), optimizer)
+    abstract = abstract_like(abstract, spread.state_shardings(abstract))
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, state)
+        checkpoints.save(2, state.replace(teacher_params=whole))  # as before
+    with Checkpoints(tmp_path) as checkpoints:
+        saved = checkpoints.network_shapes(1, "teacher", spread.replicated)["params"]
+        assert jax.tree.structure(saved) == jax.tree.structure(state.params)
+        chex.assert_trees_all_equal(checkpoints.restore(1, abstract), state)
+        older = checkpoints.restore(2, abstract)
+    chex.assert_trees_all_equal(older.teacher_params, {"head": whole["head"]})
+    chex.assert_trees_all_equal(older.params, state.params)
 
 
 def test_the_optimizer_leaves_it_in_both_of_two_networks():

@@ -141,6 +141,26 @@ def test_no_valid_pixel_anywhere_gives_zero_not_nan(output, mask):
     assert loss == 0.0 and metrics["loss_supervised"] == 0.0
 
 
+@pytest.mark.parametrize("region", ["confident", "valid"])
+def test_pixels_that_are_not_valid_change_nothing(output, mask, region):
+    names = (("class_map", "kl"), ("class_map", "corr"), ("affinity", "mse"))
+    relations = tuple(WeightedRelation(*pair, region=region) for pair in names)
+    objective = Objective(threshold=Threshold(0.5), relations=relations)
+    expected = evaluate(objective, output, mask)
+    ignored = (mask == 255)[..., None]
+    other = output.replace(
+        labeled_logits=jnp.where(ignored, logits(), output.labeled_logits),
+        terms=tuple(
+            term.replace(
+                student_logits=jnp.where(term.valid[..., None], term.student_logits, logits()),
+                teacher_logits=jnp.where(term.valid[..., None], term.teacher_logits, logits()),
+            )
+            for term in output.terms
+        ),
+    )
+    jax.tree.map(np.testing.assert_array_equal, evaluate(objective, other, mask), expected)
+
+
 def test_a_relation_may_have_a_ramp_of_its_own(output, mask):
     relation = WeightedRelation("class_map", "kl", 3.0, ramp="linear", ramp_start=4, ramp_steps=3)
     objective = Objective(relations=(relation,))

@@ -1,10 +1,13 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ipixmatch_jax.engine.optimizer import make_optimizer
+from ipixmatch_jax.engine.optimizer import layer_scale, make_optimizer
 from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.models import create_model, layers_of
 
 OPTIONS = {
     "name": "sgd",
@@ -22,8 +25,8 @@ PARAMS = {
 }
 
 
-def run(options, total_steps, steps):
-    optimizer, _ = make_optimizer(options, total_steps)
+def run(options, total_steps, steps, layers=()):
+    optimizer, _ = make_optimizer(options, total_steps, layers=layers)
     params, state = PARAMS, optimizer.init(PARAMS)
     for k in range(steps):
         grads = jax.tree.map(lambda p, k=k: 0.1 * (k + 1) * jnp.ones_like(p), params)
@@ -167,3 +170,74 @@ def test_without_clipping_the_state_has_its_old_form():
     clips, _ = make_optimizer({**OPTIONS, "clip_norm": 1.0}, 8)
     forms = [jax.tree.structure(rule.init(PARAMS)) for rule in (old, new, clips)]
     assert forms[0] == forms[1] != forms[2]
+
+
+def _paths(model):
+    images = jax.ShapeDtypeStruct((1, 28, 28, 3), jnp.float32)
+    shapes = jax.eval_shape(
+        lambda key, x: model.init(key, x, train=False), jax.random.key(0), images
+    )
+    leaves = jax.tree_util.tree_leaves_with_path(shapes["params"])
+    return [[entry.key for entry in path] for path, _ in leaves]
+
+
+def _beit_layer(path, depth):
+    """Layer of a parameter as BEiT and MAE number them: embedding 0, block i + 1, the rest."""
+    if re.match("encoder/(cls_token|mask_token|pos_embed|register_tokens|patch_embed)", path):
+        return 0
+    block = re.match(r"encoder/block_(\d+)/", path)
+    return int(block[1]) + 1 if block else depth + 1
+
+
+@pytest.mark.parametrize("backbone, depth", [("dinov2_small", 12), ("dinov2_large", 24)])
+def test_layer_decay_of_a_vit_is_that_of_beit_mae_and_timm(backbone, depth):
+    model = create_model("dpt", num_classes=2, backbone=backbone, registers=4)
+    paths, layers = _paths(model), layers_of(model)
+    # timm: layer_decay ** (layer_max - i) for i = 0, ..., layer_max.
+    scales = np.float64(0.65) ** (depth + 1 - np.arange(depth + 2))
+    for path in paths:
+        expected = scales[_beit_layer("/".join(path), depth)]
+        assert layer_scale(path, 0.65, layers) == pytest.approx(expected, rel=1e-12)
+        assert layer_scale(["second", *path], 0.65, layers) == layer_scale(path, 0.65, layers)
+    found = {layer_scale(path, 0.65, layers) for path in paths}
+    assert len(found) == depth + 2 and max(found) == 1.0
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_layer_decay_multiplies_the_learning_rate(name, steps):
+    """Against the optimizer itself at the multiplied rate, and with weight decay."""
+    layers = (("conv",), ("norm",))
+    options = {**OPTIONS, "name": name, "schedule": "cosine", "warmup_steps": 1}
+    options |= {"decay_norm_and_bias": True, "weight_decay": 0.3}
+    with jax.numpy_dtype_promotion("standard"):
+        found = run({**options, "layer_decay": 0.5}, 8, steps, layers)
+        for part, factor in (("conv", 0.25), ("norm", 0.5)):
+            slower = run({**options, "learning_rate": 0.1 * factor}, 8, steps)
+            jax.tree.map(
+                lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6),
+                found["encoder"][part],
+                slower["encoder"][part],
+            )
+        jax.tree.map(np.testing.assert_array_equal, found["head"], run(options, 8, steps)["head"])
+
+
+def test_layer_decay_in_float64_by_hand():
+    layers = (("conv",), ("norm",))
+    params = run({**OPTIONS, "layer_decay": 0.5}, 8, 5, layers)
+    for name, leaf, value, rate, decay in (
+        ("conv", "kernel", [[1.0, -2.0]], 0.1 * 0.5**2, 0.01),
+        ("norm", "scale", [3.0], 0.1 * 0.5, 0.0),
+    ):
+        by_hand = sgd_by_hand(value, rate=rate, decay=decay, total_steps=8, steps=5)
+        np.testing.assert_allclose(params["encoder"][name][leaf], by_hand, rtol=1e-5)
+
+
+def test_a_layer_decay_of_1_changes_no_bit_and_no_state():
+    plain, named = run(OPTIONS, 8, 5), run({**OPTIONS, "layer_decay": 1.0}, 8, 5)
+    jax.tree.map(np.testing.assert_array_equal, plain, named)
+    forms = [
+        jax.tree.structure(make_optimizer({**OPTIONS, **extra}, 8)[0].init(PARAMS))
+        for extra in ({}, {"layer_decay": 1.0})
+    ]
+    assert forms[0] == forms[1]

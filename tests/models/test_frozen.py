@@ -9,11 +9,13 @@ from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.models import (
     Twins,
     check_frozen,
+    completed,
     create_model,
     freeze,
     init_variables,
     is_frozen,
-    stop_frozen,
+    learned,
+    matching,
 )
 
 IMAGES = np.random.default_rng(0).normal(size=(2, 12, 10, 3)).astype(np.float32)
@@ -53,6 +55,7 @@ def assert_equal(a, b):
         ("encoder", "second/encoder/stem", True),
         ("head", "second/encoder/head", False),
         ("stem", "encoder/stem", False),
+        ("!encoder", "encoder/stem", False),
     ],
 )
 def test_what_a_name_covers(name, path, expected):
@@ -90,16 +93,57 @@ def test_one_stage_of_two_networks():
     assert all(jax.tree.leaves([changed["encoder"]["level_1"], changed["head"]]))
 
 
-def test_no_gradient_reaches_what_is_frozen():
-    params = {"encoder": {"a": jnp.ones(2), "b": jnp.ones(2)}, "head": {"c": jnp.ones(2)}}
+def test_what_learns_is_a_part_of_the_tree_and_can_be_put_back():
+    params = {"encoder": {"a": 1, "b": 2}, "head": {"c": 3}, "more": {"d": {"e": 4}}}
+    part = learned(params, ("encoder/a", "head"))
+    assert part == {"encoder": {"b": 2}, "more": {"d": {"e": 4}}}
+    assert learned(params, ()) is params
+    assert matching(params, part) == part
+    tens = jax.tree.map(lambda leaf: 10 * leaf, part)
+    whole = {"encoder": {"a": 1, "b": 20}, "head": {"c": 3}, "more": {"d": {"e": 40}}}
+    assert completed(tens, params) == whole
+    zeroed = completed(tens, params, lambda tree: jax.tree.map(lambda _: 0, tree))
+    assert zeroed == {"encoder": {"a": 0, "b": 20}, "head": {"c": 0}, "more": {"d": {"e": 40}}}
+    twins = {"first": params, "second": params}
+    assert learned(twins, ("encoder/a", "head")) == {"first": part, "second": part}
 
-    def loss(params):
-        leaves = jax.tree.leaves(stop_frozen(params, ("encoder/a", "head")))
-        return sum(jnp.sum(leaf**2) for leaf in leaves)
 
-    grads = jax.grad(loss)(params)
-    assert_equal(grads["encoder"], {"a": np.zeros(2), "b": np.full(2, 2.0)})
-    assert_equal(grads["head"], {"c": np.zeros(2)})
+@pytest.mark.parametrize(
+    "path, expected",
+    [
+        ("encoder/block_0/norm/scale", True),
+        ("encoder/block_0/norm/bias", False),
+        ("encoder/block_1/norm/bias", True),
+        ("head/bias", False),
+    ],
+)
+def test_a_name_after_an_exclamation_mark_is_an_exception(path, expected):
+    frozen = ("encoder", "!encoder/*/bias", "encoder/block_1")
+    assert is_frozen(path.split("/"), frozen) is expected
+
+
+def _vit_paths():
+    model = create_model("dpt", num_classes=2, registers=4)
+    images = jax.ShapeDtypeStruct((1, 28, 28, 3), jnp.float32)
+    shapes = jax.eval_shape(lambda k, x: model.init(k, x, False), jax.random.key(0), images)
+    leaves = jax.tree_util.tree_leaves_with_path(shapes["params"])
+    return ["/".join(entry.key for entry in path) for path, _ in leaves]
+
+
+def _trained_of_vit(frozen):
+    return [path for path in _vit_paths() if not is_frozen(path.split("/"), frozen)]
+
+
+def test_bitfit_trains_the_biases_of_the_encoder_and_the_head():
+    trained = _trained_of_vit(("encoder", "!encoder/*/bias"))
+    expected = [p for p in _vit_paths() if p.endswith("/bias") or p.startswith("head/")]
+    assert trained == expected and sum(p.startswith("encoder/") for p in trained) == 12 * 6 + 2
+
+
+def test_the_last_blocks_alone():
+    trained = _trained_of_vit(("encoder", "!encoder/block_1*", "!encoder/norm"))
+    last = ("encoder/block_10/", "encoder/block_11/", "encoder/norm/", "head/")
+    assert trained == [path for path in _vit_paths() if path.startswith(last)]
 
 
 def test_names_that_cannot_be():
@@ -109,4 +153,7 @@ def test_names_that_cannot_be():
     with pytest.raises(ConfigError, match="nothing to train"):
         check_frozen(params, ("encoder", "head"))
     check_frozen(params, ("encoder", "head/level"))
+    check_frozen(params, ("encoder", "!encoder/*/bias"))
+    with pytest.raises(ConfigError, match="'!encodr/bias', which the model does not have"):
+        check_frozen(params, ("encoder", "!encodr/bias"))
     assert freeze(unet(), ()) == unet()
