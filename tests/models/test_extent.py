@@ -2,12 +2,13 @@
 
 from functools import partial
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ipixmatch_jax.models import create_model
+from ipixmatch_jax.models import Twins, create_model
 from ipixmatch_jax.models.deeplabv3plus import Head as DeepLabHead
 from ipixmatch_jax.models.dpt import DptShape
 from ipixmatch_jax.models.dpt import Head as DptHead
@@ -124,3 +125,18 @@ def test_dpt(registers, offset):
     head = DptHead(4, DptShape(8, (4, 4, 4, 4)), Numerics())
     sizes = ((42, 42), (56, 84), (14, 70), (42, 56))
     check(EncoderDecoder(encoder, head), (56, 84), sizes, side=56)
+
+
+def test_the_first_of_twins():
+    twins = Twins(*(create_model("unet", num_classes=4, width=4, depth=1) for _ in range(2)))
+    assert twins.frame_multiple == 2
+    check(twins, (16, 20), ((9, 20), (16, 7)), side=16)
+
+
+def test_a_head_that_ignores_the_extent_has_no_frames():
+    encoder = MixTransformer(MitShape((8,) * 4, (1,) * 4, 8, (1,) * 4))
+    assert EncoderDecoder(encoder, nn.Dense(4)).frame_multiple == 0
+    model = EncoderDecoder(encoder, SegformerHead(4, 8, Numerics()))
+    assert model.frame_multiple == 32
+    with pytest.raises(ValueError, match="no multiple of 32"):
+        model.within(extent_of((64, 90), [(9, 9)]))
