@@ -58,8 +58,7 @@ MODEL: Table = {
     "name": Key("deeplabv3plus", "the network", choices=MODELS.names),
     "pretrained": Key(
         "",
-        "imagenet, dinov2, dinov3, a file, https://... or hf://ORG/NAME/FILE; empty or none: "
-        "random; other classes: random classifier",
+        "imagenet, dinov2, dinov3, a file, https://... or hf://ORG/NAME/FILE; empty or none: random",
     ),
     "init_from": Key(
         "",
