@@ -58,7 +58,7 @@ MODEL: Table = {
     "name": Key("deeplabv3plus", "the network", choices=MODELS.names),
     "pretrained": Key(
         "",
-        "imagenet, dinov2, dinov3, a file, https://... or hf://ORG/NAME/FILE; empty or none: random",
+        "imagenet, dinov2, dinov3, a file, https://... or hf://ORG/NAME/FILE; empty, none: random",
     ),
     "init_from": Key(
         "",
