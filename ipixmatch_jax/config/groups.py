@@ -65,8 +65,7 @@ MODEL: Table = {
     "name": Key("deeplabv3plus", "the network", choices=MODELS.names),
     "pretrained": Key(
         "",
-        "imagenet, dinov2, dinov3, a file, https://... or hf://ORG/NAME/FILE; empty or none: "
-        "random; other classes: random classifier",
+        "imagenet, dinov2, dinov3, a file, https://... or hf://ORG/NAME/FILE; empty, none: random",
     ),
     "init_from": Key(
         "",
@@ -103,6 +102,8 @@ MODEL: Table = {
     "stem": Key(None, f"first layers of a ResNet: plain or deep; {_OWN}", kind="str"),
     "multi_grid": Key(None, f"dilations of a ResNet's last three blocks; {_OWN}",
                       kind="int", many=True, least=1),
+    "blocks": Key(None, f"last blocks of a ViT that a linear head concatenates; {_OWN}",
+                  kind="int", least=1),
     "registers": Key(None, f"register tokens of DINOv2; {_OWN}", kind="int", least=0),
     "norm": Key(None, f"normalization; {_OWN}", kind="str", choices=NORMS),
     "in_channels": Key(None, "channels of the input; None: data.channels", kind="int", least=1),

@@ -59,6 +59,12 @@ def fitting_backbones(model: str) -> list[str]:
     return [name for name in ENCODERS.names() if _read(model, name)]
 
 
+def check_fit(model: str, backbone: str) -> None:
+    """Raises ConfigError unless the backbone returns what the head of `model`, of HEADS, reads."""
+    if _read(model, backbone) is None:
+        raise ConfigError(_misfit(model, backbone))
+
+
 def make_encoder(
     model: str,
     backbone: str,
@@ -82,9 +88,8 @@ def make_encoder(
     Raises:
         ConfigError: an unknown backbone, or one that does not return what the head reads.
     """
+    check_fit(model, backbone)
     read = _read(model, backbone)
-    if read is None:
-        raise ConfigError(_misfit(model, backbone))
     asked = {
         _ENDS: output_stride if read == _ENDS else 32,
         _STAGES: read == _STAGES,

@@ -13,6 +13,7 @@ from ipixmatch_jax.models.backbones import (
     ENCODERS,
     HEADS,
     backbone_options,
+    check_fit,
     fitting_backbones,
 )
 from ipixmatch_jax.registry import Registry, nearest
@@ -82,6 +83,8 @@ def _check_options(name: str, options: Mapping[str, Any]) -> None:
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         backbone = options.get("backbone", known["backbone"])
         if backbone is not None:
+            if name in HEADS:
+                check_fit(name, backbone)
             known |= backbone_options(backbone)
             who += f" with backbone {backbone!r}"
         others = fitting_backbones(name) if name in HEADS else ENCODERS.names()

@@ -60,6 +60,8 @@ def test_a_config_that_wraps_another_describes_with_the_users_keys_too(photos):
     ("segformer", None, (33, 33), "imagenet"),
     ("unet", None, (33, 33), "none"),
     ("dpt", "dinov2_small", (28, 28), "dinov2"),
+    ("dpt", "dinov3_small", (32, 32), "dinov3"),
+    ("upernet", "convnext_tiny", (33, 33), "imagenet"),
     ("deeplabv3plus", "resnet18", (33, 33), "imagenet"),
 ])  # fmt: skip
 def test_models_switch_on_the_command_line(photos, capsys, name, backbone, crop, weights):
@@ -102,8 +104,8 @@ def test_the_files_own_model_is_kept_in_silence(photos, capsys):
 
 @pytest.mark.parametrize("keys, message", [
     (("model.name=unet", "model.output_stride=8"), "has no option 'output_stride'"),
-    (("model.name=unet", "model.backbone=resnet18"), "has no option 'backbone'"),
-    (("model.name=segformer", "model.backbone=resnet18"), "backbone is 'resnet18'"),
+    (("model.name=unet", "model.backbone=dinov2_small"), "backbone is 'dinov2_small'"),
+    (("model.name=dpt", "model.backbone=resnet18"), "backbone is 'resnet18'"),
     (("model.output_stride=8", "model.width=4"), "has no option 'width'"),
 ])  # fmt: skip
 def test_impossible_keys_of_the_user_stay_errors(photos, keys, message):

@@ -119,7 +119,9 @@ def test_options_reach_the_encoder():
     assert found == ("deep", (1, 2), 4, True)
     assert (encoder.output_stride, encoder.numerics.norm) == (8, "group")
     config.model.name = "dpt"
-    with pytest.raises(ConfigError, match="'dpt' has no option"):
+    with pytest.raises(
+        ConfigError, match="'dpt': backbone is 'resnet18', which does not return blocks"
+    ):
         build.build_model(config)
 
 

@@ -26,7 +26,7 @@ def save_untrained(config_file, workdir, *overrides, step=4, mious=(0.25, 0.5)):
     state = create_state(jax.tree.map(jnp.asarray, student), optax.identity())
     arrays = jax.tree.map(jnp.asarray, teacher)
     state = state.replace(
-        teacher_params=arrays["params"], teacher_batch_stats=arrays["batch_stats"]
+        teacher_params=arrays["params"], teacher_batch_stats=arrays.get("batch_stats", {})
     )
     make_workdir(workdir)
     write_snapshot(config, workdir)

@@ -87,7 +87,11 @@ def test_a_missing_package_is_named_with_the_command(monkeypatch):
     [
         ("absent.pth", None, "absent.pth"),
         ("absent.npz", None, "absent.npz: cannot be read"),
-        ("w.onnx", b"", "give .npz, .safetensors, .pth, .pt, .bin, 'imagenet', 'dinov2', 'none'"),
+        (
+            "w.onnx",
+            b"",
+            "give .npz, .safetensors, .pth, .pt, .bin, 'imagenet', 'dinov2', 'dinov3', 'none'",
+        ),
         ("absent.safetensors", None, "absent.safetensors: cannot be read"),
         ("w.safetensors", b"", "w.safetensors: cannot be read as .safetensors"),
         ("w.safetensors", FP8, "w has the dtype F8_E5M2; expected one of F64"),
@@ -120,7 +124,7 @@ def test_weights_that_do_not_fit_name_their_file(tmp_path):
 
 def test_backbones_without_imagenet_weights():
     with pytest.raises(
-        CheckpointError, match="no public 'imagenet' weights of backbone ''.*known: eff"
+        CheckpointError, match="no public 'imagenet' weights of backbone ''.*known: con"
     ):
         load_pretrained(small(), "imagenet", "")
 
