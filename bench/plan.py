@@ -29,7 +29,7 @@ from ipixmatch_jax.devices.backend import check_backend
 from ipixmatch_jax.devices.cpu_allocator import keep_freed_memory
 from ipixmatch_jax.devices.environment import pool_threads
 
-SIZES = ((320, 213), (3024, 4536))
+SIZES = ("320x213", "3024x4536")
 _LABELED, _PHOTOS, _BLOCK = 10, 30, 16
 _KEYS = ("data.image_size", "data.crop_size", "batch_size", "unlabeled_batch_size", "total_steps")
 
@@ -93,6 +93,7 @@ def run_memory(folder: pathlib.Path, overrides: list[str], steps: int) -> dict[s
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--sizes", nargs="+", default=SIZES, metavar="HxW", help="of the photos")
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="config keys")
     parser.add_argument("--json", type=pathlib.Path, help="also write the numbers to this file")
@@ -104,7 +105,7 @@ def main() -> None:
         return
     record: dict[str, Any] = {"machine": f"{platform.system()} {platform.machine()}"}
     record |= {"cores": pool_threads(), "rows": []}
-    for size in SIZES:
+    for size in (tuple(map(int, text.split("x"))) for text in options.sizes):
         with tempfile.TemporaryDirectory() as folder:
             photos = pathlib.Path(folder) / "photos"
             write_photos(photos, size)

@@ -49,8 +49,7 @@ RUN: Table = {
     ),
     "planned": Key(
         (),
-        "keys that the config file planned from the photos and the device, as KEY=VALUE: REASON; a "
-        "resumed run keeps its own values of them",
+        "keys that the config file planned, as KEY=VALUE: REASON; a resumed run keeps its own",
         kind="str",
     ),
     "normalize": Key(

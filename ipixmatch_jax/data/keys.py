@@ -39,9 +39,7 @@ DATA_KEYS: Table = {
         178956970, "larger images and masks are refused before they are decoded", least=1
     ),
     "image_size": Key(
-        (0, 0),
-        "(height, width) to which images and masks are resized when read, whatever their shape; "
-        "crops, evaluation and metrics are of this size, predictions of the photo's; (0, 0): not",
+        (0, 0), "(height, width) of images and masks when read, for metrics too; (0, 0): their own",
         length=2, least=0, most=65536,
     ),
     "crop_size": Key(
