@@ -47,18 +47,20 @@ def measure(
         of_group = [gradients.labeled(plain, {**group.mixed, "labeled": b}) for b in group.plain]
         others.append(sum(of_group[1:], start=of_group[0]) / len(of_group))
         batches.append(group.mixed)
+    stacked = jnp.stack(others)
+    of_others = np.stack([_products(stacked, one)[:-1] for one in others])
     bases, by_loss, squares = [], [], []
     for batch in counted(batches, len(batches), "strong views", "batches"):
-        of_labeled = gradients.labeled(supervised, batch)
         found = gradients.unlabeled([pseudo, truth, *compared], batch)
-        of_pseudo, of_truth = next(found), next(found)
-        _check_labels(float(jnp.max(jnp.abs(of_truth))))
-        basis = jnp.stack([of_labeled, of_pseudo, of_truth, *others])
-        bases.append(np.stack([_products(basis, one)[:-1] for one in basis]))
-        lines = [_products(basis, one) for one in (of_labeled, of_pseudo)]
-        lines += [_products(basis, one) for one in found]
-        by_loss.append(np.stack(lines)[:, :-1])
-        squares.append(np.stack(lines)[:, -1])
+        own = jnp.stack([gradients.labeled(supervised, batch), next(found), next(found)])
+        _check_labels(float(jnp.max(jnp.abs(own[2]))))
+        basis = jnp.concatenate([own, stacked])
+        three = np.stack([_products(basis, one) for one in own])
+        corner = three[:, len(own) : -1]
+        bases.append(np.block([[three[:, : len(own)], corner], [corner.T, of_others]]))
+        lines = np.stack([*three[:2], *(_products(basis, one) for one in found)])
+        by_loss.append(lines[:, :-1])
+        squares.append(lines[:, -1])
     result = Products(np.stack(bases), np.stack(by_loss), np.stack(squares))
     return [Measured(loss, result.alignment(i)) for i, loss in enumerate(rows)]
 
