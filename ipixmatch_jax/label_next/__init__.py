@@ -14,7 +14,15 @@ from ipixmatch_jax.errors import ConfigError, DataError
 from ipixmatch_jax.label_next.masks import PseudoMasks
 from ipixmatch_jax.label_next.measure import Measured, Measurer
 from ipixmatch_jax.label_next.pool import Pool, load_pool
-from ipixmatch_jax.label_next.ranking import PARTS, Ranking, combined, rank_shares, ranked, rarity
+from ipixmatch_jax.label_next.ranking import (
+    PARTS,
+    Ranking,
+    combined,
+    rank_shares,
+    ranked,
+    rarity,
+    unit_rows,
+)
 from ipixmatch_jax.label_next.results import (
     MASKS,
     PAGE,
@@ -119,7 +127,8 @@ def _ranked(
         "disagreement": measured.disagreement,
         "rarity": rarity(measured.class_pixels, pixels),
     }
-    ranking = ranked(combined(parts, weights), measured.features, features, count)
+    own, known = unit_rows(measured.features), unit_rows(features)
+    ranking = ranked(combined(parts, weights), own, known, count)
     shares = {name: rank_shares(values)[ranking.order] for name, values in parts.items()}
     return _rows(pool, measured, parts, ranking, count), shares, broken
 

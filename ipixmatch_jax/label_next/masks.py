@@ -16,8 +16,9 @@ _LARGEST = 255
 class PseudoMasks:
     """Draws predictions as masks that the run's own reader takes.
 
-    Masks of class ids become PNG images with a palette: the stored values are those of
-    `data.mask_values`, or the ids, and viewers show the colors. Colored masks become RGB images.
+    Masks of class ids become PNG images of the values of `data.mask_values`, or of the ids; with a
+    palette if `data.palette` is set. Without it the run's masks are gray, and masks with a palette
+    among them would change its config. Colored masks become RGB images.
 
     Args:
         data: `config.data`.
@@ -30,6 +31,7 @@ class PseudoMasks:
 
     def __init__(self, data: ConfigDict, palette: np.ndarray, threshold: float):
         self._threshold = threshold
+        self._has_palette = len(data.palette) > 0
         self._colored = data.masks in ("colors", "nearest")
         self._prefix, self._tail = "", ""
         if data.name == "folder":
@@ -77,6 +79,8 @@ class PseudoMasks:
     def _image(self, ids: np.ndarray) -> Image.Image:
         if self._colored:
             return Image.fromarray(self._table[ids])
+        if not self._has_palette:
+            return Image.fromarray(self._stored[ids])
         image = Image.fromarray(self._stored[ids], "P")
         # All 256 colors: a stored value beyond the palette would make the PNG file invalid.
         image.putpalette(self._table.tobytes())

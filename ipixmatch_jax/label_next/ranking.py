@@ -73,6 +73,17 @@ def rank_shares(values: np.ndarray) -> np.ndarray:
     return stats.rankdata(rounded) / len(rounded)
 
 
+def unit_rows(features: np.ndarray) -> np.ndarray:
+    """Rows [N,D] of length 1, float64; a row of zeros stays.
+
+    Lengths of features differ much more between images than scores do: distances between rows of
+    any length would leave the score little say.
+    """
+    features = np.asarray(features, np.float64)
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    return features / np.where(lengths > 0, lengths, 1.0)
+
+
 def ranked(score: np.ndarray, features: np.ndarray, labeled: np.ndarray, count: int) -> Ranking:
     """Picks `count` images one by one, by score times distance to what is labeled or picked.
 

@@ -1,6 +1,7 @@
 """`--mode next` from the command line: files, what is left out, and what must not matter."""
 
 import csv
+import io
 import json
 import shutil
 
@@ -42,7 +43,9 @@ def same_ranking(one, other):
 
 def test_files_of_a_ranking(run, folder_data, tmp_path, capsys):
     out = tmp_path / "out"
-    code, rows = ranked(run[0], out, "--count", "2", "--pseudo-masks", "0.55")
+    colors_of = ((10, 20, 30), (200, 10, 10))
+    flags = ["--count", "2", "--pseudo-masks", "0.55", f"--config.data.palette={colors_of}"]
+    code, rows = ranked(run[0], out, *flags)
     assert code == 0
     assert {row["id"] for row in rows} == {f"t{i}" for i in range(6, 12)}
     assert [row["rank"] for row in rows] == list("123456")
@@ -67,7 +70,7 @@ def test_files_of_a_ranking(run, folder_data, tmp_path, capsys):
         assert stored.mode == "P"
         colors = np.asarray(stored.convert("RGB"))
         for value in np.unique(expected):
-            color = (255, 255, 255) if value == 255 else predict.palette[value]
+            color = (255, 255, 255) if value == 255 else colors_of[value]
             assert (colors[expected == value] == color).all()
         values |= set(np.unique(expected).tolist())
     assert 255 in values and len(values) > 1
@@ -240,6 +243,7 @@ def test_pseudo_masks_take_the_form_of_the_masks_of_the_data(config_file):
     forms = {
         "stored values": ["mask_values=(3,255)", "ignore_values=(7,)"],
         "colors": ["masks=colors", "palette=((0,0,0),(200,10,10))", "ignore_colors=((1,2,3),)"],
+        "palette": ["palette=((0,0,0),(200,10,10))"],
         "ids": ["folder.mask_prefix=gt_", "folder.mask_tail=_m"],
     }
     for form, keys in forms.items():
@@ -247,6 +251,9 @@ def test_pseudo_masks_take_the_form_of_the_masks_of_the_data(config_file):
         masks = PseudoMasks(data, palette, 0.7)
         file = masks.png(Prediction(ids, sure))
         np.testing.assert_array_equal(masks_of(data).read(file, form), expected)
+        # Gray among gray masks: one with a palette would change the config of the run.
+        mode = Image.open(io.BytesIO(file)).mode
+        assert mode == ("RGB" if form == "colors" else "P" if form == "palette" else "L")
     assert masks.name("a/b.c") == "a/gt_b.c_m.png"
     assert masks.name("/etc/../b") == "etc/gt_b_m.png"
 

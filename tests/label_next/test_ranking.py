@@ -10,7 +10,14 @@ from ipixmatch_jax.label_next.pixel_scores import (
     pooled,
     uncertainty,
 )
-from ipixmatch_jax.label_next.ranking import PARTS, combined, rank_shares, ranked, rarity
+from ipixmatch_jax.label_next.ranking import (
+    PARTS,
+    combined,
+    rank_shares,
+    ranked,
+    rarity,
+    unit_rows,
+)
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(0, 3, (2, 3, 5, 6, 4))
@@ -140,6 +147,15 @@ def test_near_copies_are_suggested_once():
     assert sorted(first.tolist()) == [10, 11, 12, 13]
     # Without diversity they would be all.
     assert set(np.argsort(-score)[:5].tolist()) <= set(range(10))
+
+
+def test_the_length_of_features_does_not_count():
+    features = RNG.normal(size=(6, 4))
+    found = unit_rows(features * np.array([[1], [100], [1e-3], [1], [1], [0]]))
+    expected = features / np.sqrt((features**2).sum(1, keepdims=True))
+    np.testing.assert_allclose(found[:5], expected[:5], rtol=1e-12)
+    assert not found[5].any()
+    assert unit_rows(np.zeros((0, 4))).shape == (0, 4)
 
 
 def test_the_order_of_the_images_does_not_matter():
