@@ -45,6 +45,18 @@ def test_the_function_stays_the_function():
     assert ipm.train is not ipixmatch_jax.training.train
 
 
+@pytest.mark.parametrize("name, place", [("train", "training"), ("evaluate", "evaluation")])
+def test_former_modules_can_be_imported_and_called(name, place):
+    code = (
+        f"from ipixmatch_jax.{name} import {name}; from ipixmatch_jax import {place} as moved;"
+        f"import ipixmatch_jax as ipm; print({name} is moved.{name});"
+        f"import ipixmatch_jax.api as api; api.{name} = lambda x, y: (x, y);"
+        f"print(ipm.{name}(1, y=2) == (1, 2))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["True", "True"], done.stderr
+
+
 def test_a_notebook_trains_evaluates_and_predicts_quietly(config_file, tmp_path, one_device, capfd):
     config = ipm.load_config(str(config_file), {"total_steps": 4, "eval_every": 2})
     config.method.ramp_start = 1

@@ -20,8 +20,8 @@ from ipixmatch_jax.models.attention import LayerNorm, attend, dense, merge_heads
 from ipixmatch_jax.models.backbones import ENCODERS
 from ipixmatch_jax.models.input_channels import RgbStatistics, check_channels
 from ipixmatch_jax.models.layers import Numerics, conv, widen
-from ipixmatch_jax.models.vit import LayerScale, tapped
 from ipixmatch_jax.models.lora import TARGETS
+from ipixmatch_jax.models.vit import LayerScale, tapped
 from ipixmatch_jax.registry import Registry
 
 _EPSILON = 1e-5

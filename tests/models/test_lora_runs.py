@@ -6,7 +6,7 @@ import jax
 import jax.export
 import numpy as np
 import pytest
-from ipixmatch_jax.train import train
+from ipixmatch_jax.training import train
 from PIL import Image
 
 from ipixmatch_jax import build, load_predictor

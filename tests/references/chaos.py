@@ -301,6 +301,8 @@ def main() -> None:
     options.steps = options.steps or 12 * (sum(getattr(options, name) for name in WAYS) + 1)
     random.seed(options.seed)
 
+    # Under nohup a run would ignore it, as it should.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ["JAX_NUM_CPU_DEVICES"] = str(options.devices)
     # Starting takes longer here than running.
