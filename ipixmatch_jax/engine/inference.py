@@ -38,8 +38,8 @@ EVAL_KEYS: Table = {
     "scales": Key((1.0,), "scales to average over", above=0, most=100, shortest=1),
     "flip": Key(False, "average over the mirrored image too"),
     "shapes": Key(
-        4, "most programs to compile: images of more sizes share frames, with equal results; 0: one "
-        "for each size",
+        4, "most programs to compile: images of more sizes share frames, with equal results; 0: "
+        "one for each size",
         least=0, most=65536,
     ),
     "absent": Key(

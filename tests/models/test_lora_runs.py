@@ -6,7 +6,6 @@ import jax
 import jax.export
 import numpy as np
 import pytest
-from ipixmatch_jax.training import train
 from PIL import Image
 
 from ipixmatch_jax import build, load_predictor
@@ -19,6 +18,7 @@ from ipixmatch_jax.models import merge_lora, without_lora
 from ipixmatch_jax.models.lora import is_adapter
 from ipixmatch_jax.models.mit import MIT, MitShape
 from ipixmatch_jax.models.torch_bridge import from_torch, to_torch
+from ipixmatch_jax.training import train
 from ipixmatch_jax.workdir.checkpoints import Checkpoints
 from ipixmatch_jax.workdir.folder import make_workdir
 from tests.references.miniature import CLASSES, SIZE, random_batch

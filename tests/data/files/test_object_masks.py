@@ -9,14 +9,14 @@ from ipixmatch_jax.data.files.masks import Masks
 from tests.data.files.test_mask_values import COLORS, check, describe_masks, ids, refused, save
 
 
-def cells(seed, count, size=(40, 56), kind=np.uint8):
-    """Squares that do not touch, numbered from 1."""
+def cells(seed, count, size=(45, 63), kind=np.uint8):
+    """Squares that do not touch, numbered from 1. They lie on no grid of 8 pixels, as JPEG has."""
     rng = np.random.default_rng(seed)
     places = rng.permutation(5 * 7)[:count]
     mask = np.zeros(size, kind)
     for number, place in enumerate(places, start=1):
         y, x = divmod(int(place), 7)
-        mask[8 * y : 8 * y + 5, 8 * x : 8 * x + 6] = number
+        mask[9 * y : 9 * y + 5, 9 * x : 9 * x + 6] = number
     return mask
 
 
