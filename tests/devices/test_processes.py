@@ -70,6 +70,7 @@ def assert_same_run(config, one, other):
         restored(config, one, STEPS), restored(config, other, STEPS), rtol=2e-4, atol=2e-5
     )
     for first, second in zip(metrics(one), metrics(other), strict=True):
+        second.pop("environment_changes", None)  # resumed by another number of processes
         assert first.keys() == second.keys() and first["step"] == second["step"]
         assert first.get("loss", 0) == pytest.approx(second.get("loss", 0), rel=1e-4)
 
