@@ -88,7 +88,7 @@ LITE = (Stage(1, 3, 1, 1, 8), Stage(1, 3, 2, 2, 8), Stage(1, 5, 2, 2, 8), Stage(
     deeplab(partial(EfficientNetLite, LITE)),
     deeplab(partial(EfficientNetLite, LITE, 8), separable=True),
     deeplab(partial(ResNet, BasicBlock, (1, 1, 1, 1), width=4), norm="group"),
-    deeplab(partial(ResNet, Bottleneck, (1, 1, 1, 2), "deep", 4, 8, (1, 2))),
+    deeplab(partial(ResNet, Bottleneck, (1, 1, 1, 2), "deep", 4, 8, multi_grid=(1, 2))),
 ], ids=["lite", "lite-os8", "resnet-group", "resnet-os8"])  # fmt: skip
 def test_deeplabv3plus(model):
     check(model, (64, 80), SIZES)
