@@ -23,14 +23,14 @@ from ipixmatch_jax.workdir.checkpoints import Checkpoints
 from ipixmatch_jax.workdir.folder import make_workdir
 from tests.references.miniature import CLASSES, SIZE, random_batch
 
-TINY = ["model.name=segformer", "model.backbone=mit_tiny", "model.width=None", "model.depth=None"]
+TINY = ["model.name=segformer", "model.backbone=mit_b0", "model.width=None", "model.depth=None"]
 LORA = ["model.lora_rank=2", "model.lora_targets=query,value,mlp"]
 
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
     shape = MitShape((8, 8, 16, 16), (1, 1, 1, 1), 8, (1, 2, 2, 2), (2, 2, 1, 1))
-    monkeypatch.setitem(MIT._entries, "mit_tiny", shape)
+    monkeypatch.setitem(MIT._entries, "mit_b0", shape)
     # optax.adamw counts steps in int32 and raises float32 to that power.
     with jax.numpy_dtype_promotion("standard"):
         yield
