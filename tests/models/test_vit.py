@@ -208,7 +208,8 @@ def test_remat_keeps_the_tokens_of_a_block_and_not_its_weights():
 def test_the_fused_kernel_is_asked_for_on_gpus(monkeypatch):
     asked = []
 
-    def attention_of_jax(query, key, value, *, implementation):
+    def attention_of_jax(query, key, value, *, implementation, mask=None):
+        assert mask is None
         asked.append((implementation, query.dtype.name))
         return query
 
