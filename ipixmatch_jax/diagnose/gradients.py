@@ -18,7 +18,7 @@ from ipixmatch_jax.devices.parallel import ShardMap
 from ipixmatch_jax.diagnose.losses import Loss
 from ipixmatch_jax.diagnose.truth import TRUTH, InformedNetwork
 from ipixmatch_jax.methods import Batch, Method, MethodOutput, Network
-from ipixmatch_jax.models import stop_frozen
+from ipixmatch_jax.models import completed, learned
 from ipixmatch_jax.views import Views
 
 # What of a method's output depends on the student: the logits and features of every term, and the
@@ -109,8 +109,10 @@ class Gradients:
             name: {key: value for key, value in part.items() if name == "labeled" or key != "mask"}
             for name, part in batch.items()
         }
+        # Frozen parameters get no gradient.
+        params = completed(learned(params, step.frozen), jax.lax.stop_gradient(params))
         return step.method(
-            network(stop_frozen(params, step.frozen), student["batch_stats"]),
+            network(params, student["batch_stats"]),
             network(teacher["params"], teacher["batch_stats"]),
             step.views,
             unmasked,
