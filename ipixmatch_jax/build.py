@@ -1,7 +1,7 @@
 """From the config to the parts of a run."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import flax.linen as nn
@@ -189,14 +189,7 @@ def build_train_step(
     layers = build_layers(config, model)
     optimizer, schedule = make_optimizer(config.optimizer, config.total_steps, frozen, layers)
     objective = build_objective(config)
-    if objective.feature_maps:
-        known = feature_names(model)
-        for name in objective.feature_maps:
-            if name not in known:
-                raise ConfigError(
-                    f"relation.features is {name!r}{nearest(name, known)}; model "
-                    f"{config.model.name!r} has {', '.join(known)}"
-                )
+    check_feature_maps(config, model, objective.feature_maps, "relation.features is")
     step = make_train_step(
         model,
         method,
@@ -211,6 +204,23 @@ def build_train_step(
         accumulate_steps=config.accumulate_steps,
     )
     return optimizer, step
+
+
+def check_feature_maps(
+    config: ConfigDict, model: nn.Module, names: Collection[str], told: str
+) -> None:
+    """Checks that the model has the feature maps; the message begins with `told`.
+
+    Raises:
+        ConfigError: it lacks one.
+    """
+    known = feature_names(model) if names else ()
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                f"{told} {name!r}{nearest(name, known)}; model {config.model.name!r} has "
+                f"{', '.join(known)}"
+            )
 
 
 def build_layers(config: ConfigDict, model: nn.Module) -> tuple[tuple[str, ...], ...]:

@@ -22,12 +22,11 @@ from ipixmatch_jax.diagnose.table import LEGEND, table, wrapped
 from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.errors import ConfigError, UserError
 from ipixmatch_jax.methods import Method
-from ipixmatch_jax.models import feature_names
 from ipixmatch_jax.outputs import check_writable_file
 from ipixmatch_jax.paths import AnyPath, as_path
-from ipixmatch_jax.registry import nearest
 from ipixmatch_jax.run.images import own_validation
 from ipixmatch_jax.run.split import with_split
+from ipixmatch_jax.screen import say, warn
 from ipixmatch_jax.workdir.diagnoses import write_diagnosis
 from ipixmatch_jax.workdir.folder import diagnosis_path
 
@@ -107,7 +106,7 @@ def diagnose(
     weights = [None if r.balance == "gradient" else r.weight for r in objective.relations]
     found = recommend(measured, share, weights)
     record = _record(number, split, images, gradients.parameters, measured, found, share)
-    print("\n".join([*notes, _text(record, images, measured, found)]))
+    say("\n".join([*notes, _text(record, images, measured, found)]))
     _write(as_path(output) if output else diagnosis_path(workdir, number), record)
     return record
 
@@ -156,13 +155,7 @@ def _feature_maps(config: ConfigDict, model: Any, compared: Sequence[Loss]) -> t
         ConfigError: the model has no such map.
     """
     maps = {name for loss in compared for name in loss.objective.feature_maps}
-    known = feature_names(model) if maps else ()
-    for name in maps:
-        if name not in known:
-            raise ConfigError(
-                f"a relation compares features {name!r}{nearest(name, known)}; model "
-                f"{config.model.name!r} has {', '.join(known)}"
-            )
+    build.check_feature_maps(config, model, maps, "a relation compares features")
     return tuple(sorted(maps))
 
 
@@ -229,6 +222,6 @@ def _write(path: AnyPath, record: dict[str, Any]) -> None:
     try:
         write_diagnosis(path, record)
     except (UserError, OSError) as error:  # somebody else's run: the table above is the result
-        print(f"nothing is written: {error.__cause__ or error}")
+        warn(f"nothing is written: {error.__cause__ or error}")
         return
-    print(f"written to {path}")
+    say(f"written to {path}")

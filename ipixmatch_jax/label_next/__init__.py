@@ -36,6 +36,7 @@ from ipixmatch_jax.label_next.results import (
 from ipixmatch_jax.outputs import check_writable_folder
 from ipixmatch_jax.paths import AnyPath, as_path, is_remote
 from ipixmatch_jax.photo_files.areas import printable
+from ipixmatch_jax.photo_files.broken import broken_in_words
 from ipixmatch_jax.photo_reader import needs
 from ipixmatch_jax.predictor import TILE_ABOVE, Predictor, restore_predictors
 from ipixmatch_jax.screen import say
@@ -44,7 +45,6 @@ from ipixmatch_jax.workdir.folder import next_folder
 
 COUNT = 10
 WEIGHTS = (1.0, 1.0, 1.0)
-_MOST_NAMED = 20
 _MOST_PRINTED = 20
 
 
@@ -224,12 +224,10 @@ def _tell(rows: Sequence[dict[str, Any]], predictor: Predictor, output: AnyPath)
 
 
 def _told(broken: Sequence[str], total: int, expected: str) -> str:
-    named = list(broken[:_MOST_NAMED])
-    if len(broken) > len(named):
-        named.append(f"… and {len(broken) - len(named)} more")
-    others = ", the others are ranked" if len(broken) < total else ""
-    lines = "\n  ".join(named)
-    return (
-        f"{len(broken)} of {total} images could not be read or predicted{others}:\n  {lines}\n"
-        f"the network takes {expected}"
+    return broken_in_words(
+        broken,
+        total,
+        failed="images could not be read or predicted",
+        others="ranked",
+        expected=expected,
     )

@@ -15,13 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.models.attention import LayerNorm, attend, dense, merge_heads, split_heads
 from ipixmatch_jax.models.backbones import ENCODERS
 from ipixmatch_jax.models.input_channels import RgbStatistics, check_channels
 from ipixmatch_jax.models.layers import Numerics, conv, widen
 from ipixmatch_jax.models.lora import TARGETS
-from ipixmatch_jax.models.vit import LayerScale, tapped
+from ipixmatch_jax.models.vit import LayerScale, check_patches, tapped
 from ipixmatch_jax.registry import Registry
 
 _EPSILON = 1e-5
@@ -158,7 +157,7 @@ class Dinov3(RgbStatistics, nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:
         check_channels(x, self.in_channels)
-        self._check_size(x.shape[1:3])
+        check_patches(x.shape[1:3], self.shape.patch)
         normal, zeros = nn.initializers.normal(0.02), nn.initializers.zeros
         width, patch = self.shape.width, self.shape.patch
         self.param("mask_token", zeros, (1, 1, width), jnp.float32)
@@ -178,15 +177,6 @@ class Dinov3(RgbStatistics, nn.Module):
                 taps.append(x)
         norm = LayerNorm(_EPSILON, name="norm")
         return tuple(norm(tap[:, prefix:]).reshape(batch, *size, width) for tap in taps)
-
-    def _check_size(self, size: tuple[int, int]) -> None:
-        patch = self.shape.patch
-        if any(side % patch or not side for side in size):
-            nearest = "x".join(str(max(1, round(side / patch)) * patch) for side in size)
-            raise ConfigError(
-                f"images of {size[0]}x{size[1]} pixels do not divide into patches of {patch}x"
-                f"{patch}; the nearest size that does is {nearest} (data.crop_size)"
-            )
 
 
 def _register(name: str) -> None:

@@ -107,6 +107,20 @@ class Block(nn.Module):
         return x + LayerScale(name="ls2")(y)
 
 
+def check_patches(size: tuple[int, int], patch: int) -> None:
+    """Checks that images of a size (H, W) divide into patches.
+
+    Raises:
+        ConfigError: they do not; the message names the nearest size that does.
+    """
+    if any(side % patch or not side for side in size):
+        nearest = "x".join(str(max(1, round(side / patch)) * patch) for side in size)
+        raise ConfigError(
+            f"images of {size[0]}x{size[1]} pixels do not divide into patches of {patch}x"
+            f"{patch}; the nearest size that does is {nearest} (data.crop_size)"
+        )
+
+
 class Dinov2(RgbStatistics, nn.Module):
     """Images [B,H,W,in_channels] → maps [B,H/14,W/14,width] of the tapped blocks.
 
@@ -146,7 +160,7 @@ class Dinov2(RgbStatistics, nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:
         check_channels(x, self.in_channels)
-        self._check_size(x.shape[1:3])
+        check_patches(x.shape[1:3], self.shape.patch)
         normal, zeros = nn.initializers.normal(0.02), nn.initializers.zeros
         width, grid = self.shape.width, self.shape.grid
         self.param("mask_token", zeros, (1, width), jnp.float32)
@@ -175,15 +189,6 @@ class Dinov2(RgbStatistics, nn.Module):
         norm = LayerNorm(_EPSILON, name="norm")
         maps = (norm(tap[:, 1 + self.registers :]) for tap in taps)
         return tuple(tap.reshape(batch, *size, width) for tap in maps)
-
-    def _check_size(self, size: tuple[int, int]) -> None:
-        patch = self.shape.patch
-        if any(side % patch or not side for side in size):
-            nearest = "x".join(str(max(1, round(side / patch)) * patch) for side in size)
-            raise ConfigError(
-                f"images of {size[0]}x{size[1]} pixels do not divide into patches of {patch}x"
-                f"{patch}; the nearest size that does is {nearest} (data.crop_size)"
-            )
 
     def _seen(self, size: tuple[int, int], batch: int) -> jax.Array | None:
         """The tokens that belong to an image, bool [B,T]; None: all, without a frame."""

@@ -16,6 +16,7 @@ from ipixmatch_jax.errors import DataError, UserError
 from ipixmatch_jax.outputs import check_writable_folder, next_command
 from ipixmatch_jax.paths import AnyPath, as_path
 from ipixmatch_jax.photo_files.areas import Areas, printable
+from ipixmatch_jax.photo_files.broken import broken_in_words
 from ipixmatch_jax.photo_files.found import FoundPhotos, find_photos
 from ipixmatch_jax.photo_reader import needs, read_photo
 from ipixmatch_jax.predict.names import result_names
@@ -29,7 +30,6 @@ from ipixmatch_jax.workdir.folder import predictions_folder
 EXTRAS = ("confidence", "probs")
 # These faults of one file leave the others possible; any other fault of writing ends the command.
 _FAULTS_OF_A_NAME = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
-_MOST_NAMED = 20
 
 
 def predict_files(
@@ -84,14 +84,8 @@ def predict_files(
 
 
 def _told(broken: Sequence[str], total: int, expected: str) -> str:
-    named = list(broken[:_MOST_NAMED])
-    if len(broken) > len(named):
-        named.append(f"… and {len(broken) - len(named)} more")
-    others = ", the others are done" if len(broken) < total else ""
-    lines = "\n  ".join(named)
-    return (
-        f"{len(broken)} of {total} photos could not be predicted{others}:\n  {lines}\n"
-        f"the network takes {expected}"
+    return broken_in_words(
+        broken, total, failed="photos could not be predicted", others="done", expected=expected
     )
 
 

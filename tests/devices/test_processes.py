@@ -107,20 +107,29 @@ def test_two_processes_give_what_one_gives_and_write_once(small, tmp_path, paral
     chex.assert_trees_all_equal(restored(config, tmp_path / "two", STEPS), dealt)
 
 
+MAIN = ["-m", "ipixmatch_jax.main"]
+
+
+def two_processes(programs, file, run, *more):
+    """Starts two processes of one run, with four devices each."""
+    port = random.randrange(20000, 60000)
+    return [
+        subprocess.Popen(
+            [sys.executable, *program, "--config", file, "--workdir", run,
+             "--coordinator", f"localhost:{port}", "--processes", "2", "--process", str(index),
+             *overrides("pmap"), *more],
+            env={**ENVIRONMENT, "JAX_NUM_CPU_DEVICES": "4"},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for index, program in enumerate(programs)
+    ]  # fmt: skip
+
+
 @pytest.mark.slow
 def test_a_signal_to_one_process_saves_for_all_and_the_run_continues_alone(small, tmp_path):
     file, config, one = small
-    run, port = tmp_path / "run", random.randrange(20000, 60000)
-    environment = {**ENVIRONMENT, "JAX_NUM_CPU_DEVICES": "4"}
-    both = [
-        subprocess.Popen(
-            [sys.executable, "-m", "ipixmatch_jax.main", "--config", file, "--workdir", run,
-             "--coordinator", f"localhost:{port}", "--processes", "2", "--process", str(index),
-             *overrides("pmap"), "--config.log_every=1"],
-            env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )
-        for index in range(2)
-    ]  # fmt: skip
+    run = tmp_path / "run"
+    both = two_processes([MAIN, MAIN], file, run, "--config.log_every=1")
     while not (run / "metrics.jsonl").exists():
         assert all(process.poll() is None for process in both), [p.communicate() for p in both]
         time.sleep(0.01)
@@ -156,17 +165,8 @@ sys.exit(main())
 
 def test_an_error_in_the_input_of_one_process_saves_the_same_step_on_all(small, tmp_path):
     file, config, one = small
-    run, port = tmp_path / "run", random.randrange(20000, 60000)
-    environment = {**ENVIRONMENT, "JAX_NUM_CPU_DEVICES": "4"}
-    both = [
-        subprocess.Popen(
-            [sys.executable, *program, "--config", file, "--workdir", run,
-             "--coordinator", f"localhost:{port}", "--processes", "2", "--process", str(index),
-             *overrides("pmap")],
-            env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )
-        for index, program in enumerate([["-m", "ipixmatch_jax.main"], ["-c", _BREAKS]])
-    ]  # fmt: skip
+    run = tmp_path / "run"
+    both = two_processes([MAIN, ["-c", _BREAKS]], file, run)
     printed = [process.communicate(timeout=240)[0] for process in both]
     assert [process.returncode for process in both] == [2, 2], printed
     assert (
