@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -30,6 +31,9 @@ __all__ = [
     "load_predictor",
     "train",
 ]
+
+# What huggingface_hub and tfds say in a notebook without ipywidgets; no bar of ours needs them.
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 Overrides = Mapping[str, Any]
 _NONE: Overrides = {}
