@@ -55,6 +55,8 @@ CASES = (
     Case("dpt", {"backbone": "dinov2_small"}, 154),
     Case("segformer", {"backbone": "mit_b0"}, 161),
     Case("segformer", {"backbone": "mit_b2"}, 161),
+    Case("upernet", {"backbone": "convnext_tiny"}, 160),
+    Case("linear", {"backbone": "dinov3_small"}, 160),
 )
 # Models that --counts lists, at the usual crop size.
 USUAL = (
@@ -139,6 +141,27 @@ def torch_model(case: Case):
         from tests.references.torch_dpt import Network
 
         return Network(CLASSES, DINOV2[backbone], DPT_SHAPES[backbone])
+    if case.model == "upernet":
+        from transformers import ConvNextConfig, UperNetConfig, UperNetForSemanticSegmentation
+
+        from ipixmatch_jax.models.convnext import CONVNEXT
+
+        shape = CONVNEXT[backbone]
+        stages = [f"stage{i + 1}" for i in range(len(shape.widths))]
+        sizes = {"hidden_sizes": list(shape.widths), "depths": list(shape.depths)}
+        below = ConvNextConfig(**sizes, out_features=stages)
+        options = {"num_labels": CLASSES, "use_auxiliary_head": False}
+        return UperNetForSemanticSegmentation(UperNetConfig(backbone_config=below, **options))
+    if case.model == "linear":
+        from transformers import DINOv3ViTBackbone, DINOv3ViTConfig
+
+        from ipixmatch_jax.models.dinov3 import DINOV3
+        from tests.models.test_dinov3 import options
+        from tests.references.torch_linear import Linear
+
+        shape = DINOV3[backbone]
+        config = DINOv3ViTConfig(**options(shape), out_features=[f"stage{shape.depth}"])
+        return Linear(DINOv3ViTBackbone(config), shape.width, CLASSES)
     from ipixmatch_jax.models.resnet import VARIANTS
     from tests.references.torch_deeplab import ResNet, TorchDeepLab
 
@@ -161,7 +184,8 @@ def torch_side(case: Case) -> tuple[Callable[[], Any], Callable[[], Any], dict[s
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     network = torch_model(case)
-    state = {name: value.numpy().copy() for name, value in network.state_dict().items()}
+    state = network.names() if case.model == "linear" else network.state_dict()
+    state = {name: value.numpy().copy() for name, value in state.items()}
     optimizer = torch.optim.SGD(network.parameters(), RATE)
     images, masks = data(case)
     images, masks = torch.tensor(images).permute(0, 3, 1, 2), torch.tensor(masks).long()
@@ -171,7 +195,7 @@ def torch_side(case: Case) -> tuple[Callable[[], Any], Callable[[], Any], dict[s
         out = network(images)
         if case.model == "segformer":
             return F.interpolate(out.logits, images.shape[2:], mode="bilinear")
-        return out
+        return out.logits if case.model == "upernet" else out
 
     def forward():
         network.eval()

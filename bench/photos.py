@@ -5,9 +5,14 @@
 
 For each seed, a trunk trains only on labeled images, with FixMatch's unlabeled weight at 0, until
 step `--fork`. Every arm continues from a copy of that state, so that random differences of early
-steps are the same for all arms. The table has each arm's validation mIoU, the paired difference
-from the base arm with Student's 95 % interval over seeds, and the number of seeds that would show
-an effect of 1 point. The same command run again reads finished runs and resumes stopped ones.
+steps are the same for all arms. The same command run again reads finished runs and resumes stopped
+ones.
+
+Nothing is chosen on the images that are reported: a quarter of the unlabeled images is a test split
+that no run trains on. The table has each arm's mIoU on both splits after the last step, the paired
+difference from the base arm on the test split with Student's 95 % interval over seeds, and the
+number of seeds that would show an effect of 1 point. The line below it names the arm that the
+validation images choose.
 """
 
 import argparse
@@ -31,6 +36,7 @@ from bench.photos_config import SETS
 from bench.runs import check_alike, finished, train
 from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.report.intervals import paired_difference
+from ipixmatch_jax.workdir.evaluations import read_later_evaluations
 from ipixmatch_jax.workdir.folder import checkpoints_folder, config_path
 
 _VALID = "--config.relation.region=valid"
@@ -72,7 +78,7 @@ def main() -> None:
                     grow(trunk, command(options, seed, "fixmatch"), options.steps, options.fork)
                     fork(trunk, workdir, options.fork)
                 train(command(options, seed, arm), workdir, options.steps)
-            found = finished(workdir, options.steps)
+            found = tested(workdir, options)
             if found is not None:
                 results.setdefault(arm, {})[seed] = found
     check_alike(
@@ -80,6 +86,7 @@ def main() -> None:
     )
     print(f"\n{options.set}, {options.labels} labels, {options.steps} steps, {options.network}:\n")
     print(table(results, options.base, options.network))
+    print(f"\nchosen on the validation images: {chosen(results, options.network)}")
     if options.json:
         setting = {key: getattr(options, key) for key in ("set", "labels", "steps", "fork", "base")}
         arms = {arm: ARMS[arm] for arm in options.arms}
@@ -109,13 +116,63 @@ def _options() -> argparse.Namespace:
 
 def command(options: argparse.Namespace, seed: int, arm: str) -> list[str]:
     """An arm's arguments of `python -m ipixmatch_jax.main`, without workdir and steps."""
+    unlabeled, test = write_lists(options)
     return [
         "--config", f"bench/photos_config.py:{options.set}/{options.labels}",
-        f"--config.data.root={options.root}", f"--config.seed={seed}",
+        f"--config.data.root={options.root.resolve()}", f"--config.seed={seed}",
+        f"--config.data.unlabeled={unlabeled}", f"--config.data.test={test}",
         f"--config.method.ramp_start={options.fork}", "--config.method.ramp_steps=50",
         f"--config.eval_every={options.steps // 5}", f"--config.checkpoint_every={options.fork}",
         *ARMS[arm],
     ]  # fmt: skip
+
+
+def write_lists(options: argparse.Namespace) -> tuple[pathlib.Path, pathlib.Path]:
+    """Writes the lists of unlabeled and of test images next to the runs; returns their paths."""
+    ids = (options.root / "splits" / options.labels / "unlabeled.txt").read_text().split()
+    folder = options.workdir.resolve() / "lists"
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, listed in zip(("unlabeled", "test"), split(ids), strict=True):
+        paths.append(folder / f"{options.set}-{options.labels}-{name}.txt")
+        paths[-1].write_text("\n".join(listed) + "\n")
+    return paths[0], paths[1]
+
+
+def split(ids: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The images to train on, and those to test on: the last quarter of each group of names.
+
+    A group is what stands before the last `_`: a breed, a kind of microscope, or a video, whose
+    neighboring frames stay together.
+    """
+    groups: dict[str, list[str]] = {}
+    for image in sorted(ids):
+        groups.setdefault(image.rpartition("_")[0], []).append(image)
+    train, test = [], []
+    for images in groups.values():
+        kept = len(images) - len(images) // 4
+        train += images[:kept]
+        test += images[kept:]
+    return train, test
+
+
+def tested(workdir: pathlib.Path, options: argparse.Namespace) -> dict[str, Any] | None:
+    """Like `finished`, with the mIoU of both networks on the test split, in percent, as `test`."""
+    found = finished(workdir, options.steps)
+    if found is None:
+        return None
+    if (test := _test_results(workdir, options.steps)) is None and not options.table:
+        arguments = ["--mode", "eval", "--split", "test", "--workdir", str(workdir)]
+        subprocess.run([sys.executable, "-m", "ipixmatch_jax.main", *arguments], check=True)
+        test = _test_results(workdir, options.steps)
+    return None if test is None else {**found, "test": test}
+
+
+def _test_results(workdir: pathlib.Path, step: int) -> dict[str, float] | None:
+    for one in read_later_evaluations(workdir):
+        if (one["step"], one["split"]) == (step, "test"):
+            return {network: 100 * one[network]["miou"] for network in NETWORKS}
+    return None
 
 
 def grow(trunk: pathlib.Path, arguments: Sequence[str], steps: int, fork_at: int) -> None:
@@ -148,16 +205,15 @@ def fork(trunk: pathlib.Path, workdir: pathlib.Path, fork_at: int) -> None:
 
 
 def table(results: Mapping[str, Mapping[int, Any]], base: str, network: str) -> str:
-    """A row for each arm: mean ± deviation, difference from the base, and seeds for 1 point."""
-    rows = [f"| arm | seeds | mIoU | minus {base}, 95 % interval | seeds for 1 point |"]
-    rows.append("|---|---|---|---|---|")
+    """A row for each arm: means ± deviations, difference from the base, and seeds for 1 point."""
+    rows = [f"| arm | seeds | val | test | test minus {base}, 95 % interval | seeds for 1 point |"]
+    rows.append("|---|---|---|---|---|---|")
     values = {
-        arm: {seed: found[network]["last"] for seed, found in runs.items()}
+        arm: {seed: found["test"][network] for seed, found in runs.items()}
         for arm, runs in results.items()
     }
     for arm, of_seed in values.items():
-        numbers = list(of_seed.values())
-        spread = f" ± {statistics.stdev(numbers):.1f}" if len(numbers) > 1 else ""
+        validation = [found[network]["last"] for found in results[arm].values()]
         difference = paired_difference(values.get(base, {}), of_seed) if arm != base else None
         shown, needed = "", ""
         if difference:
@@ -166,9 +222,26 @@ def table(results: Mapping[str, Mapping[int, Any]], base: str, network: str) -> 
         elif arm != base and (common := values.get(base, {}).keys() & of_seed.keys()):
             seed = min(common)
             shown = f"{of_seed[seed] - values[base][seed]:+.2f} (one seed)"
-        mean = f"{statistics.mean(numbers):.2f}{spread}"
-        rows.append(f"| {arm} | {len(numbers)} | {mean} | {shown} | {needed} |")
+        means = f"{_mean(validation)} | {_mean(list(of_seed.values()))}"
+        rows.append(f"| {arm} | {len(of_seed)} | {means} | {shown} | {needed} |")
     return "\n".join(rows)
+
+
+def _mean(numbers: Sequence[float]) -> str:
+    spread = f" ± {statistics.stdev(numbers):.1f}" if len(numbers) > 1 else ""
+    return f"{statistics.mean(numbers):.2f}{spread}"
+
+
+def chosen(results: Mapping[str, Mapping[int, Any]], network: str) -> str:
+    """The arm with the highest mean on the validation images, over the seeds that all arms have."""
+    seeds = set.intersection(*(set(runs) for runs in results.values()))
+    if not seeds:
+        return "no seed of all arms is finished"
+    means = {
+        arm: statistics.mean(runs[seed][network]["last"] for seed in seeds)
+        for arm, runs in results.items()
+    }
+    return max(means, key=means.get)
 
 
 def seeds_for(effect: float, one: Mapping[int, float], other: Mapping[int, float]) -> int:
