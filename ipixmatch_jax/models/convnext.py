@@ -99,7 +99,7 @@ class ConvNext(RgbStatistics, nn.Module):
     that weights fit at any output stride. `remat` recomputes the inner activations of each block in
     the backward pass.
 
-    H and W must be at least the stride of the last map; ConfigError otherwise.
+    H and W must be at least `smallest_side`, the stride of the last map; ConfigError otherwise.
     """
 
     shape: ConvNextShape
@@ -109,6 +109,16 @@ class ConvNext(RgbStatistics, nn.Module):
     remat: bool = False
     numerics: Numerics = Numerics()
 
+    full_windows = True
+
+    @property
+    def smallest_side(self) -> int:
+        return min(4 * 2 ** (len(self.shape.widths) - 1), self.output_stride)
+
+    @property
+    def frame_multiple(self) -> int:
+        return self.smallest_side
+
     @property
     def layers(self) -> tuple[tuple[str, ...], ...]:
         return ("stem", "stem_norm"), *((f"stage_{i}",) for i in range(len(self.shape.widths)))
@@ -117,11 +127,10 @@ class ConvNext(RgbStatistics, nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:
         check_channels(x, self.in_channels)
         last = len(self.shape.widths) - 1
-        smallest = min(4 * 2**last, self.output_stride)
-        if min(x.shape[1:3]) < smallest:
+        if min(x.shape[1:3]) < self.smallest_side:
             raise ConfigError(
                 f"images of {x.shape[1]}x{x.shape[2]} pixels are too small for this encoder; "
-                f"give at least {smallest}x{smallest} (data.crop_size)"
+                f"give at least {self.smallest_side}x{self.smallest_side} (data.crop_size)"
             )
         x = conv(self.shape.widths[0], 4, self.numerics, "stem", stride=4, padding=0)(x)
         x = LayerNorm(_EPSILON, name="stem_norm")(x)

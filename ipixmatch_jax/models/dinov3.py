@@ -14,13 +14,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from ipixmatch_jax.models.attention import LayerNorm, attend, dense, merge_heads, split_heads
 from ipixmatch_jax.models.backbones import ENCODERS
+from ipixmatch_jax.models.extent import Extent
 from ipixmatch_jax.models.input_channels import RgbStatistics, check_channels
 from ipixmatch_jax.models.layers import Numerics, conv, widen
 from ipixmatch_jax.models.lora import TARGETS
-from ipixmatch_jax.models.vit import LayerScale, check_patches, tapped
+from ipixmatch_jax.models.vit import LayerScale, check_patches, tapped, tokens_of_images
 from ipixmatch_jax.registry import Registry
 
 _EPSILON = 1e-5
@@ -59,22 +61,51 @@ def rotary_angles(size: tuple[int, int], head_width: int) -> np.ndarray:
     A quarter of them belongs to the row and a quarter to the column, with periods from 1 to nearly
     `_BASE`; the other half repeats the first.
     """
-    periods = _BASE ** (np.arange(head_width // 4) * 4 / head_width)
+    periods = _periods(head_width)
     centers = [2 * (np.arange(n) + 0.5) / n - 1 for n in size]
     grid = np.stack(np.meshgrid(*centers, indexing="ij"), axis=-1).reshape(-1, 2, 1)
     angles = (2 * math.pi * grid / periods).reshape(len(grid), head_width // 2)
     return np.tile(angles, 2)
 
 
-def rotate(x: jax.Array, angles: np.ndarray) -> jax.Array:
-    """Rotates x [B,T,N,H] by angles [patches,H]; the tokens before the patches stay as they are.
+def _periods(head_width: int) -> np.ndarray:
+    return _BASE ** (np.arange(head_width // 4) * 4 / head_width)
+
+
+def rotation(
+    size: tuple[int, int], head_width: int, dtype: DTypeLike, extent: Extent | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """Cosines and sines of `rotary_angles`, [1,h·w,head_width].
+
+    With an `extent`, [B,h·w,head_width]: those of the true size of each image.
+    """
+    if extent is None:
+        angles = rotary_angles(size, head_width)[None]
+        return jnp.asarray(np.cos(angles), dtype), jnp.asarray(np.sin(angles), dtype)
+    periods = jnp.asarray(_periods(head_width), dtype)
+    quarters = []
+    for side, n in zip(size, extent.at(size), strict=True):
+        doubled = 2 * jnp.arange(side, dtype=jnp.int32)[None] + 1 - n[:, None]
+        centers = doubled.astype(dtype) / n[:, None].astype(dtype)
+        quarters.append(2 * math.pi * centers[..., None] / periods[None, None])
+    rows, columns = quarters
+    shape = (rows.shape[0], *size, rows.shape[-1])
+    half = [jnp.broadcast_to(rows[:, :, None], shape), jnp.broadcast_to(columns[:, None], shape)]
+    angles = jnp.concatenate([*half, *half], axis=-1).reshape(shape[0], -1, head_width)
+    return jnp.cos(angles), jnp.sin(angles)
+
+
+def rotate(x: jax.Array, turns: tuple[jax.Array, jax.Array]) -> jax.Array:
+    """Rotates x [B,T,N,H] by `rotation`; the tokens before the patches stay as they are.
 
     Feature i and feature i + H/2 are the two coordinates that an angle rotates.
     """
-    prefix = np.zeros((x.shape[1] - len(angles), angles.shape[1]))
-    full = np.concatenate([prefix, angles])[None, :, None]
     y = widen(x)
-    cos, sin = (jnp.asarray(f(full), y.dtype) for f in (np.cos, np.sin))
+    before = x.shape[1] - turns[0].shape[1]
+    cos, sin = (
+        jnp.pad(part, ((0, 0), (before, 0), (0, 0)), constant_values=still)[:, :, None]
+        for part, still in zip(turns, (1, 0), strict=True)
+    )
     first, second = jnp.split(y, 2, axis=-1)
     return (y * cos + jnp.concatenate([-second, first], axis=-1) * sin).astype(x.dtype)
 
@@ -84,12 +115,14 @@ class Attention(nn.Module):
     numerics: Numerics
 
     @nn.compact
-    def __call__(self, x: jax.Array, angles: np.ndarray) -> jax.Array:
+    def __call__(self, x: jax.Array, size: tuple[int, int], seen: jax.Array | None) -> jax.Array:
         width, numerics = x.shape[-1], self.numerics
         query = split_heads(dense(width, numerics, "q")(x), self.heads)
         key = split_heads(dense(width, numerics, "k", bias=False)(x), self.heads)
         value = split_heads(dense(width, numerics, "v")(x), self.heads)
-        y = attend(rotate(query, angles), rotate(key, angles), value)
+        # Constants, made here so that remat does not save them.
+        turns = rotation(size, query.shape[-1], widen(query).dtype, numerics.extent)
+        y = attend(rotate(query, turns), rotate(key, turns), value, seen)
         return dense(width, numerics, "proj")(merge_heads(y))
 
 
@@ -111,19 +144,20 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """Tokens [B,T,width] → [B,T,width]: attention and MLP, each pre-normed, scaled and added."""
+    """Tokens [B,T,width] → [B,T,width]: attention and MLP, each pre-normed, scaled and added.
+
+    `seen`, bool [B,T]: the tokens that attention reads; None: all.
+    """
 
     shape: Dinov3Shape
     size: tuple[int, int]
     numerics: Numerics
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, seen: jax.Array | None) -> jax.Array:
         shape, numerics = self.shape, self.numerics
-        # Constants, made here so that remat does not save them.
-        angles = rotary_angles(self.size, shape.width // shape.heads)
         y = LayerNorm(_EPSILON, name="norm1")(x)
-        y = Attention(shape.heads, numerics, name="attn")(y, angles)
+        y = Attention(shape.heads, numerics, name="attn")(y, self.size, seen)
         x = x + LayerScale(name="ls1")(y)
         mlp = Mlp(shape.hidden, shape.gated, numerics, name="mlp")
         return x + LayerScale(name="ls2")(mlp(LayerNorm(_EPSILON, name="norm2")(x)))
@@ -150,6 +184,10 @@ class Dinov3(RgbStatistics, nn.Module):
         return self.shape.patch
 
     @property
+    def frame_multiple(self) -> int:
+        return self.shape.patch
+
+    @property
     def layers(self) -> tuple[tuple[str, ...], ...]:
         embedding = ("patch_embed", "cls_token", "mask_token", "register_tokens")
         return embedding, *((f"block_{index:02d}",) for index in range(self.shape.depth))
@@ -170,9 +208,10 @@ class Dinov3(RgbStatistics, nn.Module):
         batch, size = x.shape[0], x.shape[1:3]
         tokens = [jnp.broadcast_to(t.astype(x.dtype), (batch, *t.shape[1:])) for t in tokens]
         x = jnp.concatenate([*tokens, x.reshape(batch, -1, width)], axis=1)
+        seen = tokens_of_images(self.numerics.extent, size, prefix)
         block, taps = nn.remat(Block) if self.remat else Block, []
         for index in range(self.shape.depth):
-            x = block(self.shape, size, self.numerics, name=f"block_{index:02d}")(x)
+            x = block(self.shape, size, self.numerics, name=f"block_{index:02d}")(x, seen)
             if index in self.shape.taps:
                 taps.append(x)
         norm = LayerNorm(_EPSILON, name="norm")

@@ -18,7 +18,8 @@ class EncoderDecoder(nn.Module):
         head: `(features, size, train)` → logits.
 
     An encoder and a head that heed `numerics.extent` have a `frame_multiple`: sides of frames are
-    multiples of it, in pixels for the encoder, in rows of its coarsest map for the head.
+    multiples of it, in pixels for the encoder, in rows of its coarsest map for the head. An encoder
+    with unpadded strided layers has `full_windows` too: see `ipixmatch_jax/models/extent.py`.
     """
 
     encoder: nn.Module
@@ -55,6 +56,9 @@ class EncoderDecoder(nn.Module):
         """
         if not self.frame_multiple or any(side % self.frame_multiple for side in extent.frame):
             raise ValueError(f"frame {extent.frame} is no multiple of {self.frame_multiple}")
+
+        full_windows = getattr(self.encoder, "full_windows", False)
+        extent = dataclasses.replace(extent, full_windows=full_windows)
 
         def changed(part: nn.Module) -> nn.Module:
             return part.clone(numerics=dataclasses.replace(part.numerics, extent=extent))

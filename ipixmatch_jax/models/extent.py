@@ -7,7 +7,8 @@ the layer reads beyond the border of an image that is alone, zeros in a convolut
 
 The sides of a frame are multiples of `frame_multiple` of the network. Then a map of h rows in a
 frame of H rows holds ⌈n h / H⌉ rows of an image with n rows: exactly as many as the image has
-alone, because every strided layer of the networks maps n rows to ⌈n / stride⌉.
+alone, because every strided layer maps n rows to ⌈n / stride⌉. An encoder whose strided layers are
+not padded maps them to ⌊n / stride⌋ instead; it has `full_windows`, and its maps hold ⌊n h / H⌋.
 """
 
 from dataclasses import dataclass
@@ -25,15 +26,19 @@ class Extent:
     Attributes:
         frame: (height, width) of the frame that the network gets.
         rows, columns: int32 [B], height and width of each image, from 1 to those of the frame.
+        full_windows: strided layers drop the rows and columns that fill no window.
     """
 
     frame: tuple[int, int]
     rows: jax.Array
     columns: jax.Array
+    full_windows: bool = False
 
     def at(self, size: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
         """True rows and columns, int32 [B], of maps that are `size` in this frame."""
         sides = zip((self.rows, self.columns), size, self.frame, strict=True)
+        if self.full_windows:
+            return tuple(n * side // full for n, side, full in sides)
         return tuple(n if side == full else -(-n * side // full) for n, side, full in sides)
 
     def inside(self, size: tuple[int, int]) -> jax.Array:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ipixmatch_jax.models.extent import Extent, center_weights, resize_within
+from ipixmatch_jax.models.extent import Extent, center_weights, cut, resize_within
 from ipixmatch_jax.models.layers import widen
 
 
@@ -26,16 +26,32 @@ def resize_half_pixel(
     return jax.image.resize(widen(x), shape, "linear", antialias=False).astype(x.dtype)
 
 
-def adaptive_average(x: jax.Array, side: int) -> jax.Array:
+def adaptive_average(x: jax.Array, side: int, extent: Extent | None = None) -> jax.Array:
     """Means of side x side windows, [B,h,w,C] → [B,side,side,C] in x's dtype.
 
     Equals `torch.nn.AdaptiveAvgPool2d(side)`: window i reaches from ⌊i·h / side⌋ to
-    ⌈(i + 1)·h / side⌉, so that neighbors overlap where `side` does not divide h.
+    ⌈(i + 1)·h / side⌉, so that neighbors overlap where `side` does not divide h. With an `extent`,
+    the windows of each image of the frame divide its true size.
     """
-    y = widen(x)
-    rows, columns = (jnp.asarray(_windows(n, side), y.dtype) for n in x.shape[1:3])
-    highest = jax.lax.Precision.HIGHEST
-    return jnp.einsum("ph,qw,bhwc->bpqc", rows, columns, y, precision=highest).astype(x.dtype)
+    y, highest = widen(cut(x, extent)), jax.lax.Precision.HIGHEST
+    if extent is None:
+        rows, columns = (jnp.asarray(_windows(n, side), y.dtype) for n in x.shape[1:3])
+        y = jnp.einsum("ph,qw,bhwc->bpqc", rows, columns, y, precision=highest)
+    else:
+        rows, columns = (
+            jnp.asarray(_all_windows(most, side), y.dtype)[n]
+            for most, n in zip(x.shape[1:3], extent.at(x.shape[1:3]), strict=True)
+        )
+        y = jnp.einsum("bph,bqw,bhwc->bpqc", rows, columns, y, precision=highest)
+    return y.astype(x.dtype)
+
+
+def spread_pools(x: jax.Array, size: tuple[int, int], extent: Extent | None) -> jax.Array:
+    """Resizes pools [B,side,side,C], as `resize_half_pixel` does; they are whole in any frame."""
+    if extent is None:
+        return resize_half_pixel(x, size)
+    whole = tuple(jnp.full_like(n, x.shape[1]) for n in extent.at(size))
+    return resize_within(x, size, whole, extent.at(size), center_weights)
 
 
 @lru_cache(maxsize=256)
@@ -45,4 +61,12 @@ def _windows(size: int, windows: int) -> np.ndarray:
     for i in range(windows):
         start, end = i * size // windows, math.ceil((i + 1) * size / windows)
         weights[i, start:end] = 1 / (end - start)
+    return weights
+
+
+def _all_windows(most: int, windows: int) -> np.ndarray:
+    """Weights [most + 1,windows,most]: `_windows` of every size up to `most`, then zeros."""
+    weights = np.zeros((most + 1, windows, most))
+    for size in range(1, most + 1):
+        weights[size, :, :size] = _windows(size, windows)
     return weights

@@ -1,7 +1,7 @@
 """Building blocks that the models share: convolution with batch norm, and bilinear resizing."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 import flax.linen as nn
@@ -161,6 +161,10 @@ class Numerics:
     frozen: tuple[str, ...] = ()
     lora: Lora | None = None
     extent: Extent | None = None
+
+    def of_pools(self) -> "Numerics":
+        """The settings for maps that are pooled from whole images: they fill any frame."""
+        return replace(self, extent=None)
 
     def normalize(self, x: jax.Array, train: bool, name: str) -> jax.Array:
         """Normalizes x [B,H,W,C] by the norm layer `name`, in float32 or better."""

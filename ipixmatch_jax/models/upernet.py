@@ -14,7 +14,7 @@ from jax.typing import DTypeLike
 from ipixmatch_jax.models.backbones import make_encoder
 from ipixmatch_jax.models.create import MODELS, positive
 from ipixmatch_jax.models.encoder_decoder import EncoderDecoder
-from ipixmatch_jax.models.half_pixel import adaptive_average, resize_half_pixel
+from ipixmatch_jax.models.half_pixel import adaptive_average, resize_half_pixel, spread_pools
 from ipixmatch_jax.models.layers import ConvNorm, Numerics, classifier, widen
 
 _NAME = "upernet"
@@ -28,32 +28,36 @@ class Head(nn.Module):
     channels: int
     numerics: Numerics
 
+    frame_multiple = 1
+
     @nn.compact
     def __call__(
         self, features: tuple[jax.Array, ...], size: tuple[int, int], train: bool
     ) -> jax.Array:
         self.sow("intermediates", "encoder", features[-1])
+        extent = self.numerics.extent
         *fine, x = features
         levels = [self._conv(f, 1, f"lateral_{i}", train) for i, f in enumerate(fine)]
         levels.append(self._pyramid(x, train))
         for i in range(len(fine), 0, -1):
             finer = levels[i - 1]
-            levels[i - 1] = finer + resize_half_pixel(levels[i], finer.shape[1:3])
+            levels[i - 1] = finer + resize_half_pixel(levels[i], finer.shape[1:3], extent)
         levels[:-1] = [
             self._conv(level, 3, f"smooth_{i}", train) for i, level in enumerate(levels[:-1])
         ]
         finest = levels[0].shape[1:3]
-        levels = [levels[0], *(resize_half_pixel(level, finest) for level in levels[1:])]
+        levels[1:] = [resize_half_pixel(level, finest, extent) for level in levels[1:]]
         x = self._conv(jnp.concatenate(levels, axis=-1), 3, "fuse", train)
         self.sow("intermediates", "decoder", x)
         logits = classifier(self.num_classes, self.numerics, "classifier")(x)
-        return resize_half_pixel(widen(logits), size)
+        return resize_half_pixel(widen(logits), size, extent)
 
     def _pyramid(self, x: jax.Array, train: bool) -> jax.Array:
-        parts = [x]
+        parts, extent = [x], self.numerics.extent
         for i, side in enumerate(_POOLS):
-            pooled = self._conv(adaptive_average(x, side), 1, f"pool_{i}", train)
-            parts.append(resize_half_pixel(pooled, x.shape[1:3]))
+            pooled = adaptive_average(x, side, extent)
+            pool = ConvNorm(self.channels, numerics=self.numerics.of_pools(), name=f"pool_{i}")
+            parts.append(spread_pools(pool(pooled, train), x.shape[1:3], extent))
         return self._conv(jnp.concatenate(parts, axis=-1), 3, "bottleneck", train)
 
     def _conv(self, x: jax.Array, kernel: int, name: str, train: bool) -> jax.Array:

@@ -121,6 +121,20 @@ def check_patches(size: tuple[int, int], patch: int) -> None:
         )
 
 
+def tokens_of_images(extent: Extent | None, size: tuple[int, int], prefix: int) -> jax.Array | None:
+    """The tokens that belong to an image, bool [B,prefix + h·w]; None: all, without a frame.
+
+    Args:
+        size: (h, w) of the map of patches.
+        prefix: number of tokens before the patches.
+    """
+    if extent is None:
+        return None
+    patches = extent.inside(size)
+    patches = patches.reshape(patches.shape[0], -1)
+    return jnp.pad(patches, ((0, 0), (prefix, 0)), constant_values=True)
+
+
 class Dinov2(RgbStatistics, nn.Module):
     """Images [B,H,W,in_channels] → maps [B,H/14,W/14,width] of the tapped blocks.
 
@@ -180,7 +194,7 @@ class Dinov2(RgbStatistics, nn.Module):
             )
             tokens.insert(1, self._repeated(registers, batch))
         x = jnp.concatenate([part.astype(self.numerics.dtype) for part in tokens], axis=1)
-        seen = self._seen(size, batch)
+        seen = tokens_of_images(self.numerics.extent, size, 1 + self.registers)
         block, taps = nn.remat(Block) if self.remat else Block, []
         for index in range(self.shape.depth):
             x = block(self.shape, self.numerics, name=_block_name(index))(x, seen)
@@ -189,14 +203,6 @@ class Dinov2(RgbStatistics, nn.Module):
         norm = LayerNorm(_EPSILON, name="norm")
         maps = (norm(tap[:, 1 + self.registers :]) for tap in taps)
         return tuple(tap.reshape(batch, *size, width) for tap in maps)
-
-    def _seen(self, size: tuple[int, int], batch: int) -> jax.Array | None:
-        """The tokens that belong to an image, bool [B,T]; None: all, without a frame."""
-        extent = self.numerics.extent
-        if extent is None:
-            return None
-        first = jnp.ones((batch, 1 + self.registers), bool)
-        return jnp.concatenate([first, extent.inside(size).reshape(batch, -1)], axis=1)
 
     def _repeated(self, token: jax.Array, batch: int) -> jax.Array:
         return jnp.broadcast_to(token, (batch, *token.shape[1:]))

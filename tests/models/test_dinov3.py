@@ -10,8 +10,10 @@ import pytest
 
 from ipixmatch_jax.errors import CheckpointError, ConfigError
 from ipixmatch_jax.models import create_model, feature_names, init_variables
-from ipixmatch_jax.models.dinov3 import DINOV3, Dinov3, Dinov3Shape, rotary_angles, rotate
+from ipixmatch_jax.models.dinov3 import DINOV3, Dinov3, Dinov3Shape, rotary_angles, rotate, rotation
+from ipixmatch_jax.models.encoder_decoder import EncoderDecoder
 from ipixmatch_jax.models.layers import Numerics
+from ipixmatch_jax.models.linear import Head
 from ipixmatch_jax.models.torch_bridge import from_torch, to_torch
 from tests.references.encoder_parity import (
     abstract,
@@ -80,6 +82,24 @@ def test_the_model_equals_transformers_in_float32():
     np.testing.assert_allclose(here.reshape(there.shape), there, atol=1e-4 * np.abs(there).max())
 
 
+def test_a_linear_head_on_the_last_block_equals_pytorch():
+    torch = pytest.importorskip("torch")
+    from tests.references.torch_dpt import randomised
+    from tests.references.torch_linear import Linear
+
+    encoder = network("DINOv3ViTBackbone", out_features=["stage3"])
+    theirs = randomised(Linear(encoder, TINY.width, 5), 3).float().eval()
+    shape = dataclasses.replace(TINY, taps=(2,))
+    model = EncoderDecoder(Dinov3(shape), Head(5, 1, 0, Numerics()))
+    state = {name: value.numpy() for name, value in theirs.names().items()}
+    variables = from_torch(state, abstract(model, name=""))
+    x = np.random.default_rng(4).normal(size=(2, 32, 48, 3)).astype(np.float32)
+    with torch.no_grad():
+        there = theirs(torch.tensor(x).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).numpy()
+    here = jax.jit(model.apply)(variables, x)
+    np.testing.assert_allclose(here, there, rtol=0, atol=1e-4 * np.abs(there).max())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("backbone", DINOV3.names())
 def test_full_sizes_in_float32_equal_transformers(backbone):
@@ -98,7 +118,7 @@ def test_angles_are_those_of_the_patch_centers():
 
 def test_rotation_keeps_lengths_and_leaves_the_tokens_before_the_patches(float64):
     x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 7, 2, 8)))
-    turned = rotate(x, rotary_angles((2, 2), 8))
+    turned = rotate(x, rotation((2, 2), 8, x.dtype))
     np.testing.assert_array_equal(turned[:, :3], x[:, :3])
     pairs = (a.reshape(1, 7, 2, 2, 4) for a in (x, turned))
     before, after = (jnp.sum(pair**2, axis=3) for pair in pairs)

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from ipixmatch_jax.models import Twins, create_model
+from ipixmatch_jax.models.convnext import ConvNext, ConvNextShape
 from ipixmatch_jax.models.deeplabv3plus import Head as DeepLabHead
+from ipixmatch_jax.models.dinov3 import Dinov3, Dinov3Shape
 from ipixmatch_jax.models.dpt import DptShape
 from ipixmatch_jax.models.dpt import Head as DptHead
 from ipixmatch_jax.models.efficientnet_lite import EfficientNetLite, Stage
@@ -20,6 +22,7 @@ from ipixmatch_jax.models.linear import Head as LinearHead
 from ipixmatch_jax.models.mit import MitShape, MixTransformer
 from ipixmatch_jax.models.resnet import BasicBlock, Bottleneck, ResNet
 from ipixmatch_jax.models.segformer import Head as SegformerHead
+from ipixmatch_jax.models.upernet import Head as UperHead
 from ipixmatch_jax.models.vit import Dinov2, VitShape
 
 
@@ -108,6 +111,33 @@ def test_segformer():
     encoder = MixTransformer(shape)
     sizes = ((33, 47), (64, 29), (64, 96), (45, 61))
     check(EncoderDecoder(encoder, SegformerHead(4, 8, Numerics())), (64, 96), sizes)
+
+
+CONVNEXT = ConvNextShape((8, 8, 8, 8), (1, 1, 1, 2))
+
+
+@pytest.mark.parametrize("stride", [8, 16, 32])
+@pytest.mark.parametrize("norm", ["batch", "group"])
+def test_convnext_drops_what_fills_no_window_of_an_image(stride, norm):
+    encoder = partial(ConvNext, CONVNEXT, stride)
+    sizes = ((33, 47), (64, 35), (64, 96), (32, 32), (61, 95))
+    check(deeplab(encoder, norm), (64, 96), sizes)
+
+
+# Fewer rows than pools, as many, more, and none that all pools divide.
+@pytest.mark.parametrize("norm", ["batch", "group"])
+def test_upernet(norm):
+    numerics = Numerics(norm=norm)
+    encoder = ConvNext(CONVNEXT, every_stage=True, numerics=numerics)
+    model = EncoderDecoder(encoder, UperHead(4, 8, numerics))
+    check(model, (224, 256), ((33, 47), (224, 205), (191, 256), (224, 256), (96, 160)))
+
+
+@pytest.mark.parametrize("gated", [False, True])
+def test_upernet_on_dinov3(gated):
+    encoder = Dinov3(Dinov3Shape(16, 4, 2, (0, 1, 2, 3), 24, gated, registers=2))
+    model = EncoderDecoder(encoder, UperHead(4, 8, Numerics()))
+    check(model, (112, 128), ((48, 48), (112, 128), (16, 96), (96, 112)))
 
 
 def test_linear():

@@ -145,7 +145,9 @@ class Run:
 
 
 def reach(run: Run, pids: list[int], moment: int, in_a_save: bool = False) -> None:
-    """Waits for a step, or for a save after it."""
+    """Waits for a step that these processes made, or for a save after it."""
+    # The start before may have gone beyond the moment, and these do not yet handle signals.
+    moment = max(moment, run.step() + 1)
     while run.step() < moment or (in_a_save and not run.saving()):
         if any(os.waitpid(pid, os.WNOHANG)[0] for pid in pids):
             run.kill(pids)
@@ -261,7 +263,7 @@ def chaos(options: argparse.Namespace, folder: pathlib.Path) -> Counts:
     counts = Counts()
     ways = [way for name, way in WAYS.items() for _ in range(getattr(options, name))]
     random.shuffle(ways)
-    moments = sorted(random.sample(range(1, options.steps - 8), len(ways)))
+    moments = sorted(random.sample(range(1, options.steps * 6 // 7), len(ways)))
     for way, moment in zip(ways, moments, strict=True):
         counts.starts += 1
         way(disturbed, moment, counts)
@@ -292,13 +294,13 @@ def main() -> None:
     parser.add_argument("--hangups", type=int, default=0)
     parser.add_argument("--pipes", type=int, default=0)
     parser.add_argument("--full-disks", type=int, default=0)
-    parser.add_argument("--steps", type=int, help="default: 12 a disturbance")
+    parser.add_argument("--steps", type=int, help="default: 14 a disturbance")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--devices", type=int, default=1, help="virtual CPU devices a process")
     parser.add_argument("--parallel", choices=("pmap", "shard_map", "zero1"), default="pmap")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    options.steps = options.steps or 12 * (sum(getattr(options, name) for name in WAYS) + 1)
+    options.steps = options.steps or 14 * (sum(getattr(options, name) for name in WAYS) + 1)
     random.seed(options.seed)
 
     # Under nohup a run would ignore it, as it should.
