@@ -40,6 +40,10 @@ _BYTES = {
     "resnet18": 3.7e3,
     "resnet50": 9.4e3,
     "dinov2_small": 12e3,
+    # The estimates of bench/memory.py for crops of 512 and of 320, times the ratio that DINOv2's
+    # program has to its estimate.
+    "dinov3_small": 7.9e3,
+    "convnext_tiny": 8.9e3,
 }
 # Speed: the steps of 161 x 161 (EfficientNet-Lite0) and 321 x 321 (ResNet-50) there.
 _SPEED = {"efficientnet_lite0": 50e3}
@@ -70,8 +74,24 @@ _DINOV2: dict[str, Any] = _LITE0 | {
     "optimizer.head_multiplier": 40.0,
     "optimizer.weight_decay": 0.01,
 }
+_DINOV3: dict[str, Any] = _DINOV2 | {
+    "model.backbone": "dinov3_small",
+    "model.pretrained": "dinov3",
+}
+# The constants of facebookresearch/ConvNeXt's UPerNet on ADE20K (arXiv 2201.03545, appendix A.3),
+# without its layer-wise decay.
+_CONVNEXT: dict[str, Any] = _LITE0 | {
+    "model.name": "upernet",
+    "model.backbone": "convnext_tiny",
+    "model.output_stride": None,
+    "optimizer.learning_rate": 1e-4,
+    "optimizer.head_multiplier": 1.0,
+    "optimizer.weight_decay": 0.05,
+}
+# Networks for an accelerator, the strongest first; one is taken if its weights are there.
+_WANTED = (_DINOV3, _DINOV2, _CONVNEXT)
 # Word and backbone of the weights that a plan for an accelerator looks for.
-WANTED = ("dinov2", "dinov2_small")
+WANTED = tuple((values["model.pretrained"], values["model.backbone"]) for values in _WANTED)
 # If the user sets one of these, the model is the user's choice.
 _MODEL_KEYS = ("model.name", "model.backbone", "model.init_from")
 
@@ -88,29 +108,49 @@ def choose_network(
     """
     if any(key in given for key in _MODEL_KEYS):
         backbone = given.get("model.backbone") or _default_backbone(given)
-        return _of(_LITE0, backbone), "the default, which the keys replace that you set"
-    word, backbone = WANTED
+        values = _LITE0 | _optimizer_for(backbone)
+        return _of(values, backbone), "the default, which the keys replace that you set"
     if machine.platform == "cpu":
         # A decoder of depthwise-separable convolutions, as DeepLabV3+ has (arXiv 1802.02611).
         small = Network(_LITE0 | _SMALL_DECODER, _SMALL_BYTES, _SMALL_SPEED)
         return small, "for a CPU, the quickest network here with pretrained weights"
-    if backbone in at_hand and "model.pretrained" not in given:
-        return _of(_DINOV2, backbone), (
-            f"on a {machine.platform.upper()}, and the {word} weights are on this machine"
+    there = [values for values in _WANTED if values["model.backbone"] in at_hand]
+    if there and "model.pretrained" not in given:
+        backbone = there[0]["model.backbone"]
+        return _of(there[0], backbone), (
+            f"on a {machine.platform.upper()}, and the weights of {backbone} are on this machine"
         )
+    names = [values["model.backbone"] for values in _WANTED]
+    free = _DINOV2  # its weights need no consent to a licence
+    keys = ("model.name", "model.backbone", "model.pretrained")
+    loads = " ".join(f"--config.{key}={free[key]}" for key in keys)
     return _of(_LITE0, "efficientnet_lite0"), (
-        f"the weights of {backbone}, which is stronger, are not on this machine "
-        f"(--config.model.name=dpt --config.model.backbone={backbone} loads them)"
+        f"the weights of {', '.join(names[:-1])} or {names[-1]}, which are stronger, are not on "
+        f"this machine ({loads} downloads some)"
     )
 
 
 def _default_backbone(given: Mapping[str, Any]) -> str:
     name = given.get("model.name", _LITE0["model.name"])
-    return _LITE0["model.backbone"] if name == _LITE0["model.name"] else str(name)
+    heads = {values["model.name"]: values["model.backbone"] for values in (_CONVNEXT, _DINOV2)}
+    heads |= {"linear": _DINOV2["model.backbone"], "mlp": _DINOV2["model.backbone"]}
+    return _LITE0["model.backbone"] if name == _LITE0["model.name"] else heads.get(name, str(name))
+
+
+def _optimizer_for(backbone: str) -> dict[str, Any]:
+    """The optimizer's constants for the family of a backbone; {}: those of the default network."""
+    for values in _WANTED:
+        if backbone.partition("_")[0] == values["model.backbone"].partition("_")[0]:
+            return {key: value for key, value in values.items() if key.startswith("optimizer.")}
+    return {}
 
 
 def _of(values: Mapping[str, Any], backbone: str) -> Network:
     costs = _BYTES.get(backbone, _OTHER_BYTES), _SPEED.get(backbone, _OTHER_SPEED)
     if backbone.startswith("dinov2"):
         return Network(values, *costs, stride=14, rest=0, largest_crop=518)
+    if backbone.startswith("dinov3"):
+        return Network(values, *costs, stride=16, rest=0, largest_crop=512)
+    if backbone.startswith("convnext"):
+        return Network(values, *costs, stride=32, rest=0, largest_crop=512)
     return Network(values, *costs)

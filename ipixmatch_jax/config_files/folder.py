@@ -47,8 +47,7 @@ def get_config(arg: str = "") -> ConfigDict:
     for name, value in keys.items():
         if name.startswith("data."):
             set_value(described, name.removeprefix("data."), value)
-    word, backbone = WANTED
-    at_hand = (backbone,) if everywhere(are_here(word, backbone)) else ()
+    at_hand = [backbone for word, backbone in WANTED if everywhere(are_here(word, backbone))]
     choices = plan(photo_facts(items, described), this_machine(), keys, at_hand)
     set_plan(config, choices)
     return config

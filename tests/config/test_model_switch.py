@@ -61,7 +61,7 @@ def test_a_config_that_wraps_another_describes_with_the_users_keys_too(photos):
     ("unet", None, (33, 33), "none"),
     ("dpt", "dinov2_small", (28, 28), "dinov2"),
     ("dpt", "dinov3_small", (32, 32), "dinov3"),
-    ("upernet", "convnext_tiny", (33, 33), "imagenet"),
+    ("upernet", "convnext_tiny", (64, 64), "imagenet"),
     ("deeplabv3plus", "resnet18", (33, 33), "imagenet"),
 ])  # fmt: skip
 def test_models_switch_on_the_command_line(photos, capsys, name, backbone, crop, weights):

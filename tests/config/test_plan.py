@@ -72,7 +72,7 @@ def test_cases(facts, machine, expected):
 
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize("facts", FOLDERS)
-@pytest.mark.parametrize("at_hand", [(), ("dinov2_small",)])
+@pytest.mark.parametrize("at_hand", [(), ("dinov2_small",), ("convnext_tiny", "dinov3_small")])
 def test_limits_that_always_hold(facts, machine, at_hand):
     planned, keys = values(facts, machine, at_hand=at_hand), all_keys()
     # A run that goes on elsewhere, with more photos, finds each of its values in the plan there.
@@ -204,6 +204,11 @@ def test_a_batch_holds_no_more_images_than_there_are():
     (GPU_16, {}, (), "deeplabv3plus", 1e-3),
     (GPU_16, {}, ("dinov2_small",), "dpt", 5e-6),
     (TPU_8, {}, ("dinov2_small",), "dpt", 5e-6),
+    (TPU_8, {}, ("convnext_tiny",), "upernet", 1e-4),
+    (GPU_16, {"model.backbone": "dinov2_base"}, (), "deeplabv3plus", 5e-6),
+    (LAPTOP, {"model.name": "dpt"}, (), None, 5e-6),
+    (LAPTOP, {"model.name": "upernet"}, (), None, 1e-4),
+    (LAPTOP, {"model.name": "segformer"}, (), None, 1e-3),
     (GPU_16, {"model.pretrained": "none"}, ("dinov2_small",), "deeplabv3plus", 1e-3),
     (GPU_16, {"model.backbone": "resnet50"}, ("dinov2_small",), "deeplabv3plus", 1e-3),
 ])  # fmt: skip
@@ -211,9 +216,19 @@ def test_the_network_follows_the_device_and_the_weights_at_hand(
     machine, given, at_hand, name, learning_rate
 ):
     planned = values(SMALL, machine, given, at_hand)
-    assert planned["model.name"] == name
+    # A key that the user has set is not planned.
+    assert planned.get("model.name") == name
     assert planned["optimizer.learning_rate"] == learning_rate
-    assert planned["model.separable"] == (True if machine is LAPTOP else None)
+    assert planned["model.separable"] == (True if machine is LAPTOP and not given else None)
+
+
+def test_of_several_weights_at_hand_the_strongest_are_taken():
+    at_hand = ("convnext_tiny", "dinov2_small", "dinov3_small")
+    assert values(SMALL, GPU_16, at_hand=at_hand)["model.backbone"] == "dinov3_small"
+    assert values(SMALL, GPU_16, at_hand=at_hand[:2])["model.backbone"] == "dinov2_small"
+    _, why = choose_network(GPU_16, {}, ())
+    assert "dinov3_small, dinov2_small or convnext_tiny" in why
+    assert "--config.model.pretrained=dinov2" in why
 
 
 @pytest.mark.parametrize("length, up_to, side", [
