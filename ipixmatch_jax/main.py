@@ -98,15 +98,20 @@ def _diagnose(config, arguments) -> None:
 
 def _inspect(config, arguments) -> None:
     from ipixmatch_jax.inspect_data import inspect_data
+    from ipixmatch_jax.outputs import next_line
+    from ipixmatch_jax.screen import say
 
     inspect_data(config, arguments.workdir or arguments.output)
+    say(next_line("--config", arguments.config, "--workdir", "runs/NAME", *arguments.overrides))
 
 
 def _convert(config, arguments) -> None:
     from ipixmatch_jax.data.convert import convert_data
+    from ipixmatch_jax.outputs import next_line
     from ipixmatch_jax.screen import say
 
     say("\n".join(convert_data(config.data, arguments.output)))
+    say(next_line("inspect", str(arguments.output)))
 
 
 def _export(config, arguments) -> None:

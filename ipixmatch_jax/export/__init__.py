@@ -18,7 +18,7 @@ from ipixmatch_jax.export.onnx import to_onnx
 from ipixmatch_jax.export.stablehlo import to_stablehlo
 from ipixmatch_jax.models import TWINS
 from ipixmatch_jax.models.torch_bridge import to_torch
-from ipixmatch_jax.outputs import check_writable_file
+from ipixmatch_jax.outputs import check_writable_file, next_command
 from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.screen import say
 from ipixmatch_jax.trained_model import with_known_method
@@ -74,6 +74,7 @@ def export(
         )
     card = write_card(output, workdir, network=network, step=step, usage=usage)
     say(f"{output}: {network}, step {step}\n{usage}\nmodel card: {card}")
+    say(next_command(workdir, "--mode", "serve"))
 
 
 def _save_stablehlo(output: AnyPath, content: bytes) -> str:

@@ -77,7 +77,8 @@ def serve(
         _introduce(f"{predictor.title}, step {predictor.step}", listening, host)
         with _signals_stop_it():
             uvicorn.Server(settings).run(sockets=[listening])
-    print("\nstopped", flush=True)
+    print("\nstopped")
+    print(next_command(workdir, "--mode", "predict", "--input", "PHOTOS"), flush=True)
 
 
 def _listening(host: str, port: int) -> socket.socket:
