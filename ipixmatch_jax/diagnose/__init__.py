@@ -84,11 +84,11 @@ def diagnose(
         ),
     ]
     maps = _feature_maps(config, model, compared)
-    number, networks = restore_networks(config, workdir, model, parallel, checkpoint, NETWORKS)
     dataset, notes, _ = own_validation(
         with_split(config, split), config, workdir, own=split == "val"
     )
     images = images_of(config, method, dataset, workdir, batches)
+    number, networks = restore_networks(config, workdir, model, parallel, checkpoint, NETWORKS)
     gradients = Gradients(
         Step(
             model,

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from ml_collections import ConfigDict
 
 from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.outputs import next_command
 from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.serve.upload_limits import Limits, limits_of
 
