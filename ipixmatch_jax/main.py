@@ -146,8 +146,9 @@ def _serve(config, arguments) -> None:
 
 def _print_config(config, arguments) -> None:
     from ipixmatch_jax.config.reference import printed
+    from ipixmatch_jax.screen import say
 
-    print(printed(arguments.groups, config))
+    say(printed(arguments.groups, config))
 
 
 def _new_config(config, arguments) -> None:

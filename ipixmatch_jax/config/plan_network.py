@@ -88,7 +88,7 @@ def choose_network(
     """
     if any(key in given for key in _MODEL_KEYS):
         backbone = given.get("model.backbone") or _default_backbone(given)
-        return _of(_LITE0, backbone), "the default, which the keys replace that you set"
+        return _of(_LITE0, backbone), "as for the default network: you chose the model"
     word, backbone = WANTED
     if machine.platform == "cpu":
         # A decoder of depthwise-separable convolutions, as DeepLabV3+ has (arXiv 1802.02611).
