@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Collection, Sequence
 
+from ipixmatch_jax.cli.pages import pages_folder
 from ipixmatch_jax.paths import as_path
 from ipixmatch_jax.registry import nearest
 from ipixmatch_jax.screen import folded
@@ -32,7 +33,13 @@ _FOLDERS = {"inspect": ("FOLDER",), "convert": ("SRC", "DST")}
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports usage errors in one line."""
+    """Reports usage errors in one line; its help ends with the place of the documentation."""
+
+    def format_help(self) -> str:
+        folder = pages_folder()
+        # Not as an epilog: argparse would break the path.
+        place = f"\ndocumentation and start scripts: {folder}\n" if folder else ""
+        return super().format_help() + place
 
     def error(self, message: str):
         text = f"{self.prog}: {message}; see {self.prog} --help"

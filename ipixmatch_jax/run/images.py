@@ -84,15 +84,19 @@ def _missing(ids: Sequence[str], now: Sequence[str]) -> list[str]:
 def _effects(found: Dataset, kept: Dataset, known: RunSplits) -> list[str]:
     """What keeping the run's own splits did to the images that were found."""
     before = {name for split in ("labeled", "val") for name in known.kept[split]["ids"]}
-    training = set(kept.labeled.ids)
+    training, validating = set(kept.labeled.ids), set(kept.val.ids)
+    stays = {
+        "labeled": [name for name in found.val.ids if name in training & before],
+        "val": [name for name in found.labeled.ids if name in validating],
+    }
     drawn = [name for name in found.val.ids if name in training - before]
-    near = [name for name, _ in found.groups if name not in training | before | set(kept.val.ids)]
-    told = {*drawn, *near}
-    texts = []
+    known_ids = training | before | validating | set(known.retired)
+    near = [name for name, _ in found.groups if name not in known_ids]
+    told = {*stays["labeled"], *stays["val"], *drawn, *near}
+    texts = [text for split, ids in stays.items() for text in _some(f"kept in {split}", ids)]
     for name in SPLITS:
-        now, used = getattr(found, name).ids, getattr(kept, name).ids
-        for what, ids in (("not used for", _missing(now, used)), ("kept in", _missing(used, now))):
-            texts += _some(f"{what} {name}", [one for one in ids if one not in told])
+        unused = _missing(getattr(found, name).ids, getattr(kept, name).ids)
+        texts += _some(f"not used for {name}", [one for one in unused if one not in told])
     texts += _some("would be held out in a new run and train here", drawn)
     return texts + _some("left out as near-duplicates of validation images", near)
 
