@@ -14,6 +14,7 @@ from logging import LogRecord
 from ipixmatch_jax.cli.flags import parsed_arguments
 from ipixmatch_jax.cli.terminal import guarded_output
 from ipixmatch_jax.errors import ConfigError, UserError, exit_code
+from ipixmatch_jax.paths import NEEDS_GS, lacks_gs
 
 
 def _train(config, arguments) -> None:
@@ -233,9 +234,9 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
             UserError(f"{where}{error.strerror}; make room, and the same command goes on")
         )
     except ImportError as error:
-        if "gcsfs" not in str(error):
+        if not lacks_gs(error):
             raise
-        return exit_code(ConfigError(f"gs:// needs pip install ipixmatch-jax[gs] ({error})"))
+        return exit_code(ConfigError(NEEDS_GS))
     return 0
 
 

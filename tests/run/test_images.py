@@ -123,7 +123,7 @@ def test_masks_added_later_train_and_validation_stays(config_file, folder_data, 
     keys = ["data.labeled=", "data.unlabeled=", "data.val=", "data.folder.val_images=none"]
     keys += ["data.folder.group=none", "data.folder.holdout=0.4", "total_steps=1"]
     late = [folder_data / "train" / "masks" / f"t{i}.png" for i in range(4)]
-    for path in late:
+    for path in (*late, late[0].with_stem("t11"), late[0].with_stem("t10")):
         path.rename(folder_data / path.name)
     run = tmp_path / "run"
     train(config_of(config_file, *keys), run)
