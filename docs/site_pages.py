@@ -127,7 +127,8 @@ def with_page_links(markdown: str, page: str) -> str:
             return match[0]
         source = posixpath.normpath(posixpath.join(folder, path))
         found = pages.get(source, source.removeprefix("docs/"))
-        if source not in pages and not (source.startswith("docs/") and source.endswith(".md")):
+        of_docs = source.startswith("docs/") and source.endswith((".md", ".png"))
+        if source not in pages and not of_docs:
             return text  # a file that is no page
         here = posixpath.dirname(page) or "."
         return f"[{text}]({posixpath.relpath(found, here)}{hash_sign}{anchor})"

@@ -12,6 +12,7 @@ from ipixmatch_jax.devices.processes import is_first
 from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.errors import UserError
 from ipixmatch_jax.evaluator import Evaluator
+from ipixmatch_jax.outputs import next_command
 from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.run.images import own_validation
 from ipixmatch_jax.run.split import with_split
@@ -62,4 +63,5 @@ def evaluate(
         return results
     same = path == evaluation_path(workdir, step)
     say(f"the run's own record says the same: {path}" if same else f"written to {path}")
+    say(next_command(workdir, "--mode", "report"))
     return results

@@ -14,6 +14,7 @@ from logging import LogRecord
 from ipixmatch_jax.cli.flags import parsed_arguments
 from ipixmatch_jax.cli.terminal import guarded_output
 from ipixmatch_jax.errors import ConfigError, UserError, exit_code
+from ipixmatch_jax.paths import NEEDS_GS, lacks_gs
 
 
 def _train(config, arguments) -> None:
@@ -98,15 +99,20 @@ def _diagnose(config, arguments) -> None:
 
 def _inspect(config, arguments) -> None:
     from ipixmatch_jax.inspect_data import inspect_data
+    from ipixmatch_jax.outputs import next_line
+    from ipixmatch_jax.screen import say
 
     inspect_data(config, arguments.workdir or arguments.output)
+    say(next_line("--config", arguments.config, "--workdir", "runs/NAME", *arguments.overrides))
 
 
 def _convert(config, arguments) -> None:
     from ipixmatch_jax.data.convert import convert_data
+    from ipixmatch_jax.outputs import next_line
     from ipixmatch_jax.screen import say
 
     say("\n".join(convert_data(config.data, arguments.output)))
+    say(next_line("inspect", str(arguments.output)))
 
 
 def _export(config, arguments) -> None:
@@ -141,8 +147,9 @@ def _serve(config, arguments) -> None:
 
 def _print_config(config, arguments) -> None:
     from ipixmatch_jax.config.reference import printed
+    from ipixmatch_jax.screen import say
 
-    print(printed(arguments.groups, config))
+    say(printed(arguments.groups, config))
 
 
 def _new_config(config, arguments) -> None:
@@ -227,9 +234,9 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
             UserError(f"{where}{error.strerror}; make room, and the same command goes on")
         )
     except ImportError as error:
-        if "gcsfs" not in str(error):
+        if not lacks_gs(error):
             raise
-        return exit_code(ConfigError(f"gs:// needs pip install ipixmatch-jax[gs] ({error})"))
+        return exit_code(ConfigError(NEEDS_GS))
     return 0
 
 

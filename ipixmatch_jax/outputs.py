@@ -50,8 +50,17 @@ def check_writable_file(path: AnyPath, flag: str) -> None:
 
 def next_command(workdir: AnyPath, *arguments: str) -> str:
     """A line that tells the next command for a run."""
-    words = ["ipixmatch", "--workdir", str(workdir), *arguments]
-    return f"next: {shlex.join(words)}"
+    return next_line("--workdir", str(workdir), *arguments)
+
+
+def next_line(*arguments: str) -> str:
+    """A line that tells the next command."""
+    return f"next: {shlex.join(['ipixmatch', *arguments])}"
+
+
+def next_training(*arguments: str) -> str:
+    """A line that tells what to add to the command that trained a run."""
+    return f"next: TRAINING_COMMAND {shlex.join(arguments)}"
 
 
 def _not_writable(what: str, error: OSError) -> ConfigError:

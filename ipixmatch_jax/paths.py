@@ -15,6 +15,8 @@ else:
     # etils is imported only for paths that need it.
     AnyPath = pathlib.Path
 
+NEEDS_GS = "gs:// needs the extra gs; run: pip install 'ipixmatch-jax[gs]'"
+
 
 def as_path(path: str | os.PathLike) -> AnyPath:
     """A `pathlib.Path`, or for `gs://…` and the like an `etils.epath.Path`."""
@@ -28,6 +30,11 @@ def as_path(path: str | os.PathLike) -> AnyPath:
 def is_remote(path: str | os.PathLike) -> bool:
     """Whether the path is in an object store; files there are written whole and not locked."""
     return "://" in os.fspath(path)
+
+
+def lacks_gs(error: BaseException) -> bool:
+    """Whether an error says that the packages for gs:// are not installed."""
+    return isinstance(error, ImportError) and "gcsfs" in str(error)
 
 
 def join(folder: AnyPath, name: str) -> AnyPath:

@@ -118,8 +118,9 @@ def test_missing_root(one_device, capsys, config_file, tmp_path):
     ],
 )
 def test_inspect_names_the_damage(capsys, config_file, folder_data, damage, message):
-    assert main(["--config", str(config_file), "--mode", "inspect"]) == 0
-    capsys.readouterr()
+    assert main(["--config", str(config_file), "--mode", "inspect", "--config.seed=3"]) == 0
+    said = f"next: ipixmatch --config {config_file} --workdir runs/NAME --config.seed=3\n"
+    assert capsys.readouterr().out.endswith(said)
     damage(folder_data)
     text = errors(capsys, "--config", config_file, "--mode", "inspect")
     assert re.search(message, text), text
@@ -169,6 +170,16 @@ def test_usage_errors_are_one_line(capsys, arguments, message):
     text = capsys.readouterr().err
     assert exit_.value.code == 2 and message in text
     assert text.count("\n") == 1 and text.endswith("see ipixmatch --help\n")
+
+
+def test_usage_errors_fit_the_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "50")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with pytest.raises(SystemExit):
+        main(["train", "--config", "demo"])
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) > 1 and max(map(len, lines)) <= 50
+    assert "write --mode train; see ipixmatch --help" in " ".join(map(str.strip, lines))
 
 
 def test_both_spellings_of_a_flag():

@@ -5,7 +5,12 @@ import os
 import pytest
 
 from ipixmatch_jax.errors import ConfigError
-from ipixmatch_jax.outputs import check_writable_file, check_writable_folder, next_command
+from ipixmatch_jax.outputs import (
+    check_writable_file,
+    check_writable_folder,
+    next_command,
+    next_training,
+)
 
 ROOT_USER = hasattr(os, "geteuid") and os.geteuid() == 0
 
@@ -41,3 +46,7 @@ def test_a_place_where_nobody_can_write():
 def test_the_next_command_can_be_pasted(tmp_path):
     said = next_command(tmp_path / "my run", "--mode", "report")
     assert said.endswith(f"--workdir '{tmp_path}/my run' --mode report")
+    added = next_training("--config.relation.options.eps=1e-3", "--config.note=a b")
+    assert added == (
+        "next: TRAINING_COMMAND --config.relation.options.eps=1e-3 '--config.note=a b'"
+    )

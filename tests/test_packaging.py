@@ -3,6 +3,7 @@
 import ast
 import importlib.metadata
 import os
+import pathlib
 import re
 import shutil
 import subprocess
@@ -185,6 +186,17 @@ def test_the_wheel_has_every_file_of_the_package(published):
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
+def test_the_wheel_has_the_pages_and_the_start_scripts(published):
+    """Below the prefix, with their links intact and their permissions."""
+    unpacked, wheel = published
+    place = re.compile(r"ipixmatch_jax-[^/]+\.data/data/share/ipixmatch_jax/(.+)")
+    files = {m[1]: i for i in zipfile.ZipFile(wheel).infolist() if (m := place.match(i.filename))}
+    for folder, pattern in (("docs", "*.md"), ("launch", "*"), ("notebooks", "*.ipynb")):
+        for path in (unpacked / folder).glob(pattern):
+            assert path.relative_to(unpacked).as_posix() in files
+    assert files["launch/gpu.sh"].external_attr >> 16 & 0o111
+
+
 @pytest.mark.slow
 def test_the_tests_of_the_sdist_collect(published):
     unpacked, _ = published
@@ -247,6 +259,9 @@ def test_the_wheel_has_the_configs_and_the_command(run, tmp_path):
     assert "1500" in run("ipixmatch", "--mode", "config", "total_steps", "--config", "demo")
     run("ipixmatch", "--mode", "new-config", "--config", "demo", "--output", "my.py")
     assert "get_config" in (tmp_path / "my.py").read_text()
+    pages = pathlib.Path(run("ipixmatch", "--help").split("start scripts:")[1].strip())
+    assert (pages / "docs" / "tuning.md").is_file() and (pages / "README.md").is_file()
+    assert os.access(pages / "launch" / "gpu.sh", os.X_OK)
 
 
 @pytest.mark.slow

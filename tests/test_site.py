@@ -29,6 +29,7 @@ def test_every_page_is_in_the_navigation():
     [
         ("index.md", "[a](docs/data.md#benchmarks)", "[a](data.md#benchmarks)"),
         ("index.md", "[a](launch/README.md)", "[a](launch.md)"),
+        ("index.md", "![a](docs/images/demo.png)", "![a](images/demo.png)"),
         ("index.md", "[below](#extras)", "[below](#extras)"),
         ("index.md", "[a](https://arxiv.org/abs/1)", "[a](https://arxiv.org/abs/1)"),
         ("quickstart.md", "[a](../README.md#install)", "[a](index.md#install)"),

@@ -3,10 +3,13 @@
 import argparse
 import itertools
 import math
+import sys
 from collections.abc import Collection, Sequence
 
+from ipixmatch_jax.cli.pages import pages_folder
 from ipixmatch_jax.paths import as_path
 from ipixmatch_jax.registry import nearest
+from ipixmatch_jax.screen import folded
 
 # The modes; main.py says what each runs.
 MODES = (
@@ -30,10 +33,17 @@ _FOLDERS = {"inspect": ("FOLDER",), "convert": ("SRC", "DST")}
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports usage errors in one line."""
+    """Reports usage errors in one line; its help ends with the place of the documentation."""
+
+    def format_help(self) -> str:
+        folder = pages_folder()
+        # Not as an epilog: argparse would break the path.
+        place = f"\ndocumentation and start scripts: {folder}\n" if folder else ""
+        return super().format_help() + place
 
     def error(self, message: str):
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+        text = f"{self.prog}: {message}; see {self.prog} --help"
+        self.exit(2, f"{folded(text, sys.stderr)}\n")
 
 
 def _place(text: str):
@@ -176,7 +186,7 @@ def _add_takeaway(parser: argparse.ArgumentParser) -> None:
         nargs=2,
         type=int,
         metavar=("HEIGHT", "WIDTH"),
-        help="export --format stablehlo: size of the images; default: data.crop_size",
+        help="export: size of the images for stablehlo and onnx; default: data.crop_size",
     )
     parser.add_argument("--layout", help="export: naming scheme of the weights, see docs/models.md")
 
@@ -319,6 +329,7 @@ def parsed_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]
     if arguments.mode == "config":
         arguments.groups = tuple(itertools.takewhile(lambda a: not a.startswith("--"), overrides))
         overrides = overrides[len(arguments.groups) :]
+    arguments.overrides = tuple(overrides)
     if arguments.workdir is None and arguments.mode not in ("inspect", "convert", *_ALONE):
         parser.error(f"--mode {arguments.mode} needs --workdir")
     if arguments.config is None and arguments.mode in ("train", "inspect", "convert"):

@@ -23,6 +23,7 @@ from ipixmatch_jax.config.validation import problems_of, raise_problems
 from ipixmatch_jax.devices.processes import is_first
 from ipixmatch_jax.errors import ConfigError, UserError
 from ipixmatch_jax.keys import Key
+from ipixmatch_jax.paths import NEEDS_GS, lacks_gs
 from ipixmatch_jax.registry import nearest
 from ipixmatch_jax.screen import say, warn
 
@@ -86,6 +87,8 @@ def _run_config_file(spec: str, given: Mapping[str, Any]) -> ConfigDict:
     except UserError:
         raise
     except Exception as error:  # the file is the user's: anything can be wrong in it
+        if lacks_gs(error):
+            raise ConfigError(NEEDS_GS) from error
         where = _line_of(error, path)
         raise ConfigError(f"config file {where}: {type(error).__name__}: {error}") from error
     finally:

@@ -255,7 +255,7 @@ class _Planner:
         count = int(_EVALUATION_SHARE * self.steps * step / cost)
         count = min(max(count, least), most)
         every = max(math.ceil(self.steps / count), 1)
-        why = f"{count} evaluations of {self.photos.val} images"
+        why = f"{count} evaluations of about {self.photos.val} image(s)"
         if count < most:
             why += f", about {min(count * cost / step / self.steps, 9):.0%} of the run's time"
         every = int(self._choose("eval_every", every, why))

@@ -259,6 +259,9 @@ def _check_same(path: AnyPath, resolved: dict[str, Any]) -> list[str]:
     before, total = saved["total_steps"], current["total_steps"]
     raised = isinstance(before, int) and total > before
     free = (*FREE_ON_RESUME, "total_steps") if raised else FREE_ON_RESUME
+    # Masks read by their values: the palette of one that came later only colors the pictures.
+    if not {saved.get("data.masks"), current["data.masks"]} & {"colors", "nearest"}:
+        free = (*free, "data.palette")
     different = [
         f"  - {name}: the run has {saved.get(name)!r}, now {current.get(name)!r}"
         for name in sorted(saved.keys() | current.keys())
@@ -269,10 +272,14 @@ def _check_same(path: AnyPath, resolved: dict[str, Any]) -> list[str]:
             f"{path.parent} holds a run with another config:\n" + "\n".join(different) + "\n"
             "use the same config to resume it (a larger total_steps is fine), or another --workdir"
         )
+    notes = []
+    if saved.get("data.palette") != current["data.palette"]:
+        notes.append("data.palette has changed since the run began: its pictures get other colors")
     if not raised:
-        return []
+        return notes
     return [
+        *notes,
         f"total_steps was {before} and is now {total}: learning rate and all other schedules that "
         f"end at total_steps are those of {total} steps from here on; the result is not that of a "
-        f"run with {total} steps from the start"
+        f"run with {total} steps from the start",
     ]

@@ -125,6 +125,7 @@ def assemble(data_config: ConfigDict, seed: int) -> tuple[Dataset, list[str]]:
         test=splits.test,
         notes=splits.notes,
         warnings=splits.warnings,
+        groups=splits.groups,
     )
     # An empty split that is already explained needs no second message.
     if not problems:

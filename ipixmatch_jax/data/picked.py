@@ -66,18 +66,23 @@ class _At:
         return self.picked.at(self.name, index, *arguments)
 
 
-def keep_splits(dataset: Dataset, known: Mapping[str, Sequence[str]]) -> Dataset:
+def keep_splits(
+    dataset: Dataset, known: Mapping[str, Sequence[str]], *, train_new: bool = True
+) -> Dataset:
     """The data set with every image in the split in which a run has had it.
 
     Validation images of the run stay validation images, and none of them becomes a training image,
     labeled or not. Training images of the run stay training images. New labeled and unlabeled
-    images train; new validation images are left out, so that all evaluations of the run are of the
-    same images. Images that are gone are left out.
+    images train. All evaluations of the run are of the same images: new validation images that the
+    user named are left out, and new ones that the hold-out drew train. Near-duplicates of
+    validation images do not train. Images that are gone are left out.
 
     Args:
         dataset: the data set as it is now.
         known: ids of the run's `labeled`, `unlabeled` and `val` images; and under `retired` those
             that were once validation images and must not train either.
+        train_new: false if new images of the hold-out do not train, as in runs that older versions
+            have recorded.
     """
     now = (dataset.labeled, dataset.val)
     places: dict[str, tuple[int, int]] = {}
@@ -85,10 +90,14 @@ def keep_splits(dataset: Dataset, known: Mapping[str, Sequence[str]]) -> Dataset
         places |= {name: (number, index) for index, name in enumerate(source.ids)}
     own_val, own_labeled = set(known["val"]), set(known["labeled"])
     closed = own_val | set(known.get("retired", ()))
+    groups = dict(dataset.groups)
+    closed_groups = {groups[name] for name in closed & groups.keys()}
+    near = {name for name, group in groups.items() if group in closed_groups} - own_labeled
+    drawn = groups.keys() if train_new else set()
     val = [name for name in known["val"] if name in places]
-    labeled = [name for name in dataset.labeled.ids if name not in closed]
-    taken = set(labeled)
-    labeled += [name for name in dataset.val.ids if name in own_labeled - closed - taken]
+    labeled = [name for name in dataset.labeled.ids if name not in closed | near]
+    more = (own_labeled | drawn) - closed - near - set(labeled)
+    labeled += [name for name in dataset.val.ids if name in more]
     return dataclasses.replace(
         dataset,
         labeled=_picked(now, places, labeled, dataset.labeled),

@@ -75,6 +75,8 @@ class Dataset:
         test: records with masks, evaluated once; often none. Training never reads them.
         notes: how the data was recognized, paired and split, one line each.
         warnings: what was left out, one line each.
+        groups: (id, group) of every labeled and held-out image if `val` is a hold-out; images of
+            one group show the same scene. () if the validation images were named.
     """
 
     labeled: Source
@@ -87,6 +89,7 @@ class Dataset:
     test: Source = NONE
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    groups: tuple[tuple[str, str], ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -106,6 +109,7 @@ class Splits:
     test: Source = NONE
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    groups: tuple[tuple[str, str], ...] = ()
 
 
 def record_rng(seed: int, stream: int, position: int) -> np.random.Generator:

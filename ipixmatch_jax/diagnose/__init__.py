@@ -22,7 +22,7 @@ from ipixmatch_jax.diagnose.table import LEGEND, table, wrapped
 from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.errors import ConfigError, UserError
 from ipixmatch_jax.methods import Method
-from ipixmatch_jax.outputs import check_writable_file
+from ipixmatch_jax.outputs import check_writable_file, next_command, next_training
 from ipixmatch_jax.paths import AnyPath, as_path
 from ipixmatch_jax.run.images import own_validation
 from ipixmatch_jax.run.split import with_split
@@ -84,11 +84,11 @@ def diagnose(
         ),
     ]
     maps = _feature_maps(config, model, compared)
-    number, networks = restore_networks(config, workdir, model, parallel, checkpoint, NETWORKS)
     dataset, notes, _ = own_validation(
         with_split(config, split), config, workdir, own=split == "val"
     )
     images = images_of(config, method, dataset, workdir, batches)
+    number, networks = restore_networks(config, workdir, model, parallel, checkpoint, NETWORKS)
     gradients = Gradients(
         Step(
             model,
@@ -108,7 +108,15 @@ def diagnose(
     record = _record(number, split, images, gradients.parameters, measured, found, share)
     say("\n".join([*notes, _text(record, images, measured, found)]))
     _write(as_path(output) if output else diagnosis_path(workdir, number), record)
+    say(_next(workdir, found))
     return record
+
+
+def _next(workdir: AnyPath, found: Recommendation) -> str:
+    if not found.keys:
+        return next_command(workdir, "--mode", "report")
+    keys = (f"--config.{key}={value}" for key, value in found.keys.items())
+    return next_training("--workdir", f"{workdir}-relation", *keys)
 
 
 def _check_numbers(

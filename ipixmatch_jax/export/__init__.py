@@ -14,11 +14,11 @@ from ipixmatch_jax.build import restore_networks
 from ipixmatch_jax.config import with_run_values
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.export.model_card import write_card
-from ipixmatch_jax.export.onnx import to_onnx
+from ipixmatch_jax.export.onnx import converter, to_onnx
 from ipixmatch_jax.export.stablehlo import to_stablehlo
 from ipixmatch_jax.models import TWINS
 from ipixmatch_jax.models.torch_bridge import to_torch
-from ipixmatch_jax.outputs import check_writable_file
+from ipixmatch_jax.outputs import check_writable_file, next_command
 from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.screen import say
 from ipixmatch_jax.trained_model import with_known_method
@@ -58,6 +58,8 @@ def export(
     """
     save = _writer(output, form)
     check_writable_file(output, "--output")
+    if form == "onnx":
+        converter()  # before the network is restored, which takes longer
     config = with_known_method(with_run_values(config, workdir), workdir, checkpoint)
     model = build.build_model(config)
     parallel = build.build_parallel(config)
@@ -74,6 +76,7 @@ def export(
         )
     card = write_card(output, workdir, network=network, step=step, usage=usage)
     say(f"{output}: {network}, step {step}\n{usage}\nmodel card: {card}")
+    say(next_command(workdir, "--mode", "serve"))
 
 
 def _save_stablehlo(output: AnyPath, content: bytes) -> str:

@@ -1,6 +1,7 @@
 """A network as ONNX, by jax2onnx; every file is compared with the network before it is kept."""
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 from unittest import mock
 
@@ -14,6 +15,23 @@ from ipixmatch_jax.export.stablehlo import image_shape, predictor_of
 
 # Probabilities of networks that were tried differ by 3e-5 at most; a wrong conversion by far more.
 _TOLERANCE = 1e-3
+
+
+def converter() -> tuple[ModuleType, ModuleType]:
+    """The modules of the extra `onnx`: jax2onnx and onnxruntime.
+
+    Raises:
+        ConfigError: one of them is not installed.
+    """
+    try:
+        import jax2onnx
+        import onnxruntime
+    except ImportError as error:
+        raise ConfigError(
+            f"--format onnx needs {error.name}, which is not installed; "
+            "run: pip install 'ipixmatch-jax[onnx]'"
+        ) from None
+    return jax2onnx, onnxruntime
 
 
 def to_onnx(
@@ -33,14 +51,7 @@ def to_onnx(
         ConfigError: a size below 1, an extra that is not installed, a model that cannot be
             converted, or a file that does not predict what the network does.
     """
-    try:
-        import jax2onnx
-        import onnxruntime
-    except ImportError as error:
-        raise ConfigError(
-            f"--format onnx needs {error.name}, which is not installed; "
-            "run: pip install 'ipixmatch-jax[onnx]'"
-        ) from None
+    jax2onnx, onnxruntime = converter()
     shape = (1, *image_shape(config, size))
     predict = predictor_of(config, model, variables)
 

@@ -33,7 +33,7 @@ from ipixmatch_jax.label_next.results import (
     table,
     write_file,
 )
-from ipixmatch_jax.outputs import check_writable_folder
+from ipixmatch_jax.outputs import check_writable_folder, next_training
 from ipixmatch_jax.paths import AnyPath, as_path, is_remote
 from ipixmatch_jax.photo_files.areas import printable
 from ipixmatch_jax.photo_files.broken import broken_in_words
@@ -99,6 +99,8 @@ def label_next(
     write_file(output / TABLE, table(rows))
     broken += _write_suggested(rows, parts, pool, predictor, masks, output)
     _tell(rows, predictor, output)
+    steps = 2 * int(predictor.config.total_steps)
+    say(next_training("--config.data.changed=accept", f"--config.total_steps={steps}"))
     if broken:
         raise DataError(_told(broken, len(pool.images), needs(pixels_of(predictor.config.data))))
     return rows
@@ -218,8 +220,8 @@ def _tell(rows: Sequence[dict[str, Any]], predictor: Predictor, output: AnyPath)
         f"{predictor.step}: {output / PAGE} and {output / TABLE}"
     )
     say(
-        "next: label them, put the masks next to the others, and resume training with "
-        "--config.data.changed=accept and a larger --config.total_steps (docs/label_next.md)"
+        "label them, put the masks next to the others, and resume the run with more steps; see "
+        "docs/label_next.md"
     )
 
 

@@ -17,8 +17,8 @@ class PseudoMasks:
     """Draws predictions as masks that the run's own reader takes.
 
     Masks of class ids become PNG images of the values of `data.mask_values`, or of the ids; with a
-    palette if `data.palette` is set. Without it the run's masks are gray, and masks with a palette
-    among them would change its config. Colored masks become RGB images.
+    palette if `data.palette` is set; without it the run's masks are gray. Colored masks become RGB
+    images.
 
     Args:
         data: `config.data`.

@@ -49,8 +49,8 @@ def settle_images(
         notes = [] if begun_at is None else [_unrecorded(workdir)]
         return dataset, RunSplits(found, found), notes
     changes = split_changes(known.found, found)
-    kept = keep_splits(dataset, known.known_ids())
     if not changes:
+        kept = keep_splits(dataset, known.known_ids(), train_new=False)
         return kept, known, [f"data change accepted {line}" for line in known.accepted]
     if not accept:
         raise ConfigError(
@@ -60,9 +60,10 @@ def settle_images(
             "its own validation images, new labeled and unlabeled images train; or use another "
             "--workdir"
         )
+    kept = keep_splits(dataset, known.known_ids())
     used = describe_splits(kept)
     retired = [*known.retired, *_missing(known.kept["val"]["ids"], kept.val.ids)]
-    line = f"at step {begun_at}: " + "; ".join(changes + _effects(dataset, kept))
+    line = f"at step {begun_at}: " + "; ".join(changes + _effects(dataset, kept, known))
     accepted = (*known.accepted, line)
     notes = [f"data change accepted {one}" for one in accepted]
     return kept, RunSplits(used, found, tuple(retired), accepted), notes
@@ -80,16 +81,29 @@ def _missing(ids: Sequence[str], now: Sequence[str]) -> list[str]:
     return [name for name in ids if name not in there]
 
 
-def _effects(found: Dataset, kept: Dataset) -> list[str]:
+def _effects(found: Dataset, kept: Dataset, known: RunSplits) -> list[str]:
     """What keeping the run's own splits did to the images that were found."""
-    texts = []
+    before = {name for split in ("labeled", "val") for name in known.kept[split]["ids"]}
+    training, validating = set(kept.labeled.ids), set(kept.val.ids)
+    stays = {
+        "labeled": [name for name in found.val.ids if name in training & before],
+        "val": [name for name in found.labeled.ids if name in validating],
+    }
+    drawn = [name for name in found.val.ids if name in training - before]
+    known_ids = training | before | validating | set(known.retired)
+    near = [name for name, _ in found.groups if name not in known_ids]
+    told = {*stays["labeled"], *stays["val"], *drawn, *near}
+    texts = [text for split, ids in stays.items() for text in _some(f"kept in {split}", ids)]
     for name in SPLITS:
-        now, used = getattr(found, name).ids, getattr(kept, name).ids
-        for what, ids in (("not used for", _missing(now, used)), ("kept in", _missing(used, now))):
-            if ids:
-                shown = ", ".join(ids[:_SHOWN]) + (", …" if len(ids) > _SHOWN else "")
-                texts.append(f"{len(ids)} {what} {name} ({shown})")
-    return texts
+        unused = _missing(getattr(found, name).ids, getattr(kept, name).ids)
+        texts += _some(f"not used for {name}", [one for one in unused if one not in told])
+    texts += _some("would be held out in a new run and train here", drawn)
+    return texts + _some("left out as near-duplicates of validation images", near)
+
+
+def _some(what: str, ids: Sequence[str]) -> list[str]:
+    shown = ", ".join(ids[:_SHOWN]) + (", …" if len(ids) > _SHOWN else "")
+    return [f"{len(ids)} {what} ({shown})"] if ids else []
 
 
 def own_validation(

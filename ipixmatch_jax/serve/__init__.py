@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from ml_collections import ConfigDict
 
 from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.outputs import next_command
 from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.serve.upload_limits import Limits, limits_of
 
@@ -77,7 +78,8 @@ def serve(
         _introduce(f"{predictor.title}, step {predictor.step}", listening, host)
         with _signals_stop_it():
             uvicorn.Server(settings).run(sockets=[listening])
-    print("\nstopped", flush=True)
+    print("\nstopped")
+    print(next_command(workdir, "--mode", "predict", "--input", "PHOTOS"), flush=True)
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -225,6 +225,32 @@ def test_snapshot_holds_every_key_and_refuses_another_config(config_file, tmp_pa
         write_snapshot(load_config(str(config_file), ["--config.data.flip=0.25"]), tmp_path)
 
 
+def test_palette_of_id_masks_may_change_on_resume(config_file, tmp_path):
+    """Masks with a palette that join gray ones: the ids mean the same, the colors are for show."""
+    (tmp_path / "checkpoints" / "1").mkdir(parents=True)
+    write_snapshot(load_config(str(config_file)), tmp_path)
+    colors = "--config.data.palette=((0,0,0),(230,25,75))"
+    now = load_config(str(config_file), [colors])
+    assert write_snapshot(now, tmp_path) == [
+        "data.palette has changed since the run began: its pictures get other colors"
+    ]
+    saved = json.loads((tmp_path / "config.json").read_text())
+    assert saved["data"]["palette"] == [[0, 0, 0], [230, 25, 75]]
+    assert write_snapshot(now, tmp_path) == []
+    # Of colored masks the palette says which color is which class.
+    colored = load_config(str(config_file), [colors, "--config.data.masks=colors"])
+    with pytest.raises(ConfigError, match="data.masks: the run has 'ids', now 'colors'"):
+        write_snapshot(colored, tmp_path)
+    other = tmp_path / "other"
+    (other / "checkpoints" / "1").mkdir(parents=True)
+    write_snapshot(colored, other)
+    swapped = "--config.data.palette=((230,25,75),(0,0,0))"
+    with pytest.raises(ConfigError, match="data.palette: the run has"):
+        write_snapshot(
+            load_config(str(config_file), [swapped, "--config.data.masks=colors"]), other
+        )
+
+
 def test_training_from_python_checks_the_config(config_file, tmp_path):
     config = load_config(str(config_file))
     with config.unlocked():

@@ -70,6 +70,50 @@ def test_pools_shrink_with_their_images_and_resized_sources_are_kept_too(config_
     assert kept.val[0]["image"].shape == (10, 12, 3) and kept.unlabeled[0]["id"] == "t7"
 
 
+def test_new_masks_of_the_hold_out_train_unless_they_copy_a_validation_image(tmp_path, make_config):
+    """A new run holds them out; a run that goes on trains on all but the copies."""
+
+    def draw(name, seed, brighter=0):
+        noise = np.random.default_rng(seed).integers(0, 250, (24, 32, 3), dtype=np.uint8)
+        exports.mask(tmp_path / f"images/{name}.png", noise + brighter)
+        exports.mask(tmp_path / f"masks/{name}.png", exports.truth())
+
+    def described(**folder):
+        found = describe_folder(str(tmp_path))
+        found["folder"] |= folder
+        return load_dataset(make_config(**{**LISTS, **found}), 0)
+
+    names = [f"m{number}" for number in range(40)]
+    copied = names[hold_out(names, 0.2, 0)[0]]
+    for number in {*range(10), int(copied[1:])}:
+        draw(f"m{number}", number)
+    before = described()
+    assert copied in before.val.ids
+    assert dict(before.groups).keys() == {*before.labeled.ids, *before.val.ids}
+    for number in range(20, 40):
+        draw(f"m{number}", number)
+    draw(f"{copied}x", int(copied[1:]), brighter=3)
+    after = described()
+    drawn = set(after.val.ids) - set(before.val.ids)
+    assert f"{copied}x" in drawn and len(drawn) > 2
+    kept = keep_splits(after, ids(before))
+    assert kept.val.ids == before.val.ids
+    everything = set(after.labeled.ids) | drawn
+    assert set(kept.labeled.ids) == everything - {f"{copied}x"}
+    position = kept.labeled.ids.index(min(drawn - {f"{copied}x"}))
+    assert kept.labeled[position]["mask"].shape == (24, 32)
+    assert ids(keep_splits(after, ids(kept), train_new=False)) == ids(kept)
+    # As older versions kept them: what was left out once stays so until the data changes again.
+    assert set(keep_splits(after, ids(before), train_new=False).labeled.ids) == set(
+        after.labeled.ids
+    )
+    # A copy does not train either if its group has become one of training images.
+    alone = described(group="none")
+    assert f"{copied}x" in keep_splits(alone, ids(before)).labeled.ids
+    moved = dataclasses.replace(after, labeled=after.val, val=after.labeled)
+    assert f"{copied}x" not in keep_splits(moved, ids(before)).labeled.ids
+
+
 def test_hashes_of_contents(config_file, folder_data):
     _, dataset = loaded(config_file)
     before = content_hashes(dataset.labeled)
@@ -104,6 +148,7 @@ def test_a_near_duplicate_that_renames_its_group_moves_nothing_within_a_run(tmp_
     assert moved in after.val.ids and first in after.val.ids
     kept = keep_splits(after, ids(before))
     assert set(kept.val.ids) == set(before.val.ids) and moved in kept.labeled.ids
+    assert first in kept.labeled.ids  # a copy of a training image trains
     # A pattern names the group whatever images join it.
     found = describe_folder(str(tmp_path))
     found["folder"]["group"] = "^m.*"

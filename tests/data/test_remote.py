@@ -220,5 +220,7 @@ def test_a_missing_client_is_named(capsys, config_file, monkeypatch):
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     _FileSystemSpecBackend._get_filesystem.cache_clear()
     arguments = ["--config", str(config_file), "--mode", "inspect", "--config.data.root=gs://b/x"]
-    assert main(arguments) == 2
-    assert "gs:// needs pip install ipixmatch-jax[gs]" in capsys.readouterr().err
+    for command in (arguments, ["inspect", "gs://b/x"]):
+        assert main(command) == 2
+        message = "gs:// needs the extra gs; run: pip install 'ipixmatch-jax[gs]'\n"
+        assert capsys.readouterr().err == f"ConfigError: {message}"

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ipixmatch_jax import build, load_predictor
-from ipixmatch_jax.config import load_config, write_snapshot
+from ipixmatch_jax.config import load_config
 from ipixmatch_jax.devices.parallel import PARALLEL
 from ipixmatch_jax.engine.state import networks
 from ipixmatch_jax.errors import ConfigError
@@ -19,9 +19,8 @@ from ipixmatch_jax.models.lora import is_adapter
 from ipixmatch_jax.models.mit import MIT, MitShape
 from ipixmatch_jax.models.torch_bridge import from_torch, to_torch
 from ipixmatch_jax.training import train
-from ipixmatch_jax.workdir.checkpoints import Checkpoints
-from ipixmatch_jax.workdir.folder import make_workdir
 from tests.references.miniature import CLASSES, SIZE, random_batch
+from tests.references.untrained import save_adapted
 
 TINY = ["model.name=segformer", "model.backbone=mit_b0", "model.width=None", "model.depth=None"]
 LORA = ["model.lora_rank=2", "model.lora_targets=query,value,mlp"]
@@ -80,24 +79,10 @@ def test_adapters_and_head_learn_and_a_stopped_run_continues_bit_for_bit(configu
     jax.tree.map(np.testing.assert_array_equal, again, once)
 
 
-def saved(config, folder):
-    """Writes a run whose teacher has adapters that matter; returns the teacher's variables."""
-    state, rng = first_state(config), np.random.default_rng(0)
-    teacher = jax.tree.map(
-        lambda leaf: 0.3 * rng.normal(size=leaf.shape).astype(leaf.dtype), state.teacher_params
-    )
-    state = state.replace(teacher_params=teacher)
-    make_workdir(folder)
-    write_snapshot(config, folder)
-    with Checkpoints(folder) as checkpoints:
-        checkpoints.save(1, state)
-    return jax.device_get(networks(state)["teacher"])
-
-
 @pytest.mark.usefixtures("one_device")
 def test_a_run_is_used_and_exported_without_adapters(configured, tmp_path, folder_data):
     config, run = configured(*LORA), tmp_path / "run"
-    teacher = saved(config, run)
+    teacher = save_adapted(config, run)
     weights, program = tmp_path / "weights.npz", tmp_path / "net.stablehlo"
     command = ["--workdir", str(run), "--network", "teacher", "--mode"]
     assert main([*command, "eval"]) == 0
@@ -164,7 +149,7 @@ def test_first_weights_fill_all_but_the_adapters(configured, tmp_path):
 
 @pytest.mark.usefixtures("one_device")
 def test_another_run_starts_from_the_merged_weights(configured, tmp_path):
-    teacher = saved(configured(*LORA, "model.lora_alpha=3"), tmp_path / "run")
+    teacher = save_adapted(configured(*LORA, "model.lora_alpha=3"), tmp_path / "run")
     found = first_state(configured(f"model.init_from={tmp_path / 'run'}")).params
     jax.tree.map(np.testing.assert_array_equal, found, merge_lora(teacher["params"], 3.0))
     name = "encoder/stage_0/block_00/attn/q/kernel"

@@ -118,6 +118,36 @@ def test_evaluating_later_keeps_the_validation_images_of_the_run(
         train(config, run)
 
 
+def test_masks_added_later_train_and_validation_stays(config_file, folder_data, tmp_path, capsys):
+    """Those that a new run would hold out, too; a new run over the same folder holds them out."""
+    keys = ["data.labeled=", "data.unlabeled=", "data.val=", "data.folder.val_images=none"]
+    keys += ["data.folder.group=none", "data.folder.holdout=0.4", "total_steps=1"]
+    late = [folder_data / "train" / "masks" / f"t{i}.png" for i in range(4)]
+    for path in (*late, late[0].with_stem("t11"), late[0].with_stem("t10")):
+        path.rename(folder_data / path.name)
+    run = tmp_path / "run"
+    train(config_of(config_file, *keys), run)
+    own = read_splits(run).kept["val"]["ids"]
+    for path in late:
+        (folder_data / path.name).rename(path)
+    keys[-1] = "total_steps=2"
+    accepted = config_of(config_file, *keys, "data.changed=accept")
+    drawn = sorted(set(load_dataset(accepted.data, accepted.seed).val.ids) - set(own))
+    assert drawn and set(drawn) < {path.stem for path in late}
+    capsys.readouterr()
+    train(accepted, run)
+    said = f"{len(drawn)} would be held out in a new run and train here ({', '.join(drawn)})"
+    assert said in capsys.readouterr().out
+    splits = read_splits(run)
+    assert splits.kept["val"]["ids"] == own and said in splits.accepted[0]
+    assert splits.kept["labeled"]["ids"][-len(drawn) :] == drawn
+    assert {path.stem for path in late} < set(splits.kept["labeled"]["ids"])
+    assert not set(splits.kept["unlabeled"]["ids"]) & set(splits.kept["labeled"]["ids"])
+    train(accepted, tmp_path / "new")
+    fresh = read_splits(tmp_path / "new").kept
+    assert set(fresh["val"]["ids"]) == {*own, *drawn}
+
+
 def test_images_on_which_a_run_trained_are_named_when_they_are_evaluated(
     config_file, folder_data, tmp_path, capsys
 ):

@@ -140,6 +140,7 @@ class _Layout:
         self.data, self.options, self.problems = data, data.folder, problems
         self.notes: list[str] = []
         self.warnings: list[str] = []
+        self.groups: tuple[tuple[str, str], ...] = ()
         self.root = data_root(data, "images, masks and lists")
         self.pixels, self.reader = pixels_of(data), masks_of(data)
         self._read()
@@ -260,6 +261,7 @@ class _Layout:
         held = hold_out(keys, share, int(self.options.holdout_seed), presence).tolist()
         chosen = set(held)
         kept = [row for index, row in enumerate(labeled) if index not in chosen]
+        self.groups = tuple(zip(map(str, source.ids), keys, strict=True))
         self.notes += notes
         self.notes.append(
             f"{len(held)} of {len(labeled)} labeled images are held out for validation, each by a "
@@ -367,6 +369,7 @@ def _splits(layout: _Layout, data: ConfigDict) -> Splits:
         test=layout.scenes(test),
         notes=tuple(layout.notes),
         warnings=tuple(layout.warnings),
+        groups=layout.groups,
     )
 
 
