@@ -52,9 +52,10 @@ class ImageIndex:
             for path in tree.with_ending(*IMAGE_SUFFIXES)
             if not any(folder_names.role(part) == "preview" for part in path.split("/")[:-1])
         ]
-        # File name of an image as the annotations gave it -> its path, if they differ in case,
-        # Unicode form or by an upload prefix.
+        # File name of an image as the annotations gave it -> its path, if an upload prefix differs,
+        # or the spelling: case and Unicode form.
         self.renamed: dict[str, str] = {}
+        self.respelled: dict[str, str] = {}
         self._by_name: dict[str, list[str]] = {}
         self._by_plain: dict[str, list[str]] = {}
         self._by_letters: dict[str, list[str]] = {}
@@ -92,7 +93,7 @@ class ImageIndex:
                 continue
             path = self._single(table[key], posixpath.join(folder, key), name, near)
             if number:
-                self.renamed[name] = path
+                (self.respelled if number == 1 else self.renamed)[name] = path
             return path
         return ""
 
@@ -231,12 +232,14 @@ def _remarks(
     tree: FolderTree, found: Found, index: ImageIndex, missing: list[str], empty: list[str],
     taken: Collection[str], choices: Choices,
 ) -> None:  # fmt: skip
-    if index.renamed:
-        shown = some([f"{name} -> {path}" for name, path in index.renamed.items()], 3)
-        found.notes.append(
-            f"{len(index.renamed)} images found by names that differ in case, Unicode form or by "
-            f"Label Studio's upload prefix: {shown}"
-        )
+    spellings = (
+        (index.renamed, "names without Label Studio's upload prefix"),
+        (index.respelled, "names in another case or Unicode form"),
+    )
+    for renamed, reason in spellings:
+        if renamed:
+            shown = some([f"{name} -> {path}" for name, path in renamed.items()], 3)
+            found.notes.append(f"{len(renamed)} images found by {reason}: {shown}")
     rest = [
         path for path in index.images
         if path not in taken and place_of(path.rpartition("/")[0]).role != "mask"

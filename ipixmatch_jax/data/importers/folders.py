@@ -114,7 +114,7 @@ class _Reader:
         unused = [p for p in withimages if p.role == "unused"]
         self._left_out(unused, "data.folder.train_images and the like name others")
         previews = [p for p in withimages if p.role == "preview"]
-        self._left_out(previews, "previews or instances, by the name of the folder", note=True)
+        self._left_out(previews, "previews, instances or heights, by its name", note=True)
         if not masks:
             found += [p for p in withimages if p.role == "mask" and not p.chosen]
         return self._one_modality(found, masks)

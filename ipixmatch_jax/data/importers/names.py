@@ -12,12 +12,12 @@ _IMAGES = frozenset(
 _MASKS = frozenset(
     "mask masks msk label labels lbl annotation annotations annot annots ann gt groundtruth"
     " segmentation segmentations segmentationclass seg segs trimap trimaps target targets"
-    " semseg semantic gtfine labelids manual manual1 gtleft truth colormap colormaps".split()
+    " semseg semantic gtfine labelids gts manual manual1 gtleft truth colormap colormaps".split()
 )
 _PREVIEWS = frozenset(
     "visualization visualizations visualisation vis viz overlay overlays preview previews"
     " segmentationclassvisualization segmentationobject instances instance panoptic depth"
-    " depthleft scribbles polygons thumbnails".split()
+    " dsm ndsm dem dtm disparity depthleft scribbles polygons thumbnails".split()
 )
 _COLORS = frozenset("color colour colored coloured colormap colourmap colormask rgb".split())
 _SPLITS = {

@@ -12,7 +12,6 @@ from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.registry import nearest
 
-
 # Words for masks that also name a domain: source/images, target/images.
 _DOMAINS = ("target", "targets")
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.files.masks import MASK_SUFFIXES
-
 from ipixmatch_jax.data.importers.ade20k_full import Ade20kFull
+from ipixmatch_jax.data.importers.agriculture_vision import AgricultureVision
 from ipixmatch_jax.data.importers.boxes import Boxes
 from ipixmatch_jax.data.importers.cityscapes import Cityscapes, Kitti
 from ipixmatch_jax.data.importers.coco import Coco
@@ -30,7 +30,9 @@ from ipixmatch_jax.data.importers.matlab import Matlab
 from ipixmatch_jax.data.importers.oxford_pet import OxfordPet
 from ipixmatch_jax.data.importers.pairing import pair
 from ipixmatch_jax.data.importers.per_object import PerObject
+from ipixmatch_jax.data.importers.ph2 import Ph2
 from ipixmatch_jax.data.importers.places import Files, places
+from ipixmatch_jax.data.importers.stacks import Stacks
 from ipixmatch_jax.data.importers.supervisely import Supervisely
 from ipixmatch_jax.data.importers.tree import FolderTree, scan
 from ipixmatch_jax.data.importers.unread import unread_files
@@ -47,7 +49,7 @@ _SPECIFIC: tuple[Importer, ...] = (
     Coco(), LabelMe(), Voc(), Yolo(), PerObject(), MagneticTile(), Matlab(), OxfordPet(),
     Cityscapes(), Kitti(), Supervisely(), Via(), LabelStudio(), CvatXml(), Mapillary(),
     Ade20kFull(), LabelMeXml(), ImageFolders(), MaskParts(), LabelStudioFiles(),
-    CocoPanoptic(), Datumaro(),
+    CocoPanoptic(), Datumaro(), Ph2(), AgricultureVision(), Stacks(),
 )  # fmt: skip
 for _importer in (*_SPECIFIC, Folders()):
     IMPORTERS.register(_importer.name)(_importer)
