@@ -51,8 +51,8 @@ _LEAST_SHARE, _MOST_SHARE, _FEWEST_EDGES = 0.17, 0.97, 200
 # Pixels between two others, per edge. Next to a share above the least: rectangles and tiles up to
 # 0.053; several ids after JPEG of quality 30 to 85: 0.13 and more.
 _LEAST_THIN = 0.1
-# Share between two blocks of two ids after JPEG of quality 70 to 80, which leaves nothing to compare
-# and no other ids: 0.67 to 0.81. Rectangles that start on the grid: up to 0.55.
+# Share between two blocks of two ids after JPEG of quality 70 to 80, which leaves nothing to
+# compare and no other ids: 0.67 to 0.81. Rectangles that start on the grid: up to 0.55.
 _MOSTLY = 0.65
 # Standard deviations by which the share exceeds that of every other position.
 _CERTAIN = 6.0
