@@ -65,6 +65,26 @@ def gone(name: str) -> DataError:
     return DataError(f"{name}: the file is gone; put it back or remove its id from the list")
 
 
+# First bytes of files that stand in place of pictures -> what they are, and what to do.
+_STAND_INS = {
+    b"version https://git-lfs": (
+        "a pointer of Git LFS, not the file itself", "run: git lfs pull"
+    ),
+    b"<!doctype html": ("a web page, not a picture", "download the file again"),
+    b"<html": ("a web page, not a picture", "download the file again"),
+}  # fmt: skip
+
+
+def unknown_format(stream: BinaryIO, name: str) -> DataError:
+    """The error for a file of no known format; pointers of Git LFS and web pages are named."""
+    stream.seek(0)
+    start = stream.read(64).lstrip().lower()
+    for text, (what, fix) in _STAND_INS.items():
+        if start.startswith(text):
+            return DataError(f"{name}: {what}; expected an image; {fix}")
+    return unreadable(name, "unknown file format")
+
+
 def unreadable(name: str, error: Exception | str) -> DataError:
     """The error for a file that is damaged or of no known format."""
     reason = " ".join(str(error).split())[:300] or type(error).__name__
@@ -158,7 +178,7 @@ def open_picture(stream: BinaryIO, kind: str, name: str, max_pixels: int) -> Ima
     if kind == "HEIF":
         _register_heif(name)
     if kind not in Image.OPEN or kind in ("NPY", "MAT", ""):
-        raise unreadable(name, "unknown file format")
+        raise unknown_format(stream, name)
     factory, _ = Image.OPEN[kind]
     picture = factory(stream, name)
     check_pixels(picture.height, picture.width, 1, name, max_pixels)

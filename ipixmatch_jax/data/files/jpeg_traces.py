@@ -2,19 +2,22 @@
 
 JPEG rounds blocks of 8x8 pixels. A mask that went through it hardly changes if that is done again,
 but changes like any other mask if the blocks are shifted. A mask that was never compressed changes
-equally in both cases. So each mask is compared with itself, without assumptions about its classes.
+equally in both cases. So each mask is compared with itself, without assumptions about its classes,
+and then all masks together, since small masks alone give little evidence.
 
-Small masks and strong compression leave too few uneven blocks for that. But then the edges of all
-masks together tell: JPEG leaves many of them between two blocks, on every eighth row and column.
+Strong compression leaves too little to compare. But it leaves many edges between two blocks, on
+every eighth row and column, and thin pieces of other ids next to them. Rectangles and tiles that
+start on the grid on purpose have no such pieces.
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from PIL import Image
 
+from ipixmatch_jax.data.files.mask_edges import thin_lines
 from ipixmatch_jax.data.files.mask_facts import MaskFacts
 from ipixmatch_jax.data.files.mask_styles import whole_numbers
 from ipixmatch_jax.data.files.stored_masks import read_stored
@@ -37,10 +40,20 @@ _FEWEST_STEPS = 3
 # quality 90, 95, 98: medians of 0.06, 0.28, 0.36.
 _CLEAR, _MEDIAN = 0.4, 0.55
 _LEAST_MASKS = 4
+# Changes per edge of all masks together. Never compressed (rectangles and ellipses that start on
+# the grid, mosaics, enlarged pixels): 0.75 and more. After JPEG of quality 60 to 95: up to 0.32.
+_POOLED, _FEWEST_CORNERS = 0.45, 200
 # Edges of all masks: the share between two blocks, out of eight positions. Never compressed (as
-# above, 4000 to 25,000 edges a set): 0.118 to 0.130. After JPEG of quality 98, 90, 75 and 40: 0.159
-# to 0.193, 0.195 to 0.244, 0.236 to 0.83, and 0.29 to 0.32. Nearly all: enlarged pixels or tiles.
+# above, 4000 to 25,000 edges a set): 0.118 to 0.130; rectangles that start on the grid: 0.5. After
+# JPEG of quality 98, 90, 75 and 40: 0.159 to 0.193, 0.195 to 0.244, 0.236 to 0.83, and 0.29 to
+# 0.32. Nearly all: enlarged pixels or tiles.
 _LEAST_SHARE, _MOST_SHARE, _FEWEST_EDGES = 0.17, 0.97, 200
+# Pixels between two others, per edge. Next to a share above the least: rectangles and tiles up to
+# 0.053; several ids after JPEG of quality 30 to 85: 0.13 and more.
+_LEAST_THIN = 0.1
+# Share between two blocks of two ids after JPEG of quality 70 to 80, which leaves nothing to
+# compare and no other ids: 0.67 to 0.81. Rectangles that start on the grid: up to 0.55.
+_MOSTLY = 0.65
 # Standard deviations by which the share exceeds that of every other position.
 _CERTAIN = 6.0
 _MOST_MASKS = 32
@@ -53,16 +66,32 @@ def saved_as_jpeg(facts: Sequence[MaskFacts], max_pixels: int) -> list[MaskFacts
     fitting = [fact for fact in facts if _fits(fact)]
     picked = fitting[:: -(-len(fitting) // _MOST_MASKS) or 1]
 
-    def traces(fact: MaskFacts) -> tuple[float | None, np.ndarray]:
+    def ids_of(fact: MaskFacts) -> np.ndarray:
         stored = read_stored(fact.path, fact.path, max_pixels)
-        ids = whole_numbers(stored.gray, stored.nodata, fact.path).astype(np.uint8)
-        return jpeg_ratio(ids), edge_positions(ids)
+        return whole_numbers(stored.gray, stored.nodata, fact.path).astype(np.uint8)
 
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="masks") as executor:
+
+        def traces(fact: MaskFacts) -> tuple[float | None, np.ndarray, np.ndarray, np.ndarray]:
+            ids = ids_of(fact)
+            return jpeg_ratio(ids), edge_positions(ids), thin_pixels(ids), corner_changes(ids)
+
         found = list(executor.map(traces, picked))
-    if found and on_blocks(np.sum([positions for _, positions in found], axis=0)):
+        pooled = _pooled(
+            [changes for *_, changes in found],
+            lambda quality: executor.map(
+                lambda fact: corner_changes(ids_of(fact), (quality,), _MORE_SHIFTS), picked
+            ),
+        )
+    if not found:
+        return []
+    edges = np.sum([positions for _, positions, _, _ in found], axis=0)
+    thin, length = np.sum([pixels for _, _, pixels, _ in found], axis=0)
+    doubtful = pooled is None or pooled < _DIFFERS
+    grid = on_blocks(edges) and (thin > _LEAST_THIN * length or _mostly_on_blocks(edges, pooled))
+    if (pooled is not None and pooled < _POOLED) or (doubtful and grid):
         return picked
-    ratios = [ratio for ratio, _ in found]
+    ratios = [ratio for ratio, *_ in found]
     known = [one for one in ratios if one is not None]
     clear = sum(one < _CLEAR for one in known)
     several = len(known) >= _LEAST_MASKS and float(np.median(known)) < _MEDIAN
@@ -71,6 +100,82 @@ def saved_as_jpeg(facts: Sequence[MaskFacts], max_pixels: int) -> list[MaskFacts
     return [
         fact for fact, one in zip(picked, ratios, strict=True) if one is not None and one < _MEDIAN
     ]
+
+
+def _pooled(
+    changes: Sequence[np.ndarray], further: Callable[[int], Iterable[np.ndarray]]
+) -> float | None:
+    """The smallest ratio of changes per edge over several qualities; None without evidence.
+
+    Args:
+        changes: of each mask, see `corner_changes`.
+        further: the changes of each mask with further shifts, at one quality.
+    """
+    if not changes:
+        return None
+    best: tuple[float, int] | None = None
+    for quality, (own, other) in zip(_QUALITIES, np.sum(changes, axis=0), strict=True):
+        ratio = _per_edge(own, other)
+        if ratio is not None and (best is None or ratio < best[0]):
+            best = (ratio, quality)
+    if best is None or best[0] >= _DIFFERS:
+        return best and best[0]
+    ((own, *others),) = np.sum(list(further(best[1])), axis=0)
+    ratios = [_per_edge(own, other) for other in others]
+    return max([best[0], *(ratio for ratio in ratios if ratio is not None)])
+
+
+def _per_edge(own: np.ndarray, other: np.ndarray) -> float | None:
+    """Changed pixels per edge, divided by those with shifted blocks; None without evidence."""
+    if min(own[1], other[1]) < _FEWEST_CORNERS or other[0] < _FEWEST_PIXELS:
+        return None
+    return float(own[0] / own[1] / (other[0] / other[1]))
+
+
+def corner_changes(
+    ids: np.ndarray,
+    qualities: Sequence[int] = _QUALITIES,
+    shifts: Sequence[tuple[int, int]] = (_SHIFT,),
+) -> np.ndarray:
+    """Pixels that JPEG changes in blocks with edges in both directions, and these edges.
+
+    Blocks of straight borders do not count: stripes and the sides of rectangles may lie at the
+    same place of every block.
+
+    Args:
+        ids: class ids, uint8 [H,W].
+        qualities: of JPEG.
+        shifts: rows and columns by which the blocks are shifted.
+
+    Returns:
+        For each quality, without and with each shift, changed pixels and edges: int64 [Q,1+S,2].
+    """
+    part = _center(ids)
+    result = np.zeros((len(qualities), 1 + len(shifts), 2), np.int64)
+    if min(part.shape, default=0) < 2 * _BLOCK:
+        return result
+    for column, shift in enumerate(((0, 0), *shifts)):
+        moved = _shifted(part, shift) if column else part
+        blocks = _blocks(moved)
+        rows = (blocks[:, 1:] != blocks[:, :-1]).sum((1, 3))
+        columns = (blocks[..., 1:] != blocks[..., :-1]).sum((1, 3))
+        corners = (rows > 0) & (columns > 0)
+        if not corners.any():
+            continue
+        result[:, column, 1] = (rows + columns)[corners].sum()
+        for row, quality in enumerate(qualities):
+            changed = _blocks(_recompressed(moved, quality) != moved).sum((1, 3))
+            result[row, column, 0] = changed[corners].sum()
+    return result
+
+
+def thin_pixels(ids: np.ndarray) -> np.ndarray:
+    """Pixels of a mask uint8 [H,W] between two others on a row or column, and all edges: int [2].
+
+    An edge is a pair of neighbors with different ids.
+    """
+    edges = (ids[:, 1:] != ids[:, :-1]).sum() + (ids[1:] != ids[:-1]).sum()
+    return np.array([thin_lines(ids).sum(), edges], np.int64)
 
 
 def _fits(fact: MaskFacts) -> bool:
@@ -139,6 +244,11 @@ def on_blocks(positions: np.ndarray) -> bool:
     return bool(_LEAST_SHARE <= shares[-1] <= _MOST_SHARE and shares[-1] > others + spread)
 
 
+def _mostly_on_blocks(positions: np.ndarray, pooled: float | None) -> bool:
+    """True if most edges lie between blocks, and the masks cannot be compared with themselves."""
+    return pooled is None and bool(positions[-1] >= _MOSTLY * positions.sum())
+
+
 def all_on_blocks(positions: np.ndarray) -> bool:
     """True if nearly all edges of a set of masks, counts int [8], lie between blocks."""
     return positions.sum() >= _FEWEST_EDGES and positions[-1] > _MOST_SHARE * positions.sum()
@@ -165,10 +275,14 @@ def _changed(ids: np.ndarray, quality: int) -> np.ndarray | None:
     uneven = _uneven(ids)
     if uneven.sum() < _FEWEST_BLOCKS:
         return None
+    return _blocks(_recompressed(ids, quality) != ids).sum((1, 3))[uneven]
+
+
+def _recompressed(ids: np.ndarray, quality: int) -> np.ndarray:
     file = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(ids)).save(file, "JPEG", quality=quality)
     with Image.open(file) as picture:
-        return _blocks(np.asarray(picture) != ids).sum((1, 3))[uneven]
+        return np.asarray(picture)
 
 
 def _uneven(ids: np.ndarray) -> np.ndarray:

@@ -40,7 +40,7 @@ def smoothed_values(values: np.ndarray, counts: Mapping[int, int]) -> bool:
         return False
     if len(counts) > 64 and len(between) > 0.8 * len(counts):
         return True
-    return bool(_thin(values)[np.isin(values, between)].mean() > _THIN)
+    return bool(thin_lines(values)[np.isin(values, between)].mean() > _THIN)
 
 
 def smoothed_colors(numbers: np.ndarray, counts: Mapping[tuple[int, int, int], int]) -> bool:
@@ -60,7 +60,7 @@ def smoothed_colors(numbers: np.ndarray, counts: Mapping[tuple[int, int, int], i
     if blends.sum() < max(_FEWEST_BLENDS, 0.5 * len(rare)):
         return False
     blended = [r | g << 8 | b << 16 for (r, g, b), blend in zip(rare, blends, strict=True) if blend]
-    return bool(_thin(numbers)[np.isin(numbers, blended)].mean() > _THIN)
+    return bool(thin_lines(numbers)[np.isin(numbers, blended)].mean() > _THIN)
 
 
 def _common_and_rare(counts: Mapping) -> tuple[list, list]:
@@ -81,7 +81,7 @@ def _on_lines(colors: np.ndarray, ends: np.ndarray) -> np.ndarray:
     return near
 
 
-def _thin(values: np.ndarray) -> np.ndarray:
+def thin_lines(values: np.ndarray) -> np.ndarray:
     """True where both neighbors on a row, or in a column, hold another value: bool [H,W]."""
     padded = np.pad(values, 1, mode="edge").astype(np.int64)
     center = padded[1:-1, 1:-1]

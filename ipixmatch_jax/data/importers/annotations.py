@@ -9,7 +9,7 @@ from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.importers import names as folder_names
 from ipixmatch_jax.data.importers.drawing import background_first, drawn_shapes
 from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, Item, some
-from ipixmatch_jax.data.importers.names import without_upload_prefix
+from ipixmatch_jax.data.importers.names import folded, without_upload_prefix
 from ipixmatch_jax.data.importers.places import place_of
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE
@@ -52,21 +52,25 @@ class ImageIndex:
             for path in tree.with_ending(*IMAGE_SUFFIXES)
             if not any(folder_names.role(part) == "preview" for part in path.split("/")[:-1])
         ]
-        # File name of an image as the annotations gave it -> its path, if an upload prefix differs.
+        # File name of an image as the annotations gave it -> its path, if an upload prefix differs,
+        # or the spelling: case and Unicode form.
         self.renamed: dict[str, str] = {}
+        self.respelled: dict[str, str] = {}
         self._by_name: dict[str, list[str]] = {}
         self._by_plain: dict[str, list[str]] = {}
+        self._by_letters: dict[str, list[str]] = {}
         for path in self.images:
             base = posixpath.basename(path)
             self._by_name.setdefault(base, []).append(path)
+            self._by_letters.setdefault(folded(base), []).append(path)
             if without_upload_prefix(base) != base:
                 self._by_plain.setdefault(without_upload_prefix(base), []).append(path)
 
     def find(self, name: str, near: str = "") -> str:
         """The relative path of an image; '' if there is none.
 
-        If no image has the name, Label Studio's upload prefix may differ: it is removed from the
-        name, or from the images.
+        If no image has the name, the case of letters, their Unicode form or Label Studio's upload
+        prefix may differ; the latter is removed from the name, or from the images.
 
         Args:
             name: file name or path; folders in it may be those of another machine.
@@ -82,13 +86,14 @@ class ImageIndex:
                 return path
         folder, base = posixpath.split(name)
         plain = without_upload_prefix(base)
-        tables = ((base, self._by_name), (plain, self._by_name), (base, self._by_plain))
+        tables = ((base, self._by_name), (folded(base), self._by_letters),
+                  (plain, self._by_name), (base, self._by_plain))  # fmt: skip
         for number, (key, table) in enumerate(tables):
             if key not in table:
                 continue
             path = self._single(table[key], posixpath.join(folder, key), name, near)
             if number:
-                self.renamed[name] = path
+                (self.respelled if number == 1 else self.renamed)[name] = path
             return path
         return ""
 
@@ -156,6 +161,7 @@ def collect(
     found, index = Found(), ImageIndex(tree)
     used = sorted({label for sheet in sheets for label, _ in sheet.shapes})
     given = tuple(labels) if labels is not None else ()
+    _check_spelling(tree, used, given)
     names, table = background_first([*given, *(u for u in used if u not in given)])
     extra = [u for u in used if given and u not in given and table[u] not in (0, IGNORE)]
     if extra:
@@ -197,6 +203,18 @@ def collect(
     return found
 
 
+def _check_spelling(tree: FolderTree, used: Sequence[str], given: Sequence[str]) -> None:
+    """Raise a DataError if a label in use differs from another only in case, spaces or form."""
+    seen: dict[str, str] = {}
+    for label in [*used, *(label for label in given if label not in used)]:
+        other = seen.setdefault(" ".join(folded(label).split()), label)
+        if other != label and other in used:
+            raise DataError(
+                f"{tree.root}: labels {other!r} and {label!r} differ in case or spaces alone; "
+                "expected one spelling per class; rename one of them in the annotation tool"
+            )
+
+
 def _item(
     tree: FolderTree, sheet: Sheet, path: str, split: str, table: dict[str, int], choices: Choices
 ) -> Item:
@@ -214,12 +232,14 @@ def _remarks(
     tree: FolderTree, found: Found, index: ImageIndex, missing: list[str], empty: list[str],
     taken: Collection[str], choices: Choices,
 ) -> None:  # fmt: skip
-    if index.renamed:
-        shown = some([f"{name} -> {path}" for name, path in index.renamed.items()], 3)
-        found.notes.append(
-            f"{len(index.renamed)} images found by names without Label Studio's upload prefix: "
-            f"{shown}"
-        )
+    spellings = (
+        (index.renamed, "names without Label Studio's upload prefix"),
+        (index.respelled, "names in another case or Unicode form"),
+    )
+    for renamed, reason in spellings:
+        if renamed:
+            shown = some([f"{name} -> {path}" for name, path in renamed.items()], 3)
+            found.notes.append(f"{len(renamed)} images found by {reason}: {shown}")
     rest = [
         path for path in index.images
         if path not in taken and place_of(path.rpartition("/")[0]).role != "mask"

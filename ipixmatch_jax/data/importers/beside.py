@@ -12,7 +12,7 @@ from ipixmatch_jax.data.files import multiband
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.importers.contents import content
 from ipixmatch_jax.data.importers.found import Found, some
-from ipixmatch_jax.data.importers.names import MASK_AFFIXES
+from ipixmatch_jax.data.importers.names import MASK_AFFIXES, role, shows_colors
 from ipixmatch_jax.data.importers.pairing import Name, Pairs, pair
 from ipixmatch_jax.data.importers.places import Files, Place
 from ipixmatch_jax.data.importers.tree import FolderTree
@@ -26,8 +26,8 @@ _OPENED = 6
 _DARK, _CLEAR = 24, 0.9
 # Files next to one image with its name and a tail.
 _MOST_TAILS = 8
-# Words in the tail of semantic masks: Segments.ai and SuperAnnotate.
-_SEMANTIC = ("semantic", "___fuse")
+# Words in the tail of semantic masks: Segments.ai, SuperAnnotate and PixelAnnotationTool.
+_SEMANTIC = ("semantic", "___fuse", "watershed_mask")
 # Share of the files named like masks that must belong to an image.
 _COVERAGE = 0.8
 
@@ -104,7 +104,9 @@ def separate(
             moved.append(name)
     if any(affixes):
         _drop_other_tails(tree, images.paths, moved, found)
-    elif not moved and any_name:
+    elif moved:
+        moved = _one_tail(tree, images.paths, moved, found)
+    elif any_name:
         moved = _by_tail(tree, images.paths, found) or _worded(list(stems))
     for name in moved:
         result.paths[name] = images.paths.pop(name)
@@ -147,7 +149,12 @@ def _tails(tree: FolderTree, paths: dict[Name, list[str]]) -> dict[str, list[Nam
     }
 
 
-def _by_tail(tree: FolderTree, paths: dict[Name, list[str]], found: Found) -> list[Name]:
+def _by_tail(
+    tree: FolderTree,
+    paths: dict[Name, list[str]],
+    found: Found,
+    tails: dict[str, list[Name]] | None = None,
+) -> list[Name]:
     """The masks that a tail tells; of several tails the one that names semantic masks.
 
     Files with other tails are taken out of `paths`: they are no images.
@@ -155,7 +162,7 @@ def _by_tail(tree: FolderTree, paths: dict[Name, list[str]], found: Found) -> li
     Raises:
         DataError: several tails, and none is certain.
     """
-    tails = _tails(tree, paths)
+    tails = _tails(tree, paths) if tails is None else tails
     sure = [tail for tail in tails if any(word in tail.lower() for word in _SEMANTIC)]
     chosen = sure if len(sure) == 1 else list(tails)
     if len(chosen) > 1:
@@ -171,6 +178,36 @@ def _by_tail(tree: FolderTree, paths: dict[Name, list[str]], found: Found) -> li
             f"{chosen[0]} (data.folder.mask_tail)"
         )
     return [name for tail in chosen for name in tails[tail]]
+
+
+def _one_tail(
+    tree: FolderTree, paths: dict[Name, list[str]], moved: list[Name], found: Found
+) -> list[Name]:
+    """The masks of each image if files with several tails look like masks.
+
+    Colored copies and previews are taken out of `paths`, and named in a note.
+
+    Raises:
+        DataError: several tails, and none is certain.
+    """
+    known = {tail: names for tail, names in _tails(tree, paths).items()
+             if not re.search(r"[_\-. ]\(?\d+\)?$", tail)}  # fmt: skip
+    others = {tail: names for tail, names in known.items() if not set(names) & set(moved)}
+    sure = [tail for tail in others if any(word in tail.lower() for word in _SEMANTIC)]
+    if len(sure) == 1:
+        return _by_tail(tree, paths, found, known)
+    views = [tail for tail in others if shows_colors(tail) or role(tail) == "preview"]
+    if len(views) < len(others):
+        shown = some(sorted(known))
+        raise DataError(
+            f"{tree.root}: files with {len(known)} tails lie next to the images: {shown}; "
+            "expected one mask for each image; set data.folder.mask_tail to the tail of the masks"
+        )
+    for tail in views:
+        for name in others[tail]:
+            del paths[name]
+        found.notes.append(f"{len(others[tail])} files with the tail {tail} are not used")
+    return moved
 
 
 def _drop_other_tails(

@@ -14,6 +14,8 @@ _FILES = {
     "_annotations.csv": "a CSV of boxes",
     ".h5": "HDF5 files are not read",
     **dict.fromkeys((".nii", ".nii.gz", ".nrrd", ".mha", ".dcm"), "volumes are not read"),
+    ".parquet": "Parquet tables are not read",
+    ".ndjson": "NDJSON exports (Labelbox, Ultralytics) are not read",
     ".npz": "archives of NumPy arrays are not read",
     **dict.fromkeys((".zip", ".tar", ".tar.gz", ".tgz", ".rar", ".7z"), "an archive is not read"),
 }
@@ -22,6 +24,7 @@ _EXPORT = "export semantic masks (PNG) or polygons (COCO JSON)"
 _INSTEAD = {
     "volumes": "save each slice as PNG, TIFF or NPY, and its mask as PNG",
     "archives of NumPy": "save each array as NPY",
+    "Parquet": "save each image and mask of the table as a file",
     "an archive": "unpack it",
 }
 

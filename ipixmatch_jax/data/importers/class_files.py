@@ -234,6 +234,7 @@ _READERS: dict[str, Callable[[str], ClassFile]] = {
     "dataset_meta.json": _dataset_meta,
     "_classes.csv": _pixel_values,
     "class_dict.csv": _class_dict,
+    "label_class_dict.csv": _class_dict,
     "label_colors.txt": _color_first,
     "class_names.txt": _lines,
     "labels.txt": _lines,

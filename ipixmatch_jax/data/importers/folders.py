@@ -59,6 +59,8 @@ class _Reader:
         self.tree, self.choices, self.found = tree, choices, Found()
         self.places = _with_masks(tree, places(tree, choices))
         self.masks: list[Place] = []
+        # Masks that have an image, as relative paths.
+        self.paired: set[str] = set()
         # Mask -> further masks of the same image, as paths.
         self.further: dict[str, list[str]] = {}
 
@@ -67,6 +69,9 @@ class _Reader:
         masks = self._one_mask_folder(masks)
         self.masks = masks
         images = self._image_places(masks)
+        if _only_masks_are_split(images, masks):
+            # images/ with masks/train and masks/val: the mask of an image tells its split.
+            masks = [replace(place, split="") for place in masks]
         by_split = {split: [p for p in images if _split(p) == split] for split in SPLITS}
         affixes = (self.choices.get("mask_prefix", ""), self.choices.get("mask_tail", ""))
         self._note_places(by_split, masks)
@@ -74,6 +79,7 @@ class _Reader:
         for split in SPLITS:
             of_split = [p for p in masks if (p.split or split) == split and split != "unlabeled"]
             self._read_split(split, by_split[split], of_split, affixes, unused)
+        self._split_by_masks(images)
         self._unite()
         if not self.choices.get("own_lists"):
             apply_lists(self.tree, self.found)
@@ -108,7 +114,7 @@ class _Reader:
         unused = [p for p in withimages if p.role == "unused"]
         self._left_out(unused, "data.folder.train_images and the like name others")
         previews = [p for p in withimages if p.role == "preview"]
-        self._left_out(previews, "previews or instances, by the name of the folder", note=True)
+        self._left_out(previews, "previews, instances or heights, by its name", note=True)
         if not masks:
             found += [p for p in withimages if p.role == "mask" and not p.chosen]
         return self._one_modality(found, masks)
@@ -222,6 +228,14 @@ class _Reader:
         self.found.notes += [f"{split}: {note}" for note in pairs.notes]
         self._drop_companions(pairs, image_files)
         mask_of = {image: mask_files.paths[mask][0] for mask, image in pairs.pairs.items()}
+        twice = sorted(self.paired.intersection(mask_of.values()))
+        self.paired.update(mask_of.values())
+        if twice:
+            self.found.problems.append(
+                f"{path(twice[0])}, and {len(twice) - 1} other masks, fit images of two splits; "
+                "expected a mask for one image; give the folder of masks subfolders named as those "
+                "of the images, such as train and val"
+            )
         for name, paths in image_files.paths.items():
             mask = mask_of.get(name)
             self.found.items.append(
@@ -238,6 +252,18 @@ class _Reader:
                 f"{len(pairs.images_left)} {split} images have no mask and are left out: "
                 f"{some([stem for _, stem in pairs.images_left])}"
             )
+
+    def _split_by_masks(self, images: list[Place]) -> None:
+        """Moves images to the split of their mask if the folders of images tell none."""
+        if not _only_masks_are_split(images, self.masks):
+            return
+        splits = {place.folder: place.split for place in self.masks}
+        root = self.tree.path("", "x")[:-1]
+        for index, item in enumerate(self.found.items):
+            folder = os.path.dirname(str(item.mask or "").removeprefix(root))
+            split = splits.get(folder, item.split) if item.mask else item.split
+            if split in ("val", "test"):
+                self.found.items[index] = item._replace(id=f"{split}/{item.id}", split=split)
 
     def _unite(self) -> None:
         """Draws all masks as background and object if some images have several."""
@@ -288,8 +314,13 @@ class _Reader:
 
     def _pin(self, by_split: dict[str, list[Place]], masks: list[Place]) -> None:
         """Writes down the folder of each split where it is one, so that a run keeps the layout."""
+        used = [split for split in ("train", "val", "test") if by_split[split]]
+        # A folder that serves several splits cannot be named for each one.
+        shared = len(used) > 1 and any(not p.split and not p.chosen for p in masks)
+        shared |= _only_masks_are_split([p for found in by_split.values() for p in found],
+                                        self.masks)  # fmt: skip
         for split in ("train", "val", "test"):
-            image_tops = {p.top for p in by_split[split] if p.top}
+            image_tops = set() if shared else {p.top for p in by_split[split] if p.top}
             mask_tops = {p.top for p in masks if p.split == split}
             if not mask_tops and split == "train":
                 mask_tops = {p.top for p in masks if not p.split}
@@ -298,6 +329,13 @@ class _Reader:
                 chosen = self.choices.get(key)
                 single = len(image_tops) == len(mask_tops) == 1
                 self.found.keys[key] = chosen or (tops.copy().pop() if single else "")
+
+
+def _only_masks_are_split(images: list[Place], masks: list[Place]) -> bool:
+    """True if folders of masks tell validation or test images, and folders of images do not."""
+    own = {place.split for place in images} - {"unlabeled"}
+    return own == {""} and not {p.split for p in masks}.isdisjoint({"val", "test"}) \
+        and not any(place.chosen for place in (*images, *masks))  # fmt: skip
 
 
 def _split(place: Place) -> str:

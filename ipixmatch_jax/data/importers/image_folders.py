@@ -1,15 +1,29 @@
-"""A folder per image with files such as image.png and mask.png; the folder is the image's name."""
+"""A folder per image with files such as image.png and mask.png; the folder is the image's name.
+
+Folders that `labelme_json_to_dataset` wrote hold the names of their own ids: the ids of one folder
+may be others in the next.
+"""
 
 import os
+from collections.abc import Mapping
+
+import numpy as np
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.files.masks import MASK_SUFFIXES
 from ipixmatch_jax.data.importers import names as folder_names
-from ipixmatch_jax.data.importers.found import Choices, Found, Item, some
+from ipixmatch_jax.data.importers.contents import content
+from ipixmatch_jax.data.importers.drawing import background_first, gray
+from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, Item, some
 from ipixmatch_jax.data.importers.tree import FolderTree
+from ipixmatch_jax.data.records import IGNORE
+from ipixmatch_jax.errors import DataError
+from ipixmatch_jax.paths import as_path
 
 # A folder of more files holds many images.
 _MOST_FILES = 50
+# Class names of one folder, one per line in the order of the ids.
+_NAMES = "label_names.txt"
 
 
 class ImageFolders:
@@ -27,11 +41,22 @@ class ImageFolders:
 
     def read(self, tree: FolderTree, choices: Choices) -> Found:
         found, pairs = Found(), _pairs(tree)
+        named = _named(tree, pairs)
+        lists = list(named.values())
+        equal = all(own == lists[0] for own in lists)
+        names, table = background_first(
+            lists[0] if lists and equal else sorted({name for own in lists for name in own})
+        )
+        if named:
+            found.classes = Classes(names)
+            found.notes.append(f"classes of {_NAMES} in every folder: {some(list(names), 12)}")
         for folder, (image, mask) in pairs.items():
             splits = [s for part in folder.split("/") if (s := folder_names.split(part))]
             split = splits[0] if splits else "train"
             name = folder if split in ("train", "unlabeled") else f"{split}/{folder}"
             path = tree.path(folder, mask) if split != "unlabeled" else None
+            if path and named:
+                path = _renumbered(path, named[folder], table)
             found.items.append(Item(name, tree.path(folder, image), path, split))
         others = [
             folder for folder, files in tree.files.items()
@@ -60,3 +85,50 @@ def _pairs(tree: FolderTree) -> dict[str, tuple[str, str]]:
         if folder and len(images) == len(masks) == 1 and masks[0].lower().endswith(MASK_SUFFIXES):
             pairs[folder] = (images[0], masks[0])
     return pairs
+
+
+def _named(tree: FolderTree, pairs: Mapping[str, tuple[str, str]]) -> dict[str, list[str]]:
+    """Folder -> the names of its ids, if the folders have files of names; else {}.
+
+    Raises:
+        DataError: some folders have one, others have none.
+    """
+    own = [folder for folder in pairs if tree.has(f"{folder}/{_NAMES}")]
+    if own and len(own) < len(pairs):
+        bare = next(folder for folder in pairs if folder not in own)
+        raise DataError(
+            f"{tree.path(bare)}: no {_NAMES}, which {len(own)} of {len(pairs)} folders have; each "
+            "folder numbers its classes by itself; expected one in every folder; write it, or move "
+            "the folder away"
+        )
+    return {
+        folder: [
+            line.strip()
+            for line in content(tree.path(folder, _NAMES)).decode("utf-8-sig").splitlines()
+        ]
+        for folder in own
+    }
+
+
+def _renumbered(path: str, names: list[str], table: Mapping[str, int]) -> Drawn:
+    """A mask whose ids are positions in `names`, as ids of the data set."""
+
+    def draw() -> np.ndarray:
+        stored = gray(path)
+        ids = np.full(stored.shape, IGNORE, np.uint8)
+        for value in np.unique(stored).tolist():
+            if value in (-1, IGNORE):
+                continue
+            if not 0 <= value < len(names):
+                raise DataError(
+                    f"{path}: mask value {value}; expected one for each line of {_NAMES} next to "
+                    f"it, 0..{len(names) - 1}; export it again"
+                )
+            ids[stored == value] = table[names[value]]
+        return ids
+
+    def described() -> bytes:
+        order = ",".join(f"{name}={table[name]}" for name in names)
+        return b"names" + order.encode() + as_path(path).read_bytes()
+
+    return Drawn(path, described, draw)

@@ -1,6 +1,8 @@
 """The usual names of folders of images, masks, splits and previews."""
 
+import itertools
 import re
+import unicodedata
 
 # Words, in lower case. A folder name is split into words at separators and at capital letters.
 _IMAGES = frozenset(
@@ -8,20 +10,21 @@ _IMAGES = frozenset(
     " frames tiles originals original leftimg8bit rgbleft".split()
 )
 _MASKS = frozenset(
-    "mask masks label labels lbl annotation annotations annot annots ann gt groundtruth"
+    "mask masks msk label labels lbl annotation annotations annot annots ann gt groundtruth"
     " segmentation segmentations segmentationclass seg segs trimap trimaps target targets"
-    " semseg semantic gtfine labelids manual manual1 gtleft truth colormap colormaps".split()
+    " semseg semantic gtfine labelids gts manual manual1 gtleft truth colormap colormaps".split()
 )
 _PREVIEWS = frozenset(
     "visualization visualizations visualisation vis viz overlay overlays preview previews"
     " segmentationclassvisualization segmentationobject instances instance panoptic depth"
-    " depthleft scribbles polygons thumbnails".split()
+    " dsm ndsm dem dtm disparity depthleft scribbles polygons thumbnails".split()
 )
 _COLORS = frozenset("color colour colored coloured colormap colourmap colormask rgb".split())
 _SPLITS = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
     "dev": "val", "test": "test", "testing": "test",
     "unlabeled": "unlabeled", "unlabelled": "unlabeled", "unannotated": "unlabeled",
+    "unlabel": "unlabeled", "unlab": "unlabeled",
 }  # fmt: skip
 # Words joined without a separator: trainannot, valmasks.
 _JOINED = re.compile(
@@ -29,6 +32,9 @@ _JOINED = re.compile(
 )
 # CamVid as CVAT exports it: default and defaultannot.
 _ANNOT = re.compile(r"^(\w{3,})(annots?)$")
+# Words that turn those after them around: no_labels, without_masks, to_annotate.
+_NEGATIONS = frozenset("no non not without to for".split())
+_DRAWING = frozenset("annotate annotated annotating labeled labelled labeling labelling".split())
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 
@@ -57,6 +63,9 @@ def role(name: str) -> str:
     if name.lower() in ("1st_manual", "2nd_manual"):
         return "mask"
     parts = words(name)
+    negated = _negated(parts)
+    if negated is not None:
+        parts = parts[:negated]
     if "with" in parts[1:]:
         # frames-with-annotations are images.
         parts = parts[: parts.index("with")]
@@ -68,6 +77,14 @@ def role(name: str) -> str:
         if any(part in known for part in parts):
             return kind
     return ""
+
+
+def _negated(parts: list[str]) -> int | None:
+    """The position from which on a name says that masks are missing, or None."""
+    for position, (word, after) in enumerate(itertools.pairwise(parts)):
+        if word in _NEGATIONS and after in _MASKS | _DRAWING:
+            return position
+    return None
 
 
 def is_only_mask(name: str) -> bool:
@@ -83,7 +100,12 @@ def shows_colors(folder: str) -> bool:
 
 def split(name: str) -> str:
     """`train`, `val`, `test`, `unlabeled` or '' for one folder name."""
-    found = {_SPLITS[word] for word in words(name) if word in _SPLITS}
+    parts = words(name)
+    if _negated(parts) is not None:
+        return "unlabeled"
+    found = {_SPLITS[word] for word in parts if word in _SPLITS}
+    if "unlabeled" in found:
+        return "unlabeled"
     return found.pop() if len(found) == 1 else ""
 
 
@@ -98,6 +120,11 @@ def is_only_split(name: str) -> bool:
     """True if the name consists of split words only, such as train, val2017 or stage1_train."""
     parts = words(name)
     return bool(parts) and all(word in _SPLITS for word in parts)
+
+
+def folded(name: str) -> str:
+    """A name without differences of case and Unicode form."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)$")
@@ -118,6 +145,6 @@ def before_roboflow(stem: str) -> str:
 
 # Parts of file names that say that a file is a mask.
 MASK_AFFIXES = frozenset(
-    "mask masks label labels lbl gt seg segmentation annotation annot groundtruth truth target"
+    "mask masks msk label labels lbl gt seg segmentation annotation annot groundtruth truth target"
     " labelids labeltrainids manual manual1 color_mask trimap".split()
 )

@@ -4,7 +4,6 @@ import difflib
 import itertools
 import os
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from ipixmatch_jax.data.importers.found import some
 from ipixmatch_jax.data.importers.names import (
     MASK_AFFIXES,
     before_roboflow,
+    folded,
     without_upload_prefix,
 )
 
@@ -79,7 +79,7 @@ def pair(images: list[Name], masks: list[Name], affixes: tuple[str, str] = ("", 
     _match(result, _core(own.image), _core(own.mask), "")
     if any(affixes):
         return _finish(result)
-    for key, reason in ((_folded, "case or Unicode form"), (_unpadded, "zero padding")):
+    for key, reason in ((folded, "case or Unicode form"), (_unpadded, "zero padding")):
         _match(result, key, key, reason)
     for image_key, mask_key in ((_plain, _uploaded), (_uploaded, _plain)):
         _match(result, image_key, mask_key, "names without Label Studio's upload prefix")
@@ -104,12 +104,8 @@ def _core(affixes: tuple[str, str], key: Callable[[str], str] = str) -> Callable
     return core
 
 
-def _folded(stem: str) -> str:
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", stem).casefold())
-
-
 def _unpadded(stem: str) -> str:
-    return re.sub(r"\d+", lambda digits: str(int(digits.group())), _folded(stem))
+    return re.sub(r"\d+", lambda digits: str(int(digits.group())), folded(stem))
 
 
 def _uploaded(stem: str) -> str:

@@ -12,6 +12,9 @@ from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.registry import nearest
 
+# Words for masks that also name a domain: source/images, target/images.
+_DOMAINS = ("target", "targets")
+
 
 @dataclass(frozen=True)
 class Place:
@@ -76,7 +79,10 @@ def _data_set_names(folders: Iterable[str]) -> set[str]:
         for number in range(1, len(parts)):
             if roles[number - 1] == "mask":
                 inside.setdefault(parts[number - 1], set()).update(roles[number:])
-    found = {name for name, roles in inside.items() if {"image", "mask"} <= roles}
+    found = {
+        name for name, roles in inside.items()
+        if {"image", "mask"} <= roles or ("image" in roles and name.lower() in _DOMAINS)
+    }  # fmt: skip
     common = os.path.commonprefix(paths)
     return found | {name for name in common if not names.is_only_mask(name)}
 
@@ -103,17 +109,18 @@ def places(tree: FolderTree, choices: Choices) -> list[Place]:
     known |= dict.fromkeys(_opposite_masks({folder: found[folder] for folder in images}), "image")
     found = {folder: place_of(folder, tuple(known.items())) for folder in tree.files}
     chosen: dict[tuple[str, str], list[Place]] = {}
-    for split in ("train", "val", "test"):
-        for role in ("image", "mask"):
-            key = f"{split}_{role}s"
-            top = _below_root(tree, str(choices.get(key) or ""), f"data.folder.{key}")
-            if not top:
-                continue
-            _check_folder(tree, top, f"data.folder.{key}")
-            chosen[split, role] = [
-                Place(folder, role, split, top, _inside(folder, top), chosen=True)
-                for folder, _ in tree.below("" if top == "." else top)
-            ]
+    tops = _chosen_tops(tree, choices)
+    for (split, role), top in tops.items():
+        # Of nested folders the inner one counts: images in train/, masks in train/masks/.
+        inner = [
+            _path(other) for (_, kind), other in tops.items()
+            if kind != role and _below(_path(other), _path(top))
+        ]  # fmt: skip
+        chosen[split, role] = [
+            Place(folder, role, split, top, _inside(folder, top), chosen=True)
+            for folder, _ in tree.below(_path(top))
+            if not any(folder == other or _below(folder, other) for other in inner)
+        ]
     kept = []
     for folder, place in found.items():
         split = place.split or "train"
@@ -126,6 +133,28 @@ def places(tree: FolderTree, choices: Choices) -> list[Place]:
             place = replace(place, role="unused")
         kept.append(place)
     return kept + [place for places in chosen.values() for place in places]
+
+
+def _chosen_tops(tree: FolderTree, choices: Choices) -> dict[tuple[str, str], str]:
+    """(split, role) -> the folder that the user chose, relative to the root."""
+    tops = {}
+    for split in ("train", "val", "test"):
+        for role in ("image", "mask"):
+            key = f"{split}_{role}s"
+            top = _below_root(tree, str(choices.get(key) or ""), f"data.folder.{key}")
+            if top:
+                _check_folder(tree, top, f"data.folder.{key}")
+                tops[split, role] = top
+    return tops
+
+
+def _path(top: str) -> str:
+    return "" if top == "." else top
+
+
+def _below(folder: str, top: str) -> bool:
+    """True if a folder lies below another one."""
+    return folder != top and (not top or folder.startswith(f"{top}/"))
 
 
 def _below_root(tree: FolderTree, top: str, key: str) -> str:

@@ -3,9 +3,13 @@
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
+from ipixmatch_jax.data.files.masks import MASK_SUFFIXES
 from ipixmatch_jax.data.importers.ade20k_full import Ade20kFull
+from ipixmatch_jax.data.importers.agriculture_vision import AgricultureVision
 from ipixmatch_jax.data.importers.boxes import Boxes
 from ipixmatch_jax.data.importers.cityscapes import Cityscapes, Kitti
 from ipixmatch_jax.data.importers.coco import Coco
@@ -24,7 +28,11 @@ from ipixmatch_jax.data.importers.mapillary import Mapillary
 from ipixmatch_jax.data.importers.mask_parts import MaskParts
 from ipixmatch_jax.data.importers.matlab import Matlab
 from ipixmatch_jax.data.importers.oxford_pet import OxfordPet
+from ipixmatch_jax.data.importers.pairing import pair
 from ipixmatch_jax.data.importers.per_object import PerObject
+from ipixmatch_jax.data.importers.ph2 import Ph2
+from ipixmatch_jax.data.importers.places import Files, places
+from ipixmatch_jax.data.importers.stacks import Stacks
 from ipixmatch_jax.data.importers.supervisely import Supervisely
 from ipixmatch_jax.data.importers.tree import FolderTree, scan
 from ipixmatch_jax.data.importers.unread import unread_files
@@ -41,12 +49,16 @@ _SPECIFIC: tuple[Importer, ...] = (
     Coco(), LabelMe(), Voc(), Yolo(), PerObject(), MagneticTile(), Matlab(), OxfordPet(),
     Cityscapes(), Kitti(), Supervisely(), Via(), LabelStudio(), CvatXml(), Mapillary(),
     Ade20kFull(), LabelMeXml(), ImageFolders(), MaskParts(), LabelStudioFiles(),
-    CocoPanoptic(), Datumaro(),
+    CocoPanoptic(), Datumaro(), Ph2(), AgricultureVision(), Stacks(),
 )  # fmt: skip
 for _importer in (*_SPECIFIC, Folders()):
     IMPORTERS.register(_importer.name)(_importer)
 
 PLACES = ("train_images", "train_masks", "val_images", "val_masks", "test_images", "test_masks")
+# Formats whose masks are drawn from annotation files.
+_DRAWN = frozenset(
+    "coco labelme yolo cvat-xml datumaro via label-studio supervisely".split()
+)  # fmt: skip
 # Keys of `config.data.folder` that change how a folder is read.
 CHOICE_KEYS = ("format", *PLACES, "mask_tail", "mask_prefix", "unannotated")
 
@@ -116,7 +128,17 @@ def read_tree(tree: FolderTree, choices: Choices) -> tuple[Importer, str, Found]
         ConfigError: `choices['format']` is unknown.
     """
     importer, reason = recognize(tree, choices)
-    found = importer.read(tree, choices)
+    others = _mask_files(tree) if importer.name in _DRAWN else ""
+    try:
+        found = importer.read(tree, choices)
+    except DataError as error:
+        more = f"; or set data.folder.format=folders to read {others}" * bool(others)
+        raise DataError(f"{error}{more}") from None
+    if others:
+        found.warnings.append(
+            f"{others} are not read, since the folder is read as {importer.name}; set "
+            "data.folder.format=folders to read them in place of the annotations"
+        )
     _unique_ids(found, str(tree.root))
     found.warnings += unread_files(tree, found)
     if tree.skipped:
@@ -128,6 +150,22 @@ def read_tree(tree: FolderTree, choices: Choices) -> tuple[Importer, str, Found]
         shown = ", ".join(tree.broken[:3]) + (", …" if len(tree.broken) > 3 else "")
         found.warnings.append(f"{len(tree.broken)} symbolic links lead nowhere: {shown}")
     return importer, reason, found
+
+
+def _mask_files(tree: FolderTree) -> str:
+    """Mask files with the names of images, next to annotations of the same images; or ''."""
+    images, masks = Files(), Files()
+    found = places(tree, {})
+    for place in found:
+        if place.role == "mask":
+            masks.add(tree, replace(place, group=""), MASK_SUFFIXES)
+        elif place.role != "preview":
+            images.add(tree, replace(place, group=""), IMAGE_SUFFIXES)
+    paired = pair(list(images.paths), list(masks.paths)).pairs if masks.paths else {}
+    if len(paired) < 2:
+        return ""
+    tops = {masks.paths[mask][0].rpartition("/")[0] for mask in paired}
+    return f"{len(paired)} mask files in {some(sorted(tops), 3)}"
 
 
 def _unique_ids(found: Found, root: str) -> None:

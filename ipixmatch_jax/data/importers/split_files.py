@@ -5,7 +5,10 @@ lines name images that are there. Two lists for the same split, or an image in t
 decided silently.
 """
 
+import csv
+import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 
@@ -15,7 +18,9 @@ from ipixmatch_jax.data.importers.contents import head
 from ipixmatch_jax.data.importers.found import Found, Item, some
 from ipixmatch_jax.data.importers.tree import FolderTree
 
-_ENDINGS = (".txt", ".csv", ".lst", ".tsv")
+_ENDINGS = (".txt", ".csv", ".lst", ".tsv", ".json")
+# Columns of a table that name the split of an image, and words in the name of a JSON of splits.
+_SPLIT_WORDS = frozenset("split splits set subset subsets partition partitions usage phase".split())
 # Tables that hold no images.
 _OTHERS = ("classes", "labels", "_classes", "class_dict", "labelmap")
 _DEEPEST, _MOST = 5, 50
@@ -39,7 +44,10 @@ def apply_lists(tree: FolderTree, found: Found) -> None:
     index = _Index(tree, found.items) if candidates else None
     lists: dict[str, dict[str, Rows]] = {}
     for path, split in candidates.items():
-        rows = index.rows(path)
+        columns = index.columns(path)
+        for own, found_rows in columns.items():
+            lists.setdefault(own, {})[path] = found_rows
+        rows = {} if columns else index.rows(path)
         if rows and (split or any(rows.values())):
             lists.setdefault(split, {})[path] = rows
     doubled = {split: paths for split, paths in lists.items() if len(paths) > 1}
@@ -84,6 +92,7 @@ def _candidates(tree: FolderTree) -> dict[str, str]:
         stem, ending = os.path.splitext(path.rpartition("/")[2].lower())
         split = folder_names.split(stem) if folder_names.is_only_split(stem) else ""
         table = ending in (".csv", ".tsv") and stem not in _OTHERS
+        table |= ending == ".json" and not _SPLIT_WORDS.isdisjoint(re.split("[^a-z]+", stem))
         if path.count("/") < _DEEPEST and (split or table):
             found[path] = split
     return dict(list(found.items())[:_MOST])
@@ -105,6 +114,25 @@ class _Index:
                     doubled.add(name)
         for name in doubled:
             del self.names[name]
+
+    def columns(self, path: str) -> dict[str, Rows]:
+        """The rows of each split that a column of a table names, or a JSON {split: [images]}."""
+        try:
+            text = decoded(head(self.tree.path("", path), _LONGEST))
+            lines = _of_json(text) if path.lower().endswith(".json") else _of_table(text)
+        except (ValueError, RecursionError, csv.Error):
+            return {}
+        found: dict[str, Rows] = {}
+        named = 0
+        for split, cells in lines:
+            known = [self.names.get(cell) or self.names.get(short_id(cell)) for cell in cells]
+            image = next((path for path in known if path), "")
+            named += bool(image)
+            if image:
+                masks = (self._mask(cell) for cell in cells)
+                mask = next((path for path in masks if path and path != image), "")
+                found.setdefault(split, {})[image] = mask
+        return found if named >= max(_FEWEST, _NAMED * len(lines)) else {}
 
     def rows(self, path: str) -> Rows:
         """The rows of a list; {} if it is no list of the images."""
@@ -128,6 +156,38 @@ class _Index:
     def _mask(self, name: str) -> str:
         name = name.removeprefix("./").lstrip("/")
         return self.tree.path("", name) if name and self.tree.has(name) else ""
+
+
+def _of_table(text: str) -> list[tuple[str, list[str]]]:
+    """(split, other cells) of each row if a column of the table names splits, else []."""
+    head_line = text.partition("\n")[0]
+    separator = max(",;\t", key=head_line.count)
+    rows = [row for row in csv.reader(text.splitlines(), delimiter=separator) if any(row)]
+    if len(rows) < 1 + _FEWEST:
+        return []
+    titles = [cell.strip().lower() for cell in rows[0]]
+    for column, title in enumerate(titles):
+        words = [row[column].strip() for row in rows[1:] if len(row) == len(titles)]
+        splits = [folder_names.split(word) for word in words]
+        if title in _SPLIT_WORDS and len(words) == len(rows) - 1 and all(splits):
+            return [
+                (split, [cell.strip() for i, cell in enumerate(row) if i != column])
+                for split, row in zip(splits, rows[1:], strict=True)
+            ]
+    return []
+
+
+def _of_json(text: str) -> list[tuple[str, list[str]]]:
+    """(split, [image]) of {"train": [images], "val": [images]}, else []."""
+    content = json.loads(text)
+    if not isinstance(content, dict) or not all(
+        folder_names.split(key) and isinstance(value, list) for key, value in content.items()
+    ):
+        return []
+    return [
+        (folder_names.split(key), [str(image)]) for key, value in content.items()
+        for image in value
+    ]  # fmt: skip
 
 
 def _apply(found: Found, chosen: dict[str, tuple[str, Rows]]) -> None:

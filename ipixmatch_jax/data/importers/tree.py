@@ -22,7 +22,8 @@ _FILE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".np
 
 def is_helper(name: str) -> bool:
     """True for hidden files and folders and for those of operating systems and tools."""
-    return name.startswith(".") or name.lower() in _HELPERS
+    # ~$photo.jpg is the lock file of an open document.
+    return name.startswith((".", "~$")) or name.lower() in _HELPERS
 
 
 @dataclass

@@ -117,3 +117,49 @@ def test_few_edges_and_plain_shapes_give_no_evidence():
         assert not on_blocks(edge_positions(drawn(seed, count=60)))
     tiles = sum(edge_positions(drawn(seed, "rectangle", 8)) for seed in range(6))
     assert not on_blocks(tiles) and all_on_blocks(tiles)
+
+
+def starting_on_blocks(seed, classes=4):
+    """Rectangles of any size whose upper left corners lie on the grid of JPEG."""
+    rng = np.random.default_rng(seed)
+    picture = Image.new("L", (240, 180))
+    for number in range(25):
+        x, y = (int(8 * rng.integers(0, end)) for end in (28, 20))
+        width, height = (int(length) for length in rng.integers(5, 60, 2))
+        box = (x, y, x + width, y + height)
+        ImageDraw.Draw(picture).rectangle(box, fill=number % classes)
+    return np.asarray(picture)
+
+
+def stripes(seed, classes=4):
+    rng = np.random.default_rng(seed)
+    ids = np.zeros((180, 240), np.uint8)
+    for number in range(20):
+        start = 8 * rng.integers(0, 28)
+        ids[:, start : start + rng.integers(1, 12)] = number % classes
+    return ids
+
+
+def tiles_and_shapes(seed, classes=4):
+    tiles = np.kron(drawn(seed)[::8, ::8], np.ones((8, 8), np.uint8))[:180, :240]
+    return np.minimum(np.maximum(tiles, drawn(seed + 9, count=6)), classes - 1)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("draw", [starting_on_blocks, stripes, tiles_and_shapes])
+def test_shapes_that_start_on_the_grid_pass(draw, classes, tmp_path):
+    masks = [draw(seed, classes) for seed in range(12)]
+    # A third of their edges or more lie between blocks: alone, that is no sign of JPEG.
+    edges = sum(edge_positions(mask) for mask in masks)
+    assert edges[-1] > 0.33 * edges.sum() and max(edges[:-1]) < 0.2 * edges.sum()
+    assert describe_masks(save(tmp_path, masks))["num_classes"] == classes
+
+
+@pytest.mark.parametrize("draw, quality", [
+    (starting_on_blocks, 75), (starting_on_blocks, 85), (starting_on_blocks, 95), (drawn, 75),
+    (drawn, 85), (drawn, 98),
+])  # fmt: skip
+def test_two_ids_from_jpeg_are_refused(draw, quality, tmp_path):
+    masks = [compressed(np.minimum(draw(seed), 1), quality) for seed in range(12)]
+    with pytest.raises(DataError, match="saved as JPEG once"):
+        describe_masks(save(tmp_path, masks))

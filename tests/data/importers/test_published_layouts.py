@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ipixmatch_jax.data.datasets.folder_config import describe_folder
 from ipixmatch_jax.errors import DataError
 from tests.data.importers.test_formats import all_masks, cache, loaded  # noqa: F401  (a fixture)
 from tests.references.exports import coco, mask, photo, text, truth
@@ -137,3 +138,88 @@ def test_a_single_class_is_named(tmp_path, make_config):
     text(tmp_path / "annotations/panoptic.json", content)
     with pytest.raises(DataError, match=r"a single class \(sky\); expected two or more"):
         loaded(tmp_path, make_config)
+
+
+def test_a_folder_per_lesion(tmp_path, make_config):
+    """PH2: the photo, the lesion and parts of it have folders of their own."""
+    for number in range(4):
+        base = tmp_path / f"PH2 Dataset images/IMD{number:03d}/IMD{number:03d}"
+        photo(base.parent / f"{base.name}_Dermoscopic_Image/{base.name}.bmp", number)
+        mask(base.parent / f"{base.name}_lesion/{base.name}_lesion.bmp", (truth() > 0) * 255)
+        mask(base.parent / f"{base.name}_roi/{base.name}_R1_Label3.bmp", (truth() > 1) * 255)
+    names = ("background", "lesion")
+    dataset = check(tmp_path, make_config, names=names, expected=truth() > 0)
+    assert any("4 folders of regions" in note for note in dataset.notes)
+
+
+def test_fields_from_the_air(tmp_path, make_config):
+    """Agriculture-Vision: a folder per class, and pixels outside of the field are ignored."""
+    inside, overlap = np.full(truth().shape, 255, np.uint8), truth() == 1
+    inside[:, 30:] = 0
+    overlap[4:] = False
+    for split, start in (("train", 0), ("val", 10)):
+        base = tmp_path / split
+        for number in range(start, start + 3):
+            photo(base / f"images/rgb/{number}.jpg", number)
+            mask(base / f"images/nir/{number}.jpg", truth())
+            mask(base / f"labels/water/{number}.png", (truth() == 1) * 255)
+            mask(base / f"labels/weed_cluster/{number}.png", ((truth() == 2) | overlap) * 255)
+            mask(base / f"masks/{number}.png", inside)
+            mask(base / f"boundaries/{number}.png", np.full(truth().shape, 255))
+    expected = truth()
+    expected[overlap] = 255
+    expected[:, 30:] = 255
+    names = ("background", "water", "weed_cluster")
+    dataset = check(tmp_path, make_config, 6, names, expected)
+    assert dataset.val.ids == ("val/10", "val/11", "val/12")
+    assert not len(dataset.unlabeled)
+
+
+@pytest.mark.parametrize(
+    "bands, message", [(6, "this is PanNuke.*masks/i.png"), (1, "images/i.png")]
+)
+def test_arrays_of_many_images_are_named(bands, message, tmp_path):
+    for kind, channels in (("images", 3), ("masks", bands)):
+        folder = tmp_path / f"Fold1/{kind}/fold1"
+        folder.mkdir(parents=True)
+        np.save(folder / f"{kind}.npy", np.zeros((3, 16, 16, channels)))
+    np.save(tmp_path / "Fold1/images/fold1/types.npy", np.array(["a", "b", "c"]))
+    with pytest.raises(DataError, match=rf"holds \[3, 16, 16, {bands}\].*{message}"):
+        describe_folder(str(tmp_path))
+
+
+@pytest.mark.parametrize("images, heights, masks", [
+    ("top/area{}", "dsm/dsm_area{}", "gts_for_participants/area{}"),
+    ("top/area{}", "dsm/area{}", "labels/area{}"),
+    ("2_Ortho_RGB/top_{}_RGB", "1_DSM/dsm_{}", "5_Labels_all/top_{}_label"),
+])  # fmt: skip
+def test_heights_next_to_images_are_no_images(images, heights, masks, tmp_path, make_config):
+    """Vaihingen and Potsdam of the ISPRS."""
+    for number in range(1, 5):
+        photo(tmp_path / f"{images.format(number)}.tif", number)
+        heights_file = tmp_path / f"{heights.format(number)}.tif"
+        heights_file.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.zeros(truth().shape, np.float32)).save(heights_file)
+        mask(tmp_path / f"{masks.format(number)}.tif", truth())
+    dataset = check(tmp_path, make_config)
+    assert not len(dataset.unlabeled)
+    assert any("heights" in note for note in dataset.notes)
+
+
+def test_ids_that_each_folder_names_by_itself(tmp_path, make_config):
+    """labelme_json_to_dataset numbers the labels of each image by itself."""
+    for number in range(4):
+        folder = tmp_path / f"a{number}_json"
+        swapped = number % 2
+        photo(folder / "img.png", number)
+        mask(folder / "label.png", np.array([0, 2, 1], np.uint8)[truth()] if swapped else truth())
+        mask(folder / "label_viz.png", truth())
+        order = ("dog", "cat") if swapped else ("cat", "dog")
+        text(folder / "label_names.txt", "\n".join(("_background_", *order)) + "\n")
+    check(tmp_path, make_config, names=("background", "cat", "dog"))
+    mask(tmp_path / "a1_json/label.png", truth() + 2)
+    with pytest.raises(DataError, match=r"a1_json/label.png: mask value [34]; expected one for"):
+        loaded(tmp_path, make_config)
+    (tmp_path / "a1_json/label_names.txt").unlink()
+    with pytest.raises(DataError, match="a1_json: no label_names.txt, which 3 of 4 folders have"):
+        describe_folder(str(tmp_path))
