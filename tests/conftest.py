@@ -1,5 +1,7 @@
 """Every test runs on eight virtual CPU devices, with strict promotion of dtypes and ranks."""
 
+import contextlib
+import gc
 import os
 import pathlib
 import signal
@@ -9,7 +11,7 @@ import tempfile
 os.environ["JAX_PLATFORMS"] = "cpu"
 _CACHE = tempfile.TemporaryDirectory(prefix="ipixmatch-jit-")  # removed at exit
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE.name)
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 # Compiles take most of the time, and no test needs fast code.
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"
 
@@ -18,6 +20,16 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from absl import flags  # noqa: E402
 from PIL import Image  # noqa: E402
+
+from ipixmatch_jax.devices.backend import check_xla_flags  # noqa: E402
+from ipixmatch_jax.errors import ConfigError  # noqa: E402
+
+# XLA's older emitters of CPU code compile in half the time. A version without them rejects the
+# flags, and compiles as it likes. Subprocesses inherit them.
+_QUICK = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+with contextlib.suppress(ConfigError):
+    check_xla_flags({"XLA_FLAGS": _QUICK})
+    os.environ.setdefault("XLA_FLAGS", _QUICK)
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -30,6 +42,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # grain reads absl flags, which only app.run parses.
 if not flags.FLAGS.is_parsed():
     flags.FLAGS.mark_as_parsed()
+
+
+def pytest_collection_finish():
+    # Tracing makes so many objects that the collector took a tenth of the time.
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
 
 
 @pytest.fixture(autouse=True, scope="module")
