@@ -108,8 +108,9 @@ def choose_network(
     """
     if any(key in given for key in _MODEL_KEYS):
         backbone = given.get("model.backbone") or _default_backbone(given)
-        values = _LITE0 | _optimizer_for(backbone)
-        return _of(values, backbone), "as for the default network: you chose the model"
+        own = _optimizer_for(backbone)
+        like = "its family's recipe" if own else "the default network"
+        return _of(_LITE0 | own, backbone), f"as for {like}: you chose the model"
     if machine.platform == "cpu":
         # A decoder of depthwise-separable convolutions, as DeepLabV3+ has (arXiv 1802.02611).
         small = Network(_LITE0 | _SMALL_DECODER, _SMALL_BYTES, _SMALL_SPEED)
