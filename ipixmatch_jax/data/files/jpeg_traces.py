@@ -61,6 +61,36 @@ _MOST_IDS = 64
 _THREADS = 4
 
 
+class Compared:
+    """A mask and its copies with shifted blocks, each compared with itself after JPEG.
+
+    Args:
+        ids: class ids, uint8 [H,W].
+    """
+
+    def __init__(self, ids: np.ndarray):
+        self.center = _center(ids)
+        self._changes: dict[tuple[tuple[int, int], int], np.ndarray] = {}
+
+    def part(self, shift: tuple[int, int]) -> np.ndarray:
+        """The mask without its first `shift` rows and columns."""
+        return self.center if shift == (0, 0) else _shifted(self.center, shift)
+
+    def changes(self, shift: tuple[int, int], quality: int) -> np.ndarray:
+        """Pixels changed by JPEG in each block, int [H/8,W/8]."""
+        if (shift, quality) not in self._changes:
+            part, file = np.ascontiguousarray(self.part(shift)), io.BytesIO()
+            Image.fromarray(part).save(file, "JPEG", quality=quality)
+            with Image.open(file) as picture:
+                self._changes[shift, quality] = _blocks(np.asarray(picture) != part).sum((1, 3))
+        return self._changes[shift, quality]
+
+    def changed(self, shift: tuple[int, int], quality: int) -> np.ndarray | None:
+        """Pixels changed in each uneven block, int [N]; None if there are too few."""
+        uneven = _uneven(self.part(shift))
+        return self.changes(shift, quality)[uneven] if uneven.sum() >= _FEWEST_BLOCKS else None
+
+
 def saved_as_jpeg(facts: Sequence[MaskFacts], max_pixels: int) -> list[MaskFacts]:
     """The masks with signs of JPEG; empty if too few masks show them. Some are read again."""
     fitting = [fact for fact in facts if _fits(fact)]
@@ -74,13 +104,15 @@ def saved_as_jpeg(facts: Sequence[MaskFacts], max_pixels: int) -> list[MaskFacts
 
         def traces(fact: MaskFacts) -> tuple[float | None, np.ndarray, np.ndarray, np.ndarray]:
             ids = ids_of(fact)
-            return jpeg_ratio(ids), edge_positions(ids), thin_pixels(ids), corner_changes(ids)
+            mask = Compared(ids)
+            return ratio_of(mask), edge_positions(ids), thin_pixels(ids), corner_changes(mask)
 
         found = list(executor.map(traces, picked))
         pooled = _pooled(
             [changes for *_, changes in found],
             lambda quality: executor.map(
-                lambda fact: corner_changes(ids_of(fact), (quality,), _MORE_SHIFTS), picked
+                lambda fact: corner_changes(Compared(ids_of(fact)), (quality,), _MORE_SHIFTS),
+                picked,
             ),
         )
     if not found:
@@ -133,7 +165,7 @@ def _per_edge(own: np.ndarray, other: np.ndarray) -> float | None:
 
 
 def corner_changes(
-    ids: np.ndarray,
+    mask: Compared,
     qualities: Sequence[int] = _QUALITIES,
     shifts: Sequence[tuple[int, int]] = (_SHIFT,),
 ) -> np.ndarray:
@@ -143,20 +175,18 @@ def corner_changes(
     same place of every block.
 
     Args:
-        ids: class ids, uint8 [H,W].
+        mask: the mask.
         qualities: of JPEG.
         shifts: rows and columns by which the blocks are shifted.
 
     Returns:
         For each quality, without and with each shift, changed pixels and edges: int64 [Q,1+S,2].
     """
-    part = _center(ids)
     result = np.zeros((len(qualities), 1 + len(shifts), 2), np.int64)
-    if min(part.shape, default=0) < 2 * _BLOCK:
+    if min(mask.center.shape, default=0) < 2 * _BLOCK:
         return result
     for column, shift in enumerate(((0, 0), *shifts)):
-        moved = _shifted(part, shift) if column else part
-        blocks = _blocks(moved)
+        blocks = _blocks(mask.part(shift))
         rows = (blocks[:, 1:] != blocks[:, :-1]).sum((1, 3))
         columns = (blocks[..., 1:] != blocks[..., :-1]).sum((1, 3))
         corners = (rows > 0) & (columns > 0)
@@ -164,8 +194,7 @@ def corner_changes(
             continue
         result[:, column, 1] = (rows + columns)[corners].sum()
         for row, quality in enumerate(qualities):
-            changed = _blocks(_recompressed(moved, quality) != moved).sum((1, 3))
-            result[row, column, 0] = changed[corners].sum()
+            result[row, column, 0] = mask.changes(shift, quality)[corners].sum()
     return result
 
 
@@ -185,24 +214,24 @@ def _fits(fact: MaskFacts) -> bool:
 
 
 def jpeg_ratio(ids: np.ndarray) -> float | None:
+    """`ratio_of` for a mask of class ids, uint8 [H,W]."""
+    return ratio_of(Compared(ids))
+
+
+def ratio_of(mask: Compared) -> float | None:
     """Pixels that JPEG changes, divided by those that it changes with shifted blocks.
 
     Only uneven blocks count, so that masks of rectangles or enlarged pixels are no exception.
-
-    Args:
-        ids: class ids, uint8 [H,W].
 
     Returns:
         The smallest ratio over several qualities, about 1 for masks that were never compressed;
         None if the mask gives too little evidence.
     """
-    part = _center(ids)
-    if min(part.shape) < 3 * _BLOCK:
+    if min(mask.center.shape) < 3 * _BLOCK:
         return None
-    shifted = _shifted(part, _SHIFT)
     found = []
     for quality in _QUALITIES:
-        own, other = _changed(part, quality), _changed(shifted, quality)
+        own, other = mask.changed((0, 0), quality), mask.changed(_SHIFT, quality)
         if own is not None and other is not None and other.sum() >= _FEWEST_PIXELS:
             found.append((float(own.mean() / other.mean()), quality))
     if not found:
@@ -210,8 +239,8 @@ def jpeg_ratio(ids: np.ndarray) -> float | None:
     ratio, quality = min(found)
     if ratio >= _DIFFERS:
         return ratio
-    own = _changed(part, quality)
-    others = [_changed(_shifted(part, shift), quality) for shift in (_SHIFT, *_MORE_SHIFTS)]
+    own = mask.changed((0, 0), quality)
+    others = [mask.changed(shift, quality) for shift in (_SHIFT, *_MORE_SHIFTS)]
     means = [float(other.mean()) for other in others if other is not None]
     return float(own.mean()) / max(min(means), 1e-9)
 
@@ -268,21 +297,6 @@ def _shifted(ids: np.ndarray, shift: tuple[int, int]) -> np.ndarray:
     """The mask without its first `shift` rows and columns, one block smaller."""
     (height, width), (rows, columns) = ids.shape, shift
     return ids[rows : rows + height - _BLOCK, columns : columns + width - _BLOCK]
-
-
-def _changed(ids: np.ndarray, quality: int) -> np.ndarray | None:
-    """Pixels changed by JPEG in each uneven block, int [N]; None if there are too few."""
-    uneven = _uneven(ids)
-    if uneven.sum() < _FEWEST_BLOCKS:
-        return None
-    return _blocks(_recompressed(ids, quality) != ids).sum((1, 3))[uneven]
-
-
-def _recompressed(ids: np.ndarray, quality: int) -> np.ndarray:
-    file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(ids)).save(file, "JPEG", quality=quality)
-    with Image.open(file) as picture:
-        return np.asarray(picture)
 
 
 def _uneven(ids: np.ndarray) -> np.ndarray:

@@ -59,8 +59,8 @@ class _Reader:
         self.tree, self.choices, self.found = tree, choices, Found()
         self.places = _with_masks(tree, places(tree, choices))
         self.masks: list[Place] = []
-        # Masks that have an image, as relative paths.
-        self.paired: set[str] = set()
+        # Mask -> its image, as relative paths.
+        self.paired: dict[str, str] = {}
         # Mask -> further masks of the same image, as paths.
         self.further: dict[str, list[str]] = {}
 
@@ -228,8 +228,9 @@ class _Reader:
         self.found.notes += [f"{split}: {note}" for note in pairs.notes]
         self._drop_companions(pairs, image_files)
         mask_of = {image: mask_files.paths[mask][0] for mask, image in pairs.pairs.items()}
-        twice = sorted(self.paired.intersection(mask_of.values()))
-        self.paired.update(mask_of.values())
+        images_of = {mask: image_files.paths[image][0] for image, mask in mask_of.items()}
+        twice = [m for m, image in images_of.items() if self.paired.get(m, image) != image]
+        self.paired |= images_of
         if twice:
             self.found.problems.append(
                 f"{path(twice[0])}, and {len(twice) - 1} other masks, fit images of two splits; "

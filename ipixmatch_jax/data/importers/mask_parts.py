@@ -27,7 +27,11 @@ from ipixmatch_jax.paths import as_path
 _VIEWS = frozenset("color colors color colored rgb vis viz overlay preview instance instances ids"
                    " labelids instanceids labeltrainids semantic panoptic pred prediction v version"
                    " annotator rater expert reader observer user round".split())  # fmt: skip
+# Words whose number names a class: class1 and class2, grade3 and grade4.
+_NUMBERED = frozenset("class cls label category type grade stage level layer channel".split())
 _MOST_CLASSES = 200
+# Images that all have the same count of parts: fewer may have it by chance.
+_FEWEST_IMAGES = 4
 # Digits of padded numbers: CelebAMask-HQ has five.
 _WIDTHS = range(2, 9)
 # Share of the pixels that must be dark or bright in a mask of a single class.
@@ -57,6 +61,13 @@ class MaskParts:
 
     def read(self, tree: FolderTree, choices: Choices) -> Found:
         form, found = _form(tree) or {}, Found()
+        doubt = _doubtful(form)
+        if doubt:
+            found.problems.append(
+                f"{tree.root}: masks {doubt} may be two classes or two objects of one class; "
+                "expected objects to be numbered from 0 or 1 on in each image, without a gap; put "
+                "the masks of each class into a folder of its name (masks/NAME/ID.png)"
+            )
         labels = {_class_of(part) for parts in form.values() for part in parts}
         objects = labels == {""}
         names, table = background_first(sorted(labels - {""}) or ["object"])
@@ -125,8 +136,39 @@ def _id(path: str, split: str) -> str:
 
 
 def _class_of(part: str) -> str:
-    """`cat` of cat, cat_0 and cat-12; '' of a number: an object without a class."""
-    return re.sub(r"[_\-. ]?\d+$", "", part).strip("_-. ")
+    """`cat` of cat, cat_0 and cat-12; '' of a number: an object without a class.
+
+    The number stays if it is that of a class: class_1, grade3.
+    """
+    word = re.sub(r"[_\-. ]?\d+$", "", part).strip("_-. ")
+    return part if word.lower() in _NUMBERED else word
+
+
+def _doubtful(form: dict[str, Parts]) -> str:
+    """Two parts whose numbers may be classes; '' if they count objects, as 1, 2, 3 in each image.
+
+    Numbers of objects begin with 0 or 1 in every image, have no gap, and differ in their count.
+    """
+    numbers: dict[str, list[list[int]]] = {}
+    names: dict[tuple[str, int], str] = {}
+    for parts in form.values():
+        own: dict[str, list[int]] = {}
+        for part in parts:
+            word, found = _class_of(part), re.search(r"\d+$", part)
+            if word and word != part and found:
+                own.setdefault(word, []).append(int(found.group()))
+                names[word, int(found.group())] = part
+        for word, values in own.items():
+            numbers.setdefault(word, []).append(sorted(values))
+    for word, lists in numbers.items():
+        first = min(values[0] for values in lists)
+        counted = all(values == list(range(first, first + len(values))) for values in lists)
+        lengths = {len(values) for values in lists}
+        always = lengths != {1} and len(lengths) == 1 and len(lists) >= _FEWEST_IMAGES
+        if not counted or first > 1 or always:
+            both = sorted({value for values in lists for value in values})
+            return " and ".join(names[word, value] for value in both[:2])
+    return ""
 
 
 def _form(tree: FolderTree) -> dict[str, Parts] | None:

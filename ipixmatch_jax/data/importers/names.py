@@ -32,9 +32,13 @@ _JOINED = re.compile(
 )
 # CamVid as CVAT exports it: default and defaultannot.
 _ANNOT = re.compile(r"^(\w{3,})(annots?)$")
-# Words that turn those after them around: no_labels, without_masks, to_annotate.
-_NEGATIONS = frozenset("no non not without to for".split())
-_DRAWING = frozenset("annotate annotated annotating labeled labelled labeling labelling".split())
+# Words that turn those after them around: no_labels, without_masks.
+_NEGATIONS = frozenset("no non not without".split())
+# Words that begin a purpose: images_for_segmentation are images, and to_label has no masks.
+_PURPOSES = frozenset("to for".split())
+_DRAWING = frozenset(
+    "label annotate annotated annotating annotation labeled labelled labeling labelling".split()
+)
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 
@@ -66,6 +70,9 @@ def role(name: str) -> str:
     negated = _negated(parts)
     if negated is not None:
         parts = parts[:negated]
+    purpose = next((i for i, part in enumerate(parts) if i and part in _PURPOSES), None)
+    if purpose is not None:
+        parts = parts[:purpose]
     if "with" in parts[1:]:
         # frames-with-annotations are images.
         parts = parts[: parts.index("with")]
@@ -84,7 +91,8 @@ def _negated(parts: list[str]) -> int | None:
     for position, (word, after) in enumerate(itertools.pairwise(parts)):
         if word in _NEGATIONS and after in _MASKS | _DRAWING:
             return position
-    return None
+    purpose = len(parts) == 2 and parts[0] in _PURPOSES and parts[1] in _DRAWING
+    return 0 if purpose else None
 
 
 def is_only_mask(name: str) -> bool:

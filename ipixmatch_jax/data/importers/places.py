@@ -12,8 +12,8 @@ from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.registry import nearest
 
-# Words for masks that also name a domain: source/images, target/images.
-_DOMAINS = ("target", "targets")
+# Words for masks that also name a domain, next to folders of the other: source/, target/.
+_DOMAINS, _SOURCES = ("target", "targets"), {"source", "sources", "src"}
 
 
 @dataclass(frozen=True)
@@ -73,15 +73,17 @@ def _data_set_names(folders: Iterable[str]) -> set[str]:
         folders: the folders of images and masks, relative to the root.
     """
     inside: dict[str, set[str]] = {}
+    domains = False
     paths = [[part for part in folder.split("/") if part] for folder in folders]
     for parts in paths:
+        domains |= not _SOURCES.isdisjoint(part.lower() for part in parts)
         roles = [names.role(part) for part in parts]
         for number in range(1, len(parts)):
             if roles[number - 1] == "mask":
                 inside.setdefault(parts[number - 1], set()).update(roles[number:])
     found = {
         name for name, roles in inside.items()
-        if {"image", "mask"} <= roles or ("image" in roles and name.lower() in _DOMAINS)
+        if {"image", "mask"} <= roles or ("image" in roles and domains and name.lower() in _DOMAINS)
     }  # fmt: skip
     common = os.path.commonprefix(paths)
     return found | {name for name in common if not names.is_only_mask(name)}

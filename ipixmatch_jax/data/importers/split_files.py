@@ -6,16 +6,19 @@ decided silently.
 """
 
 import csv
+import functools
 import json
 import os
 import re
 from collections import Counter
 from collections.abc import Iterator
 
+from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.files.split_lists import decoded, parse, short_id
 from ipixmatch_jax.data.importers import names as folder_names
 from ipixmatch_jax.data.importers.contents import head
 from ipixmatch_jax.data.importers.found import Found, Item, some
+from ipixmatch_jax.data.importers.places import place_of
 from ipixmatch_jax.data.importers.tree import FolderTree
 
 _ENDINGS = (".txt", ".csv", ".lst", ".tsv", ".json")
@@ -50,6 +53,12 @@ def apply_lists(tree: FolderTree, found: Found) -> None:
         rows = {} if columns else index.rows(path)
         if rows and (split or any(rows.values())):
             lists.setdefault(split, {})[path] = rows
+    if index and index.unclear:
+        found.warnings.append(
+            f"{some(index.unclear)}: a split per row, but several columns may name the images; not "
+            "used; write file names with their ending into one column, or set data.labeled and "
+            "data.val"
+        )
     doubled = {split: paths for split, paths in lists.items() if len(paths) > 1}
     if doubled:
         found.warnings += [
@@ -104,6 +113,8 @@ class _Index:
     def __init__(self, tree: FolderTree, items: list[Item]):
         self.tree = tree
         root = str(tree.root).rstrip("/") + "/"
+        # Tables with a split per row, of which several columns may name the images.
+        self.unclear: list[str] = []
         self.names: dict[str, str] = {}
         doubled: set[str] = set()
         for item in items:
@@ -122,17 +133,35 @@ class _Index:
             lines = _of_json(text) if path.lower().endswith(".json") else _of_table(text)
         except (ValueError, RecursionError, csv.Error):
             return {}
+        column = self._image_column([cells for _, cells in lines], path)
         found: dict[str, Rows] = {}
-        named = 0
-        for split, cells in lines:
-            known = [self.names.get(cell) or self.names.get(short_id(cell)) for cell in cells]
-            image = next((path for path in known if path), "")
-            named += bool(image)
+        for split, cells in lines if column is not None else ():
+            image = self._image(cells[column])
             if image:
-                masks = (self._mask(cell) for cell in cells)
-                mask = next((path for path in masks if path and path != image), "")
-                found.setdefault(split, {})[image] = mask
-        return found if named >= max(_FEWEST, _NAMED * len(lines)) else {}
+                masks = (self._mask(cell) for i, cell in enumerate(cells) if i != column)
+                found.setdefault(split, {})[image] = next(filter(None, masks), "")
+        return found
+
+    def _image_column(self, rows: list[list[str]], path: str) -> int | None:
+        """The column that names the images; None if there is none, or it is not certain."""
+        fitting: dict[int, list[str]] = {}
+        for column in range(min(map(len, rows), default=0)):
+            images = [self._image(cells[column]) for cells in rows]
+            if sum(map(bool, images)) >= max(_FEWEST, _NAMED * len(rows)):
+                fitting[column] = images
+        # Names of files are certain; numbers may be an index or an age.
+        files = [
+            column for column in fitting
+            if all(cells[column].lower().endswith(IMAGE_SUFFIXES) for cells in rows)
+        ]  # fmt: skip
+        candidates = files or list(fitting)
+        different = {tuple(fitting[column]) for column in candidates}
+        if len(different) > 1:
+            self.unclear.append(path)
+        return candidates[0] if len(different) == 1 else None
+
+    def _image(self, cell: str) -> str:
+        return self.names.get(cell) or self.names.get(short_id(cell)) or ""
 
     def rows(self, path: str) -> Rows:
         """The rows of a list; {} if it is no list of the images."""
@@ -155,7 +184,20 @@ class _Index:
 
     def _mask(self, name: str) -> str:
         name = name.removeprefix("./").lstrip("/")
-        return self.tree.path("", name) if name and self.tree.has(name) else ""
+        if name and self.tree.has(name):
+            return self.tree.path("", name)
+        paths = self._masks.get(name.rpartition("/")[2], ())
+        return self.tree.path("", paths[0]) if len(paths) == 1 else ""
+
+    @functools.cached_property
+    def _masks(self) -> dict[str, list[str]]:
+        """Name -> relative paths of the files in folders of masks."""
+        found: dict[str, list[str]] = {}
+        for folder, files in self.tree.files.items():
+            if place_of(folder).role == "mask":
+                for name in files:
+                    found.setdefault(name, []).append(f"{folder}/{name}")
+        return found
 
 
 def _of_table(text: str) -> list[tuple[str, list[str]]]:

@@ -42,7 +42,7 @@ def sizes(dataset):
 @pytest.mark.parametrize("images, masks", [
     ("train_img/{}.jpg", "train_lab/{}.png"),
     ("701_StillsRaw_full/{}.png", "LabeledApproved_full/{}_L.png"),
-    ("top/area{}1.tif", "by_eye/area{}1.tif"),
+    ("top/area{}1.tif", "of_participants/area{}1.tif"),
     ("set/photos of the road/{}.jpg", "set/by hand/{}.png"),
 ])  # fmt: skip
 def test_masks_are_told_by_their_content(images, masks, tmp_path, make_config):

@@ -262,3 +262,25 @@ def test_categories_of_one_name_are_named(tmp_path, make_config):
     path.write_text(json.dumps(content))
     warnings = loaded(tmp_path, make_config).warnings
     assert any("several categories have one name and become one class: pet" in w for w in warnings)
+
+
+@pytest.mark.parametrize("names", [("class1", "class2"), ("grade_3", "grade_4")])
+def test_numbers_of_classes_are_no_objects(names, tmp_path, make_config):
+    for number in range(4):
+        photo(tmp_path / f"images/a{number}.png", number)
+        for class_id, name in enumerate(names, start=1):
+            mask(tmp_path / f"masks/a{number}_{name}.png", (truth() == class_id) * 255)
+    dataset = loaded(tmp_path, make_config)
+    assert dataset.class_names == ("background", *names)
+    for ids in all_masks(dataset):
+        np.testing.assert_array_equal(ids, truth())
+
+
+@pytest.mark.parametrize("numbers", [[(1, 2)] * 4, [(2, 5), (1, 2), (1,), (1, 3)]])
+def test_numbers_that_may_be_classes_are_asked_about(numbers, tmp_path, make_config):
+    for image, own in enumerate(numbers):
+        photo(tmp_path / f"images/a{image}.png", image)
+        for number in own:
+            mask(tmp_path / f"masks/a{image}_T{number}.png", (truth() == 1) * 255)
+    with pytest.raises(DataError, match="masks T1 and T2 may be two classes or two objects"):
+        loaded(tmp_path, make_config)

@@ -131,6 +131,45 @@ def test_tables_name_the_split_of_each_image(form, tmp_path, make_config):
     check(dataset, range(7))
 
 
+@pytest.mark.parametrize("ending", [".png", ""])
+def test_an_index_in_a_table_names_no_image(ending, tmp_path, make_config):
+    fill(tmp_path, "images/{}.png", "masks/{}.png", range(7))
+    rows = [f"{6 - n},{'val' if n > 4 else 'train'},{n}{ending}" for n in range(7)]
+    text(tmp_path / "meta.csv", "\n".join(["index,split,name", *rows]))
+    dataset = loaded(tmp_path, make_config)
+    if ending:
+        assert dataset.val.ids == ("val/5", "val/6")
+    else:
+        assert any("meta.csv: a split per row, but several columns" in w for w in dataset.warnings)
+    check(dataset, range(7))
+
+
+@pytest.mark.parametrize("images, masks", [
+    ("images_for_segmentation", "masks_for_segmentation"),
+    ("Original Images", "For Segmentation Masks"),
+    ("image_to_label", "labels"),
+    ("images", "target/images"),
+])  # fmt: skip
+def test_words_of_a_purpose(images, masks, tmp_path, make_config):
+    fill(tmp_path, images + "/{}.png", masks + "/{}.png")
+    dataset = loaded(tmp_path, make_config)
+    check(dataset, range(4))
+    assert not len(dataset.unlabeled)
+
+
+def test_pairs_of_a_table_come_before_names(tmp_path, make_config):
+    for number in range(4):
+        photo(tmp_path / f"images/{number}.png", number)
+        ids = truth()
+        ids[0, 3 - number] = 1
+        mask(tmp_path / f"masks/m{number}.png", ids)
+    rows = [f"{number}.png;m{3 - number}.png" for number in range(4)]
+    text(tmp_path / "pairs.csv", "\n".join(["image;mask", *rows]))
+    dataset = loaded(tmp_path, make_config)
+    check(dataset, range(4))
+    assert any("4 images get another mask" in note for note in dataset.notes)
+
+
 def test_masks_next_to_annotations_are_named(tmp_path, make_config):
     exports.coco(tmp_path)
     for number in range(4):
