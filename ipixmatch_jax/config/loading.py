@@ -37,8 +37,9 @@ _command_line = contextvars.ContextVar("command_line", default=_NOTHING)
 def load_config(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
     """The validated config of a file and the command line.
 
-    If the command line chooses another model than the file, keys of the file that this model does
-    not have are dropped, and a line on the screen says so.
+    If the command line chooses another model than the file, or the file another one than its plan,
+    keys of the file or of the plan that this model does not have are dropped, and a line on the
+    screen says so.
 
     Args:
         spec: `FILE` or `FILE:ARG`, or the name of a packaged config in place of the file, such as

@@ -1,4 +1,8 @@
-"""Another model on the command line than in the config file: the file's keys are fitted to it."""
+"""Keys that belong to another model than the chosen one are fitted to it.
+
+The command line chooses another model than the config file; or a config file plans, and then sets
+another model than the planned one.
+"""
 
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -7,9 +11,9 @@ from ml_collections import ConfigDict
 
 from ipixmatch_jax import build
 from ipixmatch_jax.config.defaults import get_value, set_value
-from ipixmatch_jax.config.groups import MODEL
+from ipixmatch_jax.config.groups import MODEL, all_keys
 from ipixmatch_jax.config.options import network_options
-from ipixmatch_jax.config.planned import planned, with_choice
+from ipixmatch_jax.config.planned import planned, replaced, with_choice
 from ipixmatch_jax.engine.inference import size_multiple
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.weights.pretrained import has_weights
@@ -22,9 +26,11 @@ _CHOOSE = {"model.name", "model.backbone"}
 
 
 def fit_to_model(config: ConfigDict, file_model: str, given: Collection[str]) -> list[str]:
-    """Fits the keys of the config file to the model that the command line chose, in place.
+    """Fits keys to a model that was chosen instead of the file's or the planned one, in place.
 
-    Keys that the user set stay as they are, and are checked with the others.
+    If the command line chose it, these are the keys that the command line did not set; if the file
+    chose it after planning another, those that have their planned value. Other keys stay as they
+    are, and are checked with the rest.
 
     Args:
         config: the whole config, with the command line's keys set.
@@ -32,33 +38,37 @@ def fit_to_model(config: ConfigDict, file_model: str, given: Collection[str]) ->
         given: names of the keys that the command line set.
 
     Returns:
-        A line for each change; empty if the command line chose neither model nor backbone.
+        A line for each change; empty if nobody chose another model or backbone.
     """
-    if not _CHOOSE & set(given):
-        return []
+    others, fixed = replaced(config), set(given)
+    if not _CHOOSE & fixed:
+        if not _CHOOSE & set(others):
+            return []
+        file_model = others["model.name"].value if "model.name" in others else file_model
+        fixed = set(all_keys()) - set(planned(config))
     try:
-        return list(_changes(config, file_model, given))
+        return list(_changes(config, file_model, fixed))
     except ConfigError:
         return []  # validation reports what is wrong
 
 
-def _changes(config: ConfigDict, file_model: str, given: Collection[str]) -> Iterator[str]:
+def _changes(config: ConfigDict, file_model: str, fixed: Collection[str]) -> Iterator[str]:
     model = config.model
-    if model.name != file_model and model.backbone and "model.backbone" not in given:
+    if model.name != file_model and model.backbone and "model.backbone" not in fixed:
         yield from _change(config, "model.backbone", None, f"belongs to model {file_model!r}")
     known = network_options(config)
     for key in MODEL:
-        if key in _OF_ALL or key in known or model[key] is None or f"model.{key}" in given:
+        if key in _OF_ALL or key in known or model[key] is None or f"model.{key}" in fixed:
             continue
         yield from _change(config, f"model.{key}", None, f"model {model.name!r} has no such option")
     backbone, stem = build.encoder_choice(config)
     lacks = not has_weights(model.pretrained, backbone, stem)
-    if lacks and "model.pretrained" not in given:
+    if lacks and "model.pretrained" not in fixed:
         word = next(iter(words_of(backbone, stem)), "none")
         scratch = ": training starts from random weights" if word == "none" else ""
         why = f"there are no such weights of {backbone or model.name!r}{scratch}"
         yield from _change(config, "model.pretrained", word, why)
-    if "data.crop_size" not in given:
+    if "data.crop_size" not in fixed:
         yield from _fit_crop(config)
 
 
@@ -78,4 +88,5 @@ def _change(config: ConfigDict, name: str, value: Any, why: str) -> Iterator[str
     if was_planned:
         config.planned = with_choice(config.planned, name, value, why)
     now = f"is {value} now" if value else "is dropped"
-    yield f"{name}={before} of the config file {now}: {why}"
+    of = "plan" if was_planned else "config file"
+    yield f"{name}={before} of the {of} {now}: {why}"

@@ -24,12 +24,12 @@ def set_plan(config: ConfigDict, choices: Iterable[Choice]) -> None:
 
 def planned(config: ConfigDict) -> dict[str, Choice]:
     """Full name to choice of the keys that have the value which was planned."""
-    found = (_choice(entry) for entry in config.planned)
-    return {
-        choice.name: choice
-        for choice in found
-        if choice and _plain(get_value(config, choice.name)) == _plain(choice.value)
-    }
+    return {choice.name: choice for choice in _choices(config) if _holds(config, choice)}
+
+
+def replaced(config: ConfigDict) -> dict[str, Choice]:
+    """Full name to choice of the keys that were planned, and got another value afterwards."""
+    return {choice.name: choice for choice in _choices(config) if not _holds(config, choice)}
 
 
 def plan_lines(config: ConfigDict) -> list[str]:
@@ -76,6 +76,14 @@ def with_choice(entries: Iterable[str], name: str, value: Any, why: str) -> tupl
     """The entries of `planned` with another value of one key."""
     changed = _entry(name, value, why)
     return tuple(changed if entry.startswith(f"{name}=") else entry for entry in entries)
+
+
+def _choices(config: ConfigDict) -> list[Choice]:
+    return [choice for entry in config.planned if (choice := _choice(entry))]
+
+
+def _holds(config: ConfigDict, choice: Choice) -> bool:
+    return _plain(get_value(config, choice.name)) == _plain(choice.value)
 
 
 def _entry(name: str, value: Any, why: str) -> str:

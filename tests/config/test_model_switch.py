@@ -54,6 +54,31 @@ def test_a_config_that_wraps_another_describes_with_the_users_keys_too(photos):
     assert config.data.num_classes == 3 and command_line_keys() == {}
 
 
+def wrapped(photos, lines):
+    own = photos / "own.py"
+    own.write_text(
+        "from ipixmatch_jax.config_files import folder\n\n\n"
+        f"def get_config(arg):\n    config = folder.get_config(arg)\n{lines}    return config\n"
+    )
+    return load_config(f"{own}:{photos}", [f"--config.{key}" for key in KEYS])
+
+
+def test_a_file_that_chooses_another_model_than_the_plan_loses_what_was_planned(photos, capsys):
+    config = wrapped(photos, "    config.model.name = 'unet'\n")
+    printed = capsys.readouterr().out
+    assert config.model.backbone is config.model.decoder_channels is config.model.separable is None
+    assert config.model.pretrained == "none"
+    assert "model.decoder_channels=128 of the plan is dropped" in printed
+    assert "random weights" in printed
+    assert not {"model.name", "model.backbone"} & planned(config).keys()
+    assert abstract_variables(config, build_model(config))["params"]
+
+
+def test_what_a_file_sets_for_its_model_is_not_dropped(photos):
+    with pytest.raises(ConfigError, match="decoder_channels"):
+        wrapped(photos, "    config.model.name, config.model.decoder_channels = 'unet', 64\n")
+
+
 @pytest.mark.parametrize("name, backbone, crop, weights", [
     # The smallest crops of the plan for each network's grid, since the photos are tiny.
     ("segformer", "mit_b0", (33, 33), "imagenet"),
