@@ -20,6 +20,8 @@ import pytest  # noqa: E402
 from absl import flags  # noqa: E402
 from PIL import Image  # noqa: E402
 
+from tests.references.processor_time import ProcessorTime  # noqa: E402
+
 # `--xla_cpu_use_fusion_emitters=false` would halve the compiling, but jaxlib 0.10.2 then computes
 # another loss on eight devices: 0.5 % for the relations of tests/engine/test_gradient_balance.py.
 jax.config.update("jax_num_cpu_devices", 8)
@@ -33,6 +35,17 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # grain reads absl flags, which only app.run parses.
 if not flags.FLAGS.is_parsed():
     flags.FLAGS.mark_as_parsed()
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--budget", type=float, metavar="SECONDS",
+        help="processor time that the tests may take; fails above 1.5 times as much",
+    )  # fmt: skip
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(ProcessorTime(config.getoption("budget")), "processor-time")
 
 
 def pytest_collection_finish():
