@@ -115,9 +115,7 @@ def test_the_crop_of_a_file_becomes_a_multiple_that_the_model_takes(tmp_path, ca
     # A planned crop stays one, with the reason of the change.
     assert planned(config)["data.crop_size"].value == (322, 196)
     assert "multiples of 14" in planned(config)["data.crop_size"].why
-    assert "data.crop_size=(321, 200) of the plan is (322, 196) now" in (
-        capsys.readouterr().out
-    )
+    assert "data.crop_size=(321, 200) of the plan is (322, 196) now" in (capsys.readouterr().out)
 
 
 def test_the_files_own_model_is_kept_in_silence(photos, capsys):
