@@ -30,7 +30,8 @@ def inspect_data(config: ConfigDict, folder: AnyPath | None) -> Report:
         measured, unmeasured = config, str(error)
     report = inspect_dataset(measured.data, config.seed, unmeasured)
     uses_unlabeled = METHODS[config.method.name].uses_unlabeled
-    report.needs = training_needs(config, report.dataset, uses_unlabeled=uses_unlabeled).lines
+    needs = training_needs(config, report.dataset, uses_unlabeled=uses_unlabeled)
+    report.needs, report.trains = needs.lines, not needs.problems
     if len(measured.data.mean):
         say(f"measured mean {measured.data.mean}, std {measured.data.std} of values in [0, 1]")
     if len(measured.data.value_range):

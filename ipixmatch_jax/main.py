@@ -102,8 +102,10 @@ def _inspect(config, arguments) -> None:
     from ipixmatch_jax.outputs import next_line
     from ipixmatch_jax.screen import say
 
-    inspect_data(config, arguments.workdir or arguments.output)
-    say(next_line("--config", arguments.config, "--workdir", "runs/NAME", *arguments.overrides))
+    report = inspect_data(config, arguments.workdir or arguments.output)
+    if report.trains:
+        training = ("--config", arguments.config, "--workdir", "runs/NAME")
+        say(next_line(*training, *arguments.overrides))
 
 
 def _convert(config, arguments) -> None:

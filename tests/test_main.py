@@ -126,6 +126,14 @@ def test_inspect_names_the_damage(capsys, config_file, folder_data, damage, mess
     assert re.search(message, text), text
 
 
+def test_inspect_names_no_training_that_would_stop_at_once(capsys, config_file):
+    assert (
+        main(["--config", str(config_file), "--mode", "inspect", "--config.data.unlabeled="]) == 0
+    )
+    printed = capsys.readouterr().out
+    assert "set method.name=supervised" in printed and "next:" not in printed
+
+
 def test_a_labeled_id_that_is_also_in_val(one_device, capsys, config_file, folder_data, tmp_path):
     for kind in ("images", "masks"):
         source = folder_data / "val" / kind / "v0.png"

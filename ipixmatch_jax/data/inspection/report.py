@@ -62,12 +62,14 @@ class Report:
         splits: the summary of each split.
         findings: all findings, errors first.
         needs: what a training run with the config lacks; see `training_needs`.
+        trains: whether such a run would start in spite of its needs.
     """
 
     dataset: Dataset
     splits: dict[str, SplitReport]
     findings: list[Finding]
     needs: list[str] = field(default_factory=list)
+    trains: bool = True
 
     @property
     def errors(self) -> list[Finding]:
