@@ -116,7 +116,7 @@ DAMAGES = {
     "cut mask": (cut(MASK), "error", "unreadable", MASK, "cannot be read"),
     "empty image": (write(IMAGE, b""), "error", "unreadable", IMAGE, "cannot be read"),
     "text as unlabeled image": (write("train/images/u2.png", b"<html>not found</html>"), "error",
-                                "unreadable", "train/images/u2.png", "cannot be read"),
+                                "unreadable", "train/images/u2.png", "a web page"),
     "image is gone": (remove("train/images/u3.png"), "error", "list", "train/images",
                       "no image for id 'u3'"),
     "mask is gone": (remove(MASK), "error", "list", "train/masks", "no mask for id 'l1'"),
