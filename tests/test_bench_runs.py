@@ -51,6 +51,7 @@ def test_the_table_of_photos_refuses_them_too(tmp_path, monkeypatch):
         table=True, steps=2, fork=1, base="fixmatch", network="teacher", json=None,
     )  # fmt: skip
     monkeypatch.setattr(photos, "_options", lambda: options)
+    monkeypatch.setattr(photos, "_test_results", lambda *_: {"student": 50.0, "teacher": 50.0})
     with pytest.raises(DataError, match="fixmatch-seed0 and supervised-seed0 differ"):
         photos.main()
 
