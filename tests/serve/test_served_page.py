@@ -30,7 +30,7 @@ def served(workdir):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
-    assert "Traceback" not in err and out.endswith("stopped\n")
+    assert "Traceback" not in err and "\nstopped\nnext: ipixmatch --workdir " in out
 
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
