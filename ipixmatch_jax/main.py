@@ -218,6 +218,8 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
 
     logging.set_verbosity(logging.ERROR)  # orbax warns of every checkpoint between evaluations
     logging.get_absl_logger().addFilter(_is_news)
+    if sys.unraisablehook is sys.__unraisablehook__:
+        sys.unraisablehook = _show_unraisable
     try:
         overrides = pass_on(overrides, arguments.flags)
         if arguments.mode in _ON_DEVICES:
@@ -242,9 +244,25 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
     return 0
 
 
+# What orbax's threads log of an error that is raised later, and reported once.
+_TOLD_LATER = (
+    "_SignalingThread.run() raised an exception",
+    "Commit callback in background save thread",
+    "Save Finalize thread",
+)
+
+
 def _is_news(record: LogRecord) -> bool:
-    """False for tracebacks of orbax's threads: their error is raised later, and reported once."""
-    return "_SignalingThread.run() raised an exception" not in record.getMessage()
+    """False for tracebacks of orbax's threads: their error is reported once, at the end."""
+    message = record.getMessage()
+    return not any(words in message for words in _TOLD_LATER)
+
+
+def _show_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Shows an error that nothing can catch, but not those of a save that has failed already."""
+    # Writes of tensorstore that were still open tell an event loop that is gone.
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
 
 
 def _start_devices(arguments: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from ipixmatch_jax.cli import flags
 from ipixmatch_jax.cli.flags import parsed_arguments
 from ipixmatch_jax.config import load_config
 from ipixmatch_jax.errors import DataError
-from ipixmatch_jax.main import RUN_MODE, main
+from ipixmatch_jax.main import RUN_MODE, _show_unraisable, main
 from ipixmatch_jax.run.split import with_split
 
 
@@ -146,8 +147,21 @@ def test_a_labeled_id_that_is_also_in_val(one_device, capsys, config_file, folde
 def test_only_the_tracebacks_of_orbax_threads_are_dropped(caplog):
     main(["--mode", "config", "relation"])
     logging.error("%s.run() raised an exception: %s", "_SignalingThread", "disk full")
+    logging.error("Failed to run 6 Handler Commit operations or the Commit callback in background "
+                  "save thread, directory: run")  # fmt: skip
+    logging.error("[step=2][wait_until_finished] Save Finalize thread (save_finalize) failed.")
     logging.error("another error")
     assert caplog.messages == ["another error"]
+
+
+def test_writes_of_a_failed_save_print_nothing(monkeypatch):
+    shown = []
+    monkeypatch.setattr(sys, "__unraisablehook__", shown.append)
+    errors_ = [SimpleNamespace(exc_value=RuntimeError(text)) for text in
+               ("Event loop is closed", "something else")]  # fmt: skip
+    for error in errors_:
+        _show_unraisable(error)
+    assert shown == errors_[1:]
 
 
 def test_flags(capsys):
