@@ -4,9 +4,11 @@ import json
 import pathlib
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
+
+from ipixmatch_jax.report.intervals import paired_difference
 
 
 def clock(platform: str) -> Callable[[], float]:
@@ -52,3 +54,19 @@ def write_record(path: pathlib.Path, record: Mapping) -> None:
     """Writes the results of a benchmark as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def mean_text(numbers: Iterable[float], digits: int = 2) -> str:
+    """Mean ± standard deviation of numbers; of a single one, the number."""
+    values = list(numbers)
+    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.{digits}f}{spread}"
+
+
+def difference_text(base: Mapping[int, float], other: Mapping[int, float]) -> str:
+    """What another arm has more than the base, seed by seed, with a 95 % interval over seeds."""
+    difference = paired_difference(base, other)
+    if difference:
+        return "{mean:+.2f} [{low:+.2f}, {high:+.2f}]".format(**difference)
+    common = sorted(base.keys() & other.keys())
+    return f"{other[common[0]] - base[common[0]]:+.2f} (one seed)" if common else ""

@@ -17,18 +17,16 @@ import pathlib
 import platform
 import random
 import shutil
-import statistics
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-from bench.common import write_record
+from bench.common import difference_text, mean_text, write_record
 from bench.photos import fork
 from bench.photos_config import SETS
 from bench.runs import check_alike, finished, train
 from ipixmatch_jax.engine.state import NETWORKS
-from ipixmatch_jax.report.intervals import paired_difference
 
 ARMS = ("random", "chosen")
 BASE = "random"
@@ -189,22 +187,12 @@ def table(results: Results, labels: int, count: int, network: str) -> str:
             if number in results.get(arm, {})
         }
         for arm, of_seed in values.items():
-            numbers = list(of_seed.values())
-            spread = f" ± {statistics.stdev(numbers):.1f}" if len(numbers) > 1 else ""
-            mean = f"{statistics.mean(numbers):.2f}{spread}"
-            shown = _difference(values.get(BASE, {}), of_seed) if arm != BASE else ""
+            mean = mean_text(of_seed.values())
+            shown = difference_text(values.get(BASE, {}), of_seed) if arm != BASE else ""
             rows.append(
-                f"| {labels + number * count} | {arm} | {len(numbers)} | {mean} | {shown} |"
+                f"| {labels + number * count} | {arm} | {len(of_seed)} | {mean} | {shown} |"
             )
     return "\n".join(rows)
-
-
-def _difference(base: Mapping[int, float], other: Mapping[int, float]) -> str:
-    difference = paired_difference(base, other)
-    if difference:
-        return "{mean:+.2f} [{low:+.2f}, {high:+.2f}]".format(**difference)
-    common = sorted(base.keys() & other.keys())
-    return f"{other[common[0]] - base[common[0]]:+.2f} (one seed)" if common else ""
 
 
 if __name__ == "__main__":

@@ -31,11 +31,10 @@ from typing import Any
 
 from scipy import stats
 
-from bench.common import write_record
+from bench.common import difference_text, mean_text, write_record
 from bench.photos_config import SETS
 from bench.runs import check_alike, finished, train
 from ipixmatch_jax.engine.state import NETWORKS
-from ipixmatch_jax.report.intervals import paired_difference
 from ipixmatch_jax.workdir.evaluations import read_later_evaluations
 from ipixmatch_jax.workdir.folder import checkpoints_folder, config_path
 
@@ -214,22 +213,14 @@ def table(results: Mapping[str, Mapping[int, Any]], base: str, network: str) -> 
     }
     for arm, of_seed in values.items():
         validation = [found[network]["last"] for found in results[arm].values()]
-        difference = paired_difference(values.get(base, {}), of_seed) if arm != base else None
         shown, needed = "", ""
-        if difference:
-            shown = "{mean:+.2f} [{low:+.2f}, {high:+.2f}]".format(**difference)
-            needed = str(seeds_for(1.0, values[base], of_seed))
-        elif arm != base and (common := values.get(base, {}).keys() & of_seed.keys()):
-            seed = min(common)
-            shown = f"{of_seed[seed] - values[base][seed]:+.2f} (one seed)"
-        means = f"{_mean(validation)} | {_mean(list(of_seed.values()))}"
+        if arm != base:
+            one = values.get(base, {})
+            shown = difference_text(one, of_seed)
+            needed = str(seeds_for(1.0, one, of_seed)) if len(one.keys() & of_seed) > 1 else ""
+        means = f"{mean_text(validation)} | {mean_text(of_seed.values())}"
         rows.append(f"| {arm} | {len(of_seed)} | {means} | {shown} | {needed} |")
     return "\n".join(rows)
-
-
-def _mean(numbers: Sequence[float]) -> str:
-    spread = f" ± {statistics.stdev(numbers):.1f}" if len(numbers) > 1 else ""
-    return f"{statistics.mean(numbers):.2f}{spread}"
 
 
 def chosen(results: Mapping[str, Mapping[int, Any]], network: str) -> str:

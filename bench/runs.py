@@ -7,13 +7,12 @@ interrupted comparison. `bench/demo.py`, `bench/camvid.py` and `bench/methods.py
 import argparse
 import pathlib
 import platform
-import statistics
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.common import write_record
+from bench.common import mean_text, write_record
 from ipixmatch_jax.data import comparable
 from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.workdir.evaluations import (
@@ -126,8 +125,7 @@ def markdown(results: Mapping[str, list]) -> str:
         for network in NETWORKS:
             for which in ("last", "best"):
                 values = [run[network][which] for run in runs]
-                spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-                cells.append(f"{statistics.mean(values):.1f}{spread}")
+                cells.append(mean_text(values, 1))
         seeds = ", ".join(str(run["seed"]) for run in runs)
         lines.append(f"| {method} | {seeds} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from ipixmatch_jax.devices.machine import Machine
+from ipixmatch_jax.models import MODELS, model_options
 
 
 class Network(NamedTuple):
@@ -133,9 +134,8 @@ def choose_network(
 
 def _default_backbone(given: Mapping[str, Any]) -> str:
     name = given.get("model.name", _LITE0["model.name"])
-    heads = {values["model.name"]: values["model.backbone"] for values in (_CONVNEXT, _DINOV2)}
-    heads |= {"linear": _DINOV2["model.backbone"], "mlp": _DINOV2["model.backbone"]}
-    return _LITE0["model.backbone"] if name == _LITE0["model.name"] else heads.get(name, str(name))
+    own = model_options(name).get("backbone") if name in MODELS else None
+    return own or str(name)
 
 
 def _optimizer_for(backbone: str) -> dict[str, Any]:

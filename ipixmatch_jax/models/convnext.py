@@ -14,10 +14,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.models.attention import LayerNorm, dense
 from ipixmatch_jax.models.backbones import ENCODERS
-from ipixmatch_jax.models.input_channels import RgbStatistics, check_channels
+from ipixmatch_jax.models.input_channels import RgbStatistics, check_channels, check_smallest
 from ipixmatch_jax.models.layers import Numerics, conv
 from ipixmatch_jax.registry import Registry
 
@@ -127,11 +126,7 @@ class ConvNext(RgbStatistics, nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:
         check_channels(x, self.in_channels)
         last = len(self.shape.widths) - 1
-        if min(x.shape[1:3]) < self.smallest_side:
-            raise ConfigError(
-                f"images of {x.shape[1]}x{x.shape[2]} pixels are too small for this encoder; "
-                f"give at least {self.smallest_side}x{self.smallest_side} (data.crop_size)"
-            )
+        check_smallest(x.shape[1:3], self.smallest_side)
         x = conv(self.shape.widths[0], 4, self.numerics, "stem", stride=4, padding=0)(x)
         x = LayerNorm(_EPSILON, name="stem_norm")(x)
         maps, reached, dilation = [], 4, 1

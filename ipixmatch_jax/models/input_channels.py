@@ -1,4 +1,7 @@
-"""Adapts the first convolution and the normalization to images without exactly three channels."""
+"""What an encoder asks of its images: channels, their statistics, and the smallest size.
+
+The first convolution and the normalization adapt to images without exactly three channels.
+"""
 
 from collections.abc import Sequence
 
@@ -58,4 +61,17 @@ def check_channels(images: jax.Array, in_channels: int) -> None:
         raise ConfigError(
             f"images have {images.shape[-1]} channels, the model expects {in_channels}; "
             f"set model.in_channels to {images.shape[-1]}"
+        )
+
+
+def check_smallest(size: tuple[int, int], least: int) -> None:
+    """Checks that images of a size (H, W) have sides of at least `least` pixels.
+
+    Raises:
+        ConfigError: a side is smaller.
+    """
+    if min(size) < least:
+        raise ConfigError(
+            f"images of {size[0]}x{size[1]} pixels are too small for this encoder; "
+            f"give at least {least}x{least} (data.crop_size)"
         )

@@ -10,11 +10,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.models.attention import LayerNorm, attend, dense, merge_heads, split_heads
 from ipixmatch_jax.models.backbones import ENCODERS
 from ipixmatch_jax.models.extent import inside
-from ipixmatch_jax.models.input_channels import RgbStatistics, check_channels
+from ipixmatch_jax.models.input_channels import RgbStatistics, check_channels, check_smallest
 from ipixmatch_jax.models.layers import Numerics, conv
 from ipixmatch_jax.models.lora import TARGETS
 from ipixmatch_jax.registry import Registry
@@ -155,11 +154,7 @@ class MixTransformer(RgbStatistics, nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:
         check_channels(x, self.in_channels)
-        if min(x.shape[1:3]) < self.smallest_side:
-            raise ConfigError(
-                f"images of {x.shape[1]}x{x.shape[2]} pixels are too small for this encoder; "
-                f"give at least {self.smallest_side}x{self.smallest_side} (data.crop_size)"
-            )
+        check_smallest(x.shape[1:3], self.smallest_side)
         maps = []
         for i in range(len(self.shape.widths)):
             x = Stage(i, self.shape, self.remat, self.numerics, name=f"stage_{i}")(x)

@@ -6,6 +6,7 @@ are ignored, and so are those outside of the field. Chiu et al., 2020; versions 
 """
 
 import os
+import posixpath
 
 import numpy as np
 
@@ -29,19 +30,19 @@ class AgricultureVision:
 
     def sniff(self, tree: FolderTree) -> str:
         bases = [base for base in _bases(tree) if _classes(tree, base)]
-        return f"{_inside(bases[0], _RGB)} with labels per class" if bases else ""
+        return f"{posixpath.join(bases[0], _RGB)} with labels per class" if bases else ""
 
     def read(self, tree: FolderTree, choices: Choices) -> Found:
         bases = _bases(tree)
         classes = sorted({name for base in bases for name in _classes(tree, base)})
         found = Found(classes=Classes(("background", *classes)))
         for base in bases:
-            split = next((s for p in base.split("/") if (s := folder_names.split(p))), "train")
-            folder = _inside(base, _RGB)
+            split = folder_names.split_of_path(base)
+            folder = posixpath.join(base, _RGB)
             labels = {
-                (number, os.path.splitext(file)[0]): f"{_inside(base, _LABELS)}/{name}/{file}"
+                (number, os.path.splitext(file)[0]): posixpath.join(base, _LABELS, name, file)
                 for number, name in enumerate(classes, start=1)
-                for file in tree.files.get(f"{_inside(base, _LABELS)}/{name}", ())
+                for file in tree.files.get(posixpath.join(base, _LABELS, name), ())
             }
             for file in tree.files[folder]:
                 stem, ending = os.path.splitext(file)
@@ -55,27 +56,23 @@ class AgricultureVision:
                 ]
                 field = [
                     tree.path("", path) for kind in _FIELD
-                    if tree.has(path := f"{_inside(base, kind)}/{stem}.png")
+                    if tree.has(path := f"{posixpath.join(base, kind)}/{stem}.png")
                 ]  # fmt: skip
                 mask = _drawn(image, parts, field) if parts and split != "unlabeled" else None
-                name = stem if split in ("train", "unlabeled") else f"{split}/{stem}"
+                name = folder_names.with_split(stem, split)
                 found.items.append(Item(name, image, mask, split))
         bare = [i.id for i in found.items if i.mask is None and i.split in ("val", "test")]
         if bare:
             found.warnings.append(
                 f"{len(bare)} val or test images have no mask and are left out: {some(bare)}"
             )
-        if any(_inside(base, _NIR) in tree.files for base in bases):
+        if any(posixpath.join(base, _NIR) in tree.files for base in bases):
             found.notes.append("near infrared (images/nir) is not read")
         found.notes.append(
             "pixels that two classes claim, and those outside of boundaries/ and masks/, are "
             "ignored"
         )
         return found
-
-
-def _inside(base: str, name: str) -> str:
-    return f"{base}/{name}" if base else name
 
 
 def _bases(tree: FolderTree) -> list[str]:
@@ -89,8 +86,8 @@ def _bases(tree: FolderTree) -> list[str]:
 
 def _classes(tree: FolderTree, base: str) -> list[str]:
     """The folders of labels/, if boundaries/ or masks/ lie next to it."""
-    start = f"{_inside(base, _LABELS)}/"
-    if not any(_inside(base, kind) in tree.files for kind in _FIELD):
+    start = f"{posixpath.join(base, _LABELS)}/"
+    if not any(posixpath.join(base, kind) in tree.files for kind in _FIELD):
         return []
     return [
         f[len(start) :] for f in tree.files if f.startswith(start) and "/" not in f[len(start) :]

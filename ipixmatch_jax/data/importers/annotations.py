@@ -123,12 +123,9 @@ def _common_tail(path: str, name: str) -> int:
 
 def split_of(path: str, source: str = "") -> str:
     """The split by the folders of an image, or by the name of the annotation file; or train."""
-    for part in [*path.split("/")[:-1], *source.split("/")[:-1]]:
-        found = folder_names.split(part)
-        if found:
-            return found
+    folders = "/".join([*path.split("/")[:-1], *source.split("/")[:-1]])
     stem = os.path.splitext(source.rpartition("/")[2])[0]
-    return folder_names.split(stem) or "train"
+    return folder_names.split_of_path(folders, folder_names.split(stem) or "train")
 
 
 def item_id(path: str, split: str) -> str:
@@ -139,7 +136,7 @@ def item_id(path: str, split: str) -> str:
     folder, _, name = path.rpartition("/")
     group = place_of(folder).group
     stem = os.path.splitext(f"{group}/{name}" if group else name)[0]
-    return stem if split in ("train", "unlabeled") else f"{split}/{stem}"
+    return folder_names.with_split(stem, split)
 
 
 def collect(

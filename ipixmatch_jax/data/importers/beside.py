@@ -3,7 +3,7 @@
 import io
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from PIL import Image
@@ -149,6 +149,11 @@ def _tails(tree: FolderTree, paths: dict[Name, list[str]]) -> dict[str, list[Nam
     }
 
 
+def _semantic(tails: Iterable[str]) -> list[str]:
+    """The tails that name semantic masks."""
+    return [tail for tail in tails if any(word in tail.lower() for word in _SEMANTIC)]
+
+
 def _by_tail(
     tree: FolderTree,
     paths: dict[Name, list[str]],
@@ -163,7 +168,7 @@ def _by_tail(
         DataError: several tails, and none is certain.
     """
     tails = _tails(tree, paths) if tails is None else tails
-    sure = [tail for tail in tails if any(word in tail.lower() for word in _SEMANTIC)]
+    sure = _semantic(tails)
     chosen = sure if len(sure) == 1 else list(tails)
     if len(chosen) > 1:
         raise DataError(
@@ -193,7 +198,7 @@ def _one_tail(
     known = {tail: names for tail, names in _tails(tree, paths).items()
              if not re.search(r"[_\-. ]\(?\d+\)?$", tail)}  # fmt: skip
     others = {tail: names for tail, names in known.items() if not set(names) & set(moved)}
-    sure = [tail for tail in others if any(word in tail.lower() for word in _SEMANTIC)]
+    sure = _semantic(others)
     if len(sure) == 1:
         return _by_tail(tree, paths, found, known)
     views = [tail for tail in others if shows_colors(tail) or role(tail) == "preview"]

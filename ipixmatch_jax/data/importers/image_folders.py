@@ -51,9 +51,8 @@ class ImageFolders:
             found.classes = Classes(names)
             found.notes.append(f"classes of {_NAMES} in every folder: {some(list(names), 12)}")
         for folder, (image, mask) in pairs.items():
-            splits = [s for part in folder.split("/") if (s := folder_names.split(part))]
-            split = splits[0] if splits else "train"
-            name = folder if split in ("train", "unlabeled") else f"{split}/{folder}"
+            split = folder_names.split_of_path(folder)
+            name = folder_names.with_split(folder, split)
             path = tree.path(folder, mask) if split != "unlabeled" else None
             if path and named:
                 path = _renumbered(path, named[folder], table)

@@ -124,6 +124,16 @@ def leading_split(stem: str) -> str:
     return _SPLITS.get(word, "") if found and len(found.group()) < len(stem) else ""
 
 
+def split_of_path(folder: str, default: str = "train") -> str:
+    """The split that the outermost folder of a path names; `default` if none does."""
+    return next((found for part in folder.split("/") if (found := split(part))), default)
+
+
+def with_split(name: str, split: str) -> str:
+    """The id of an image: its name, with the split as a prefix in validation and test."""
+    return name if split in ("train", "unlabeled") else f"{split}/{name}"
+
+
 def is_only_split(name: str) -> bool:
     """True if the name consists of split words only, such as train, val2017 or stage1_train."""
     parts = words(name)

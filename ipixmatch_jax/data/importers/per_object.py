@@ -33,9 +33,7 @@ class PerObject:
                     "and the masks of its objects; move the others"
                 )
                 continue
-            split = next(
-                (s for part in base.split("/") if (s := folder_names.split(part))), "train"
-            )
+            split = folder_names.split_of_path(base)
             paths = [tree.path(f"{base}/masks", name) for name in masks]
             objects += len(paths)
             image = tree.path(f"{base}/images", images[0])

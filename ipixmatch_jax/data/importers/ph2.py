@@ -36,9 +36,8 @@ class Ph2:
                  if os.path.splitext(name)[0] == stem + _LESION),
                 "",
             )  # fmt: skip
-            splits = [s for part in photo.split("/")[:-1] if (s := folder_names.split(part))]
-            split = splits[0] if splits else "train"
-            name = stem if split in ("train", "unlabeled") else f"{split}/{stem}"
+            split = folder_names.split_of_path(photo.rpartition("/")[0])
+            name = folder_names.with_split(stem, split)
             image = tree.path("", photo)
             drawn = _drawn(tree.path("", mask), image) if mask else None
             found.items.append(Item(name, image, drawn, split))
