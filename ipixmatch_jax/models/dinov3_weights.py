@@ -72,6 +72,35 @@ def translated(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray] | None:
     return renamed
 
 
+@TRANSLATIONS.register("timm_dinov3")
+def translated_from_timm(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray] | None:
+    """Weights of timm's `vit_*_patch16_dinov3*` in the names of transformers, None for others.
+
+    timm keeps no mask token, which only DINOv3's own training uses: zeros. Models without `qkvb` in
+    their names leave the biases of queries and values out, because they are close to zero.
+    """
+    if "reg_token" not in state or "blocks.0.gamma_1" not in state:
+        return None
+    names = {"cls_token": "embeddings.cls_token", "reg_token": "embeddings.register_tokens"}
+    renamed = {"embeddings.mask_token": np.zeros_like(state["cls_token"])}
+    for name, value in state.items():
+        name = names.get(name, name).replace("patch_embed.proj", "embeddings.patch_embeddings")
+        head, _, rest = name.partition(".")
+        if head != "blocks":
+            renamed[name] = value
+            continue
+        index, _, part = rest.partition(".")
+        if part in ("attn.q_bias", "attn.v_bias"):
+            renamed[f"layer.{index}.attention.{part[5]}_proj.bias"] = value
+            continue
+        renamed |= _of_block(rest, value)
+        if part == "attn.qkv.weight" and f"{head}.{index}.attn.q_bias" not in state:
+            for which in "qv":
+                bias = np.zeros(value.shape[1], value.dtype)
+                renamed[f"layer.{index}.attention.{which}_proj.bias"] = bias
+    return renamed
+
+
 def _of_block(name: str, value: np.ndarray) -> dict[str, np.ndarray]:
     index, _, part = name.partition(".")
     block = f"layer.{index}."
@@ -87,6 +116,10 @@ def _of_block(name: str, value: np.ndarray) -> dict[str, np.ndarray]:
         ("attn.proj", "attention.o_proj"),
         ("ls1.gamma", "layer_scale1.lambda1"),
         ("ls2.gamma", "layer_scale2.lambda1"),
+        ("gamma_1", "layer_scale1.lambda1"),
+        ("gamma_2", "layer_scale2.lambda1"),
+        ("mlp.fc1_g", "mlp.gate_proj"),
+        ("mlp.fc1_x", "mlp.up_proj"),
         ("mlp.fc1", "mlp.up_proj"),
         ("mlp.fc2", "mlp.down_proj"),
         ("mlp.w1", "mlp.gate_proj"),

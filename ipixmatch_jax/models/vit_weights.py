@@ -5,7 +5,11 @@ the names in its published files; the others have the names of its models in mem
 (`state_dict()`).
 """
 
-from ipixmatch_jax.models.torch_bridge import LAYOUTS, Layout
+from collections.abc import Mapping
+
+import numpy as np
+
+from ipixmatch_jax.models.torch_bridge import LAYOUTS, TRANSLATIONS, Layout
 
 _Names = tuple[tuple[str, str | tuple[str, ...]], ...]
 
@@ -76,6 +80,32 @@ LAYOUTS.register("dinov2")(Layout(r"blocks\.0\.attn\.qkv\.weight", _dinov2("")))
 LAYOUTS.register("unimatch_v2")(
     Layout(r"backbone\.blocks\.0\.attn\.qkv\.weight", (*_dinov2("backbone."), *_dpt_head()))
 )
+
+
+@TRANSLATIONS.register("timm_dinov2")
+def translated_from_timm(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray] | None:
+    """Weights of timm's `vit_*_dinov2*` in the names of facebookresearch, None for others.
+
+    timm keeps no mask token, which only DINOv2's own training uses: zeros. Where it has registers,
+    it has added the position of the class token to that token, whose position is zero then.
+    """
+    needed = {"blocks.0.attn.qkv.weight", "blocks.0.ls1.gamma", "pos_embed", "cls_token"}
+    if not needed <= state.keys() or "mask_token" in state:
+        return None
+    renamed = dict(state)
+    cls = np.asarray(state["cls_token"])
+    renamed["mask_token"] = np.zeros_like(cls[0])
+    if "reg_token" in state:
+        renamed["register_tokens"] = renamed.pop("reg_token")
+        renamed["pos_embed"] = np.concatenate([np.zeros_like(cls), state["pos_embed"]], axis=1)
+    width = len(state.get("blocks.0.mlp.fc1.bias", ()))
+    if width == 2 * np.shape(state["blocks.0.mlp.fc2.weight"])[1]:  # SwiGLU: both parts in one
+        for name in [name for name in renamed if ".mlp." in name]:
+            theirs = name.replace("mlp.fc1", "mlp.w12").replace("mlp.fc2", "mlp.w3")
+            renamed[theirs] = renamed.pop(name)
+    return renamed
+
+
 LAYOUTS.register("transformers_dinov2")(
     Layout(
         r"encoder\.layer\.0\.attention\.q_proj\.weight",

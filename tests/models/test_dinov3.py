@@ -163,6 +163,25 @@ def facebook(state, gated):
     return renamed
 
 
+def timm(state):
+    """The names of timm's `vit_*_patch16_dinov3_qkvb` for those of facebookresearch/dinov3."""
+    renamed = {}
+    for name, value in state.items():
+        if name.endswith("attn.qkv.bias"):
+            q, _, v = np.split(value, 3)
+            renamed[name.replace("qkv.bias", "q_bias")] = q
+            renamed[name.replace("qkv.bias", "v_bias")] = v
+        elif not name.startswith(("mask_token", "rope_embed", "local_cls_norm")):
+            for theirs, here in (
+                *(("storage_tokens", "reg_token"), ("ls1.gamma", "gamma_1")),
+                *(("ls2.gamma", "gamma_2"), ("mlp.w1", "mlp.fc1_g")),
+                *(("mlp.w2", "mlp.fc1_x"), ("mlp.w3", "mlp.fc2")),
+            ):
+                name = name.replace(theirs, here)
+            renamed[name] = value
+    return {name: value for name, value in renamed.items() if "bias_mask" not in name}
+
+
 @pytest.mark.parametrize("gated", [False, True])
 def test_every_source_of_weights_gives_the_same(tmp_path, gated):
     torch = pytest.importorskip("torch")
@@ -178,6 +197,14 @@ def test_every_source_of_weights_gives_the_same(tmp_path, gated):
     for other in (file, original, prefixed):
         jax.tree.map(np.testing.assert_array_equal, from_torch(other, start), expected)
     assert set(to_torch(expected, "transformers_dinov3_files")) == set(file)
+    # timm has no mask token, and without `qkvb` in a model's name no bias of q and v.
+    state = numbers(theirs)
+    state["embeddings.mask_token"] *= 0
+    named = timm(original)
+    jax.tree.map(np.testing.assert_array_equal, from_torch(named, start), from_torch(state, start))
+    state |= {k: 0 * v for k, v in state.items() if k.endswith(("q_proj.bias", "v_proj.bias"))}
+    named = {k: v for k, v in named.items() if not k.endswith(("q_bias", "v_bias"))}
+    jax.tree.map(np.testing.assert_array_equal, from_torch(named, start), from_torch(state, start))
     tensors = {name: torch.tensor(value) for name, value in to_torch(expected).items()}
     network(shape=shape, seed=1).float().load_state_dict(tensors, strict=True)
 

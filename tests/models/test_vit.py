@@ -13,7 +13,7 @@ from ipixmatch_jax.models import attention
 from ipixmatch_jax.models.bicubic import bicubic_matrix
 from ipixmatch_jax.models.init_on_host import init_variables
 from ipixmatch_jax.models.layers import Numerics
-from ipixmatch_jax.models.torch_bridge import from_torch
+from ipixmatch_jax.models.torch_bridge import from_torch, to_torch
 from ipixmatch_jax.models.vit import DINOV2, Dinov2, VitShape, dinov2
 
 TINY = VitShape(16, 2, 2, (0, 1), grid=5)
@@ -247,3 +247,26 @@ def test_first_values_are_distributed_as_those_of_init():
         else:
             # Sampling error of a standard deviation: 1/√(2n); five of each.
             assert abs(a.std() / np.asarray(b).std() - 1) < 10 / np.sqrt(2 * a.size)
+
+
+@pytest.mark.parametrize("registers, swiglu", [(0, False), (0, True), (4, False)])
+def test_weights_in_the_names_of_timm(registers, swiglu):
+    encoder = Dinov2(dataclasses.replace(TINY, swiglu=swiglu), registers)
+    start = abstract(encoder, np.float32)
+    rng = np.random.default_rng(3)
+    values = jax.tree.map(lambda a: rng.normal(size=a.shape).astype(np.float32), start)
+    original = to_torch(values, "dinov2")
+    original["mask_token"] *= 0  # timm leaves it out
+    cls_position = original["pos_embed"][:, :1]
+    if registers:
+        cls_position *= 0  # timm adds it to the class token instead
+    expected = from_torch(original, start)
+    named = {
+        name.replace("mlp.w12", "mlp.fc1").replace("mlp.w3", "mlp.fc2"): value
+        for name, value in original.items()
+        if name != "mask_token"
+    }
+    if registers:
+        named["reg_token"] = named.pop("register_tokens")
+        named["pos_embed"] = named["pos_embed"][:, 1:]
+    jax.tree.map(np.testing.assert_array_equal, from_torch(named, start), expected)
