@@ -5,8 +5,8 @@
 
 For each seed, a trunk trains only on labeled images, with FixMatch's unlabeled weight at 0, until
 step `--fork`. Every arm continues from a copy of that state, so that random differences of early
-steps are the same for all arms. The same command run again reads finished runs and resumes stopped
-ones.
+steps are the same for all arms; those with two networks have a trunk with two. The same command run
+again reads finished runs and resumes stopped ones.
 
 Nothing is chosen on the images that are reported: a quarter of the unlabeled images is a test split
 that no run trains on. The table has each arm's mIoU on both splits after the last step, the paired
@@ -61,7 +61,15 @@ ARMS: dict[str, list[str]] = {
         "--config.relation.name=affinity", "--config.relation.distance=mse", _VALID,
         "--config.relation.weight=0.5",
     ],
+    "peer": ["--config.method.labeler=peer"],
+    "peer-kl-valid-t4": [
+        "--config.method.labeler=peer",
+        "--config.relation.name=class_map", "--config.relation.distance=kl", _VALID,
+        "--config.relation.temperature=4", "--config.relation.weight=0.15",
+    ],
 }  # fmt: skip
+# The arm whose networks a trunk trains, for arms that cannot continue from that of FixMatch.
+TRUNKS = {"peer": "peer", "peer-kl-valid-t4": "peer"}
 
 
 def main() -> None:
@@ -69,12 +77,13 @@ def main() -> None:
     results: dict[str, dict[int, Any]] = {}
     # Seeds in the outer loop, so that an interrupted comparison has all arms of the first seeds.
     for seed in options.seeds:
-        trunk = options.workdir / f"{options.set}-{options.labels}-trunk-seed{seed}"
         for arm in options.arms:
-            workdir = trunk.with_name(f"{options.set}-{options.labels}-{arm}-seed{seed}")
+            workdir = options.workdir / f"{options.set}-{options.labels}-{arm}-seed{seed}"
             if not options.table and finished(workdir, options.steps) is None:
                 if not workdir.exists():
-                    grow(trunk, command(options, seed, "fixmatch"), options.steps, options.fork)
+                    trunk = trunk_of(arm, seed, options)
+                    stem = command(options, seed, TRUNKS.get(arm, "fixmatch"))
+                    grow(trunk, stem, options.steps, options.fork)
                     fork(trunk, workdir, options.fork)
                 train(command(options, seed, arm), workdir, options.steps)
             found = tested(workdir, options)
@@ -111,6 +120,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--json", type=pathlib.Path, help="also write all numbers to this file")
     parser.add_argument("--table", action="store_true", help="only print finished runs")
     return parser.parse_args()
+
+
+def trunk_of(arm: str, seed: int, options: argparse.Namespace) -> pathlib.Path:
+    """Workdir of the run that an arm continues."""
+    name = f"trunk-{TRUNKS[arm]}" if arm in TRUNKS else "trunk"
+    return options.workdir / f"{options.set}-{options.labels}-{name}-seed{seed}"
 
 
 def command(options: argparse.Namespace, seed: int, arm: str) -> list[str]:
