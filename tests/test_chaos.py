@@ -11,6 +11,7 @@ import tempfile
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -18,7 +19,13 @@ from ipixmatch_jax import build
 from ipixmatch_jax.config import load_config
 from ipixmatch_jax.errors import CheckpointError, ConfigError, UserError
 from ipixmatch_jax.training import train
-from ipixmatch_jax.workdir.checkpoints import Checkpoints, abstract_like, checksum
+from ipixmatch_jax.workdir.checkpoints import (
+    Checkpoints,
+    _sum_on_devices,
+    _sum_on_host,
+    abstract_like,
+    checksum,
+)
 from ipixmatch_jax.workdir.folder import WorkdirLock
 
 
@@ -121,6 +128,13 @@ def test_a_checksum_sees_every_bit_and_no_layout(key):
         assert checksum({**tree, "a": changed.view(np.float32)}) != whole
     swapped = np.array(tree["b"])[[1, 0, 2, 3, 4]]
     assert checksum({**tree, "b": swapped}) != whole
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int32", "uint8"])
+@pytest.mark.parametrize("shape", [(), (0, 3), (3, 5, 7), (300_000,)], ids=str)
+def test_a_checksum_is_the_same_on_host_and_devices(dtype, shape):
+    values = np.random.default_rng(0).integers(0, 255, shape).astype(jnp.dtype(dtype))
+    assert _sum_on_host(np.asarray(values)) == _sum_on_devices(jnp.asarray(values))
 
 
 def test_a_second_run_in_the_same_workdir_is_refused(config, tmp_path):

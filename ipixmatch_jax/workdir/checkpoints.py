@@ -319,24 +319,40 @@ class Checkpoints:
         return {name: restored[name] for name in abstract}
 
 
-@jax.jit
-def _leaf_checksum(leaf: jax.Array) -> jax.Array:
-    width = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[leaf.dtype.itemsize]
-    bits = jax.lax.bitcast_convert_type(leaf, width).reshape(-1).astype(jnp.uint32)
-    # The factor of every position is odd, so that no change of one number cancels modulo 2³².
-    places = jax.lax.iota(jnp.uint32, bits.size) * jnp.uint32(2654435762) + jnp.uint32(1)
-    return jnp.sum(bits * places, dtype=jnp.uint32)
+# The factor of every position is odd, so that no change of one number cancels modulo 2³².
+_FACTOR = np.uint32(2654435762)
+_CHUNK = 1 << 18  # numbers whose products stay in the cache
 
 
 def checksum(tree: Any) -> int:
     """CRC-32 of a tree's arrays: any flipped bit changes it, the layout of devices does not."""
     sums = []
     for leaf in jax.tree.leaves(tree):
-        sums.append(_leaf_checksum(leaf))
-        if not getattr(leaf, "is_fully_replicated", True):
+        if getattr(leaf, "is_fully_addressable", True) or leaf.is_fully_replicated:
+            sums.append(_sum_on_host(np.asarray(leaf)))
+        else:
             # A sum over processes: two at once could wait for each other in opposite orders.
-            sums[-1].block_until_ready()
+            sums.append(_sum_on_devices(leaf).block_until_ready())
     return zlib.crc32(np.array(jax.device_get(sums), np.uint32).tobytes())
+
+
+def _sum_on_host(leaf: np.ndarray) -> np.uint32:
+    """As `_sum_on_devices`, without a program to compile for every shape."""
+    bits = leaf.reshape(-1).view(f"u{leaf.dtype.itemsize}")
+    total = 0
+    for start in range(0, bits.size, _CHUNK):
+        part = bits[start : start + _CHUNK].astype(np.uint32)
+        places = np.arange(start, start + part.size).astype(np.uint32) * _FACTOR + np.uint32(1)
+        total += int(np.sum(part * places, dtype=np.uint32))
+    return np.uint32(total % 2**32)
+
+
+@jax.jit
+def _sum_on_devices(leaf: jax.Array) -> jax.Array:
+    width = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[leaf.dtype.itemsize]
+    bits = jax.lax.bitcast_convert_type(leaf, width).reshape(-1).astype(jnp.uint32)
+    places = jax.lax.iota(jnp.uint32, bits.size) * jnp.uint32(_FACTOR) + jnp.uint32(1)
+    return jnp.sum(bits * places, dtype=jnp.uint32)
 
 
 def abstract_like(tree: Any, shardings: Any) -> Any:
