@@ -3,7 +3,9 @@
 import errno
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import jax
 import numpy as np
@@ -95,37 +97,75 @@ def _predict_photos(
     """Writes the results; returns a message for every photo that could not be predicted."""
     areas = Areas(output, predictor.class_names)
     names = result_names(photos.paths, photos.base, output, areas.result_of)
-    broken = []
+    pixels = pixels_of(predictor.config.data)
+    broken: dict[pathlib.Path, str] = {}
+
+    def finish(path: pathlib.Path, task: Future) -> Any:
+        try:
+            return task.result()
+        except DataError as error:
+            broken[path] = printable(error)
+
     areas.begin(photos.paths)
     try:
         paths = counted(photos.paths, len(photos.paths), "predict", "photos")
-        for path, name in zip(paths, names, strict=True):
-            try:
-                _predict_photo(path, name, output, predictor, extras, areas)
-            except DataError as error:
-                broken.append(printable(error))
+        # While a photo is predicted, the next one is read and the one before is written.
+        with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+            reads = _one_ahead(photos.paths, lambda path: reader.submit(read_photo, path, pixels))
+            written = None
+            for path, name, read in zip(paths, names, reads, strict=True):
+                image = finish(path, read)
+                if image is None:
+                    continue
+                try:
+                    prediction = _predicted(path, image, predictor, extras)
+                except DataError as error:
+                    broken[path] = printable(error)
+                    continue
+                if written is not None:
+                    finish(*written)
+                found = (path, name, image, prediction)
+                written = path, writer.submit(_save, *found, output, predictor, extras, areas)
+            if written is not None:
+                finish(*written)
     finally:
         areas.close()
-    return broken
+    return [broken[path] for path in photos.paths if path in broken]
 
 
-def _predict_photo(
-    path: pathlib.Path,
-    name: str,
-    output: AnyPath,
-    predictor: Predictor,
-    extras: Sequence[str],
-    areas: Areas,
-) -> None:
-    """Predicts one photo and writes its row and its files; DataError if this one is at fault."""
-    image = read_photo(path, pixels_of(predictor.config.data))
+def _one_ahead(items: Sequence[Any], start: Callable[[pathlib.Path], Future]) -> Iterator[Future]:
+    """The task of every item; that of the next one is started before an item's is given out."""
+    tasks: list[Future] = []
+    for item in items:
+        tasks.append(start(item))
+        if len(tasks) > 1:
+            yield tasks.pop(0)
+    yield from tasks
+
+
+def _predicted(
+    path: pathlib.Path, image: np.ndarray, predictor: Predictor, extras: Sequence[str]
+) -> Prediction:
     try:
-        prediction = predictor.predict_record(image, probs="probs" in extras)
+        return predictor.predict_record(image, probs="probs" in extras)
     except (jax.errors.JaxRuntimeError, MemoryError) as error:
         raise DataError(
             f"{path}: {image.shape[1]} x {image.shape[0]} pixels cannot be predicted "
             f"({str(error).splitlines()[0][:120]}); if memory runs out, lower --tile_above"
         ) from None
+
+
+def _save(
+    path: pathlib.Path,
+    name: str,
+    image: np.ndarray,
+    prediction: Prediction,
+    output: AnyPath,
+    predictor: Predictor,
+    extras: Sequence[str],
+    areas: Areas,
+) -> None:
+    """Writes a photo's row and its files; DataError if this photo is at fault."""
     counts = np.bincount(prediction.mask.reshape(-1), minlength=len(predictor.class_names))
     mean = f"{prediction.confidence.mean():.4f}"
     try:

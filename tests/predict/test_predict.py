@@ -1,14 +1,17 @@
 """Predictions of photos from the command line."""
 
 import csv
+import errno
 import os
 import sys
+import threading
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from ipixmatch_jax import load_predictor, photo_reader
+from ipixmatch_jax import predict as predicting
 from ipixmatch_jax.main import main
 from ipixmatch_jax.photo_files.areas import Areas
 from ipixmatch_jax.photo_files.found import find_photos
@@ -223,3 +226,36 @@ def test_validation_images_go_to_the_output_folder(run, tmp_path):
     # Four columns of an image of 20 x 24 pixels, enlarged 8 times; captions and a legend.
     assert image.width == 4 * 8 * 24 + 3 * 4 and image.height > 8 * 20 + 20
     assert not (run[0] / "predictions").exists()
+
+
+def test_photos_are_read_and_written_while_another_is_predicted(run, tmp_path, monkeypatch, capsys):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    for name in "abcdef":
+        Image.fromarray(image_of(20, 24)).save(photos / f"{name}.png")
+    for name in "ae":
+        (photos / f"{name}.png").write_bytes(b"")
+    third_is_read = threading.Event()
+    read, write = predicting.read_photo, predicting._write
+
+    def noted_read(path, pixels):
+        if path.name == "c.png":
+            third_is_read.set()
+        return read(path, pixels)
+
+    def late_write(base, *arguments):
+        assert third_is_read.wait(30), "c.png is read only after b.png is written"
+        if base.name == "d":
+            raise OSError(errno.ENAMETOOLONG, "name too long")
+        write(base, *arguments)
+
+    monkeypatch.setattr(predicting, "read_photo", noted_read)
+    monkeypatch.setattr(predicting, "_write", late_write)
+    assert predict(run, "--input", photos, "--output", out) == 2
+    said = capsys.readouterr().err
+    assert "3 of 6 photos could not be predicted" in said
+    places = [said.index(f"{photos / name}.png") for name in "ade"]
+    assert places == sorted(places)
+    with open(out / "areas.csv", newline="") as file:
+        assert [row["result"] for row in csv.DictReader(file)] == ["b", "c", "d", "f"]
+    assert all((out / f"{name}_color.png").exists() for name in "bcf")
