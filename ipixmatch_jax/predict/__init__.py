@@ -78,7 +78,7 @@ def predict_files(
         return
     if photos.skipped:
         say(f"left out: {photos.skipped_text()}")
-    broken = _predict_photos(photos, output, predictor, extras)
+    broken = predict_photos(photos, output, predictor, extras)
     say(f"{said} {len(photos.paths) - len(broken)} of {len(photos.paths)} photos, {output}")
     if broken:
         raise DataError(_told(broken, len(photos.paths), needs(pixels_of(predictor.config.data))))
@@ -91,7 +91,7 @@ def _told(broken: Sequence[str], total: int, expected: str) -> str:
     )
 
 
-def _predict_photos(
+def predict_photos(
     photos: FoundPhotos, output: AnyPath, predictor: Predictor, extras: Sequence[str]
 ) -> list[str]:
     """Writes the results; returns a message for every photo that could not be predicted."""
@@ -125,7 +125,10 @@ def _predict_photos(
                 if written is not None:
                     finish(*written)
                 found = (path, name, image, prediction)
-                written = path, writer.submit(_save, *found, output, predictor, extras, areas)
+                written = (
+                    path,
+                    writer.submit(save_results, *found, output, predictor, extras, areas),
+                )
             if written is not None:
                 finish(*written)
     finally:
@@ -155,7 +158,7 @@ def _predicted(
         ) from None
 
 
-def _save(
+def save_results(
     path: pathlib.Path,
     name: str,
     image: np.ndarray,
