@@ -44,6 +44,7 @@ ARMS: dict[str, list[str]] = {
     "fixmatch": [],
     "fixmatch-c0.5": ["--config.method.confidence=0.5"],
     "fixmatch-c0": ["--config.method.confidence=0"],
+    "fixmatch-d0.95": ["--config.teacher.decay=0.95"],
     "kl-valid-t4": [
         "--config.relation.name=class_map", "--config.relation.distance=kl", _VALID,
         "--config.relation.temperature=4", "--config.relation.weight=0.15",
