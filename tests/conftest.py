@@ -128,6 +128,19 @@ def one_device(monkeypatch):
     monkeypatch.setattr("ipixmatch_jax.devices.parallel.jax.devices", lambda *_: devices)
 
 
+@pytest.fixture(scope="module")
+def steps_of_module():
+    return {}
+
+
+@pytest.fixture
+def shared_steps(monkeypatch, steps_of_module):
+    """Runs of equal settings in this module trace and compile their steps once."""
+    from tests.references.shared_steps import share_steps
+
+    share_steps(monkeypatch, steps_of_module)
+
+
 @pytest.fixture
 def run(config_file, tmp_path, one_device):
     """Folder, config and networks of a run that was saved without training."""

@@ -1,6 +1,7 @@
 """ConvNeXt encoders against transformers: ConvNeXt version 1 and DINOv3's."""
 
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -267,7 +268,7 @@ def test_remat_and_bfloat16_change_little():
     np.testing.assert_array_equal(*outputs)
     params = {"params": variables["params"]["encoder"]}
     narrow, wide = (
-        jax.jit(lambda v, x, encoder=tiny(dtype): encoder.apply(v, x, False))(params, images)
+        jax.jit(partial(tiny(dtype).apply, train=False))(params, images)
         for dtype in (jnp.bfloat16, jnp.float32)
     )
     for a, b in zip(narrow, wide, strict=True):
