@@ -128,6 +128,15 @@ def one_device(monkeypatch):
     monkeypatch.setattr("ipixmatch_jax.devices.parallel.jax.devices", lambda *_: devices)
 
 
+@pytest.fixture
+def short_encoder(monkeypatch):
+    """EfficientNet-Lite0 of five blocks; test_efficientnet_lite.py has all sixteen."""
+    from ipixmatch_jax.models import efficientnet_lite
+
+    stages = (efficientnet_lite.Stage(1, 3, stride, 2, 8) for stride in (1, 2, 2, 2, 2))
+    monkeypatch.setattr(efficientnet_lite, "LITE0_STAGES", tuple(stages))
+
+
 @pytest.fixture(scope="module")
 def steps_of_module():
     return {}

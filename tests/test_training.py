@@ -389,7 +389,7 @@ def test_a_run_from_before_a_key_existed_resumes(config_file, tmp_path):
 @pytest.mark.parametrize(
     "sizes", [(1, 2, 1), (2, 1, 1), (2, 2, 2)], ids=["labeled", "unlabeled", "micro-batches"]
 )
-def test_one_image_cannot_pass_a_pooled_batch_norm(config_file, tmp_path, sizes):
+def test_one_image_cannot_pass_a_pooled_batch_norm(config_file, tmp_path, short_encoder, sizes):
     keys = ("batch_size", "unlabeled_batch_size", "accumulate_steps")
     sized = [f"--config.{key}={size}" for key, size in zip(keys, sizes, strict=True)]
     pooled = ["--config.model.name=deeplabv3plus", "--config.model.width=None"]

@@ -13,13 +13,11 @@ from ipixmatch_jax.models import (
     MODELS,
     backbone_options,
     create_model,
-    efficientnet_lite,
     fitting_backbones,
     init_variables,
     model_options,
 )
 from ipixmatch_jax.models.backbones import HEADS
-from ipixmatch_jax.models.efficientnet_lite import Stage
 
 SMALL = {
     "deeplabv3plus": dict(decoder_channels=8, low_level_channels=4, separable=True),
@@ -27,11 +25,7 @@ SMALL = {
 }
 
 
-@pytest.fixture(autouse=True)
-def short_encoder(monkeypatch):
-    # Sixteen blocks take their time to compile; test_efficientnet_lite.py has them all.
-    stages = tuple(Stage(1, 3, stride, 2, 8) for stride in (1, 2, 2, 2, 2))
-    monkeypatch.setattr(efficientnet_lite, "LITE0_STAGES", stages)
+pytestmark = pytest.mark.usefixtures("short_encoder")
 
 
 def abstract(model, size=(64, 64)):
