@@ -22,8 +22,8 @@ from PIL import Image  # noqa: E402
 
 from tests.references.processor_time import ProcessorTime  # noqa: E402
 
-# `--xla_cpu_use_fusion_emitters=false` would compile a step in a third of the time, but rounds parts
-# of an expression differently (jaxlib 0.10.2): optax's poly schedule then ends at NaN instead of 0.
+# `--xla_cpu_use_fusion_emitters=false` would compile a step in a third of the time, but rounds
+# otherwise (jaxlib 0.10.2): optax's poly schedule then ends at NaN instead of 0.
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")

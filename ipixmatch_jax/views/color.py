@@ -161,7 +161,7 @@ def turn_hue(planes: jax.Array, turn: float | jax.Array) -> jax.Array:
     value = jnp.maximum(jnp.maximum(red, green), blue)
     chroma = value - jnp.minimum(jnp.minimum(red, green), blue)
     scale = 1.0 / jnp.where(chroma > 0, chroma, 1.0)
-    # Never `value == red`: XLA may compute `red` twice and round it differently, and then no channel
+    # Never `value == red`: XLA may compute `red` twice and round it differently, so that no channel
     # is the largest. Where two are equal up to rounding, their formulas agree up to rounding, too.
     sixth = jnp.where(
         (red >= green) & (red >= blue),
