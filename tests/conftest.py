@@ -22,8 +22,8 @@ from PIL import Image  # noqa: E402
 
 from tests.references.processor_time import ProcessorTime  # noqa: E402
 
-# `--xla_cpu_use_fusion_emitters=false` would halve the compiling, but jaxlib 0.10.2 then computes
-# another loss on eight devices: 0.5 % for the relations of tests/engine/test_gradient_balance.py.
+# `--xla_cpu_use_fusion_emitters=false` would compile a step in a third of the time, but rounds
+# otherwise (jaxlib 0.10.2): optax's poly schedule then ends at NaN instead of 0.
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -126,6 +126,28 @@ def one_device(monkeypatch):
     """The package sees one of the devices."""
     devices = jax.devices()[:1]
     monkeypatch.setattr("ipixmatch_jax.devices.parallel.jax.devices", lambda *_: devices)
+
+
+@pytest.fixture
+def short_encoder(monkeypatch):
+    """EfficientNet-Lite0 of five blocks; test_efficientnet_lite.py has all sixteen."""
+    from ipixmatch_jax.models import efficientnet_lite
+
+    stages = (efficientnet_lite.Stage(1, 3, stride, 2, 8) for stride in (1, 2, 2, 2, 2))
+    monkeypatch.setattr(efficientnet_lite, "LITE0_STAGES", tuple(stages))
+
+
+@pytest.fixture(scope="module")
+def steps_of_module():
+    return {}
+
+
+@pytest.fixture
+def shared_steps(monkeypatch, steps_of_module):
+    """Runs of equal settings in this module trace and compile their steps once."""
+    from tests.references.shared_steps import share_steps
+
+    share_steps(monkeypatch, steps_of_module)
 
 
 @pytest.fixture

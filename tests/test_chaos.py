@@ -45,7 +45,7 @@ def test_a_disturbed_run_ends_as_a_straight_one():
 
 
 @pytest.fixture
-def config(config_file, monkeypatch):
+def config(config_file, monkeypatch, shared_steps):
     devices = jax.devices()[:1]
     monkeypatch.setattr("ipixmatch_jax.devices.parallel.jax.devices", lambda *_: devices)
     # optax.adamw counts steps in int32 and raises float32 to that power.

@@ -50,7 +50,8 @@ def test_a_full_disk_anywhere_is_one_message(number, monkeypatch, capsys):
 
 def test_train_eval_predict_and_sighup_from_the_command_line(config_file, folder_data, tmp_path):
     work = tmp_path / "run"
-    shared = ["--config", config_file, "--workdir", work]
+    # The method with the least to compile: this test is about commands.
+    shared = ["--config", f"{config_file}:supervised", "--workdir", work]
     process = run(*shared, "--config.total_steps=100000", "--config.checkpoint_every=50000",
                   "--config.eval_every=50000")  # fmt: skip
     while not (work / "metrics.jsonl").exists() or not (work / "metrics.jsonl").stat().st_size:

@@ -22,7 +22,7 @@ ONE_DEVICE = "ipixmatch_jax.devices.parallel.jax.devices"
 
 
 @pytest.fixture(autouse=True)
-def one_device(monkeypatch):
+def one_device(monkeypatch, shared_steps):
     devices = jax.devices()[:1]
     monkeypatch.setattr(ONE_DEVICE, lambda *_: devices)
     # optax.adamw counts steps in int32 and raises float32 to that power.
@@ -180,7 +180,7 @@ def test_validation_masks_without_any_class(config_file, folder_data, tmp_path):
 
 def test_non_finite_steps_end_the_run(config_file, tmp_path):
     config = load_config(
-        str(config_file),
+        f"{config_file}:supervised",
         ["--config.optimizer.learning_rate=1e38", "--config.max_bad_steps=2"],
     )
     with pytest.raises(UserError, match="not finite in 2 steps in a row"):
@@ -320,12 +320,13 @@ def test_a_start_without_a_checkpoint_locks_nothing(config_file, tmp_path, monke
         train(load_config(str(config_file), abandoned), run)
     assert json.loads((run / "config.json").read_text())["seed"] == 7
     (run / "config.json").write_bytes(b"\x00\xff{")  # and also if that file is damaged
-    config = load_config(str(config_file), ["--config.total_steps=2"])
+    config = load_config(f"{config_file}:supervised", ["--config.total_steps=2"])
     train(config, run)
     assert "config.json: of a start that saved no checkpoint" in capsys.readouterr().out
     assert json.loads((run / "config.json").read_text())["seed"] == 0
     with pytest.raises(ConfigError, match="seed: the run has 0, now 7"):
-        train(load_config(str(config_file), ["--config.total_steps=2", "--config.seed=7"]), run)
+        another = ["--config.total_steps=2", "--config.seed=7"]
+        train(load_config(f"{config_file}:supervised", another), run)
     (run / "config.json").write_bytes(b"\x00\xff{")
     with pytest.raises(ConfigError, match="config.json cannot be read.*another --workdir"):
         train(config, run)
@@ -333,7 +334,8 @@ def test_a_start_without_a_checkpoint_locks_nothing(config_file, tmp_path, monke
 
 def test_a_finished_run_can_be_made_longer(config_file, tmp_path, capsys):
     short, long = (
-        load_config(str(config_file), [f"--config.total_steps={steps}"]) for steps in (3, 5)
+        load_config(f"{config_file}:supervised", [f"--config.total_steps={steps}"])
+        for steps in (3, 5)
     )
     train(short, tmp_path / "run")
     train(short, tmp_path / "run")
@@ -387,7 +389,7 @@ def test_a_run_from_before_a_key_existed_resumes(config_file, tmp_path):
 @pytest.mark.parametrize(
     "sizes", [(1, 2, 1), (2, 1, 1), (2, 2, 2)], ids=["labeled", "unlabeled", "micro-batches"]
 )
-def test_one_image_cannot_pass_a_pooled_batch_norm(config_file, tmp_path, sizes):
+def test_one_image_cannot_pass_a_pooled_batch_norm(config_file, tmp_path, short_encoder, sizes):
     keys = ("batch_size", "unlabeled_batch_size", "accumulate_steps")
     sized = [f"--config.{key}={size}" for key, size in zip(keys, sizes, strict=True)]
     pooled = ["--config.model.name=deeplabv3plus", "--config.model.width=None"]

@@ -161,10 +161,12 @@ def turn_hue(planes: jax.Array, turn: float | jax.Array) -> jax.Array:
     value = jnp.maximum(jnp.maximum(red, green), blue)
     chroma = value - jnp.minimum(jnp.minimum(red, green), blue)
     scale = 1.0 / jnp.where(chroma > 0, chroma, 1.0)
+    # Never `value == red`: XLA may compute `red` twice and round it differently, so that no channel
+    # is the largest. Where two are equal up to rounding, their formulas agree up to rounding, too.
     sixth = jnp.where(
-        value == red,
+        (red >= green) & (red >= blue),
         (green - blue) * scale,
-        jnp.where(value == green, 2.0 + (blue - red) * scale, 4.0 + (red - green) * scale),
+        jnp.where(green >= blue, 2.0 + (blue - red) * scale, 4.0 + (red - green) * scale),
     )
     sixth = sixth + 6.0 * turn
 

@@ -88,7 +88,9 @@ def test_reliability_and_contrast_of_labeled_and_mixed_images(batch):
         name: Network(Shifting(), {"weight": jnp.asarray(weight, jnp.float32)}, {}, progress=0.2)
         for name, weight in weights.items()
     }
-    output = method(networks["student"], networks["teacher"], PLAIN_VIEWS, batch)
+    output = jax.jit(
+        lambda batch: method(networks["student"], networks["teacher"], PLAIN_VIEWS, batch)
+    )(batch)
     (term,) = output.terms
 
     unit = {name: np.asarray(part["image"], np.float64) / 255 for name, part in batch.items()}

@@ -15,7 +15,7 @@ from ipixmatch_jax.workdir.splits import read_splits
 
 
 @pytest.fixture(autouse=True)
-def one_device(monkeypatch):
+def one_device(monkeypatch, shared_steps):
     devices = jax.devices()[:1]
     monkeypatch.setattr("ipixmatch_jax.devices.parallel.jax.devices", lambda *_: devices)
     with jax.numpy_dtype_promotion("standard"):  # optax.adamw counts steps in int32

@@ -19,7 +19,7 @@ from ipixmatch_jax.workdir.checkpoints import Checkpoints
 
 
 @pytest.fixture(autouse=True)
-def one_device(monkeypatch):
+def one_device(monkeypatch, shared_steps):
     devices = jax.devices()[:1]
     monkeypatch.setattr("ipixmatch_jax.devices.parallel.jax.devices", lambda *_: devices)
     # optax.adamw counts steps in int32 and raises float32 to that power.

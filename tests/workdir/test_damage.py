@@ -17,7 +17,7 @@ from ipixmatch_jax.workdir.folder import WorkdirLock, write_whole
 
 
 @pytest.fixture
-def config(config_file, monkeypatch):
+def config(config_file, monkeypatch, shared_steps):
     devices = jax.devices()[:1]
     monkeypatch.setattr("ipixmatch_jax.devices.parallel.jax.devices", lambda *_: devices)
     options = ["total_steps=4", "eval_every=2", "checkpoint_every=100", "pictures=0"]
