@@ -34,7 +34,9 @@ SCHEDULES: Registry[Callable[[Mapping[str, Any], int], optax.Schedule]] = Regist
 @SCHEDULES.register("poly")
 def _poly(options, steps):
     """lr · (1 − k/T)^power."""
-    return optax.polynomial_schedule(options["learning_rate"], 0.0, options["power"], steps)
+    decay = optax.polynomial_schedule(options["learning_rate"], 0.0, options["power"], steps)
+    # XLA may round 1 − T/T to a number just below 0, whose power is NaN.
+    return lambda count: jnp.where(count < steps, decay(count), 0.0)
 
 
 @SCHEDULES.register("cosine")
