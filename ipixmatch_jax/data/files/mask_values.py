@@ -15,9 +15,10 @@ from ipixmatch_jax.data.files import mask_colors
 from ipixmatch_jax.data.files.decoding import MAX_PIXELS
 from ipixmatch_jax.data.files.jpeg_traces import saved_as_jpeg
 from ipixmatch_jax.data.files.mask_checks import histogram_text
-from ipixmatch_jax.data.files.mask_edges import Steps
+from ipixmatch_jax.data.files.mask_edges import Steps, black_and_white
 from ipixmatch_jax.data.files.mask_facts import MaskFacts, read_facts
 from ipixmatch_jax.data.files.object_masks import number_objects
+from ipixmatch_jax.data.files.rare_ids import specks
 from ipixmatch_jax.data.records import IGNORE
 from ipixmatch_jax.errors import DataError
 
@@ -83,6 +84,9 @@ def judge(facts: Sequence[MaskFacts], said: Said, max_pixels: int = MAX_PIXELS) 
     if said.values:
         return _listed(said, said.values)
     if not said.style:
+        lossy = all(fact.lossy and fact.counts for fact in facts)
+        if lossy and black_and_white([fact.counts for fact in facts]):
+            return _binary(said, "binary")
         alpha = [fact for fact in facts if fact.alpha]
         if alpha:
             return _alpha(facts, alpha, said)
@@ -132,10 +136,17 @@ def _values(facts: Sequence[MaskFacts], said: Said, max_pixels: int) -> dict[str
         found = _brightness(facts, total, said, where)
         if found:
             return found
+        _refuse_specks(facts, total, max_pixels)
         if max(ids, default=0) == 0:
             raise DataError(
                 f"{where}: all pixels are 0 or {IGNORE} ({histogram_text(total)}); expected class "
                 f"ids; no pixel is of classes 1..{IGNORE - 1}; draw some foreground, or set "
+                "data.masks=ids and data.num_classes if this is meant"
+            )
+        if len(ids) == 1:
+            raise DataError(
+                f"{where}: all pixels are of one class ({histogram_text(total)}); expected two "
+                "classes or more, such as background and one class; label the rest as 0, or set "
                 "data.masks=ids and data.num_classes if this is meant"
             )
     count = said.num_classes or max(len(said.names), max(ids, default=0) + 1, 2)
@@ -329,6 +340,20 @@ def _refuse_objects(facts: Sequence[MaskFacts], max_pixels: int) -> None:
         "number is another thing in the next; expected class ids; set data.masks=objects "
         "to read every object as class 1 and the rest as background, data.masks=ids if they are "
         "classes"
+    )
+
+
+def _refuse_specks(facts: Sequence[MaskFacts], total: dict[int, int], max_pixels: int) -> None:
+    found = specks(facts, total, max_pixels)
+    if not found:
+        return
+    fact = next(fact for fact in facts if found[0] in fact.counts)
+    held = sum(value in fact.counts for value in found[:1] for fact in facts)
+    raise DataError(
+        f"{fact.path}: {total[found[0]]} pixels in {held} of {len(facts)} masks have the id "
+        f"{found[0]}, never more than 3 in a row ({histogram_text(total)}): stray pixels of a paint "
+        "program, or ids that were saved as JPEG or smoothed; expected ids that cover areas; "
+        "correct the masks, or set data.masks=ids if it is a class"
     )
 
 
