@@ -351,8 +351,8 @@ def _refuse_specks(facts: Sequence[MaskFacts], total: dict[int, int], max_pixels
     held = sum(value in fact.counts for value in found[:1] for fact in facts)
     raise DataError(
         f"{fact.path}: {total[found[0]]} pixels in {held} of {len(facts)} masks have the id "
-        f"{found[0]}, never more than 3 in a row ({histogram_text(total)}): stray pixels of a paint "
-        "program, or ids that were saved as JPEG or smoothed; expected ids that cover areas; "
+        f"{found[0]}, never more than 3 in a row ({histogram_text(total)}): stray pixels of a "
+        "paint program, or ids that were saved as JPEG or smoothed; expected ids that cover areas; "
         "correct the masks, or set data.masks=ids if it is a class"
     )
 

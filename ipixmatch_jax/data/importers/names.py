@@ -166,3 +166,11 @@ MASK_AFFIXES = frozenset(
     "mask masks msk label labels lbl gt seg segmentation annotation annot groundtruth truth target"
     " labelids labeltrainids manual manual1 color_mask trimap".split()
 )
+# Those that follow a name without a separator, too: photomask.png next to photo.png.
+_JOINED_TAIL = re.compile(r"(.+?)(masks?|labels?|gt|seg|annotation)$", re.IGNORECASE)
+
+
+def joined(stem: str) -> tuple[str, str]:
+    """(photo, mask) of photomask; ('', '') of names without such a tail."""
+    found = _JOINED_TAIL.match(stem)
+    return found.groups() if found else ("", "")

@@ -158,7 +158,7 @@ def test_shapes_that_start_on_the_grid_pass(draw, classes, tmp_path):
 @pytest.mark.parametrize("classes", [2, 4])
 @pytest.mark.parametrize("quality", [65, 60, 40, 30, 10])
 def test_strong_compression_leaves_tiles(quality, classes, tmp_path):
-    """In the end every block of 8x8 pixels has one id, which no other test can tell from tiles."""
+    """In the end every block of 8x8 pixels has one id."""
     masks = [compressed(np.minimum(drawn(seed), classes - 1), quality) for seed in range(8)]
     with pytest.raises(
         DataError, match="saved as JPEG once|of one class|no pixel is of classes|smoothed edges"
