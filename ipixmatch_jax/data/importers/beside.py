@@ -28,6 +28,7 @@ _DARK, _CLEAR = 24, 0.9
 _MOST_TAILS = 8
 # Words in the tail of semantic masks: Segments.ai, SuperAnnotate and PixelAnnotationTool.
 _SEMANTIC = ("semantic", "___fuse", "watershed_mask")
+_PEOPLE = re.compile("1st|2nd|3rd")
 # Share of the files named like masks that must belong to an image.
 _COVERAGE = 0.8
 
@@ -153,8 +154,12 @@ def _tails(tree: FolderTree, paths: dict[Name, list[str]]) -> dict[str, list[Nam
 
 
 def _semantic(tails: Iterable[str]) -> list[str]:
-    """The tails that name semantic masks."""
-    return [tail for tail in tails if any(word in tail.lower() for word in _SEMANTIC)]
+    """The tails that name semantic masks, or those of the first of several people (CHASE_DB1)."""
+    sure = [tail for tail in tails if any(word in tail.lower() for word in _SEMANTIC)]
+    people = {_PEOPLE.sub("", tail) for tail in tails}
+    if not sure and len(people) == 1 and all(map(_PEOPLE.search, tails)):
+        return [tail for tail in tails if "1st" in tail]
+    return sure
 
 
 def _by_tail(

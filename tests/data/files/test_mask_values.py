@@ -140,46 +140,6 @@ def test_jpeg_masks(tmp_path):
             assert (read != mask).mean() < 0.01
 
 
-@pytest.mark.parametrize("values", [(0, 1), (0, 85, 170, 255), (0, 127, 254), (0, 200)])
-def test_jpeg_masks_of_other_values_are_refused(values, tmp_path):
-    levels = np.array(values, np.uint8)
-    masks = [levels[ids(seed, len(values), size=(96, 128))] for seed in range(3)]
-    paths = save(tmp_path, masks, ".jpg", quality=90)
-    refused(paths, "a JPEG", "data.masks=binary", "0: ")
-
-
-def test_a_small_class_between_black_and_white_is_no_edge_of_jpeg(tmp_path):
-    masks = [ids(seed, 2, size=(96, 128)) * np.uint8(255) for seed in range(3)]
-    for mask in masks:
-        mask[40:48, 60:64] = 128
-    refused(save(tmp_path, masks, ".jpg", quality=90), "a JPEG", "data.masks=binary")
-
-
-def test_small_ids_are_not_black(tmp_path):
-    """0 and 1 saved as JPEG, and ids 0, 1, 2, are not all background."""
-    paths = save(tmp_path, [ids(0, 3)])
-    with pytest.raises(DataError, match="1: .*2: .*expected background and foreground alone"):
-        read_all(paths, Said(style="binary"))
-    paths = save(tmp_path, [ids(seed, 2) for seed in range(3)], ".jpg", quality=95)
-    with pytest.raises(DataError, match="expected background and foreground alone"):
-        read_all(paths, Said(style="binary"))
-
-
-def test_one_class_alone_is_refused(tmp_path):
-    refused(save(tmp_path, [np.full((40, 50), 3, np.uint8)] * 2), "one class (3: 100 %)",
-            "data.masks=ids")  # fmt: skip
-
-
-def test_ids_of_single_pixels_are_named(tmp_path):
-    masks = [ids(seed, size=(96, 128)) for seed in range(3)]
-    masks[1][5, 5:8] = 7
-    paths = save(tmp_path, masks)
-    refused(paths, "m1.png: 3 pixels in 1 of 3 masks have the id 7", "data.masks=ids")
-    assert describe_masks(paths, Said(style="ids"))["num_classes"] == 8
-    masks[1][6, 8] = masks[1][5, 8] = 7
-    assert describe_masks(save(tmp_path, masks), Said(names=tuple("abcdefgh")))
-
-
 def test_jpeg_renamed_to_png_is_smoothed(tmp_path):
     paths = save(tmp_path, [ids(0, 2) * np.uint8(255)], ".jpg", quality=60)
     png = save(tmp_path, [Image.open(paths[0]).convert("L")])
