@@ -68,9 +68,9 @@ def _refuse_ignored(total: Mapping[int, int], where: str) -> None:
     ids = sorted(set(total) - {IGNORE})
     if share >= _MOST_IGNORED and ids:
         raise DataError(
-            f"{where}: {percent(share)} of the pixels are {IGNORE} ({histogram_text(total)}), "
-            "which means ignore, unless it is the background; set data.masks=ids if it means ignore, "
-            f"or data.mask_values={(IGNORE, *ids)} if it is the background"
+            f"{where}: {percent(share)} of the pixels are {IGNORE} ({histogram_text(total)}); "
+            "expected ignore in fewer, unless it is the background; set data.masks=ids if it means "
+            f"ignore, or data.mask_values={(IGNORE, *ids)} if it is the background"
         )
 
 
