@@ -81,8 +81,7 @@ def judge(facts: Sequence[MaskFacts], said: Said, max_pixels: int = MAX_PIXELS) 
     if said.values:
         return _listed(said, said.values)
     if not said.style:
-        lossy = all(fact.lossy and fact.counts for fact in facts)
-        if lossy and black_and_white([fact.counts for fact in facts]):
+        if _lossy_black_and_white(facts):
             return _binary(said, "binary")
         alpha = [fact for fact in facts if fact.alpha]
         if alpha:
@@ -95,6 +94,13 @@ def judge(facts: Sequence[MaskFacts], said: Said, max_pixels: int = MAX_PIXELS) 
         if mask_colors.orders_differ(facts):
             return mask_colors.judge_colors(facts, said.names, said.palette, "colors")
     return _values(facts, said, max_pixels)
+
+
+def _lossy_black_and_white(facts: Sequence[MaskFacts]) -> bool:
+    """True for black and white masks, some of them with the noise of lossy compression."""
+    lossy = [fact for fact in facts if fact.lossy]
+    plain = all(fact.counts and (fact.lossy or fact.values <= {0, IGNORE}) for fact in facts)
+    return bool(lossy) and plain and black_and_white([fact.counts for fact in facts])
 
 
 def _without(fact: MaskFacts, ignored: tuple[int, ...]) -> MaskFacts:

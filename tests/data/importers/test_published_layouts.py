@@ -91,7 +91,8 @@ def test_equal_names_in_several_groups_are_not_mixed(tmp_path, make_config):
             mask(tmp_path / f"ground_truth/{kind}/{number:03d}_mask.png", (truth() > 0) * 255)
     with pytest.raises(DataError) as error:
         loaded(tmp_path, make_config)
-    assert "no mask of any image" in str(error.value) and "masks for id" not in str(error.value)
+    assert "8 masks, all of test images" in str(error.value)
+    assert "data.labeled, or move" in str(error.value) and "masks for id" not in str(error.value)
 
 
 def test_the_project_that_roboflow_lists_is_no_class(tmp_path, make_config):
