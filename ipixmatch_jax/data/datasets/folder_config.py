@@ -52,6 +52,12 @@ def describe_with_items(
     labeled = [item for item in found.items if item.mask is not None]
     if not labeled:
         raise DataError(_no_pairs(str(place), reason, found))
+    if not any(lists) and all(item.split in ("val", "test") for item in labeled):
+        raise DataError(
+            f"{place}: {len(labeled)} masks, all of {labeled[0].split} images such as "
+            f"{labeled[0].image}; expected masks of training images; name the images to train on "
+            "in data.labeled, or move them to a folder of training images"
+        )
     problems: list[str] = []
     drawn = materialize(labeled, str(own.get("cache", "")), problems)
     if not drawn:

@@ -7,12 +7,15 @@ and then all masks together, since small masks alone give little evidence.
 
 Strong compression leaves too little to compare. But it leaves many edges between two blocks, on
 every eighth row and column, and thin pieces of other ids next to them. Rectangles and tiles that
-start on the grid on purpose have no such pieces.
+start on the grid on purpose have no such pieces. In the end each block has one id, which tiles of
+8x8 pixels have too; larger tiles are told from it, since half of the rows or columns between blocks
+show no edge.
 """
 
 import io
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
@@ -54,6 +57,17 @@ _LEAST_THIN = 0.1
 # Share between two blocks of two ids after JPEG of quality 70 to 80, which leaves nothing to
 # compare and no other ids: 0.67 to 0.81. Rectangles that start on the grid: up to 0.55.
 _MOSTLY = 0.65
+# With fewer edges than _FEWEST_EDGES, the standard deviations by which the share exceeds _MOSTLY.
+_VERY_CERTAIN, _FEW_EDGES = 1.0, 64
+# Edges of masks of which every block of 8x8 pixels has one id, and the share of such masks.
+_FEW_TILES, _MOST_TILED = 24, 0.75
+# Changes per edge in fewer corners than _FEWEST_CORNERS: this share of the changes that the shifted
+# blocks let expect, of which there are enough. Never compressed (shapes as in the tests, 4 to 16
+# masks): 0.3 and more.
+_SCARCE, _FEW_CORNERS = 0.2, 40
+# Edges in both directions of one block, as a share of those with shifted blocks. Rectangles that
+# start on the grid: 0.23 and more; JPEG of quality 65: up to 0.04.
+_NO_CORNERS, _MANY_CORNERS = 0.1, 400
 # Standard deviations by which the share exceeds that of every other position.
 _CERTAIN = 6.0
 _MOST_MASKS = 32
@@ -91,6 +105,17 @@ class Compared:
         return self.changes(shift, quality)[uneven] if uneven.sum() >= _FEWEST_BLOCKS else None
 
 
+@dataclass(frozen=True)
+class _Traces:
+    """Traces of one mask, by the functions below."""
+
+    ratio: float | None
+    edges: np.ndarray
+    tile: int
+    thin: np.ndarray
+    changes: np.ndarray
+
+
 def saved_as_jpeg(facts: Sequence[MaskFacts], max_pixels: int) -> list[MaskFacts]:
     """The masks with signs of JPEG; empty if too few masks show them. Some are read again."""
     fitting = [fact for fact in facts if _fits(fact)]
@@ -102,14 +127,17 @@ def saved_as_jpeg(facts: Sequence[MaskFacts], max_pixels: int) -> list[MaskFacts
 
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="masks") as executor:
 
-        def traces(fact: MaskFacts) -> tuple[float | None, np.ndarray, np.ndarray, np.ndarray]:
+        def traces(fact: MaskFacts) -> _Traces:
             ids = ids_of(fact)
             mask = Compared(ids)
-            return ratio_of(mask), edge_positions(ids), thin_pixels(ids), corner_changes(mask)
+            return _Traces(
+                ratio_of(mask), edge_positions(ids), tile_size(ids), thin_pixels(ids),
+                corner_changes(mask),
+            )  # fmt: skip
 
         found = list(executor.map(traces, picked))
         pooled = _pooled(
-            [changes for *_, changes in found],
+            [one.changes for one in found],
             lambda quality: executor.map(
                 lambda fact: corner_changes(Compared(ids_of(fact)), (quality,), _MORE_SHIFTS),
                 picked,
@@ -117,13 +145,22 @@ def saved_as_jpeg(facts: Sequence[MaskFacts], max_pixels: int) -> list[MaskFacts
         )
     if not found:
         return []
-    edges = np.sum([positions for _, positions, _, _ in found], axis=0)
-    thin, length = np.sum([pixels for _, _, pixels, _ in found], axis=0)
+    edges = np.sum([one.edges for one in found], axis=0)
+    thin, length = np.sum([one.thin for one in found], axis=0)
     doubtful = pooled is None or pooled < _DIFFERS
-    grid = on_blocks(edges) and (thin > _LEAST_THIN * length or _mostly_on_blocks(edges, pooled))
-    if (pooled is not None and pooled < _POOLED) or (doubtful and grid):
+    own, other = np.sum([one.changes[0, :, 1] for one in found], axis=0)
+    grid = on_blocks(edges) and (
+        (edges.sum() >= _FEWEST_EDGES and thin > _LEAST_THIN * length)
+        or _mostly_on_blocks(edges, pooled)
+        or (other >= _MANY_CORNERS and own < _NO_CORNERS * other)
+    )
+    if (
+        (pooled is not None and pooled < _POOLED)
+        or (doubtful and grid)
+        or (edges.sum() >= _FEW_TILES and _mosaics([one.tile for one in found]))
+    ):
         return picked
-    ratios = [ratio for ratio, *_ in found]
+    ratios = [one.ratio for one in found]
     known = [one for one in ratios if one is not None]
     clear = sum(one < _CLEAR for one in known)
     several = len(known) >= _LEAST_MASKS and float(np.median(known)) < _MEDIAN
@@ -159,9 +196,12 @@ def _pooled(
 
 def _per_edge(own: np.ndarray, other: np.ndarray) -> float | None:
     """Changed pixels per edge, divided by those with shifted blocks; None without evidence."""
-    if min(own[1], other[1]) < _FEWEST_CORNERS or other[0] < _FEWEST_PIXELS:
+    if min(own[1], other[1]) < _FEW_CORNERS or not other[0]:
         return None
-    return float(own[0] / own[1] / (other[0] / other[1]))
+    ratio = float(own[0] / own[1] / (other[0] / other[1]))
+    enough = min(own[1], other[1]) >= _FEWEST_CORNERS and other[0] >= _FEWEST_PIXELS
+    expected = other[0] / other[1] * own[1]
+    return ratio if enough or (ratio < _SCARCE and expected >= _FEW_CORNERS) else None
 
 
 def corner_changes(
@@ -262,10 +302,23 @@ def edge_positions(ids: np.ndarray) -> np.ndarray:
     return counts
 
 
+def tile_size(ids: np.ndarray) -> int:
+    """The greatest common divisor of all rows and columns of edges in a mask [H,W]; 0 for none."""
+    found = [np.flatnonzero((along[1:] != along[:-1]).any(1)) + 1 for along in (ids, ids.T)]
+    return int(np.gcd.reduce(np.concatenate(found), initial=0))
+
+
+def _mosaics(tiles: Sequence[int]) -> bool:
+    """True if most masks consist of tiles, and these of 8x8 pixels; `tile_size` of each mask."""
+    known = [tile for tile in tiles if tile]
+    whole = [tile for tile in known if tile % _BLOCK == 0]
+    return len(whole) >= _MOST_TILED * len(known) and np.gcd.reduce(whole, initial=0) == _BLOCK
+
+
 def on_blocks(positions: np.ndarray) -> bool:
     """True if many edges of a set of masks, counts int [8], lie between blocks of 8x8 pixels."""
     total = int(positions.sum())
-    if total < _FEWEST_EDGES:
+    if total < _FEW_EDGES:
         return False
     shares = positions / total
     spread = _CERTAIN * np.sqrt(1 / _BLOCK * (1 - 1 / _BLOCK) / total)
@@ -275,7 +328,9 @@ def on_blocks(positions: np.ndarray) -> bool:
 
 def _mostly_on_blocks(positions: np.ndarray, pooled: float | None) -> bool:
     """True if most edges lie between blocks, and the masks cannot be compared with themselves."""
-    return pooled is None and bool(positions[-1] >= _MOSTLY * positions.sum())
+    total = positions.sum()
+    margin = _VERY_CERTAIN * np.sqrt(total) / 2 if total < _FEWEST_EDGES else 0
+    return pooled is None and bool(positions[-1] >= _MOSTLY * total + margin)
 
 
 def all_on_blocks(positions: np.ndarray) -> bool:

@@ -1,6 +1,6 @@
 """Signs of smoothed edges in masks: values and colors that lie between those of the classes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,11 @@ _FEWEST_BLENDS = 3
 # Largest distance of a blend to the line between two colors.
 _NEAR = 4.0
 _MOST_COMPARED = 256
+# Values of black and white after lossy compression, and the share of the others.
+_NEAR_BLACK, _MOST_BETWEEN = 48, 0.1
+# Neighboring values that hold more than this multiple of the mean between black and white, or more
+# than this share of all pixels, are a class.
+_PEAK, _MOST_PEAKED, _NO_PEAK = 9, 2.5, 0.0002
 # More values than these are brightness; see `mask_values`.
 _MOST_IDS = 64
 
@@ -88,6 +93,25 @@ def thin_lines(values: np.ndarray) -> np.ndarray:
     beside = (padded[1:-1, :-2] != center) & (padded[1:-1, 2:] != center)
     above = (padded[:-2, 1:-1] != center) & (padded[2:, 1:-1] != center)
     return beside | above
+
+
+def black_and_white(counts: Sequence[Mapping[int, int]]) -> bool:
+    """True if gray masks show black and white, and between them no more than smoothed edges.
+
+    A class of another brightness, even a small one, shows as a peak between black and white.
+
+    Args:
+        counts: of each mask, pixels of the values 0..255.
+    """
+    total = np.zeros(256)
+    for held in counts:
+        total[list(held)] += list(held.values())
+    dark, bright = total[:_NEAR_BLACK].sum(), total[-_NEAR_BLACK:].sum()
+    middle = total[_NEAR_BLACK:-_NEAR_BLACK]
+    peak = np.convolve(middle, np.ones(_PEAK), "valid").max()
+    flat = peak <= max(_MOST_PEAKED * _PEAK * middle.mean(), _NO_PEAK * total.sum())
+    clear = min(dark, bright) > middle.sum() and middle.sum() < _MOST_BETWEEN * total.sum()
+    return bool(flat and clear)
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ class MaskFacts:
         alpha: pixels of each alpha value, if it varies.
         lossy: the name of the lossy compression, or ''.
         deep: the file has more than 8 bits per value.
+        equal: share of the pixels whose right neighbor has the same value.
     """
 
     path: str
@@ -43,6 +44,7 @@ class MaskFacts:
     alpha: dict[int, int] = field(default_factory=dict)
     lossy: str = ""
     deep: bool = False
+    equal: float = 1.0
 
     @property
     def values(self) -> set[int]:
@@ -99,8 +101,13 @@ def facts_of(stored: StoredMask, path: str) -> MaskFacts:
         smoothed=not palette and smoothed_values(integers, counts),
         steps=Steps() if palette else steps_of(integers, counts),
         deep=gray.dtype.itemsize > 1,
+        equal=_equal_neighbors(integers),
         **common,
     )
+
+
+def _equal_neighbors(values: np.ndarray) -> float:
+    return float((values[:, 1:] == values[:, :-1]).mean()) if values.shape[1] > 1 else 1.0
 
 
 def _telling(palette: dict[int, tuple[int, int, int]]) -> bool:

@@ -15,6 +15,8 @@ Color = tuple[int, int, int]
 
 # Gray values up to _DARK are certainly background, and from _BRIGHT on certainly foreground.
 _DARK, _BRIGHT, _THRESHOLD = 64, 192, 128
+# Values up to this one may be class ids.
+_NO_IDS = 8
 # Channels of a gray JPEG differ by no more than this.
 _CHROMA_NOISE = 24
 # A color belongs to the nearest class if the second nearest is more than twice as far away.
@@ -194,12 +196,14 @@ def binary_of(stored: StoredMask, reader: Reader, name: str) -> np.ndarray:
     # One value per class needs no threshold.
     counts = counts_of(values.astype(np.uint8) if values.dtype == bool else values)
     held = sorted(counts)
-    if len(held) <= 2 and held[0] == 0 or held == [1]:
+    if not stored.lossy and (len(held) <= 2 and held[0] == 0 or held == [1]):
         return (values != 0).astype(np.uint8)
     full = 255 if values.dtype == np.uint8 else int(np.iinfo(values.dtype).max)
     scale = full / 255.0
     clear = held[0] <= _DARK * scale and held[-1] >= _BRIGHT * scale
-    one_sided = held[0] >= _BRIGHT * scale or (held[-1] <= _DARK * scale and len(held) > 2)
+    # A few small values may be ids 0, 1 and 2; 0 alone is background.
+    dark = held == [0] or (_NO_IDS < held[-1] <= _DARK * scale and len(held) > 2)
+    one_sided = held[0] >= _BRIGHT * scale or dark
     if held == [0, 1, 255] or not (clear or one_sided):
         raise DataError(
             f"{name}: holds {histogram_text(counts)}; expected background and foreground alone "

@@ -11,13 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ipixmatch_jax.data.files import mask_colors
+from ipixmatch_jax.data.files import mask_colors, mask_refusals
 from ipixmatch_jax.data.files.decoding import MAX_PIXELS
-from ipixmatch_jax.data.files.jpeg_traces import saved_as_jpeg
 from ipixmatch_jax.data.files.mask_checks import histogram_text
-from ipixmatch_jax.data.files.mask_edges import Steps
+from ipixmatch_jax.data.files.mask_edges import black_and_white
 from ipixmatch_jax.data.files.mask_facts import MaskFacts, read_facts
-from ipixmatch_jax.data.files.object_masks import number_objects
 from ipixmatch_jax.data.records import IGNORE
 from ipixmatch_jax.errors import DataError
 
@@ -83,6 +81,8 @@ def judge(facts: Sequence[MaskFacts], said: Said, max_pixels: int = MAX_PIXELS) 
     if said.values:
         return _listed(said, said.values)
     if not said.style:
+        if _lossy_black_and_white(facts):
+            return _binary(said, "binary")
         alpha = [fact for fact in facts if fact.alpha]
         if alpha:
             return _alpha(facts, alpha, said)
@@ -94,6 +94,13 @@ def judge(facts: Sequence[MaskFacts], said: Said, max_pixels: int = MAX_PIXELS) 
         if mask_colors.orders_differ(facts):
             return mask_colors.judge_colors(facts, said.names, said.palette, "colors")
     return _values(facts, said, max_pixels)
+
+
+def _lossy_black_and_white(facts: Sequence[MaskFacts]) -> bool:
+    """True for black and white masks, some of them with the noise of lossy compression."""
+    lossy = [fact for fact in facts if fact.lossy]
+    plain = all(fact.counts and (fact.lossy or fact.values <= {0, IGNORE}) for fact in facts)
+    return bool(lossy) and plain and black_and_white([fact.counts for fact in facts])
 
 
 def _without(fact: MaskFacts, ignored: tuple[int, ...]) -> MaskFacts:
@@ -124,18 +131,21 @@ def _values(facts: Sequence[MaskFacts], said: Said, max_pixels: int) -> dict[str
     where = f"{facts[0].path}" + (f", and {len(facts) - 1} other masks" if len(facts) > 1 else "")
     ids = set(total) - {IGNORE}
     if said.style != "ids":
-        _refuse_lossy(facts)
-        _refuse_smoothed(facts)
-        _refuse_two_styles(facts)
-        _refuse_jpeg(facts, max_pixels)
-        _refuse_objects(facts, max_pixels)
+        mask_refusals.of_files(facts, total, max_pixels)
         found = _brightness(facts, total, said, where)
         if found:
             return found
+        mask_refusals.of_ids(facts, total, max_pixels, where)
         if max(ids, default=0) == 0:
             raise DataError(
                 f"{where}: all pixels are 0 or {IGNORE} ({histogram_text(total)}); expected class "
                 f"ids; no pixel is of classes 1..{IGNORE - 1}; draw some foreground, or set "
+                "data.masks=ids and data.num_classes if this is meant"
+            )
+        if len(ids) == 1:
+            raise DataError(
+                f"{where}: all pixels are of one class ({histogram_text(total)}); expected two "
+                "classes or more, such as background and one class; label the rest as 0, or set "
                 "data.masks=ids and data.num_classes if this is meant"
             )
     count = said.num_classes or max(len(said.names), max(ids, default=0) + 1, 2)
@@ -164,12 +174,17 @@ def _brightness(
     names = len(said.names) or said.num_classes
     if top <= IGNORE - 1 and names > top:
         return None
-    spaced = _even(tuple(ids), _LEAST_SPACING) if IGNORE not in total else ()
-    if 3 <= len(spaced) and not names and not any(fact.palette for fact in facts):
+    spaced = _even(tuple(ids), _LEAST_SPACING)
+    if (
+        3 <= len(spaced)
+        and IGNORE not in total
+        and not names
+        and not any(fact.palette for fact in facts)
+    ):
         # 0, 10, 20: classes written with a distance, so that they can be told by eye.
         return _listed(said, spaced)
     enough = len(ids) >= _LEAST_USED * (top + 1)
-    if top <= IGNORE - 1 and (top < _LARGE or enough):
+    if top <= IGNORE - 1 and (top < _LARGE or enough) and (len(spaced) < 3 or names):
         return None
     if len(ids) > 1 and all(fact.palette for fact in facts) and not names:
         # A palette names every value by a color: these are ids with gaps, and no brightness.
@@ -269,85 +284,4 @@ def _alpha(facts: Sequence[MaskFacts], alpha: list[MaskFacts], said: Said) -> di
         f"{first.path}: alpha {histogram_text(first.alpha)} in {len(alpha)} of {len(facts)} masks; "
         "expected masks without transparency; set data.masks=alpha if the opaque pixels are the "
         "foreground, or flatten the masks"
-    )
-
-
-def _refuse_lossy(facts: Sequence[MaskFacts]) -> None:
-    lossy = [fact for fact in facts if fact.lossy]
-    if lossy:
-        raise DataError(
-            f"{lossy[0].path}: a {lossy[0].lossy}, like {len(lossy) - 1} of the other "
-            f"{len(facts) - 1} masks; its compression changes class ids at every edge: "
-            f"{histogram_text(lossy[0].counts)}; expected PNG; set data.masks=binary if the masks "
-            "hold background and foreground alone, or make them again without lossy compression"
-        )
-
-
-def _refuse_smoothed(facts: Sequence[MaskFacts]) -> None:
-    steps = sum((fact.steps for fact in facts), Steps())
-    if steps.smoothed:
-        raise DataError(
-            f"{facts[0].path}, and {len(facts) - 1} other masks: {steps.through} edges pass "
-            f"through the ids between those on both sides, {steps.direct} do not: ids resized with "
-            "interpolation, which draws rims of other classes around objects; expected resizing "
-            "by nearest neighbor; make the masks again, or set data.masks=ids if the rims are "
-            "classes"
-        )
-    smoothed = [fact for fact in facts if fact.smoothed]
-    if smoothed:
-        first = smoothed[0]
-        raise DataError(
-            f"{first.path}, and {len(smoothed) - 1} other masks: {len(first.values)} values "
-            f"({histogram_text(first.counts, 4)}); most are rare and lie on the edges: smoothed "
-            "edges (resized with interpolation, antialiased or JPEG); expected class ids; set "
-            "data.masks=binary to cut background and foreground at half brightness, data.masks=ids "
-            "if they are ids, or save the masks without smoothing"
-        )
-
-
-def _refuse_jpeg(facts: Sequence[MaskFacts], max_pixels: int) -> None:
-    found = saved_as_jpeg(facts, max_pixels)
-    if found:
-        raise DataError(
-            f"{found[0].path}, and {len(found) - 1} other masks ({histogram_text(found[0].counts)})"
-            ": their ids are rounded in blocks of 8x8 pixels, as JPEG does it: they were saved as "
-            "JPEG once, and pixels near edges have ids of other classes; expected ids that were "
-            "never compressed with loss; export the masks as PNG from the annotation tool again, "
-            "or set data.masks=ids to train on them as they are, for example if they were drawn in "
-            "blocks"
-        )
-
-
-def _refuse_objects(facts: Sequence[MaskFacts], max_pixels: int) -> None:
-    if not number_objects(facts, max_pixels):
-        return
-    highest = sorted(max(fact.values - {IGNORE}) for fact in facts if fact.values - {IGNORE})
-    raise DataError(
-        f"{facts[0].path}, and {len(facts) - 1} other masks: in each one the ids run from 1 "
-        f"without a gap, up to {highest[0]} in one mask and {highest[-1]} in another, and the "
-        "pixels of an id touch each other: they number the objects of one image, and the same "
-        "number is another thing in the next; expected class ids; set data.masks=objects "
-        "to read every object as class 1 and the rest as background, data.masks=ids if they are "
-        "classes"
-    )
-
-
-def _refuse_two_styles(facts: Sequence[MaskFacts]) -> None:
-    """Raises a DataError if some files hold only 0 and 255, and others ids without 255."""
-    ids = [fact for fact in facts if fact.values - {0, IGNORE}]
-    bright = [fact for fact in facts if fact.values in ({0, IGNORE}, {IGNORE})]
-    mixed = [fact for fact in ids if IGNORE in fact.values]
-    if not ids or not bright or mixed:
-        return
-    two = set().union(*(fact.values for fact in ids)) <= {0, 1}
-    key = (
-        "data.masks=binary to read both as background and foreground"
-        if two
-        else "data.masks=ids if 255 means ignore, or write the class id"
-    )
-    raise DataError(
-        f"{bright[0].path}, and {len(bright) - 1} other masks hold 0 and {IGNORE} alone "
-        f"({histogram_text(bright[0].counts)}), while {ids[0].path} and {len(ids) - 1} others hold "
-        f"ids without {IGNORE} ({histogram_text(ids[0].counts)}); expected one style; set {key}"
-        + (f", or data.masks=ids if {IGNORE} means ignore" if two else "")
     )

@@ -66,7 +66,7 @@ class ImageIndex:
             if without_upload_prefix(base) != base:
                 self._by_plain.setdefault(without_upload_prefix(base), []).append(path)
 
-    def find(self, name: str, near: str = "") -> str:
+    def find(self, name: str, near: str = "", split: str = "") -> str:
         """The relative path of an image; '' if there is none.
 
         If no image has the name, the case of letters, their Unicode form or Label Studio's upload
@@ -75,6 +75,7 @@ class ImageIndex:
         Args:
             name: file name or path; folders in it may be those of another machine.
             near: the folder of the annotation file, preferred if several images fit.
+            split: likewise, the split of the annotations.
 
         Raises:
             DataError: several images fit.
@@ -91,17 +92,19 @@ class ImageIndex:
         for number, (key, table) in enumerate(tables):
             if key not in table:
                 continue
-            path = self._single(table[key], posixpath.join(folder, key), name, near)
+            path = self._single(table[key], posixpath.join(folder, key), name, near, split)
             if number:
                 (self.respelled if number == 1 else self.renamed)[name] = path
             return path
         return ""
 
-    def _single(self, candidates: list[str], key: str, name: str, near: str) -> str:
+    def _single(self, candidates: list[str], key: str, name: str, near: str, split: str) -> str:
         if len(candidates) > 1:
             longest = max(_common_tail(path, key) for path in candidates)
             fitting = [path for path in candidates if _common_tail(path, key) == longest]
             inside = [path for path in fitting if near and path.startswith(f"{near}/")]
+            if len(inside) != 1:
+                inside = [path for path in fitting if split and split_of(path) == split]
             candidates = inside if len(inside) == 1 else fitting
         if len(candidates) > 1:
             raise DataError(
@@ -177,7 +180,8 @@ def collect(
     taken: dict[str, str] = {}
     for sheet in sheets:
         try:
-            path = index.find(sheet.image, posixpath.dirname(sheet.source))
+            split = sheet.split or split_of("", sheet.source)
+            path = index.find(sheet.image, posixpath.dirname(sheet.source), split)
         except DataError as error:
             found.problems.append(str(error))
             continue

@@ -12,7 +12,7 @@ from ipixmatch_jax.data.files import multiband
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.importers.contents import content
 from ipixmatch_jax.data.importers.found import Found, some
-from ipixmatch_jax.data.importers.names import MASK_AFFIXES, role, shows_colors
+from ipixmatch_jax.data.importers.names import MASK_AFFIXES, joined, role, shows_colors
 from ipixmatch_jax.data.importers.pairing import Name, Pairs, pair
 from ipixmatch_jax.data.importers.places import Files, Place
 from ipixmatch_jax.data.importers.tree import FolderTree
@@ -28,6 +28,7 @@ _DARK, _CLEAR = 24, 0.9
 _MOST_TAILS = 8
 # Words in the tail of semantic masks: Segments.ai, SuperAnnotate and PixelAnnotationTool.
 _SEMANTIC = ("semantic", "___fuse", "watershed_mask")
+_PEOPLE = re.compile("1st|2nd|3rd")
 # Share of the files named like masks that must belong to an image.
 _COVERAGE = 0.8
 
@@ -58,9 +59,10 @@ def sniff(tree: FolderTree, places: list[Place]) -> str:
         files = Files()
         files.add(tree, place, IMAGE_SUFFIXES)
         stems = {stem for _, stem in files.paths}
-        example = next((stem for stem in sorted(stems) if bare(stem) in stems), "")
-        if example:
-            return f"masks next to their images: {example} belongs to {bare(example)}"
+        for inner in (bare, lambda stem: joined(stem)[0]):
+            example = next((stem for stem in sorted(stems) if inner(stem) in stems), "")
+            if example:
+                return f"masks next to their images: {example} belongs to {inner(example)}"
         twins = [paths for paths in files.paths.values() if len(paths) == 2]
         if twins and _twin_masks(tree, twins):
             return f"masks next to their images, with the same name: {' and '.join(twins[0])}"
@@ -101,6 +103,8 @@ def separate(
         group, stem = name
         inner = bare(stem, affixes)
         if inner and (any(affixes) or (group, inner) in stems):
+            moved.append(name)
+        elif not any(affixes) and any_name and (group, joined(stem)[0]) in stems:
             moved.append(name)
     if any(affixes):
         _drop_other_tails(tree, images.paths, moved, found)
@@ -150,8 +154,12 @@ def _tails(tree: FolderTree, paths: dict[Name, list[str]]) -> dict[str, list[Nam
 
 
 def _semantic(tails: Iterable[str]) -> list[str]:
-    """The tails that name semantic masks."""
-    return [tail for tail in tails if any(word in tail.lower() for word in _SEMANTIC)]
+    """The tails that name semantic masks, or those of the first of several people (CHASE_DB1)."""
+    sure = [tail for tail in tails if any(word in tail.lower() for word in _SEMANTIC)]
+    people = {_PEOPLE.sub("", tail) for tail in tails}
+    if not sure and len(people) == 1 and all(map(_PEOPLE.search, tails)):
+        return [tail for tail in tails if "1st" in tail]
+    return sure
 
 
 def _by_tail(

@@ -2,6 +2,7 @@
 
 import re
 
+from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.importers.contents import head
 from ipixmatch_jax.data.importers.found import Choices, Found
 from ipixmatch_jax.data.importers.tree import FolderTree
@@ -19,6 +20,15 @@ _FILES = {
     ".npz": "archives of NumPy arrays are not read",
     **dict.fromkeys((".zip", ".tar", ".tar.gz", ".tgz", ".rar", ".7z"), "an archive is not read"),
 }
+# Ending -> texts that all occur at the beginning of a file, and what it is.
+_TEXTS = (
+    (".json", (b'"item"', b'"slots"', b'"annotations"'), "Darwin JSON (V7) is not read"),
+    (".json", (b'"Labeled Data"',), "a JSON export of Labelbox is not read"),
+    (".json", (b'"data_row"', b'"projects"'), "a JSON export of Labelbox is not read"),
+    (".json", (b'"FeatureCollection"',), "GeoJSON is not read"),
+    (".geojson", (), "GeoJSON (QuPath, GIS) is not read"),
+    (".xml", (b"<Annotations", b"<Vert"), "XML of ImageScope (Aperio; MoNuSeg) is not read"),
+)
 _EXPORT = "export semantic masks (PNG) or polygons (COCO JSON)"
 # What to do in place of that.
 _INSTEAD = {
@@ -26,6 +36,7 @@ _INSTEAD = {
     "archives of NumPy": "save each array as NPY",
     "Parquet": "save each image and mask of the table as a file",
     "an archive": "unpack it",
+    "MATLAB files": "save each image and each mask in them as PNG, in two folders",
 }
 
 
@@ -48,6 +59,13 @@ class Boxes:
             first = head(tree.path("", path), 1000).partition(b"\n")[0].lower()
             if {b"encodedpixels", b"rle_mask", b"rle"} & set(re.split(rb"[\s,;\"]+", first)):
                 return f"{path}: a CSV of run lengths (Kaggle) is not read"
+        for ending, words, reason in _TEXTS:
+            for path in tree.with_ending(ending)[:20]:
+                content = head(tree.path("", path))
+                if all(word in content for word in words):
+                    return f"{path}: {reason}"
+        if tree.with_ending(".mat") and not tree.with_ending(*IMAGE_SUFFIXES):
+            return f"{tree.with_ending('.mat')[0]}: MATLAB files without image files are not read"
         for path in tree.with_ending("_classes.csv"):
             if head(tree.path("", path)).lower().startswith(b"filename"):
                 return f"{path}: one label per image (classification)"

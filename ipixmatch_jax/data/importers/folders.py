@@ -144,11 +144,14 @@ class _Reader:
         outside = sorted({p.group for p in train if p.group not in groups})
         if len(outside) < 2 or not masks or any(p.group in groups for p in train):
             return images
-        fitting = [
-            group for group in outside
-            if self._count([p for p in train if p.group == group], masks)
-        ]  # fmt: skip
-        if len(fitting) > 1:
+        of_group = {
+            group: self._masks_of([p for p in train if p.group == group], masks)
+            for group in outside
+        }
+        fitting = [group for group, found in of_group.items() if found]
+        shared = sum(map(len, of_group.values())) > len(set().union(*of_group.values()))
+        # Slide_01 and Slide_02 have masks of their own.
+        if len(fitting) > 1 and shared:
             raise DataError(
                 f"{self.tree.root}: {len(fitting)} folders of images fit the masks in "
                 f"{some([p.folder for p in masks])}: {some(fitting)}; expected one; set "
@@ -156,11 +159,20 @@ class _Reader:
             )
         return images
 
-    def _count(self, images: list[Place], masks: list[Place]) -> int:
+    def _unique_stems(self, found: list[Place]) -> bool:
+        """True if no two images of these places have one name."""
+        merged = self._files([replace(place, group="") for place in found], IMAGE_SUFFIXES)
+        return all(len(paths) == 1 for paths in merged.paths.values())
+
+    def _masks_of(self, images: list[Place], masks: list[Place]) -> set[Name]:
+        """The masks that these images have, whatever their groups are."""
         merged = [Place(p.folder, p.role, p.split) for p in (*images, *masks)]
         images, masks = merged[: len(images)], merged[len(images) :]
-        return len(pair(list(self._files(images, IMAGE_SUFFIXES).paths),
-                        list(self._files(masks, MASK_ENDINGS).paths)).pairs)  # fmt: skip
+        found = pair(
+            list(self._files(images, IMAGE_SUFFIXES).paths),
+            list(self._files(masks, MASK_ENDINGS).paths),
+        )
+        return set(found.pairs)
 
     def _one_mask_folder(self, masks: list[Place]) -> list[Place]:
         """Of several mask folders for the same images, the certain one; else an error."""
@@ -169,7 +181,7 @@ class _Reader:
             same = [p for p in masks if (p.split, p.group) == (split, group)]
             if len(same) < 2 or any(p.chosen for p in same):
                 continue
-            manual = [p for p in same if p.folder.endswith("1st_manual")]
+            manual = [p for p in same if p.folder.endswith(("1st_manual", "masks_machine"))]
             colored = [p for p in same if names.shows_colors(p.top)]
             stems = Counter(
                 os.path.splitext(name)[0] for p in same for name in self.tree.files[p.folder]
@@ -177,7 +189,7 @@ class _Reader:
             if manual:
                 dropped = [p for p in same if p not in manual]
                 shown = some([p.folder for p in dropped])
-                self.found.notes.append(f"1st_manual holds the masks (DRIVE); not used: {shown}")
+                self.found.notes.append(f"{manual[0].folder} holds the masks; not used: {shown}")
                 kept = [p for p in kept if p not in dropped]
             elif 0 < len(colored) < len(same):
                 self.found.notes.append(
@@ -296,6 +308,10 @@ class _Reader:
     def _merged(self, images: list[Place], masks: list[Place]) -> tuple[list[Place], list[Place]]:
         """The places without groups if one side has none, and no two masks get one name."""
         merged = _one_group(images, masks)
+        left, right = {p.group for p in images}, {p.group for p in masks}
+        if len(left) > 1 and len(right) > 1 and not left & right and self._unique_stems(images):
+            # Slide_01 and GT_01: the names of the files are enough.
+            merged = tuple([replace(p, group="") for p in side] for side in (images, masks))
         doubled = any(
             len(paths) > 1 for paths in self._files(merged[1], MASK_ENDINGS).paths.values()
         )

@@ -6,14 +6,18 @@ order of the file, as labelme2voc does.
 
 import base64
 import io
+import os
+import posixpath
 
 import numpy as np
 from PIL import Image
 
-from ipixmatch_jax.data.importers.annotations import Sheet, collect
+from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
+from ipixmatch_jax.data.importers.annotations import ImageIndex, Sheet, collect
 from ipixmatch_jax.data.importers.class_files import find_classes
 from ipixmatch_jax.data.importers.contents import json_with, read_json
 from ipixmatch_jax.data.importers.found import Choices, Found, some
+from ipixmatch_jax.data.importers.names import folded
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
 
@@ -43,12 +47,53 @@ class LabelMe:
                 continue
             sheets.append(_sheet(path, content, tree.path("", path)))
         listed = find_classes(tree)
+        problems, notes = _settle_names(tree, sheets)
         found = collect(tree, sheets, listed.names or None, choices)
+        found.problems += problems
+        found.notes += notes
         if listed.names:
             found.notes.append(f"classes of {listed.path}")
         if others:
             found.notes.append(f"{len(others)} JSON files are no LabelMe files: {some(others, 3)}")
         return found
+
+
+def _settle_names(tree: FolderTree, sheets: list[Sheet]) -> tuple[list[str], list[str]]:
+    """Compares the image that each file names with the image that has the file's own name.
+
+    If only the latter exists, both files were renamed, and it is taken.
+
+    Returns:
+        Problems and notes: both images exist, and the annotation may be that of either.
+    """
+    problems, renamed = [], []
+    images = {os.path.splitext(path)[0]: path for path in tree.with_ending(*IMAGE_SUFFIXES)}
+    index = ImageIndex(tree)
+    for sheet in sheets:
+        own = images.get(os.path.splitext(sheet.source)[0], "")
+        stem = os.path.splitext(posixpath.basename(sheet.image.replace("\\", "/")))[0]
+        if not own or folded(stem) == folded(os.path.splitext(posixpath.basename(own))[0]):
+            continue
+        try:
+            named = index.find(sheet.image, posixpath.dirname(sheet.source))
+        except DataError:
+            # Several images fit; `collect` reports it.
+            continue
+        if not named:
+            renamed.append(f"{sheet.image} -> {own}")
+            sheet.image = own
+        elif named != own:
+            problems.append(
+                f"{tree.path('', sheet.source)}: imagePath is {sheet.image}, but {own} lies next "
+                "to it; expected the annotation of the image with the same name; it may be a copy: "
+                "correct imagePath, or rename or remove one of the two files"
+            )
+    if renamed:
+        return problems, [
+            f"{len(renamed)} LabelMe files name an image that does not exist, and are read for the "
+            f"image with their own name: {some(renamed, 3)}"
+        ]
+    return problems, []
 
 
 def _is_labelme(path: str) -> bool:

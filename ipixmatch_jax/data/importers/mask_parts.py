@@ -1,5 +1,5 @@
-"""Several mask files per image, one for each class or object: masks/cat/ID.png, masks/ID/1.png,
-masks/ID_cat.png.
+"""Several mask files per image, one for each class or object: masks/cat/ID.png, masks_cat/ID.png,
+masks/cat/ID_c.png (IDRiD), masks/ID/1.png, masks/ID_cat.png.
 
 The names of classes come from the folders or file names; numbers are objects. Pixels that two
 classes claim are ignored.
@@ -17,7 +17,7 @@ from ipixmatch_jax.data.files.masks import MASK_SUFFIXES
 from ipixmatch_jax.data.importers import names as folder_names
 from ipixmatch_jax.data.importers.drawing import background_first, gray, union_of_files
 from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, Item, some
-from ipixmatch_jax.data.importers.places import place_of
+from ipixmatch_jax.data.importers.places import Place, places
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE
 from ipixmatch_jax.errors import DataError
@@ -26,7 +26,10 @@ from ipixmatch_jax.paths import as_path
 # Names of parts that are other views of a whole mask, or masks of other people, and no class.
 _VIEWS = frozenset("color colors color colored rgb vis viz overlay preview instance instances ids"
                    " labelids instanceids labeltrainids semantic panoptic pred prediction v version"
-                   " annotator rater expert reader observer user round".split())  # fmt: skip
+                   " annotator rater expert reader observer user round old new raw binary final"
+                   " fixed backup copy resized manual refined machine".split())  # fmt: skip
+# Words in the names of folders that tell the form of the masks, and no class: SegmentationClassNpy.
+_FORMS = frozenset("class classes object objects npy png jpg tif tiff gif bmp ids id".split())
 # Words whose number names a class: class1 and class2, grade3 and grade4.
 _NUMBERED = frozenset("class cls label category type grade stage level layer channel".split())
 _MOST_CLASSES = 200
@@ -52,7 +55,7 @@ class MaskParts:
     source = "one mask file per class or object"
 
     def sniff(self, tree: FolderTree) -> str:
-        form = _form(tree)
+        form = _form(_Layout(tree))
         if form is None:
             return ""
         image, parts = next((i, p) for i, p in form.items() if sum(map(len, p.values())) > 1)
@@ -60,7 +63,8 @@ class MaskParts:
         return f"{len(files)} masks for {image}: {some(files, 2)}"
 
     def read(self, tree: FolderTree, choices: Choices) -> Found:
-        form, found = _form(tree) or {}, Found()
+        layout, found = _Layout(tree), Found()
+        form = _form(layout) or {}
         doubt = _doubtful(form)
         if doubt:
             found.problems.append(
@@ -74,9 +78,9 @@ class MaskParts:
         found.classes = Classes(names)
         table[""] = 1 if objects else IGNORE
         counts: dict[str, int] = defaultdict(int)
-        for image in _images(tree):
+        for image in layout.images:
             parts = form.get(image)
-            split = _split(image)
+            split = layout.split(image)
             drawn = None
             if parts and split != "unlabeled":
                 paths: dict[str, list[str]] = defaultdict(list)
@@ -84,7 +88,7 @@ class MaskParts:
                     counts[_class_of(part)] += len(files)
                     paths[_class_of(part)] += [tree.path("", file) for file in files]
                 drawn = drawn_parts(tree.path("", image), [(table[k], v) for k, v in paths.items()])
-            found.items.append(Item(_id(image, split), tree.path("", image), drawn, split))
+            found.items.append(Item(layout.id(image), tree.path("", image), drawn, split))
         if objects:
             found.notes.append(f"{counts['']} objects, drawn together as class 1 of 2")
         else:
@@ -98,7 +102,7 @@ class MaskParts:
                 f"{len(bare)} val or test images have no mask and are left out: {some(bare)}"
             )
         taken = {f for parts in form.values() for files in parts.values() for f in files}
-        left = [path for path in _masks(tree) if path not in taken]
+        left = [path for path in layout.masks if path not in taken]
         if left:
             found.warnings.append(f"{len(left)} masks belong to no image: {some(left)}")
         if "" in labels and not objects:
@@ -109,30 +113,46 @@ class MaskParts:
         return found
 
 
-def _images(tree: FolderTree) -> list[str]:
-    places = {path: place_of(path.rpartition("/")[0]) for path in tree.with_ending(*IMAGE_SUFFIXES)}
-    named = [path for path, place in places.items() if place.role == "image"]
-    plain = [path for path, place in places.items() if not place.role]
-    # Folders without a role are images only if no folder is named so; see `folders`.
-    return named + [p for p in plain if places[p].split == "unlabeled"] if named else plain
+class _Layout:
+    """The images and masks of a tree, by the roles of its folders."""
+
+    def __init__(self, tree: FolderTree):
+        self.places = {place.folder: place for place in places(tree, {})}
+        paths = tree.with_ending(*IMAGE_SUFFIXES)
+        named = [path for path in paths if self.place(path).role == "image"]
+        plain = [path for path in paths if not self.place(path).role]
+        # Folders without a role are images only if no folder is named so; see `folders`.
+        pool = [path for path in plain if self.place(path).split == "unlabeled"]
+        self.images = named + pool if named else plain
+        masks = tree.with_ending(*MASK_SUFFIXES)
+        self.masks = [path for path in masks if self.place(path).role == "mask"]
+        self._tails: dict[str, set[str]] = {}
+
+    def place(self, path: str) -> Place:
+        return self.places[path.rpartition("/")[0]]
+
+    def split(self, path: str) -> str:
+        return self.place(path).split or "train"
+
+    def tails(self, folder: str, known: dict) -> set[str]:
+        """The parts behind the names of images in a folder of masks."""
+        if not self._tails:
+            for mask in self.masks:
+                found = _name_and_part(mask, self, known)
+                self._tails.setdefault(mask.rpartition("/")[0], set()).add(
+                    found[1] if found else ""
+                )
+        return self._tails[folder]
+
+    def id(self, path: str) -> str:
+        group, split = self.place(path).group, self.split(path)
+        stem = _stem(path)
+        name = f"{group}/{stem}" if group else stem
+        return name if split == "train" else f"{split}/{name}"
 
 
-def _masks(tree: FolderTree) -> list[str]:
-    return [
-        path for path in tree.with_ending(*MASK_SUFFIXES)
-        if place_of(path.rpartition("/")[0]).role == "mask"
-    ]  # fmt: skip
-
-
-def _split(path: str) -> str:
-    return place_of(path.rpartition("/")[0]).split or "train"
-
-
-def _id(path: str, split: str) -> str:
-    group = place_of(path.rpartition("/")[0]).group
-    stem = os.path.splitext(path.rpartition("/")[2])[0]
-    name = f"{group}/{stem}" if group else stem
-    return name if split == "train" else f"{split}/{name}"
+def _stem(path: str) -> str:
+    return os.path.splitext(path.rpartition("/")[2])[0]
 
 
 def _class_of(part: str) -> str:
@@ -171,16 +191,14 @@ def _doubtful(form: dict[str, Parts]) -> str:
     return ""
 
 
-def _form(tree: FolderTree) -> dict[str, Parts] | None:
-    """The parts of each image if the masks are parts of one of the three forms, else None."""
-    masks = _masks(tree)
-    if not _possible(masks):
+def _form(layout: _Layout) -> dict[str, Parts] | None:
+    """The parts of each image if the masks are parts of one of the forms, else None."""
+    masks = layout.masks
+    if not _possible(layout):
         return None
     stems: dict[tuple[str, str], list[str]] = defaultdict(list)
-    images = _images(tree)
-    for path in images:
-        stem = os.path.splitext(path.rpartition("/")[2])[0]
-        stems[_split(path), stem].append(path)
+    for path in layout.images:
+        stems[layout.split(path), _stem(path)].append(path)
     # Images of equal names in several folders: which one a mask belongs to is not certain.
     if any(len(paths) > 1 for paths in stems.values()):
         return None
@@ -190,11 +208,11 @@ def _form(tree: FolderTree) -> dict[str, Parts] | None:
         for width in _WIDTHS if stem.isdigit() else ():
             known.setdefault((split, stem.zfill(width)), image)
     best: dict[str, Parts] | None = None
-    for rule in (_folder_is_class, _folder_is_image, _name_and_part):
+    for rule in (_folder_is_class, _folder_names_class, _folder_is_image, _name_and_part):
         parts: dict[str, Parts] = {}
         fitting = 0
         for mask in masks:
-            found = rule(mask, known)
+            found = rule(mask, layout, known)
             if found:
                 parts.setdefault(found[0], {}).setdefault(found[1], []).append(mask)
                 fitting += 1
@@ -205,10 +223,10 @@ def _form(tree: FolderTree) -> dict[str, Parts] | None:
     return best
 
 
-def _possible(masks: list[str]) -> bool:
+def _possible(layout: _Layout) -> bool:
     """True if the names of masks alone allow several masks per image."""
-    files = [path.rpartition("/")[2] for path in masks]
-    inside = any(place_of(path.rpartition("/")[0]).group for path in masks)
+    files = [path.rpartition("/")[2] for path in layout.masks]
+    inside = any(layout.place(path).group for path in layout.masks)
     starts = [re.split(r"[_\-. ]", os.path.splitext(file)[0])[0] for file in files]
     return inside or len(set(files)) < len(files) or len(set(starts)) < len(starts)
 
@@ -220,25 +238,40 @@ def _convincing(parts: dict[str, Parts]) -> bool:
     return several >= max(1, len(parts) // 4) and len(labels) <= _MOST_CLASSES and not whole
 
 
-def _folder_is_class(mask: str, known: dict) -> tuple[str, str] | None:
-    folder, _, file = mask.rpartition("/")
-    place, image = place_of(folder), known.get((_split(mask), os.path.splitext(file)[0]))
+def _folder_is_class(mask: str, layout: _Layout, known: dict) -> tuple[str, str] | None:
+    """`masks/cat/ID.png` is cat; `2. Cats/ID_CT.png` is Cats."""
+    folder = mask.rpartition("/")[0]
     last = folder.rpartition("/")[2]
-    if not image or not place.group.endswith(last) or place_of(image).group.endswith(last):
+    if not layout.place(mask).group.endswith(last):
         return None
-    return image, last
+    image = known.get((layout.split(mask), _stem(mask)))
+    if not image and len(layout.tails(folder, known)) == 1:
+        image, _ = _name_and_part(mask, layout, known) or ("", "")
+    if not image or layout.place(image).group.endswith(last):
+        return None
+    return image, re.sub(r"^\d+[._\-) ]+(?=\D)", "", last)
 
 
-def _folder_is_image(mask: str, known: dict) -> tuple[str, str] | None:
-    folder, _, file = mask.rpartition("/")
-    parts = folder.split("/")
-    image = known.get((_split(mask), parts[-1]))
-    return (image, os.path.splitext(file)[0]) if image else None
+def _folder_names_class(mask: str, layout: _Layout, known: dict) -> tuple[str, str] | None:
+    """`masks_cat/ID.png` and `cat_masks/ID.png` are cat."""
+    image = known.get((layout.split(mask), _stem(mask)))
+    last = mask.rpartition("/")[0].rpartition("/")[2]
+    if not image or folder_names.role(last) != "mask":
+        return None
+    words = re.split(r"[_\-. ]+|(?<=[a-z])(?=[A-Z])", last)
+    rest = [word for word in words if not folder_names.is_only_mask(word)]
+    named = 0 < len(rest) < len(words) and _FORMS.isdisjoint(word.lower() for word in rest)
+    return (image, "_".join(rest)) if named else None
 
 
-def _name_and_part(mask: str, known: dict) -> tuple[str, str] | None:
-    stem = os.path.splitext(mask.rpartition("/")[2])[0]
-    split = _split(mask)
+def _folder_is_image(mask: str, layout: _Layout, known: dict) -> tuple[str, str] | None:
+    parts = mask.rpartition("/")[0].split("/")
+    image = known.get((layout.split(mask), parts[-1]))
+    return (image, _stem(mask)) if image else None
+
+
+def _name_and_part(mask: str, layout: _Layout, known: dict) -> tuple[str, str] | None:
+    stem, split = _stem(mask), layout.split(mask)
     if (split, stem) in known:
         return None
     # The longest image name: photo_1_cat belongs to photo_1, not to photo.

@@ -39,6 +39,11 @@ _PURPOSES = frozenset("to for".split())
 _DRAWING = frozenset(
     "label annotate annotated annotating annotation labeled labelled labeling labelling".split()
 )
+# Roles that only a whole name tells: DRIVE, and CIHP of human parsing.
+_WHOLE_NAMES = {
+    "1st_manual": "mask", "2nd_manual": "mask", "category_ids": "mask", "human_ids": "preview",
+    "instance_ids": "preview",
+}  # fmt: skip
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 
@@ -64,8 +69,8 @@ def words(name: str) -> list[str]:
 
 def role(name: str) -> str:
     """`image`, `mask`, `preview` or '' for one folder name."""
-    if name.lower() in ("1st_manual", "2nd_manual"):
-        return "mask"
+    if name.lower() in _WHOLE_NAMES:
+        return _WHOLE_NAMES[name.lower()]
     parts = words(name)
     negated = _negated(parts)
     if negated is not None:
@@ -166,3 +171,11 @@ MASK_AFFIXES = frozenset(
     "mask masks msk label labels lbl gt seg segmentation annotation annot groundtruth truth target"
     " labelids labeltrainids manual manual1 color_mask trimap".split()
 )
+# Those that follow a name without a separator, too: photomask.png next to photo.png.
+_JOINED_TAIL = re.compile(r"(.+?)(masks?|labels?|gt|seg|annotation)$", re.IGNORECASE)
+
+
+def joined(stem: str) -> tuple[str, str]:
+    """(photo, mask) of photomask; ('', '') of names without such a tail."""
+    found = _JOINED_TAIL.match(stem)
+    return found.groups() if found else ("", "")

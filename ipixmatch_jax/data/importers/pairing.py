@@ -13,6 +13,7 @@ from ipixmatch_jax.data.importers.names import (
     MASK_AFFIXES,
     before_roboflow,
     folded,
+    joined,
     without_upload_prefix,
 )
 
@@ -193,6 +194,7 @@ def _options(stems: list[str], *, known_only: bool) -> list[tuple[str, str]]:
         found = re.match(r"(.*?)([_\-. ]?)([A-Za-z]+\d?)$", name)
         if found and found.group(3).lower() in MASK_AFFIXES:
             tails.add(found.group(2) + found.group(3))
+        tails.add(joined(name)[1])
         found = re.match(r"([A-Za-z]+)([_\-. ])", name)
         if found and found.group(1).lower() in MASK_AFFIXES:
             prefixes.add(found.group())

@@ -46,6 +46,7 @@ def apply_lists(tree: FolderTree, found: Found) -> None:
     candidates = _candidates(tree)
     index = _Index(tree, found.items) if candidates else None
     lists: dict[str, dict[str, Rows]] = {}
+    unused: list[str] = []
     for path, split in candidates.items():
         columns = index.columns(path)
         for own, found_rows in columns.items():
@@ -53,11 +54,18 @@ def apply_lists(tree: FolderTree, found: Found) -> None:
         rows = {} if columns else index.rows(path)
         if rows and (split or any(rows.values())):
             lists.setdefault(split, {})[path] = rows
+        elif split and not columns:
+            unused.append(path)
     if index and index.unclear:
         found.warnings.append(
             f"{some(index.unclear)}: a split per row, but several columns may name the images; not "
             "used; write file names with their ending into one column, or set data.labeled and "
             "data.val"
+        )
+    if unused:
+        found.warnings.append(
+            f"{some(unused)}: named like lists of a split, and not used, since most of their lines "
+            "name no image here; to use them, write one image per line"
         )
     doubled = {split: paths for split, paths in lists.items() if len(paths) > 1}
     if doubled:

@@ -63,7 +63,7 @@ def test_a_few_compressed_masks_among_others_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["ellipse", "rectangle"])
-@pytest.mark.parametrize("step", [1, 4, 8])
+@pytest.mark.parametrize("step", [1, 4, 16])
 def test_masks_that_were_never_compressed_pass(kind, step, tmp_path):
     masks = [drawn(seed, kind, step) for seed in range(6)]
     ratios = [ratio for ratio in map(jpeg_ratio, masks) if ratio is not None]
@@ -153,6 +153,31 @@ def test_shapes_that_start_on_the_grid_pass(draw, classes, tmp_path):
     edges = sum(edge_positions(mask) for mask in masks)
     assert edges[-1] > 0.33 * edges.sum() and max(edges[:-1]) < 0.2 * edges.sum()
     assert describe_masks(save(tmp_path, masks))["num_classes"] == classes
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("quality", [65, 60, 40, 30, 10])
+def test_strong_compression_leaves_tiles(quality, classes, tmp_path):
+    """In the end every block of 8x8 pixels has one id."""
+    masks = [compressed(np.minimum(drawn(seed), classes - 1), quality) for seed in range(8)]
+    with pytest.raises(
+        DataError, match="saved as JPEG once|of one class|no pixel is of classes|smoothed edges"
+    ):
+        describe_masks(save(tmp_path, masks))
+
+
+@pytest.mark.parametrize("step", [16, 24])
+def test_larger_tiles_pass(step, tmp_path):
+    masks = [drawn(seed, "rectangle", step) for seed in range(8)]
+    assert all_on_blocks(sum(map(edge_positions, masks)))
+    assert describe_masks(save(tmp_path, masks))["num_classes"] == 4
+
+
+@pytest.mark.parametrize("quality", [97, 98, 99, 100])
+def test_weak_compression_of_rectangles_on_the_grid_leaves_stray_ids(quality, tmp_path):
+    masks = [compressed(starting_on_blocks(seed, 2), quality) for seed in range(8)]
+    with pytest.raises(DataError, match="have the id 2, never more than 3 in a row"):
+        describe_masks(save(tmp_path, masks))
 
 
 @pytest.mark.parametrize("draw, quality", [

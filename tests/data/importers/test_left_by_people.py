@@ -262,3 +262,45 @@ def test_smoothed_masks_next_to_photos_of_the_same_name(tmp_path, make_config):
         Image.open(tmp_path / f"Imgs/e{number}.jpg").save(tmp_path / f"Imgs/e{number}.png")
     with pytest.raises(DataError, match="no images with masks recognized"):
         describe_folder(str(tmp_path))
+
+
+def test_the_split_of_annotations_tells_images_of_equal_names(tmp_path, make_config):
+    for split, seed in (("train", 0), ("val", 50)):
+        exports.coco(tmp_path / split)
+        (tmp_path / f"{split}/annotations/instances_default.json").rename(
+            tmp_path / f"{split}.json"
+        )
+        for number in range(4):
+            exports.photo(tmp_path / f"{split}/images/p{number}.jpg", seed + number)
+    assert sizes(loaded(tmp_path, make_config)) == [4, 4, 0, 0]
+
+
+def test_the_first_of_two_people_counts(tmp_path, make_config):
+    """CHASE_DB1: Image_01L.jpg, Image_01L_1stHO.png and Image_01L_2ndHO.png."""
+    for number in range(4):
+        exports.photo(tmp_path / f"Image_{number}L.jpg", number)
+        exports.mask(tmp_path / f"Image_{number}L_1stHO.png", exports.truth())
+        exports.mask(tmp_path / f"Image_{number}L_2ndHO.png", np.roll(exports.truth(), 1, 1))
+    dataset = loaded(tmp_path, make_config)
+    assert sum(sizes(dataset)) == 4
+    assert any("4 files with the tail _2ndHO are not used" in note for note in dataset.notes)
+
+
+@pytest.mark.parametrize("name, content, reason", [
+    ("a.json", '{"version": "2.0", "item": {"slots": []}, "annotations": []}', "Darwin JSON"),
+    ("a.json", '[{"ID": "x", "Labeled Data": "y"}]', "Labelbox"),
+    ("a.geojson", '{"type": "FeatureCollection"}', "GeoJSON"),
+    ("a.xml", "<Annotations><Region><Vertex/></Region></Annotations>", "ImageScope"),
+])  # fmt: skip
+def test_exports_of_other_tools_are_named(name, content, reason, tmp_path):
+    exports.photo(tmp_path / "images/a.jpg")
+    exports.text(tmp_path / f"annotations/{name}", content)
+    with pytest.raises(DataError, match=f"{reason}.* is not read; expected images and masks"):
+        describe_folder(str(tmp_path))
+
+
+def test_matlab_files_with_images_inside(tmp_path):
+    scipy = pytest.importorskip("scipy.io")
+    scipy.savemat(tmp_path / "1.mat", {"image": np.zeros((4, 4)), "mask": np.zeros((4, 4))})
+    with pytest.raises(DataError, match="1.mat: MATLAB files without image files .*save each"):
+        describe_folder(str(tmp_path))

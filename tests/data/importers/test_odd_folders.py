@@ -227,3 +227,25 @@ def test_files_in_place_of_pictures_are_named(content, message, tmp_path):
     text(tmp_path / "masks/2.png", content)
     with pytest.raises(DataError, match=f"masks/2.png: .*{message}"):
         describe_folder(str(tmp_path))
+
+
+def test_labelme_names_another_image(tmp_path, make_config):
+    exports.labelme(tmp_path)
+    photo(tmp_path / "copy.png", 9)
+    content = json.loads((tmp_path / "p1.json").read_text())
+    (tmp_path / "p1.json").rename(tmp_path / "copy.json")
+    with pytest.raises(DataError, match="copy.json: imagePath is p1.png, but copy.png lies next"):
+        loaded(tmp_path, make_config)
+
+    # Both were renamed, and the old image is gone.
+    (tmp_path / "p1.png").unlink()
+    dataset = loaded(tmp_path, make_config)
+    assert any("p1.png -> copy.png" in note for note in dataset.notes)
+    assert len(dataset.labeled) + len(dataset.val) == 4
+    for ids in all_masks(dataset):
+        np.testing.assert_array_equal(ids, truth())
+
+    content["imageHeight"] = 20
+    text(tmp_path / "copy.json", content)
+    with pytest.raises(DataError, match="copy.png is 32x24; expected the same size"):
+        loaded(tmp_path, make_config)

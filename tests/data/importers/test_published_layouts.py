@@ -1,6 +1,7 @@
 """Layouts of published data sets and of exports for other programs, in miniature."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -90,7 +91,8 @@ def test_equal_names_in_several_groups_are_not_mixed(tmp_path, make_config):
             mask(tmp_path / f"ground_truth/{kind}/{number:03d}_mask.png", (truth() > 0) * 255)
     with pytest.raises(DataError) as error:
         loaded(tmp_path, make_config)
-    assert "no mask of any image" in str(error.value) and "masks for id" not in str(error.value)
+    assert "8 masks, all of test images" in str(error.value)
+    assert "data.labeled, or move" in str(error.value) and "masks for id" not in str(error.value)
 
 
 def test_the_project_that_roboflow_lists_is_no_class(tmp_path, make_config):
@@ -223,3 +225,61 @@ def test_ids_that_each_folder_names_by_itself(tmp_path, make_config):
     (tmp_path / "a1_json/label_names.txt").unlink()
     with pytest.raises(DataError, match="a1_json: no label_names.txt, which 3 of 4 folders have"):
         describe_folder(str(tmp_path))
+
+
+def test_a_numbered_folder_per_class_with_a_tail_for_each(tmp_path, make_config):
+    """IDRiD: nested numbered folders; a class without a file is absent."""
+    root = tmp_path / "A. Segmentation"
+    classes = ("1. Microaneurysms/{}_MA", "2. Haemorrhages/{}_HE", "5. Optic Disc/{}_OD")
+    for split, numbers in (("a. Training Set", range(1, 5)), ("b. Testing Set", range(5, 7))):
+        for number in numbers:
+            name = f"IDRiD_{number:02}"
+            photo(root / f"1. Original Images/{split}/{name}.jpg", number)
+            for position, file in enumerate(classes):
+                if position == 1 and number % 2:
+                    continue
+                own = np.zeros((24, 32, 3), np.uint8)
+                own[5 * position : 5 * position + 3, 2:9, 0] = 255
+                path = f"2. All Segmentation Groundtruths/{split}/{file.format(name)}.tif"
+                mask(root / path, own)
+    found = describe_folder(str(tmp_path))
+    assert found["class_names"] == ("background", "Haemorrhages", "Microaneurysms", "Optic Disc")
+    dataset = loaded(tmp_path, make_config)
+    assert len(dataset.test) == 2 and len(dataset.labeled) + len(dataset.val) == 4
+    for part in (dataset.labeled, dataset.val, dataset.test):
+        for index in range(len(part)):
+            even = int(part[index]["id"][-2:]) % 2 == 0
+            counts = np.bincount(part[index]["mask"].ravel(), minlength=4)
+            assert counts[1:].tolist() == [21 * even, 21, 21]
+
+
+@pytest.mark.parametrize("folders", [
+    ("masks_cat", "masks_dog"), ("CatMasks", "DogMasks"), ("cat masks", "dog masks"),
+])  # fmt: skip
+def test_a_folder_of_masks_per_class(folders, tmp_path, make_config):
+    for number in range(4):
+        photo(tmp_path / f"images/{number}.jpg", number)
+        for class_id, folder in enumerate(folders, start=1):
+            own = (truth() == class_id) * np.uint8(255)
+            mask(tmp_path / f"{folder}/{number}.png", own)
+    names = tuple(re.sub("[_ ]?masks[_ ]?", "", folder, flags=re.IGNORECASE) for folder in folders)
+    check(tmp_path, make_config, names=("background", *names))
+
+
+def test_two_versions_of_masks_are_no_classes(tmp_path):
+    for number in range(4):
+        photo(tmp_path / f"images/{number}.jpg", number)
+        for folder in ("masks_v1", "masks_v2"):
+            mask(tmp_path / f"{folder}/{number}.png", truth())
+    with pytest.raises(DataError, match="2 folders of masks for the same images"):
+        describe_folder(str(tmp_path))
+
+
+@pytest.mark.parametrize("image, label", [
+    ("cat{}.png", "cat{}mask.png"), ("images/cat{}.png", "masks/cat{}mask.png"),
+])  # fmt: skip
+def test_a_tail_without_separator(image, label, tmp_path, make_config):
+    for number, name in enumerate("abcd"):
+        photo(tmp_path / image.format(name), number)
+        mask(tmp_path / label.format(name), truth())
+    check(tmp_path, make_config)

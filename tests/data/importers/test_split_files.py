@@ -100,3 +100,11 @@ def test_a_number_of_two_classes_is_an_error(root):
     text(root / "classes.txt", "0 none\n1 cat\n1 dog\n")
     with pytest.raises(DataError, match="a number occurs twice"):
         describe_folder(str(root))
+
+
+def test_lists_whose_lines_name_no_image_are_named(root, make_config):
+    text(root / "train.txt", "p1_0\np2_0\n")
+    dataset = loaded(root, make_config)
+    assert any(
+        "train.txt: named like lists of a split, and not used" in w for w in dataset.warnings
+    )

@@ -1,0 +1,158 @@
+"""Refuses masks whose values show that they are no class ids, or other ids than they seem."""
+
+from collections.abc import Mapping, Sequence
+
+from ipixmatch_jax.data.files.jpeg_traces import saved_as_jpeg
+from ipixmatch_jax.data.files.mask_checks import histogram_text, percent
+from ipixmatch_jax.data.files.mask_edges import Steps
+from ipixmatch_jax.data.files.mask_facts import MaskFacts
+from ipixmatch_jax.data.files.object_masks import number_objects
+from ipixmatch_jax.data.files.rare_ids import specks
+from ipixmatch_jax.data.records import IGNORE
+from ipixmatch_jax.errors import DataError
+
+# Masks of more values in which fewer neighbors are equal are photos.
+_MOST_IDS, _LEAST_EQUAL = 64, 0.5
+# Share of 255 in all masks from which on it may be the background, and not ignore.
+_MOST_IGNORED = 0.5
+
+
+def of_files(facts: Sequence[MaskFacts], total: Mapping[int, int], max_pixels: int) -> None:
+    """Raise a DataError if the files show that their values cannot be read as they are.
+
+    Args:
+        facts: of all masks.
+        total: pixels of each value in all masks.
+        max_pixels: larger masks are refused before they are decoded.
+    """
+    _refuse_lossy(facts)
+    _refuse_smoothed(facts)
+    _refuse_two_styles(facts)
+    _refuse_jpeg(facts, max_pixels)
+    _refuse_objects(facts, max_pixels)
+
+
+def of_ids(
+    facts: Sequence[MaskFacts], total: Mapping[int, int], max_pixels: int, where: str
+) -> None:
+    """Raise a DataError if values that look like class ids are doubtful; see `of_files`."""
+    _refuse_photos(facts, total)
+    _refuse_specks(facts, total, max_pixels)
+    _refuse_ignored(total, where)
+
+
+def _refuse_lossy(facts: Sequence[MaskFacts]) -> None:
+    lossy = [fact for fact in facts if fact.lossy]
+    if lossy:
+        raise DataError(
+            f"{lossy[0].path}: a {lossy[0].lossy}, like {len(lossy) - 1} of the other "
+            f"{len(facts) - 1} masks; its compression changes class ids at every edge: "
+            f"{histogram_text(lossy[0].counts)}; expected PNG; set data.masks=binary if the masks "
+            "hold background and foreground alone, or make them again without lossy compression"
+        )
+
+
+def _refuse_photos(facts: Sequence[MaskFacts], total: Mapping[int, int]) -> None:
+    equal = sum(fact.equal for fact in facts) / len(facts)
+    if len(total) > _MOST_IDS and equal < _LEAST_EQUAL:
+        raise DataError(
+            f"{facts[0].path}, and {len(facts) - 1} other masks: {len(total)} values "
+            f"({histogram_text(total, 4)}), and only {percent(equal)} of the pixels are equal to "
+            "the next one: gray photos, and no class ids; expected masks; check "
+            "data.folder.train_masks, or set data.masks=ids if they are ids"
+        )
+
+
+def _refuse_ignored(total: Mapping[int, int], where: str) -> None:
+    share = total.get(IGNORE, 0) / sum(total.values())
+    ids = sorted(set(total) - {IGNORE})
+    if share >= _MOST_IGNORED and ids:
+        raise DataError(
+            f"{where}: {percent(share)} of the pixels are {IGNORE} ({histogram_text(total)}); "
+            "expected ignore in fewer, unless it is the background; set data.masks=ids if it means "
+            f"ignore, or data.mask_values={(IGNORE, *ids)} if it is the background"
+        )
+
+
+def _refuse_smoothed(facts: Sequence[MaskFacts]) -> None:
+    steps = sum((fact.steps for fact in facts), Steps())
+    if steps.smoothed:
+        raise DataError(
+            f"{facts[0].path}, and {len(facts) - 1} other masks: {steps.through} edges pass "
+            f"through the ids between those on both sides, {steps.direct} do not: ids resized with "
+            "interpolation, which draws rims of other classes around objects; expected resizing "
+            "by nearest neighbor; make the masks again, or set data.masks=ids if the rims are "
+            "classes"
+        )
+    smoothed = [fact for fact in facts if fact.smoothed]
+    if smoothed:
+        first = smoothed[0]
+        raise DataError(
+            f"{first.path}, and {len(smoothed) - 1} other masks: {len(first.values)} values "
+            f"({histogram_text(first.counts, 4)}); most are rare and lie on the edges: smoothed "
+            "edges (resized with interpolation, antialiased or JPEG); expected class ids; set "
+            "data.masks=binary to cut background and foreground at half brightness, data.masks=ids "
+            "if they are ids, or save the masks without smoothing"
+        )
+
+
+def _refuse_jpeg(facts: Sequence[MaskFacts], max_pixels: int) -> None:
+    found = saved_as_jpeg(facts, max_pixels)
+    if found:
+        raise DataError(
+            f"{found[0].path}, and {len(found) - 1} other masks ({histogram_text(found[0].counts)})"
+            ": their ids are rounded in blocks of 8x8 pixels, as JPEG does it: they were saved as "
+            "JPEG once, and pixels near edges have ids of other classes; expected ids that were "
+            "never compressed with loss; export the masks as PNG from the annotation tool again, "
+            "or set data.masks=ids to train on them as they are, for example if they were drawn in "
+            "blocks"
+        )
+
+
+def _refuse_objects(facts: Sequence[MaskFacts], max_pixels: int) -> None:
+    if not number_objects(facts, max_pixels):
+        return
+    highest = sorted(max(fact.values - {IGNORE}) for fact in facts if fact.values - {IGNORE})
+    raise DataError(
+        f"{facts[0].path}, and {len(facts) - 1} other masks: in each one the ids run from 1 "
+        f"without a gap, up to {highest[0]} in one mask and {highest[-1]} in another, and the "
+        "pixels of an id touch each other: they number the objects of one image, and the same "
+        "number is another thing in the next; expected class ids; set data.masks=objects "
+        "to read every object as class 1 and the rest as background, data.masks=ids if they are "
+        "classes"
+    )
+
+
+def _refuse_specks(facts: Sequence[MaskFacts], total: Mapping[int, int], max_pixels: int) -> None:
+    found = specks(facts, total, max_pixels)
+    if not found:
+        return
+    fact = next(fact for fact in facts if found[0] in fact.counts)
+    held = sum(value in fact.counts for value in found[:1] for fact in facts)
+    raise DataError(
+        f"{fact.path}: {total[found[0]]} pixels in {held} of {len(facts)} masks have the id "
+        f"{found[0]}, never more than 3 in a row ({histogram_text(total)}): stray pixels of a "
+        "paint program, or ids that were saved as JPEG or smoothed; expected ids that cover areas; "
+        "correct the masks, or set data.masks=ids if it is a class"
+    )
+
+
+def _refuse_two_styles(facts: Sequence[MaskFacts]) -> None:
+    """Raises a DataError if some files hold only 0 and 255, and others ids without 255."""
+    ids = [fact for fact in facts if fact.values - {0, IGNORE}]
+    bright = [fact for fact in facts if fact.values in ({0, IGNORE}, {IGNORE})]
+    mixed = [fact for fact in ids if IGNORE in fact.values]
+    if not ids or not bright or mixed:
+        return
+    two = set().union(*(fact.values for fact in ids)) <= {0, 1}
+    key = (
+        "data.masks=binary to read both as background and foreground"
+        if two
+        else "data.masks=ids if 255 means ignore, or write the class id"
+    )
+    raise DataError(
+        f"{bright[0].path}, and {len(bright) - 1} other masks hold 0 and {IGNORE} alone "
+        f"({histogram_text(bright[0].counts)}), while {ids[0].path} and {len(ids) - 1} others hold "
+        f"ids without {IGNORE} ({histogram_text(ids[0].counts)}); expected one style; set {key}"
+        + (f", or data.masks=ids if {IGNORE} means ignore" if two else "")
+    )

@@ -1,0 +1,70 @@
+"""Masks that are no class ids, or other ids than they seem, are refused with the key to set."""
+
+import numpy as np
+import pytest
+
+from ipixmatch_jax.data.files.mask_values import Said, describe_masks
+from ipixmatch_jax.errors import DataError
+from tests.data.files.test_mask_values import check, ids, read_all, refused, save
+
+
+@pytest.mark.parametrize("values", [(0, 1), (0, 85, 170, 255), (0, 127, 254), (0, 200)])
+def test_jpeg_masks_of_other_values_are_refused(values, tmp_path):
+    levels = np.array(values, np.uint8)
+    masks = [levels[ids(seed, len(values), size=(96, 128))] for seed in range(3)]
+    paths = save(tmp_path, masks, ".jpg", quality=90)
+    refused(paths, "a JPEG", "data.masks=binary", "0: ")
+
+
+def test_a_small_class_between_black_and_white_is_no_edge_of_jpeg(tmp_path):
+    masks = [ids(seed, 2, size=(96, 128)) * np.uint8(255) for seed in range(3)]
+    for mask in masks:
+        mask[40:48, 60:64] = 128
+    refused(save(tmp_path, masks, ".jpg", quality=90), "a JPEG", "data.masks=binary")
+
+
+def test_small_ids_are_not_black(tmp_path):
+    """0 and 1 saved as JPEG, and ids 0, 1, 2, are not all background."""
+    paths = save(tmp_path, [ids(0, 3)])
+    with pytest.raises(DataError, match="1: .*2: .*expected background and foreground alone"):
+        read_all(paths, Said(style="binary"))
+    paths = save(tmp_path, [ids(seed, 2) for seed in range(3)], ".jpg", quality=95)
+    with pytest.raises(DataError, match="expected background and foreground alone"):
+        read_all(paths, Said(style="binary"))
+
+
+def test_one_class_alone_is_refused(tmp_path):
+    refused(save(tmp_path, [np.full((40, 50), 3, np.uint8)] * 2), "one class (3: 100 %)",
+            "data.masks=ids")  # fmt: skip
+
+
+def test_ids_of_single_pixels_are_named(tmp_path):
+    masks = [ids(seed, size=(96, 128)) for seed in range(3)]
+    masks[1][5, 5:8] = 7
+    paths = save(tmp_path, masks)
+    refused(paths, "m1.png: 3 pixels in 1 of 3 masks have the id 7", "data.masks=ids")
+    assert describe_masks(paths, Said(style="ids"))["num_classes"] == 8
+    masks[1][6, 8] = masks[1][5, 8] = 7
+    assert describe_masks(save(tmp_path, masks), Said(names=tuple("abcdefgh")))
+
+
+def test_gray_photos_are_no_masks(tmp_path):
+    photos = [np.random.default_rng(seed).integers(0, 255, (96, 128), np.uint8) for seed in (0, 1)]
+    refused(save(tmp_path, photos), "gray photos, and no class ids", "data.folder.train_masks")
+
+
+def test_255_may_be_the_background(tmp_path):
+    masks = [ids(seed) for seed in range(3)]
+    for mask in masks:
+        mask[mask == 0] = 255
+        mask[mask < 255] -= 1
+    paths = save(tmp_path, masks)
+    refused(paths, "data.masks=ids if it means ignore", "data.mask_values=(255, 0, 1)")
+    check(paths, [ids(seed) for seed in range(3)], Said(values=(255, 0, 1)))
+    check(paths, masks, Said(style="ids"))
+
+
+def test_evenly_spaced_ids_next_to_255_are_asked_about(tmp_path):
+    masks = [ids(seed) * np.uint8(10) for seed in range(3)]
+    masks[0][:3] = 255
+    refused(save(tmp_path, masks), "data.mask_values=(0, 10, 20) if 255 means ignore")
