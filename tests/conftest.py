@@ -22,9 +22,9 @@ from PIL import Image  # noqa: E402
 
 from tests.references.processor_time import ProcessorTime  # noqa: E402
 
-# `--xla_cpu_use_fusion_emitters=false` would compile a step in a third of the time, but jaxlib 0.10.2
-# then adds long sums one by one: the gradient of class_map/corr loses its digits where a channel is
-# all but 0 or 1.
+# `--xla_cpu_use_fusion_emitters=false` would compile a step in a third of the time, but with it
+# jaxlib 0.10.2 rounds otherwise: the gradient of class_map/corr then loses its digits where a
+# channel is all but 0 or 1.
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
