@@ -13,7 +13,7 @@ from ipixmatch_jax.data.importers.by_content import told_by_content
 from ipixmatch_jax.data.importers.found import SPLITS, Choices, Classes, Found, Item, some
 from ipixmatch_jax.data.importers.mask_parts import drawn_parts
 from ipixmatch_jax.data.importers.pairing import Name, Pairs, pair
-from ipixmatch_jax.data.importers.places import Files, Place, places
+from ipixmatch_jax.data.importers.places import Files, Place, masks_of_split, places
 from ipixmatch_jax.data.importers.split_files import apply_lists, split_by_names
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
@@ -77,7 +77,7 @@ class _Reader:
         self._note_places(by_split, masks)
         unused: dict[str, Name] = {}
         for split in SPLITS:
-            of_split = _masks_of_split(split, masks)
+            of_split = masks_of_split(split, masks)
             self._read_split(split, by_split[split], of_split, affixes, unused)
         self._split_by_masks(images)
         self._unite()
@@ -353,17 +353,6 @@ def _only_masks_are_split(images: list[Place], masks: list[Place]) -> bool:
     own = {place.split for place in images} - {"unlabeled"}
     return own == {""} and not {p.split for p in masks}.isdisjoint({"val", "test"}) \
         and not any(place.chosen for place in (*images, *masks))  # fmt: skip
-
-
-def _masks_of_split(split: str, masks: list[Place]) -> list[Place]:
-    """The folders of masks of a split: its own, and those without a split.
-
-    With val/masks, masks/ holds those of the training images, which may have the same names.
-    """
-    own = split != "train" and any(place.split == split for place in masks)
-    if split == "unlabeled":
-        return []
-    return [p for p in masks if p.split == split or (not p.split and not own)]
 
 
 def _split(place: Place) -> str:
