@@ -1,5 +1,6 @@
 """Reads a photo as a trained network expects it, or says why it does not fit."""
 
+import math
 import os
 from typing import Any
 
@@ -7,8 +8,14 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ipixmatch_jax.data import Pixels
+from ipixmatch_jax.data.files.decoding import TooLarge
 from ipixmatch_jax.data.files.images import open_picture, read_bands
-from ipixmatch_jax.data.files.multiband import is_raw, to_eight_bits, with_channels
+from ipixmatch_jax.data.files.multiband import (
+    is_raw,
+    to_eight_bits,
+    with_channels,
+    without_nodata,
+)
 from ipixmatch_jax.errors import DataError
 
 Photo = str | os.PathLike | bytes | Image.Image | np.ndarray
@@ -34,16 +41,20 @@ def read_photo(
 
     Args:
         photo: path, bytes of a file, Pillow image, or array [H, W] or [H, W, D].
-        pixels: channels and value range of the training images.
+        pixels: channels, value range and missing data of the training images, and the limit of
+            pixels.
         name: name of the photo in messages; by default its path.
         at_least: (H, W) that suffices; JPEG files may then be decoded at a fraction of their size.
 
     Raises:
-        DataError: unreadable, or of other channels or another bit depth than the training images.
+        DataError: unreadable, above `pixels.max_pixels`, or of other channels or another bit depth
+            than the training images.
     """
     name = name or _name(photo)
     try:
-        array = _stored(photo, pixels.channels, name, at_least)
+        array = _stored(photo, pixels, name, at_least)
+    except TooLarge:
+        raise  # its advice holds for every command
     except DataError as error:
         raise DataError(f"{fault(error)}; the network takes {needs(pixels)}") from None
     except Exception as error:  # whatever a decoder raises for a damaged file
@@ -82,18 +93,27 @@ def _name(photo: Photo) -> str:
     return "the photo" if isinstance(photo, bytes) else "the array"
 
 
-def _stored(photo: Photo, channels: int, name: str, at_least: Any) -> np.ndarray:
-    """The upright photo [H, W, D] in the number type that it is stored in."""
+def _stored(photo: Photo, pixels: Pixels, name: str, at_least: Any) -> np.ndarray:
+    """The upright photo [H, W, D] as it is stored; of more than 8 bits: NaN for missing data."""
+    channels = pixels.channels
     if isinstance(photo, Image.Image):
-        return _from_pillow(photo, channels, name)
+        return _without_nodata(_from_pillow(photo, channels, name), pixels)
     if not isinstance(photo, str | os.PathLike | bytes):
-        return _from_array(np.asarray(photo), channels, name)
+        return _without_nodata(_from_array(np.asarray(photo), channels, name), pixels)
     if not isinstance(photo, bytes) and not os.path.exists(photo):
         raise DataError(f"{name}: there is no such file")
     if not is_raw(photo):
-        with open_picture(photo, name) as picture:
+        with open_picture(photo, name, pixels.max_pixels) as picture:
             _check_bands(picture, channels, name)
-    return read_bands(photo, name, channels, at_least)
+    return read_bands(photo, name, pixels, at_least)
+
+
+def _without_nodata(array: np.ndarray, pixels: Pixels) -> np.ndarray:
+    """NaN where a photo that is no file holds data.nodata, as training reads files."""
+    if pixels.value_range and array.dtype != np.uint8:
+        for value in filter(math.isfinite, pixels.nodata):
+            array = without_nodata(array, value)
+    return array
 
 
 def _check_bands(picture: Image.Image, channels: int, name: str) -> None:

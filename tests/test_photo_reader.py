@@ -120,3 +120,25 @@ def test_an_orientation_that_is_text_turns_nothing(tmp_path):
     assert Image.open(tmp_path / "a.jpg").getexif()[0x0112] == "abc"
     assert read_photo(tmp_path / "a.jpg", RGB).shape == (6, 8, 3)
     assert image_size(tmp_path / "a.jpg", "a") == (6, 8)
+
+
+def test_missing_data_is_what_training_makes_of_it(tmp_path):
+    pixels = Pixels(4, ((0.0, 4000.0),), nodata=(65535.0,))
+    image = image_of(6, 8, 4, dtype=np.uint16)
+    image[:2] = 65535
+    np.save(tmp_path / "a.npy", image)
+    want = read_image(tmp_path / "a.npy", pixels=pixels)
+    assert not want[:2].any() and want[2:].any()
+    for photo in (tmp_path / "a.npy", (tmp_path / "a.npy").read_bytes(), image):
+        np.testing.assert_array_equal(read_photo(photo, pixels), want)
+    gray = Pixels(1, ((0.0, 4000.0),), nodata=(65535.0,))
+    picture = Image.fromarray(image[..., 0])
+    np.testing.assert_array_equal(read_photo(picture, gray)[..., 0], want[..., 0])
+
+
+def test_the_limit_of_pixels_is_that_of_the_data_set(tmp_path, monkeypatch):
+    path = saved(tmp_path / "a.png", "RGB")
+    with pytest.raises(DataError, match="8x6 .* data.max_pixels=40; set data.max_pixels higher"):
+        read_photo(path, Pixels(max_pixels=40))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    assert read_photo(path, Pixels(max_pixels=48)).shape == (6, 8, 3)

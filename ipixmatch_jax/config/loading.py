@@ -19,7 +19,7 @@ from ipixmatch_jax.config.groups import all_keys
 from ipixmatch_jax.config.model_switch import fit_to_model
 from ipixmatch_jax.config.options import option_keys, unknown_option
 from ipixmatch_jax.config.suggestions import did_you_mean
-from ipixmatch_jax.config.validation import problems_of, raise_problems
+from ipixmatch_jax.config.validation import problems_of, raise_problems, wrong_values
 from ipixmatch_jax.devices.processes import is_first
 from ipixmatch_jax.errors import ConfigError, UserError
 from ipixmatch_jax.keys import Key
@@ -31,6 +31,8 @@ _PREFIX = "--config."
 _NOTHING: Mapping[str, Any] = {}
 # Changes of a config file's keys that nobody should miss; the others follow from the choice.
 _WEIGHTY = ("model.pretrained=", "data.crop_size=")
+# Keys of a method, model or relation that decide which options it has.
+_CHOOSE_OPTIONS = ("name", "backbone", "distance")
 _command_line = contextvars.ContextVar("command_line", default=_NOTHING)
 
 
@@ -57,9 +59,9 @@ def load_config(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
         # The reason may be a misspelt key that the file did not get to see.
         raise type(error)("\n".join([str(error), *_doubtful(overrides)])) from error
     file_model = config.get("model", {}).get("name", "")
-    problems = set_overrides(config, overrides)
-    changes = fit_to_model(config, file_model, given) if not problems else []
-    raise_problems(problems + problems_of(config))
+    unset = set_overrides(config, overrides)
+    changes = fit_to_model(config, file_model, given, {*unset, *wrong_values(config)})
+    raise_problems(problems_of(config, unset))
     for change in changes if is_first() else ():
         tell = warn if change.startswith(_WEIGHTY) else say
         tell(change)
@@ -154,25 +156,33 @@ def with_overrides(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
     Raises:
         ConfigError: unknown keys, or values that are not allowed; with every problem found.
     """
-    raise_problems(set_overrides(config, overrides))
+    raise_problems([*set_overrides(config, overrides).values()])
     return config
 
 
-def set_overrides(config: ConfigDict, overrides: Sequence[str]) -> list[str]:
-    """Sets the command line's keys in place; a message for each that cannot be set."""
-    given, problems = _pairs(overrides)
+def set_overrides(config: ConfigDict, overrides: Sequence[str]) -> dict[str, str]:
+    """Sets the command line's keys in place.
+
+    Returns:
+        Name to message of the keys that cannot be set; an argument without a key is its own name.
+    """
+    given, unreadable = _pairs(overrides)
+    problems = {message: message for message in unreadable}
     # Options last: the keys before them choose the method, model or relation that has them.
     given.sort(key=lambda pair: _option(pair[0]) is not None)
     for name, text in given:
+        option = _option(name)
+        if option and any(f"{option[0]}.{key}" in problems for key in _CHOOSE_OPTIONS):
+            continue  # which options there are is unknown until that key is right
         try:
             key = _key_of(config, name)
         except ConfigError as error:
-            problems.append(str(error))
+            problems[name] = str(error)
             continue
         value = key.parse(text)
         problem = key.problem(name, value)
         if problem:
-            problems.append(problem)
+            problems[name] = problem
         else:
             set_value(config, name, value)
     return problems

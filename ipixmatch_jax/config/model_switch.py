@@ -14,6 +14,7 @@ from ipixmatch_jax.config.defaults import get_value, set_value
 from ipixmatch_jax.config.groups import MODEL, all_keys
 from ipixmatch_jax.config.options import network_options
 from ipixmatch_jax.config.planned import planned, replaced, with_choice
+from ipixmatch_jax.config.validation import overlaps
 from ipixmatch_jax.engine.inference import size_multiple
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.weights.pretrained import has_weights
@@ -25,7 +26,9 @@ _OF_ALL += ("lora_rank", "lora_alpha", "lora_targets")
 _CHOOSE = {"model.name", "model.backbone"}
 
 
-def fit_to_model(config: ConfigDict, file_model: str, given: Collection[str]) -> list[str]:
+def fit_to_model(
+    config: ConfigDict, file_model: str, given: Collection[str], wrong: Collection[str] = ()
+) -> list[str]:
     """Fits keys to a model that was chosen instead of the file's or the planned one, in place.
 
     If the command line chose it, these are the keys that the command line did not set; if the file
@@ -36,16 +39,22 @@ def fit_to_model(config: ConfigDict, file_model: str, given: Collection[str]) ->
         config: the whole config, with the command line's keys set.
         file_model: `model.name` of the config file.
         given: names of the keys that the command line set.
+        wrong: names of keys that have a wrong value, or whose new value could not be set. Nothing
+            is fitted by them; the other keys are, so that no problem is listed that is none.
 
     Returns:
         A line for each change; empty if nobody chose another model or backbone.
     """
+    if overlaps(wrong, ("model",)):
+        return []  # nobody knows which model it will be
     others, fixed = replaced(config), set(given)
     if not _CHOOSE & fixed:
         if not _CHOOSE & set(others):
             return []
         file_model = others["model.name"].value if "model.name" in others else file_model
         fixed = set(all_keys()) - set(planned(config))
+    if overlaps(wrong, ("data", "method")):
+        fixed.add("data.crop_size")
     try:
         return list(_changes(config, file_model, fixed))
     except ConfigError:

@@ -77,8 +77,8 @@ def load_snapshot(
     _fill(config, saved)
     if not trust:
         _refuse_code(config, set(_OWN_CODE) - set(given_values(overrides)), config_path(workdir))
-    problems = set_overrides(config, overrides)
-    raise_problems(problems + problems_of(_with_known_loss(config, saved)))
+    unset = set_overrides(config, overrides)
+    raise_problems(problems_of(_with_known_loss(config, saved), unset))
     config.lock()
     return config
 

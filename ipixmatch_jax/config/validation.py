@@ -1,6 +1,7 @@
 """Validation of a config: every problem of every key in one message."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -16,6 +17,7 @@ from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.keys import Key
 from ipixmatch_jax.tracking.profiler import profiled_steps
 
+_NOTHING: Mapping[str, str] = {}
 _WITH_OPTIONS = ("method", "model", "relation")
 
 
@@ -48,11 +50,22 @@ def raise_problems(problems: Sequence[str]) -> None:
         raise ConfigError(f"the config has {len(problems)} problem(s):\n{lines}")
 
 
-def problems_of(config: ConfigDict) -> list[str]:
+def problems_of(config: ConfigDict, unset: Mapping[str, str] = _NOTHING) -> list[str]:
     """A message for each problem of the config.
 
     Values of a wrong kind are found first; no part is built from them.
+
+    Args:
+        config: the whole config.
+        unset: name to message of keys whose new value could not be set. Their old value says
+            nothing about the config that the user wants, so no part is built from it either.
     """
+    wrong = {**unset, **wrong_values(config), **unset}
+    return [*wrong.values(), *_bad_parts(config, wrong)]
+
+
+def wrong_values(config: ConfigDict) -> dict[str, str]:
+    """Name to message of keys that are unknown, missing, or have a value of a wrong kind."""
     keys, found = all_keys(), dict(flatten(config))
     wrong = _bad_keys(keys, found)
     for group in _WITH_OPTIONS:
@@ -60,8 +73,15 @@ def problems_of(config: ConfigDict) -> list[str]:
         if options and f"{group}.name" not in wrong:
             wrong |= option_problems(config, group, options)
     wrong |= _bad_more(found.get("relation.more"))
-    groups = {name.partition(".")[0] for name in wrong}
-    return [*wrong.values(), *_bad_parts(config, groups)]
+    return wrong
+
+
+def overlaps(names: Iterable[str], reads: Iterable[str]) -> bool:
+    """Whether one of the names of keys or groups is, holds or belongs to one of `reads`."""
+    return any(
+        f"{name}.".startswith(f"{read}.") or f"{read}.".startswith(f"{name}.")
+        for name, read in itertools.product(names, reads)
+    )
 
 
 def _bad_keys(keys: Mapping[str, Key], found: Mapping[str, Any]) -> dict[str, str]:
@@ -101,31 +121,36 @@ def _statistics(config: ConfigDict) -> None:
     raise_problems(check_statistics(config.data))
 
 
-# What is built or checked as a whole → the groups of keys that it reads, and how.
+_MODEL = {"model", "method", "data.num_classes", "data.channels"}
+
+# What is built or checked as a whole → the keys or groups of keys that it reads, and how.
 _PARTS: dict[str, tuple[set[str], Callable[[ConfigDict], object]]] = {
     "statistics": ({"data"}, _statistics),
     "crops": ({"data"}, lambda config: make_geometry(config.data)),
-    "transform": ({"data"}, lambda config: find_transform(config.data.transform)),
+    "transform": ({"data.transform"}, lambda config: find_transform(config.data.transform)),
     "method": ({"method"}, build.build_method),
-    "model": ({"model", "method", "data"}, build.build_model),
+    "model": (_MODEL, build.build_model),
     "layers": (
-        {"model", "method", "data", "optimizer"},
+        {*_MODEL, "optimizer.layer_decay"},
         lambda config: build.build_layers(config, build.build_model(config)),
     ),
     "loss": (
-        {"method", "relation", "supervised", "normalize", "data"},
+        {"method", "relation", "supervised", "normalize", "data.num_classes"},
         build.build_objective,
     ),
     "profile": ({"profile"}, lambda config: profiled_steps(config.profile)),
-    "eval": ({"eval", "data"}, lambda config: make_inference(config.eval, config.data.crop_size)),
+    "eval": (
+        {"eval", "data.crop_size"},
+        lambda config: make_inference(config.eval, config.data.crop_size),
+    ),
 }
 
 
-def _bad_parts(config: ConfigDict, wrong: set[str]) -> Iterator[str]:
-    """Problems of parts, other than those that read a group in `wrong`."""
+def _bad_parts(config: ConfigDict, wrong: Iterable[str]) -> Iterator[str]:
+    """Problems of parts, other than those that read a key in `wrong`."""
     wrong = set(wrong)
-    for name, (groups, make) in _PARTS.items():
-        if groups & wrong:
+    for name, (reads, make) in _PARTS.items():
+        if overlaps(wrong, reads):
             continue
         try:
             make(config)

@@ -68,6 +68,9 @@ def photo_facts(items: Sequence[Item], data: ConfigDict) -> PhotoFacts:
         rest += [item for item in labeled if item.id not in names]
         # Lists of IMAGE and MASK may have other ids: then the sample is drawn from all of them.
         labeled = [item for item in labeled if item.id in names] or labeled
+    if data.labeled and not data.unlabeled:
+        # A list of labeled images leaves the others out, as the data set does.
+        rest = [item for item in rest if item.split == "unlabeled"]
     count = len(labeled) if chosen is None else len(chosen)
     held = len(val) if listed_val is None else len(listed_val)
     if not held:  # held out

@@ -73,8 +73,7 @@ class Decoder:
         self._limits = limits
         facts = {
             "limits": dataclasses.asdict(limits),
-            "channels": pixels.channels,
-            "value_range": pixels.value_range,
+            "pixels": (pixels.channels, pixels.value_range, pixels.nodata),
             "rounded": rounded,
         }
         self._facts = json.dumps(facts)
@@ -142,7 +141,9 @@ def work() -> None:
     """The child process: reads uploads from stdin until it ends, and writes what they hold."""
     facts = json.loads(sys.argv[1])
     limits, rounded = Limits(**facts["limits"]), facts["rounded"]
-    pixels = Pixels(facts["channels"], tuple(map(tuple, facts["value_range"])))
+    channels, value_range, nodata = facts["pixels"]
+    # `limits` take the place of data.max_pixels.
+    pixels = Pixels(channels, tuple(map(tuple, value_range)), tuple(nodata), limits.pixels)
     _limit_resources(limits, pixels)
     # What a decoder prints must not get between the answers.
     output = os.fdopen(os.dup(1), "wb")

@@ -6,8 +6,11 @@ import warnings
 from PIL import Image
 
 from ipixmatch_jax.data.files import multiband
+from ipixmatch_jax.data.files.decoding import TooLarge
 from ipixmatch_jax.data.files.images import image_size
 from ipixmatch_jax.errors import ConfigError, DataError
+
+__all__ = ["NAME", "Limits", "TooLarge", "checked_size", "limits_of"]
 
 NAME = "the photo"
 _BEGINNINGS = {
@@ -27,10 +30,6 @@ _MOST_SCANS = 100
 _MOST = 100_000
 # Sides are rounded to multiples, because every size is compiled once.
 _FINE, _COARSE, _COARSE_FROM = 32, 64, 256
-
-
-class TooLarge(DataError):
-    """A photo above a limit."""
 
 
 @dataclasses.dataclass(frozen=True)

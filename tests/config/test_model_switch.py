@@ -79,6 +79,43 @@ def test_what_a_file_sets_for_its_model_is_not_dropped(photos):
         wrapped(photos, "    config.model.name, config.model.decoder_channels = 'unet', 64\n")
 
 
+def problems(overrides, spec):
+    """The problems that a config is refused for."""
+    with pytest.raises(ConfigError) as error:
+        load_config(spec, [f"--config.{key}" for key in (*KEYS, *overrides)])
+    first, *rest = str(error.value).splitlines()
+    return rest or [first]
+
+
+@pytest.mark.parametrize("wrong", [
+    "optimizer.learning_rate=inf", "data.crop_size=97x97", "tracking.writers=None", "sed=3",
+    "views.colour=1", "total_steps=0",
+])  # fmt: skip
+def test_a_wrong_key_makes_no_problem_of_what_was_planned_for_another_model(photos, wrong):
+    own = photos / "own.py"
+    own.write_text(
+        "from ipixmatch_jax.config_files import folder\n\n\ndef get_config(arg):\n"
+        "    config = folder.get_config(arg)\n    config.model.name = 'unet'\n    return config\n"
+    )
+    (only,) = problems([wrong], f"{own}:{photos}")
+    assert wrong.partition("=")[0] in only
+    (only,) = problems([wrong, "model.name=unet"], f"{FOLDER}:{photos}")
+    assert wrong.partition("=")[0] in only
+
+
+@pytest.mark.parametrize("overrides, named", [
+    (["optimizer.learning_rate=inf", "model.width=4"], ["learning_rate", "'width'"]),
+    (["data.crop_size=97x97", "model.width=4", "seed=x"], ["crop_size", "seed", "'width'"]),
+    # Nobody knows whether the model that was meant has a width.
+    (["model.name=unnet", "model.width=4", "model.options.colour=1"], ["unnet"]),
+    (["model.nam=unet", "model.width=4"], ["model.nam"]),
+])  # fmt: skip
+def test_all_problems_are_listed_and_only_true_ones(photos, overrides, named):
+    listed = problems(overrides, f"{FOLDER}:{photos}")
+    assert len(listed) == len(named)
+    assert all(name in problem for name, problem in zip(named, listed, strict=True))
+
+
 @pytest.mark.parametrize("name, backbone, crop, weights", [
     # The smallest crops of the plan for each network's grid, since the photos are tiny.
     ("segformer", "mit_b0", (33, 33), "imagenet"),

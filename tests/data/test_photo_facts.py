@@ -61,6 +61,9 @@ def test_lists_of_the_user_count(folder):
     assert facts.unlabeled == 11
     facts, *_ = facts_of(folder, labeled="few.txt", unlabeled="val.txt")
     assert (facts.labeled, facts.unlabeled, facts.val) == (2, 2, 1)
+    # Without data.unlabeled, a list of labeled images leaves all others out.
+    facts, *_ = facts_of(folder, labeled="few.txt")
+    assert (facts.labeled, facts.unlabeled, len(facts.sizes)) == (2, 0, 3)
     # A list that is missing is reported when the data set is loaded.
     facts, *_ = facts_of(folder, labeled="none.txt")
     assert facts.labeled == 8

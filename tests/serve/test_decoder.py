@@ -1,6 +1,7 @@
 """Uploads are decoded in a separate process, within limits of memory and time."""
 
 import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ipixmatch_jax.data import Pixels
 from ipixmatch_jax.errors import DataError
@@ -79,3 +81,14 @@ def test_jpeg_files_of_very_many_scans_are_refused():
     assert checked_size(data, LIMITS) == (64, 64)
     with pytest.raises(TooLarge, match="scans; at most 100"):
         checked_size(data + b"\xff\xda" * 100, LIMITS)
+
+
+def test_the_child_knows_the_missing_data_of_the_data_set():
+    pixels = Pixels(1, ((0.0, 4000.0),), nodata=(65535.0,))
+    image = np.full((64, 64), 4000, np.uint16)
+    image[:32] = 65535
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "TIFF")
+    with contextlib.closing(Decoder(LIMITS, pixels, True)) as child:
+        found = child(stream.getvalue()).image
+    assert not found[:31].any() and (found[33:] == 255).all()

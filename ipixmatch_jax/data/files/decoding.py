@@ -213,12 +213,16 @@ def _register_heif(name: str) -> None:
         pillow_heif.register_heif_opener()
 
 
+class TooLarge(DataError):
+    """An image above a limit."""
+
+
 def check_pixels(height: int, width: int, bands: int, name: str, max_pixels: int) -> None:
-    """Raise a DataError if an image is too large to be decoded, or has no pixels."""
+    """Raise TooLarge if an image is too large to be decoded, a DataError if it has no pixels."""
     if height < 1 or width < 1 or bands < 1:
         raise unreadable(name, f"{width}x{height} pixels")
     if height * width > max_pixels or height * width * bands > _MAX_BANDS * max_pixels:
-        raise DataError(
+        raise TooLarge(
             f"{name}: {width}x{height} (width x height) pixels"
             + (f" in {bands} bands" if bands > 1 else "")
             + f"; expected at most data.max_pixels={max_pixels}; set data.max_pixels higher if the "

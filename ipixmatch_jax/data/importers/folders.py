@@ -13,7 +13,7 @@ from ipixmatch_jax.data.importers.by_content import told_by_content
 from ipixmatch_jax.data.importers.found import SPLITS, Choices, Classes, Found, Item, some
 from ipixmatch_jax.data.importers.mask_parts import drawn_parts
 from ipixmatch_jax.data.importers.pairing import Name, Pairs, pair
-from ipixmatch_jax.data.importers.places import Files, Place, places
+from ipixmatch_jax.data.importers.places import Files, Place, masks_of_split, places
 from ipixmatch_jax.data.importers.split_files import apply_lists, split_by_names
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
@@ -75,16 +75,16 @@ class _Reader:
         by_split = {split: [p for p in images if _split(p) == split] for split in SPLITS}
         affixes = (self.choices.get("mask_prefix", ""), self.choices.get("mask_tail", ""))
         self._note_places(by_split, masks)
-        unused: dict[Place, set[Name]] = {}
+        unused: dict[str, Name] = {}
         for split in SPLITS:
-            of_split = [p for p in masks if (p.split or split) == split and split != "unlabeled"]
+            of_split = masks_of_split(split, masks)
             self._read_split(split, by_split[split], of_split, affixes, unused)
         self._split_by_masks(images)
         self._unite()
         if not self.choices.get("own_lists"):
             apply_lists(self.tree, self.found)
             split_by_names(self.found)
-        self._leftovers(masks, unused)
+        self._leftovers(unused)
         self._pin(by_split, masks)
         return self.found
 
@@ -214,7 +214,7 @@ class _Reader:
 
     def _read_split(
         self, split: str, images: list[Place], masks: list[Place], affixes: tuple[str, str],
-        unused: dict[Place, set[Name]],
+        unused: dict[str, Name],
     ) -> None:  # fmt: skip
         images, masks = self._merged(images, masks)
         image_files = self._files(images, IMAGE_SUFFIXES)
@@ -257,9 +257,8 @@ class _Reader:
                     mask and self.tree.path("", mask), split,
                 )
             )  # fmt: skip
-        left = set(pairs.masks_left)
-        for place in masks:
-            unused[place] = unused.get(place, left) & left
+        if masks:
+            unused |= {mask_files.paths[name][0]: name for name in pairs.masks_left}
         if split in ("val", "test") and pairs.images_left:
             self.found.warnings.append(
                 f"{len(pairs.images_left)} {split} images have no mask and are left out: "
@@ -319,8 +318,9 @@ class _Reader:
         grouped = any(place.group for place in images)
         return (images, masks) if grouped and doubled and not before else merged
 
-    def _leftovers(self, masks: list[Place], unused: dict[Place, set[Name]]) -> None:
-        left = sorted({name for names_left in unused.values() for name in names_left})
+    def _leftovers(self, unused: dict[str, Name]) -> None:
+        # A folder without a split is read for each: what one leaves, another may have paired.
+        left = sorted({name for path, name in unused.items() if path not in self.paired})
         if not left:
             return
         # Only to name the nearest image of each mask: the groups differ, so nothing is paired.

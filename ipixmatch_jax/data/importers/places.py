@@ -219,3 +219,14 @@ class Files:
                 self.paths.setdefault((group, stem), []).append(prefix + name)
             else:
                 self.others.append(prefix + name)
+
+
+def masks_of_split(split: str, masks: list[Place]) -> list[Place]:
+    """The folders of masks of a split: its own, and those without a split.
+
+    With val/masks, masks/ holds those of the training images, which may have the same names.
+    """
+    own = split != "train" and any(place.split == split for place in masks)
+    if split == "unlabeled":
+        return []
+    return [p for p in masks if p.split == split or (not p.split and not own)]

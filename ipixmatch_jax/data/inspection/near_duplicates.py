@@ -50,12 +50,13 @@ def near_duplicates(
 def _finding(splits: tuple[str, str], found: dict[str, Facts]) -> Finding:
     first, second = splits
     file, twin = next(iter(found.items()))
+    more = f", like {len(found) - 1} other {second} images" if len(found) > 1 else ""
     return Finding(
         WARNING,
         "near-duplicate",
         second,
         file,
-        f"{file}: shows the same scene as {twin.files[0]} ({first}), like {len(found) - 1} other "
-        f"{second} images: video frames or augmented copies; "
+        f"{file}: shows the same scene as {twin.files[0]} ({first}){more}: "
+        "video frames or augmented copies; "
         f"{_CONSEQUENCES.get(splits, _MEASURED)}; put all images of a scene into one split",
     )

@@ -50,10 +50,12 @@ def training_needs(config: ConfigDict, dataset: Dataset, *, uses_unlabeled: bool
     labeled, unlabeled = len(dataset.labeled), len(dataset.unlabeled)
     wanted = int(config.unlabeled_batch_size) if uses_unlabeled else 0
     if wanted and not unlabeled:
+        way = "put photos without masks next to the labeled ones or in unlabeled/"
+        if config.data.labeled and not config.data.unlabeled:
+            way = "set data.unlabeled=rest (every image in no other split) or to a list"
         needs.problems.append(
-            f"method.name={config.method.name} uses unlabeled images, and there are none; put "
-            "photos without masks next to the labeled ones or in unlabeled/, or set "
-            "method.name=supervised"
+            f"method.name={config.method.name} uses unlabeled images, and there are none; {way}, "
+            "or set method.name=supervised"
         )
     elif unlabeled and unlabeled < wanted:
         needs.remarks.append(

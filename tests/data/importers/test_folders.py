@@ -251,6 +251,20 @@ def test_lists_of_other_tools(line, encoding, tmp_path, make_config):
         load_dataset(config, 0)
 
 
+@pytest.mark.parametrize("val_names", ["vw", "ab"])
+def test_masks_of_training_images_are_not_left_over_by_a_val_folder(
+    val_names, tmp_path, make_config
+):
+    fill(tmp_path)
+    fill(tmp_path, "val/images/{}.jpg", "val/masks/{}.png", names=val_names, seed=30)
+    dataset = loaded(tmp_path, make_config)
+    assert not dataset.warnings
+    assert (len(dataset.labeled), len(dataset.val)) == (5, 2)
+    exports.mask(tmp_path / "val/masks/z.png", exports.truth())
+    (warning,) = loaded(tmp_path, make_config).warnings
+    assert warning.startswith("1 masks have no image") and "z" in warning
+
+
 def test_a_folder_per_image(tmp_path, make_config):
     fill(tmp_path, "case{}/image.png", "case{}/mask.png")
     dataset = loaded(tmp_path, make_config)

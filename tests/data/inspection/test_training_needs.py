@@ -1,5 +1,6 @@
 """What a run lacks is said before it starts."""
 
+import dataclasses
 import shutil
 from collections import namedtuple
 
@@ -45,6 +46,17 @@ def test_no_unlabeled_images(whole):
     with pytest.raises(DataError, match="uses unlabeled images, and there are none.*supervised"):
         check_training_needs(whole, dataset, uses_unlabeled=True)
     assert check_training_needs(whole, dataset, uses_unlabeled=False).lines == []
+
+
+def test_no_unlabeled_images_next_to_a_list_of_labeled_ones(whole):
+    # Photos without masks may lie there: the list leaves them out.
+    dataset = dataclasses.replace(load_dataset(whole.data, 0), unlabeled=())
+    whole.data.labeled, whole.data.unlabeled = "labeled.txt", ""
+    (problem,) = training_needs(whole, dataset, uses_unlabeled=True).problems
+    assert "set data.unlabeled=rest" in problem and "put photos" not in problem
+    whole.data.labeled = ""
+    (problem,) = training_needs(whole, dataset, uses_unlabeled=True).problems
+    assert "put photos without masks" in problem
 
 
 @pytest.mark.parametrize("crop, text", [
