@@ -115,8 +115,8 @@ def _options() -> argparse.Namespace:
         "--network", choices=NETWORKS, default="teacher", help="network of the table"
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--steps", type=int, default=500, help="steps of every arm")
-    parser.add_argument("--fork", type=int, default=150, help="step at which all arms fork")
+    parser.add_argument("--steps", type=int, default=1200, help="steps of every arm")
+    parser.add_argument("--fork", type=int, default=200, help="step at which all arms fork")
     parser.add_argument("--workdir", type=pathlib.Path, required=True, help="folder of all runs")
     parser.add_argument("--json", type=pathlib.Path, help="also write all numbers to this file")
     parser.add_argument("--table", action="store_true", help="only print finished runs")
