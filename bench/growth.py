@@ -21,20 +21,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
-from bench.common import clock, random_batch, timed, write_record
-from bench.train_step import CONFIDENCE, OPTIMIZER
+from bench.common import random_batch, timed, write_record
+from bench.train_step import step_of
 from ipixmatch_jax.devices.cpu_allocator import keep_freed_memory
-from ipixmatch_jax.devices.parallel import PARALLEL
-from ipixmatch_jax.engine.objective import Objective, Threshold
-from ipixmatch_jax.engine.optimizer import make_optimizer
 from ipixmatch_jax.engine.state import DATA_AXIS
-from ipixmatch_jax.engine.step import make_train_step
 from ipixmatch_jax.engine.weighted_relation import WeightedRelation
-from ipixmatch_jax.methods import make_method
-from ipixmatch_jax.models import create_model, init_variables
-from ipixmatch_jax.views import Views
+from ipixmatch_jax.models import create_model
 
 BASE = {"side": 64, "classes": 21, "labeled": 8, "unlabeled": 8}
 GROWTH = {
@@ -56,31 +49,14 @@ def measure(sizes: dict[str, int], steps: int) -> dict[str, Any]:
     keep_freed_memory()
     side, classes = sizes["side"], sizes["classes"]
     model = create_model("unet", num_classes=classes, width=16, stem_stride=2, axis_name=DATA_AXIS)
-    rule, schedule = make_optimizer(OPTIMIZER, 1000)
     relations = (WeightedRelation("class_map", "kl", weight=0.05),)
-    step = make_train_step(
-        model,
-        make_method("fixmatch", {"confidence": CONFIDENCE}),
-        Views(mean=model.input_mean, std=model.input_std),
-        Objective(threshold=Threshold(CONFIDENCE), relations=relations),
-        rule,
-        schedule,
-        total_steps=1000,
-    )
-    parallel = PARALLEL["shard_map"](jax.devices()[:1])
-    images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
-    state = parallel.first_state(init_variables(model, jax.random.key(0), images), rule)
-    batch = parallel.put_batch(random_batch(side, sizes["labeled"], sizes["unlabeled"], classes))
-    compiled = parallel.distribute_train(step).lower(state, batch).compile()
-
-    def take():
-        nonlocal state
-        state, metrics = compiled(state, batch)
-        float(metrics["loss"])  # waits for the step
-
-    name = "cpu_s" if clock(jax.default_backend()).__name__ == "process_time" else "step_s"
+    batch = random_batch(side, sizes["labeled"], sizes["unlabeled"], classes)
+    lower, take_with = step_of(model, "fixmatch", relations, batch)
+    compiled = lower().compile()
+    name = "cpu_s" if jax.default_backend() == "cpu" else "step_s"
     memory = compiled.memory_analysis().temp_size_in_bytes
-    return {"seconds": timed(take, steps)[name], "bytes": memory, "jax": jax.__version__}
+    seconds = timed(take_with(compiled), steps)[name]
+    return {"seconds": seconds, "bytes": memory, "jax": jax.__version__}
 
 
 def exponent(name: str, before: dict[str, Any], after: dict[str, Any]) -> float:

@@ -177,6 +177,22 @@ def data(case: Case) -> tuple[np.ndarray, np.ndarray]:
     return rng.standard_normal((*shape, 3), np.float32), rng.integers(0, CLASSES, shape, np.int32)
 
 
+def torch_state(network: Any, case: Case) -> dict[str, np.ndarray]:
+    """A copy of the weights of a PyTorch network, under the names that `from_torch` knows."""
+    state = network.names() if case.model == "linear" else network.state_dict()
+    return {name: value.numpy().copy() for name, value in state.items()}
+
+
+def torch_logits(network: Any, case: Case, images: Any) -> Any:
+    """Logits [B,C,H,W] of float images [B,3,H,W], both tensors."""
+    from torch.nn import functional as F
+
+    out = network(images)
+    if case.model == "segformer":
+        return F.interpolate(out.logits, images.shape[2:], mode="bilinear")
+    return out.logits if case.model == "upernet" else out
+
+
 def torch_side(case: Case) -> tuple[Callable[[], Any], Callable[[], Any], dict[str, np.ndarray]]:
     """PyTorch's forward pass and train step as functions, and the initial weights."""
     import torch
@@ -184,28 +200,21 @@ def torch_side(case: Case) -> tuple[Callable[[], Any], Callable[[], Any], dict[s
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     network = torch_model(case)
-    state = network.names() if case.model == "linear" else network.state_dict()
-    state = {name: value.numpy().copy() for name, value in state.items()}
+    state = torch_state(network, case)
     optimizer = torch.optim.SGD(network.parameters(), RATE)
     images, masks = data(case)
     images, masks = torch.tensor(images).permute(0, 3, 1, 2), torch.tensor(masks).long()
     images = images.contiguous()
 
-    def logits():
-        out = network(images)
-        if case.model == "segformer":
-            return F.interpolate(out.logits, images.shape[2:], mode="bilinear")
-        return out.logits if case.model == "upernet" else out
-
     def forward():
         network.eval()
         with torch.inference_mode():
-            return logits().permute(0, 2, 3, 1).numpy()
+            return torch_logits(network, case, images).permute(0, 2, 3, 1).numpy()
 
     def step():
         network.train()
         optimizer.zero_grad()
-        F.cross_entropy(logits(), masks).backward()
+        F.cross_entropy(torch_logits(network, case, images), masks).backward()
         optimizer.step()
 
     return forward, step, state

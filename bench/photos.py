@@ -63,12 +63,8 @@ ARMS: dict[str, list[str]] = {
         "--config.relation.weight=0.5",
     ],
     "peer": ["--config.method.labeler=peer"],
-    "peer-kl-valid-t4": [
-        "--config.method.labeler=peer",
-        "--config.relation.name=class_map", "--config.relation.distance=kl", _VALID,
-        "--config.relation.temperature=4", "--config.relation.weight=0.15",
-    ],
 }  # fmt: skip
+ARMS["peer-kl-valid-t4"] = [*ARMS["peer"], *ARMS["kl-valid-t4"]]
 # The arm whose networks a trunk trains, for arms that cannot continue from that of FixMatch.
 TRUNKS = {"peer": "peer", "peer-kl-valid-t4": "peer"}
 

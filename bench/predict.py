@@ -24,12 +24,22 @@ import numpy as np
 from PIL import Image
 
 from bench.common import write_record
-from bench.models import CASES, CLASSES, Case, abstract, in_turns, torch_model
+from bench.models import (
+    CASES,
+    CLASSES,
+    Case,
+    abstract,
+    in_turns,
+    torch_logits,
+    torch_model,
+    torch_state,
+)
 from ipixmatch_jax.build import build_inference, build_model, build_views
 from ipixmatch_jax.config import default_config
 from ipixmatch_jax.devices.parallel import PARALLEL
 from ipixmatch_jax.engine.eval_step import make_eval_step
 from ipixmatch_jax.engine.metrics import PixelCounts
+from ipixmatch_jax.models.input_channels import IMAGENET_MEAN, IMAGENET_STD
 from ipixmatch_jax.models.torch_bridge import from_torch
 from ipixmatch_jax.photo_files.areas import Areas
 from ipixmatch_jax.photo_files.found import find_photos
@@ -37,7 +47,7 @@ from ipixmatch_jax.predict import predict_photos, save_results
 from ipixmatch_jax.predictor import Prediction, Predictor
 
 BATCH = 4
-MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+MEAN, STD = np.float32(IMAGENET_MEAN), np.float32(IMAGENET_STD)
 # (H, W), multiples of every patch and stride, so that neither side pads.
 SIZE = (224, 336)
 
@@ -64,16 +74,12 @@ def our_predictor(case: Case, state: dict[str, np.ndarray]) -> Predictor:
     return Predictor(config, model, variables)
 
 
-def torch_logits(network: Any, case: Case, images: np.ndarray) -> Any:
+def predicted_by_torch(network: Any, case: Case, images: np.ndarray) -> Any:
     """Logits [B,C,H,W] of images uint8 [B,H,W,3]."""
     import torch
-    from torch.nn import functional as F
 
     x = torch.from_numpy((images / np.float32(255) - MEAN) / STD).permute(0, 3, 1, 2).contiguous()
-    out = network(x)
-    if case.model == "segformer":
-        return F.interpolate(out.logits, x.shape[2:], mode="bilinear")
-    return out.logits if case.model == "upernet" else out
+    return torch_logits(network, case, x)
 
 
 def measure(case: Case, photos: pathlib.Path, rounds: int) -> dict[str, Any]:
@@ -81,8 +87,7 @@ def measure(case: Case, photos: pathlib.Path, rounds: int) -> dict[str, Any]:
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     network = torch_model(case).eval()
-    state = network.names() if case.model == "linear" else network.state_dict()
-    predictor = our_predictor(case, {name: value.numpy() for name, value in state.items()})
+    predictor = our_predictor(case, torch_state(network, case))
     found = find_photos([photos])
     with tempfile.TemporaryDirectory() as folder:
         places = {side: pathlib.Path(folder, side) for side in ("torch", "jax")}
@@ -99,7 +104,7 @@ def measure(case: Case, photos: pathlib.Path, rounds: int) -> dict[str, Any]:
             areas.begin(found.paths)
             for path in found.paths:
                 image = np.asarray(Image.open(path).convert("RGB"))
-                logits = torch_logits(network, case, image[None])[0]
+                logits = predicted_by_torch(network, case, image[None])[0]
                 confidence, mask = logits.softmax(0).max(0)
                 seen = Prediction(mask.to(torch.uint8).numpy(), confidence.numpy())
                 save_results(path, path.stem, image, seen, places["torch"], predictor, (), areas)
@@ -147,7 +152,7 @@ def evaluation_sides(
 
     @torch.inference_mode()
     def evaluate_theirs() -> Any:
-        predicted = torch_logits(network, case, images).argmax(1)
+        predicted = predicted_by_torch(network, case, images).argmax(1)
         pairs = torch.from_numpy(masks).long() * CLASSES + predicted
         return torch.bincount(pairs.reshape(-1), minlength=CLASSES**2).numpy()
 

@@ -27,7 +27,7 @@ import pathlib
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -95,30 +95,14 @@ def ours(row: Row) -> dict[str, Any]:
     model = create_model(
         case.model, num_classes=CLASSES, dtype=row.dtype, axis_name=DATA_AXIS, **case.options
     )
-    rule, schedule = make_optimizer(OPTIMIZER, 1000)
     named = () if row.how == "none" else (WeightedRelation(*row.how.split("/"), weight=0.1),)
-    step = make_train_step(
-        model,
-        make_method(row.method, {"confidence": CONFIDENCE}),
-        Views(mean=model.input_mean, std=model.input_std),
-        Objective(threshold=Threshold(CONFIDENCE), relations=named),
-        rule,
-        schedule,
-        total_steps=1000,
-    )
-    parallel = PARALLEL["shard_map"](jax.devices()[:1])
-    images = jax.ShapeDtypeStruct((1, case.side, case.side, 3), jnp.float32)
-    state = parallel.first_state(init_variables(model, jax.random.key(0), images), rule)
-    batch = parallel.put_batch(random_batch(case.side, row.batch, row.batch, CLASSES))
+    batch = random_batch(case.side, row.batch, row.batch, CLASSES)
+    lower, take_with = step_of(model, row.method, named, batch)
     begin = time.perf_counter()
-    lowered = parallel.distribute_train(step).lower(state, batch)
+    lowered = lower()
     compiled = lowered.compile()
     compile_s = time.perf_counter() - begin
-
-    def take():
-        nonlocal state
-        state, metrics = compiled(state, batch)
-        float(metrics["loss"])  # waits for the step
+    take = take_with(compiled)
 
     took = timed(take, row.steps)
     device = jax.devices()[0]
@@ -130,6 +114,40 @@ def ours(row: Row) -> dict[str, Any]:
     mfu = flops / took["step_s"] / peak[row.dtype != "bfloat16"] if peak else None
     about = {"device": device.device_kind, "jax": jax.__version__}
     return {**about, **took, "compile_s": compile_s, "memory": memory, "mfu": mfu, "flops": flops}
+
+
+def step_of(
+    model: Any, method: str, relations: tuple[WeightedRelation, ...], batch: dict[str, Any]
+) -> tuple[Callable[[], Any], Callable[[Any], Callable[[], None]]]:
+    """A function that lowers the train step of a batch, and one from the compiled step to a call.
+
+    The call takes one step from the state that the last one left, and waits for it.
+    """
+    rule, schedule = make_optimizer(OPTIMIZER, 1000)
+    step = make_train_step(
+        model,
+        make_method(method, {"confidence": CONFIDENCE}),
+        Views(mean=model.input_mean, std=model.input_std),
+        Objective(threshold=Threshold(CONFIDENCE), relations=relations),
+        rule,
+        schedule,
+        total_steps=1000,
+    )
+    parallel = PARALLEL["shard_map"](jax.devices()[:1])
+    side = batch["labeled"]["image"].shape[1]
+    images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+    state = parallel.first_state(init_variables(model, jax.random.key(0), images), rule)
+    batch = parallel.put_batch(batch)
+
+    def take_with(compiled):
+        def take() -> None:
+            nonlocal state
+            state, metrics = compiled(state, batch)
+            float(metrics["loss"])  # waits for the step
+
+        return take
+
+    return lambda: parallel.distribute_train(step).lower(state, batch), take_with
 
 
 def theirs(row: Row) -> dict[str, Any]:
