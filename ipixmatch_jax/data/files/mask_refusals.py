@@ -17,12 +17,11 @@ _MOST_IDS, _LEAST_EQUAL = 64, 0.5
 _MOST_IGNORED = 0.5
 
 
-def of_files(facts: Sequence[MaskFacts], total: Mapping[int, int], max_pixels: int) -> None:
+def of_files(facts: Sequence[MaskFacts], max_pixels: int) -> None:
     """Raise a DataError if the files show that their values cannot be read as they are.
 
     Args:
         facts: of all masks.
-        total: pixels of each value in all masks.
         max_pixels: larger masks are refused before they are decoded.
     """
     _refuse_lossy(facts)
@@ -35,7 +34,14 @@ def of_files(facts: Sequence[MaskFacts], total: Mapping[int, int], max_pixels: i
 def of_ids(
     facts: Sequence[MaskFacts], total: Mapping[int, int], max_pixels: int, where: str
 ) -> None:
-    """Raise a DataError if values that look like class ids are doubtful; see `of_files`."""
+    """Raise a DataError if values that look like class ids are doubtful.
+
+    Args:
+        facts: of all masks.
+        total: pixels of each value in all masks.
+        max_pixels: larger masks are refused before they are decoded.
+        where: the masks, in messages.
+    """
     _refuse_photos(facts, total)
     _refuse_specks(facts, total, max_pixels)
     _refuse_ignored(total, where)
@@ -128,7 +134,7 @@ def _refuse_specks(facts: Sequence[MaskFacts], total: Mapping[int, int], max_pix
     if not found:
         return
     fact = next(fact for fact in facts if found[0] in fact.counts)
-    held = sum(value in fact.counts for value in found[:1] for fact in facts)
+    held = sum(found[0] in fact.counts for fact in facts)
     raise DataError(
         f"{fact.path}: {total[found[0]]} pixels in {held} of {len(facts)} masks have the id "
         f"{found[0]}, never more than 3 in a row ({histogram_text(total)}): stray pixels of a "

@@ -131,7 +131,7 @@ def _values(facts: Sequence[MaskFacts], said: Said, max_pixels: int) -> dict[str
     where = f"{facts[0].path}" + (f", and {len(facts) - 1} other masks" if len(facts) > 1 else "")
     ids = set(total) - {IGNORE}
     if said.style != "ids":
-        mask_refusals.of_files(facts, total, max_pixels)
+        mask_refusals.of_files(facts, max_pixels)
         found = _brightness(facts, total, said, where)
         if found:
             return found
