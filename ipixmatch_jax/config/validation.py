@@ -60,6 +60,7 @@ def problems_of(config: ConfigDict, unset: Mapping[str, str] = _NOTHING) -> list
         unset: name to message of keys whose new value could not be set. Their old value says
             nothing about the config that the user wants, so no part is built from it either.
     """
+    # Their messages come first, and stand for their keys.
     wrong = {**unset, **wrong_values(config), **unset}
     return [*wrong.values(), *_bad_parts(config, wrong)]
 
