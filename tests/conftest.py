@@ -130,6 +130,14 @@ def one_device(monkeypatch):
 
 
 @pytest.fixture
+def own_relation(monkeypatch):
+    """Forgets a relation that the test registers: error messages of other tests list all."""
+    from ipixmatch_jax.losses import RELATIONS
+
+    monkeypatch.setattr(RELATIONS, "_entries", dict(RELATIONS._entries))
+
+
+@pytest.fixture
 def short_encoder(monkeypatch):
     """EfficientNet-Lite0 of five blocks; test_efficientnet_lite.py has all sixteen."""
     from ipixmatch_jax.models import efficientnet_lite

@@ -155,6 +155,7 @@ def get_config():
 """
 
 
+@pytest.mark.usefixtures("own_relation")
 def test_a_file_may_register_a_relation_and_add_more(tmp_path):
     path = tmp_path / "own.py"
     path.write_text(OWN_RELATION)

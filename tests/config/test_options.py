@@ -42,6 +42,7 @@ def get_config():
 """
 
 
+@pytest.mark.usefixtures("own_relation")
 def test_an_option_of_a_relation_is_set_and_its_kind_checked(config_file, monkeypatch):
     monkeypatch.syspath_prepend(config_file.parent)
     own = config_file.parent / "own_relation.py"

@@ -15,6 +15,7 @@ from ipixmatch_jax.losses import (
 from tests.references.relations import draw
 
 
+@pytest.mark.usefixtures("own_relation")
 def test_a_relation_of_ones_own():
     @RELATIONS.register("test_only/mse")
     def mse(student_logits, teacher_logits, keep, *, temperature):
