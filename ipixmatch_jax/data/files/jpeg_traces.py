@@ -333,9 +333,15 @@ def _mostly_on_blocks(positions: np.ndarray, pooled: float | None) -> bool:
     return pooled is None and bool(positions[-1] >= _MOSTLY * total + margin)
 
 
-def all_on_blocks(positions: np.ndarray) -> bool:
-    """True if nearly all edges of a set of masks, counts int [8], lie between blocks."""
-    return positions.sum() >= _FEWEST_EDGES and positions[-1] > _MOST_SHARE * positions.sum()
+def all_on_blocks(positions: np.ndarray, block: int = _BLOCK) -> bool:
+    """True if nearly all edges of a set of masks lie between blocks.
+
+    Args:
+        positions: edges by their position in blocks of 8, see `edge_positions`.
+        block: pixels of a side of a block: 4 or 8.
+    """
+    total = positions.sum()
+    return total >= _FEWEST_EDGES and positions[block - 1 :: block].sum() > _MOST_SHARE * total
 
 
 def _center(ids: np.ndarray) -> np.ndarray:

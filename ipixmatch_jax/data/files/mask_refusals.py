@@ -8,6 +8,7 @@ from ipixmatch_jax.data.files.mask_edges import Steps
 from ipixmatch_jax.data.files.mask_facts import MaskFacts
 from ipixmatch_jax.data.files.object_masks import number_objects
 from ipixmatch_jax.data.files.rare_ids import specks
+from ipixmatch_jax.data.files.webp_traces import saved_as_webp
 from ipixmatch_jax.data.records import IGNORE
 from ipixmatch_jax.errors import DataError
 
@@ -27,7 +28,7 @@ def of_files(facts: Sequence[MaskFacts], max_pixels: int) -> None:
     _refuse_lossy(facts)
     _refuse_smoothed(facts)
     _refuse_two_styles(facts)
-    _refuse_jpeg(facts, max_pixels)
+    _refuse_compressed(facts, max_pixels)
     _refuse_objects(facts, max_pixels)
 
 
@@ -102,16 +103,18 @@ def _refuse_smoothed(facts: Sequence[MaskFacts]) -> None:
         )
 
 
-def _refuse_jpeg(facts: Sequence[MaskFacts], max_pixels: int) -> None:
-    found = saved_as_jpeg(facts, max_pixels)
+def _refuse_compressed(facts: Sequence[MaskFacts], max_pixels: int) -> None:
+    kind, side, found = "JPEG", 8, saved_as_jpeg(facts, max_pixels)
+    if not found:
+        kind, side, found = "lossy WebP", 4, saved_as_webp(facts, max_pixels)
     if found:
         raise DataError(
             f"{found[0].path}, and {len(found) - 1} other masks ({histogram_text(found[0].counts)})"
-            ": their ids are rounded in blocks of 8x8 pixels, as JPEG does it: they were saved as "
-            "JPEG once, and pixels near edges have ids of other classes; expected ids that were "
-            "never compressed with loss; export the masks as PNG from the annotation tool again, "
-            "or set data.masks=ids to train on them as they are, for example if they were drawn in "
-            "blocks"
+            f": their ids are rounded in blocks of {side}x{side} pixels, as {kind} does it: they "
+            f"were saved as {kind} once, and pixels near edges have ids of other classes; expected "
+            "ids that were never compressed with loss; export the masks as PNG from the annotation "
+            "tool again, or set data.masks=ids to train on them as they are, for example if they "
+            "were drawn in blocks"
         )
 
 

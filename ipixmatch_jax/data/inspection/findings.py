@@ -264,19 +264,23 @@ def of_classes(
 
 
 def of_edges(facts: Sequence[Facts]) -> list[Finding]:
-    """Labeled masks whose edges all lie on a grid of 8x8 pixels."""
-    if not facts or not all_on_blocks(np.sum([fact.edges for fact in facts], axis=0)):
+    """Labeled masks whose edges all lie on a grid of 4x4 or 8x8 pixels."""
+    edges = np.sum([fact.edges for fact in facts], axis=0) if facts else np.zeros(8, int)
+    if not all_on_blocks(edges, 4):
         return []
+    eighth = all_on_blocks(edges, 8)
     histogram = np.sum([fact.histogram for fact in facts], axis=0)
     held = {int(value): int(histogram[value]) for value in np.flatnonzero(histogram)}
     file = facts[0].files[-1]
     return [
         Finding(
             WARNING, "blocks", "labeled", file,
-            f"{file}, and the other labeled masks: nearly all edges lie on every eighth row or "
-            f"column ({histogram_text(held)}): masks that were enlarged, drawn in tiles, or "
-            "saved as JPEG with strong compression, which moves edges and loses small objects; "
-            "compare them with the photos; if it was JPEG, export them as PNG again",
+            f"{file}, and the other labeled masks: nearly all edges lie on every "
+            f"{'eighth' if eighth else 'fourth'} row or column ({histogram_text(held)}): masks "
+            "that were enlarged, drawn in tiles, or saved as "
+            f"{'JPEG' if eighth else 'WebP'} with strong compression, which moves edges and loses "
+            "small objects; compare them with the photos; if it was compression, export them as "
+            "PNG again",
         )
     ]  # fmt: skip
 

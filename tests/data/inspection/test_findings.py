@@ -27,10 +27,12 @@ def facts_of(mask):
                  edges=edge_positions(mask))  # fmt: skip
 
 
-def test_masks_of_blocks_are_a_warning_with_their_values():
+@pytest.mark.parametrize("side, row, format", [(8, "eighth", "JPEG"), (4, "fourth", "WebP")])
+def test_masks_of_blocks_are_a_warning_with_their_values(side, row, format):
     small = np.random.default_rng(0).integers(0, 2, (12, 16), dtype=np.uint8)
-    (finding,) = of_edges([facts_of(np.kron(small, np.ones((8, 8), np.uint8)))] * 4)
+    (finding,) = of_edges([facts_of(np.kron(small, np.ones((side, side), np.uint8)))] * 4)
     assert (finding.severity, finding.kind) == ("warning", "blocks")
+    assert f"on every {row} row" in finding.message and f"as {format} " in finding.message
     assert "a.png, and the other labeled masks: nearly all edges" in finding.message
     assert "(0: 5" in finding.message or "(0: 4" in finding.message
     assert not of_edges([facts_of(np.kron(small, np.ones((5, 5), np.uint8)))] * 4)
