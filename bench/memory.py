@@ -6,7 +6,7 @@
 
 FixMatch with a relation, as many unlabeled as labeled images, one device. With --largest nothing is
 compiled: it prints the largest batch for which MORE times the estimate fits. With --adaptation it
-compares full fine-tuning of DPT on DINOv2-B with training parts of it, by estimates alone.
+compares full fine-tuning of DPT on DINOv2-B with training parts of it.
 """
 
 import argparse
@@ -77,8 +77,7 @@ def compare(parallel) -> None:
         begin = time.process_time()
         found = estimate(step, state, batch, parallel)
         tracing = time.process_time() - begin
-        program = parallel.distribute_train(step).lower(state, batch).compile()
-        actual = program.memory_analysis().temp_size_in_bytes
+        actual = _program(parallel, step, state, batch)
         print(
             f"| {name} {options.get('backbone', '')} | {side} | {found.step / 1e6:.0f} "
             f"| {actual / 1e6:.0f} | {actual / found.step:.2f} | {tracing:.1f} |",
@@ -102,15 +101,23 @@ def largest(parallel) -> None:
 
 
 def adaptation(parallel) -> None:
-    print("| trained | parameters that learn | state, MB | step, estimate, MB |\n|---|---|---|---|")
+    print("| trained | parameters that learn | state, MB | step, estimate, MB | step, program, MB |")
+    print("|---|---|---|---|---|")
     for label, keys in ADAPTATIONS:
         step, state, batch = parts("dpt", ADAPTED | keys, 518, 2)
         found = estimate(step, state, batch, parallel)
         learning = sum(leaf.size for leaf in jax.tree.leaves(state.teacher_params)) / 1e6
         print(
-            f"| {label} | {learning:.2f} M | {found.state / 1e6:.0f} | {found.step / 1e6:.0f} |",
+            f"| {label} | {learning:.2f} M | {found.state / 1e6:.0f} | {found.step / 1e6:.0f} "
+            f"| {_program(parallel, step, state, batch) / 1e6:.0f} |",
             flush=True,
         )
+
+
+def _program(parallel, step, state, batch) -> int:
+    """Bytes that the compiled train step needs besides its arguments and results."""
+    program = parallel.distribute_train(step).lower(state, batch).compile()
+    return program.memory_analysis().temp_size_in_bytes
 
 
 def _fits(few: Memory, many: Memory, device: float) -> int:
