@@ -77,12 +77,15 @@ def log_ratio(log_p: jax.Array, log_q: jax.Array, gap: jax.Array) -> jax.Array:
 
 
 def balanced(moved: jax.Array, logits: jax.Array, axis: int) -> jax.Array:
-    """A change of probabilities with its sum, which should be 0, taken from the top class.
+    """A change of probabilities with that of the top class made from those of the others.
 
-    The change of a probability that is all but 1 is lost in rounding; those of the others are not.
+    Their sum is 0. The change of a probability that is all but 1 is lost in rounding; those of the
+    others are not.
     """
-    is_top = logits == jnp.max(logits, axis=axis, keepdims=True)
-    return moved - jnp.where(is_top, total(moved, axis), 0.0)
+    # Not `moved` less its sum: a compiler may round `moved` otherwise where it sums it.
+    top = jnp.argmax(logits, axis=axis, keepdims=True)
+    is_top = jax.lax.broadcasted_iota(top.dtype, logits.shape, axis % logits.ndim) == top
+    return jnp.where(is_top, -total(jnp.where(is_top, 0.0, moved), axis), moved)
 
 
 # 1/(n + 1)!, from n = 8 down to 0: exp x − 1 = x · Σ xⁿ/(n + 1)!
