@@ -101,8 +101,8 @@ def largest(parallel) -> None:
 
 
 def adaptation(parallel) -> None:
-    print("| trained | parameters that learn | state, MB | step, estimate, MB | step, program, MB |")
-    print("|---|---|---|---|---|")
+    heads = ("trained", "parameters that learn", "state, MB", "step, estimate, MB", "program, MB")
+    print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
     for label, keys in ADAPTATIONS:
         step, state, batch = parts("dpt", ADAPTED | keys, 518, 2)
         found = estimate(step, state, batch, parallel)

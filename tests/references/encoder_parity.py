@@ -75,8 +75,8 @@ def compare_encoder(encoder, network, maps_of, size, *, tolerance, prefix=""):
 def compare_in_float32(encoder, network, maps_of, size):
     """Asserts that features in float32 equal those of a network within 1e-4 of the largest.
 
-    The networks of 12 to 24 blocks have random weights, and PyTorch's own float32 is up to 4e-4 off
-    float64. So both are compared with the network in float64, and twice PyTorch's error may be more.
+    With random weights in 12 to 24 blocks, PyTorch's own float32 is up to 4e-4 off float64. So both
+    are compared with the network in float64, and twice PyTorch's error is allowed if that is more.
     """
     import torch
 
