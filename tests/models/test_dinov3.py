@@ -47,12 +47,12 @@ def options(shape):
     )
 
 
-def network(kind="DINOv3ViTModel", shape=TINY, seed=0, **more):
+def network(kind="DINOv3ViTModel", shape=TINY, seed=0, deviation=0.2, **more):
     transformers = pytest.importorskip("transformers")
     from tests.references.torch_dpt import randomised
 
     config = transformers.DINOv3ViTConfig(**options(shape), attn_implementation="eager", **more)
-    return randomised(getattr(transformers, kind)(config), seed).eval()
+    return randomised(getattr(transformers, kind)(config), seed, deviation).eval()
 
 
 @pytest.mark.parametrize("size, gated", [((48, 80), False), ((16, 112), True)], ids=str)
@@ -104,7 +104,10 @@ def test_a_linear_head_on_the_last_block_equals_pytorch():
 @pytest.mark.parametrize("backbone", DINOV3.names())
 def test_full_sizes_in_float32_equal_transformers(backbone):
     shape = DINOV3[backbone]
-    theirs = network("DINOv3ViTBackbone", shape, out_features=[f"stage{i + 1}" for i in shape.taps])
+    taps = [f"stage{i + 1}" for i in shape.taps]
+    # About the deviation of first values. With 0.2, attention in 24 wide blocks is so sharp that
+    # PyTorch in float32 is 4e-3 off PyTorch in float64.
+    theirs = network("DINOv3ViTBackbone", shape, deviation=0.03, out_features=taps)
     compare_in_float32(Dinov3(shape), theirs, lambda net, x: net(x).feature_maps, (32, 48))
 
 
