@@ -166,6 +166,26 @@ def gray(path: str) -> np.ndarray:
     return array.astype(np.uint8) if array.dtype == bool else array
 
 
+def turned_box(low: Sequence[float], high: Sequence[float], angle: float) -> list[list[float]]:
+    """The corners of a box that is turned about its center.
+
+    Args:
+        low: (x, y) of the upper left corner before the turn.
+        high: (x, y) of the lower right corner.
+        angle: degrees, clockwise as seen in the image.
+
+    Returns:
+        Four [x, y].
+    """
+    center = (np.asarray(low, float) + np.asarray(high, float)) / 2
+    half = (np.asarray(high, float) - np.asarray(low, float)) / 2
+    turn = np.deg2rad(angle)
+    cosine, sine = np.cos(turn), np.sin(turn)
+    signs = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
+    corners = (signs * half) @ np.array([[cosine, sine], [-sine, cosine]]) + center
+    return corners.tolist()
+
+
 def background_first(names: Sequence[str]) -> tuple[tuple[str, ...], dict[str, int]]:
     """Class names with a background in front, and the id of each name; ignored labels are 255.
 

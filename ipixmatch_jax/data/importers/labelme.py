@@ -1,4 +1,4 @@
-"""LabelMe JSON next to the images; written for labelme 3.x to 5.x.
+"""LabelMe JSON next to the images; written for labelme 3.x to 5.x, and X-AnyLabeling 2 and 3.
 
 A label `__ignore__` marks pixels to ignore, `_background_` is class 0. Shapes are drawn in the
 order of the file, as labelme2voc does.
@@ -122,9 +122,13 @@ def _shape(shape: dict, path: str) -> dict:
         with Image.open(io.BytesIO(base64.b64decode(shape["mask"]))) as picture:
             pixels = np.array(picture) > 0
         return {"kind": "mask", "pixels": pixels, "at": shape["points"][0]}
+    corners = shape["points"]
+    if kind in ("rectangle", "rotation") and len(corners) == 4:
+        # X-AnyLabeling writes all four corners.
+        return {"kind": "polygon", "points": corners}
     if kind not in _POINTS:
         raise DataError(
             f"{path}: shape {kind!r} of label {shape['label']!r} has no area; expected polygon, "
             "rectangle, circle, line or mask; draw a polygon, or remove the shape"
         )
-    return {"kind": _POINTS[kind], "points": shape["points"]}
+    return {"kind": _POINTS[kind], "points": corners}
