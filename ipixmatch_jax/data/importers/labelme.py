@@ -8,6 +8,8 @@ import base64
 import io
 import os
 import posixpath
+import re
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -22,6 +24,8 @@ from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
 
 _KEYS = {"shapes", "imagePath"}
+# Labels of single objects.
+_INSTANCE = re.compile(r"(.*\S)-\d+$")
 _POINTS = {"polygon": "polygon", "rectangle": "rectangle", "circle": "circle", "line": "line",
            "linestrip": "line"}  # fmt: skip
 
@@ -48,6 +52,7 @@ class LabelMe:
             sheets.append(_sheet(path, content, tree.path("", path)))
         listed = find_classes(tree)
         problems, notes = _settle_names(tree, sheets)
+        problems += _merge_instances(tree, sheets, listed.names)
         found = collect(tree, sheets, listed.names or None, choices)
         found.problems += problems
         found.notes += notes
@@ -94,6 +99,30 @@ def _settle_names(tree: FolderTree, sheets: list[Sheet]) -> tuple[list[str], lis
             f"image with their own name: {some(renamed, 3)}"
         ]
     return problems, []
+
+
+def _merge_instances(tree: FolderTree, sheets: list[Sheet], listed: Sequence[str]) -> list[str]:
+    """Renames `cat-1` and `cat-2`, two cats of labelme 1 to 3, to `cat` if the list has that class.
+
+    Returns:
+        An error if no list says whether they are classes.
+    """
+    labels = sorted({label for sheet in sheets for label, _ in sheet.shapes} - {*listed})
+    objects: dict[str, list[str]] = {}
+    for label in labels:
+        match = _INSTANCE.match(label)
+        if match:
+            objects.setdefault(match.group(1), []).append(label)
+    table = {label: name for name, own in objects.items() if name in listed for label in own}
+    for sheet in sheets:
+        sheet.shapes = [(table.get(label, label), shape) for label, shape in sheet.shapes]
+    doubtful = [own for name, own in objects.items() if name not in listed and len(own) > 1]
+    return [
+        f"{tree.root}: labels {some(own)} may be classes, or objects of one class (labelme 1 to 3);"
+        f" expected a file labels.txt with one class per line; list {own[0]} and the others, or "
+        f"{own[0].rpartition('-')[0]} alone"
+        for own in doubtful[:1]
+    ]
 
 
 def _is_labelme(path: str) -> bool:

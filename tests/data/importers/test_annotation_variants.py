@@ -193,3 +193,74 @@ def test_yolo_labels_find_their_images(folder, class_id, tmp_path, make_config):
     assert (len(dataset.labeled), len(dataset.val)) == (3, 3)
     for mask in masks_of(dataset):
         np.testing.assert_array_equal(mask, truth())
+
+
+def coco_of(root, source, names):
+    """COCO annotations in `source` of images with these names; the images are not written."""
+    exports.coco(root / "made")
+    content = json.loads((root / "made/annotations/instances_default.json").read_text())
+    for image, name in zip(content["images"], names, strict=True):
+        image["file_name"] = name
+    text(root / source, content)
+    for path in sorted((root / "made").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    (root / "made").rmdir()
+
+
+@pytest.mark.parametrize("source, name, images", [
+    ("train.json", "p{}.jpg", ["test/p{}.jpg"]),
+    ("a.json", "train/p{}.jpg", ["test/p{}.jpg"]),
+    ("a.json", "north/p{}.jpg", ["images/south/p{}.jpg", "images/north/q{}.jpg"]),
+])  # fmt: skip
+def test_images_of_another_folder_are_not_taken(source, name, images, tmp_path):
+    coco_of(tmp_path, source, [name.format(n) for n in range(4)])
+    for form in images:
+        for number in range(4):
+            photo(tmp_path / form.format(number), number)
+    with pytest.raises(DataError, match="4 annotated images do not exist"):
+        describe_folder(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["C:\\train\\p{}.jpg", "/home/me/train/p{}.jpg", "p{}.bmp"])
+def test_folders_of_another_machine_and_other_endings(name, tmp_path, make_config):
+    coco_of(tmp_path, "a.json", [name.format(n) for n in range(4)])
+    for number in range(4):
+        photo(tmp_path / f"images/p{number}.jpg", number)
+        photo(tmp_path / f"masks/p{number}.png", number)
+    for mask in masks_of(loaded(tmp_path, make_config)):
+        np.testing.assert_array_equal(mask, truth())
+
+
+def test_annotations_describe_the_images_next_to_them(tmp_path, make_config):
+    for site in ("a", "b"):
+        exports.labelme(tmp_path / site)
+        (tmp_path / site / "json").mkdir()
+        for path in (tmp_path / site).glob("*.json"):
+            path.rename(path.parent / "json" / path.name)
+    (tmp_path / "b/json/p0.json").unlink()
+    dataset = loaded(tmp_path, make_config)
+    assert [*dataset.unlabeled.ids] == ["b/p0"]
+    assert len(dataset.labeled) + len(dataset.val) == 7
+
+
+def test_points_that_are_no_numbers(tmp_path, make_config):
+    exports.coco(tmp_path)
+    path = tmp_path / "annotations/instances_default.json"
+    change(path, lambda c: c["annotations"][0].update(segmentation=[[float("nan")] * 6]))
+    with pytest.raises(DataError, match="p0.jpg: annotation 0.*a point is not finite"):
+        loaded(tmp_path, make_config)
+
+
+def test_numbered_labels_of_old_labelme(tmp_path, make_config):
+    exports.labelme(tmp_path)
+    for number, path in enumerate(sorted(tmp_path.glob("*.json"))):
+        change(path, lambda c, n=number: c["shapes"][0].update(label=f"cat-{1 + n % 2}"))
+    dataset = loaded(tmp_path, make_config)
+    assert dataset.class_names == ("background", "cat", "dog")
+    for mask in masks_of(dataset):
+        np.testing.assert_array_equal(mask, truth())
+    (tmp_path / "labels.txt").unlink()
+    with pytest.raises(DataError, match="labels cat-1, cat-2 may be classes, or objects"):
+        loaded(tmp_path, make_config)
+    text(tmp_path / "labels.txt", "cat-1\ncat-2\ndog\n")
+    assert loaded(tmp_path, make_config).class_names == ("background", "cat-1", "cat-2", "dog")
