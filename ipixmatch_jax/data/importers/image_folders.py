@@ -5,6 +5,7 @@ may be others in the next.
 """
 
 import os
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -78,6 +79,8 @@ def _pairs(tree: FolderTree) -> dict[str, tuple[str, str]]:
         roles: dict[str, list[str]] = {"image": [], "mask": []}
         for file in files:
             stem, ending = os.path.splitext(file)
+            # plant3/plant3_rgb.png: the name of the folder tells no role.
+            stem = re.sub(rf"^{re.escape(folder.rpartition('/')[2])}[_\-. ]", "", stem)
             if len(folder_names.words(stem)) == 1 and ending.lower() in IMAGE_SUFFIXES:
                 roles.setdefault(folder_names.role(stem), []).append(file)
         (images, masks) = roles["image"], roles["mask"]
