@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.importers import names as folder_names
+from ipixmatch_jax.data.importers.beside import looks_like_mask
 from ipixmatch_jax.data.importers.drawing import background_first, drawn_shapes
 from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, Item, some
 from ipixmatch_jax.data.importers.names import folded, without_upload_prefix
@@ -15,6 +16,8 @@ from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE
 from ipixmatch_jax.errors import DataError
 
+# LabelMe may name its own file as the image.
+_NO_IMAGES = (".json", ".xml", ".txt", ".csv")
 # Class ids are 0..254; 255 means ignore.
 MOST_CLASSES = 255
 
@@ -89,7 +92,7 @@ class ImageIndex:
         name = posixpath.normpath(name.replace("\\", "/"))
         for start in (near, ""):
             path = posixpath.normpath(posixpath.join(start, name))
-            if self.tree.has(path):
+            if self.tree.has(path) and not path.lower().endswith(_NO_IMAGES):
                 return path
         folder, base = posixpath.split(name)
         plain = without_upload_prefix(base)
@@ -237,7 +240,7 @@ def collect(
         if not sheet.known:
             empty.append(path)
         found.items.append(_item(tree, sheet, path, split, table, choices))
-    _remarks(tree, found, index, missing, empty, taken, choices)
+    _remarks(tree, found, index, sheets, missing, empty, taken, choices)
     return found
 
 
@@ -266,9 +269,16 @@ def _item(
     return Item(item_id(path, split), image, mask, split)
 
 
+def _is_mask(tree: FolderTree, path: str) -> bool:
+    """True if a file has a word for masks in its name, and few colors."""
+    stem = os.path.splitext(path.rpartition("/")[2])[0]
+    named = folder_names.role(stem) in ("mask", "preview")
+    return named and looks_like_mask(tree.path("", path))
+
+
 def _remarks(
-    tree: FolderTree, found: Found, index: ImageIndex, missing: list[str], empty: list[str],
-    taken: Collection[str], choices: Choices,
+    tree: FolderTree, found: Found, index: ImageIndex, sheets: Sequence[Sheet],
+    missing: list[str], empty: list[str], taken: Collection[str], choices: Choices,
 ) -> None:  # fmt: skip
     spellings = (
         (index.renamed, "names without Label Studio's upload prefix"),
@@ -283,6 +293,11 @@ def _remarks(
         path for path in index.images
         if path not in taken and place_of(path.rpartition("/")[0]).role != "mask"
     ]  # fmt: skip
+    # labelme_json_to_dataset leaves label.png and label_viz.png next to its photos.
+    masks = [path for path in rest if _is_mask(tree, path)]
+    if masks:
+        rest = [path for path in rest if path not in masks]
+        found.notes.append(f"{len(masks)} masks next to photos are not used: {some(masks, 3)}")
     for path in rest:
         split = split_of(path)
         found.items.append(Item(item_id(path, split), tree.path("", path), None, split))
@@ -298,6 +313,12 @@ def _remarks(
         )
     if left and not (choices.get("unannotated") == "background" and not rest):
         found.warnings.append(f"{len(left)} val or test images have no mask: {some(left, 3)}")
+    kinds = [shape["kind"] for sheet in sheets for _, shape in sheet.shapes]
+    if kinds and set(kinds) == {"rectangle"}:
+        found.warnings.append(
+            f"all {len(kinds)} shapes are rectangles, drawn as filled areas; boxes around objects "
+            "are no masks: draw polygons, unless the objects are rectangular"
+        )
     if missing:
         found.warnings.append(
             f"{len(missing)} annotated images do not exist: {some(missing)}; put them next to the "

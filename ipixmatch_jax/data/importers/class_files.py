@@ -295,6 +295,7 @@ _READERS: dict[str, Callable[[str], ClassFile]] = {
     "class_dict.csv": _class_dict,
     "label_class_dict.csv": _class_dict,
     "class_dict_seg.csv": _class_dict,
+    "labelmap.csv": _class_dict,
     "label_colors.txt": _color_first,
     "class_names.txt": _lines,
     "labels.txt": _lines,

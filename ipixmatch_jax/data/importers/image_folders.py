@@ -35,7 +35,7 @@ class ImageFolders:
 
     def sniff(self, tree: FolderTree) -> str:
         pairs = _pairs(tree)
-        if len(pairs) < 2:
+        if len(pairs) < 2 or all(written_next_to(tree, folder) for folder in pairs):
             return ""
         folder, (image, mask) = next(iter(pairs.items()))
         return f"{folder}/{image} with {mask}, and {len(pairs) - 1} other folders like it"
@@ -68,6 +68,11 @@ class ImageFolders:
                 f"{some(others)}"
             )
         return found
+
+
+def written_next_to(tree: FolderTree, folder: str) -> bool:
+    """True if labelme_json_to_dataset wrote a folder: X_json next to X.json, which holds more."""
+    return folder.endswith("_json") and tree.has(f"{folder.removesuffix('_json')}.json")
 
 
 def _pairs(tree: FolderTree) -> dict[str, tuple[str, str]]:

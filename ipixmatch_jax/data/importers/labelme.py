@@ -19,6 +19,7 @@ from ipixmatch_jax.data.importers.annotations import ImageIndex, Sheet, collect
 from ipixmatch_jax.data.importers.class_files import find_classes
 from ipixmatch_jax.data.importers.contents import json_with, read_json
 from ipixmatch_jax.data.importers.found import Choices, Found, some
+from ipixmatch_jax.data.importers.image_folders import written_next_to
 from ipixmatch_jax.data.importers.names import folded
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
@@ -56,6 +57,16 @@ class LabelMe:
         found = collect(tree, sheets, listed.names or None, choices)
         found.problems += problems
         found.notes += notes
+        copies = [
+            item for item in found.items
+            if item.mask is None and written_next_to(tree, posixpath.dirname(
+                posixpath.relpath(item.image, str(tree.root))))
+        ]  # fmt: skip
+        if copies:
+            found.items = [item for item in found.items if item not in copies]
+            found.notes.append(
+                f"{len(copies)} images of labelme_json_to_dataset are not used: their JSON is read"
+            )
         if listed.names:
             found.notes.append(f"classes of {listed.path}")
         if others:
@@ -154,6 +165,8 @@ def _shape(shape: dict, path: str) -> dict:
     corners = shape["points"]
     if kind in ("rectangle", "rotation") and len(corners) == 4:
         # X-AnyLabeling writes all four corners.
+        if kind == "rectangle":
+            return {"kind": "rectangle", "points": [corners[0], corners[2]]}
         return {"kind": "polygon", "points": corners}
     if kind not in _POINTS:
         raise DataError(

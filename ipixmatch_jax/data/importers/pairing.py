@@ -79,6 +79,8 @@ def pair(images: list[Name], masks: list[Name], affixes: tuple[str, str] = ("", 
     own = _Rule(("", ""), affixes)
     _match(result, _core(own.image), _core(own.mask), "")
     if any(affixes):
+        if not result.pairs:
+            _match_image_affix(result, own)
         return _finish(result)
     for key, reason in ((folded, "case or Unicode form"), (_unpadded, "zero padding")):
         _match(result, key, key, reason)
@@ -91,6 +93,17 @@ def pair(images: list[Name], masks: list[Name], affixes: tuple[str, str] = ("", 
     else:
         _match_infix(result)
     return _finish(result)
+
+
+def _match_image_affix(result: Pairs, own: _Rule) -> None:
+    """Pairs by the user's affixes of the masks if all images have a prefix or tail of their own."""
+    stems = [stem for _, stem in result.images_left]
+    masks = _unique(result.masks_left, _core(own.mask)).keys()
+    for image in _options(stems, known_only=False) if stems and masks else ():
+        if masks & _unique(result.images_left, _core(image)).keys():
+            rule = _Rule(image, own.mask)
+            _match(result, _core(image), _core(own.mask), f"the rule {rule.text()}")
+            return
 
 
 def _match_infix(result: Pairs) -> None:

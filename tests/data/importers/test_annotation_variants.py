@@ -264,3 +264,47 @@ def test_numbered_labels_of_old_labelme(tmp_path, make_config):
         loaded(tmp_path, make_config)
     text(tmp_path / "labels.txt", "cat-1\ncat-2\ndog\n")
     assert loaded(tmp_path, make_config).class_names == ("background", "cat-1", "cat-2", "dog")
+
+
+def test_rectangles_alone_are_named(tmp_path, make_config):
+    exports.labelme(tmp_path)
+    boxes = [([a, b], [c - 1, d - 1]) for a, b, c, d in (CAT, DOG)]
+    for path in tmp_path.glob("*.json"):
+        change(path, lambda c: [one.update(shape_type="rectangle", points=box)
+                                for one, box in zip(c["shapes"], boxes, strict=True)])  # fmt: skip
+    dataset = loaded(tmp_path, make_config)
+    assert any("all 8 shapes are rectangles" in warning for warning in dataset.warnings)
+    # One polygon shows that areas were meant.
+    change(tmp_path / "p0.json", lambda c: c["shapes"][0].update(
+        shape_type="polygon", points=corners((*CAT[:2], CAT[2] - 1, CAT[3] - 1))))  # fmt: skip
+    dataset = loaded(tmp_path, make_config)
+    assert not any("rectangles" in warning for warning in dataset.warnings)
+    for mask in masks_of(dataset):
+        np.testing.assert_array_equal(mask, truth())
+
+
+def test_labelme_that_names_its_own_file(tmp_path, make_config):
+    exports.labelme(tmp_path)
+    change(tmp_path / "p1.json", lambda content: content.update(imagePath="p1.json"))
+    for mask in masks_of(loaded(tmp_path, make_config)):
+        np.testing.assert_array_equal(mask, truth())
+
+
+def test_folders_that_labelme_wrote_next_to_its_files(tmp_path, make_config):
+    exports.labelme(tmp_path)
+    for number in range(4):
+        photo(tmp_path / f"p{number}_json/img.png", number)
+        exports.mask(tmp_path / f"p{number}_json/label.png", truth())
+        text(tmp_path / f"p{number}_json/label_names.txt", "_background_\ncat\ndog\n")
+    dataset = loaded(tmp_path, make_config)
+    assert len(dataset.labeled) + len(dataset.val) == 4 and not len(dataset.unlabeled)
+    assert any("4 images of labelme_json_to_dataset are not used" in n for n in dataset.notes)
+
+
+def test_masks_are_no_unlabeled_photos(tmp_path, make_config):
+    exports.labelme(tmp_path)
+    photo(tmp_path / "other/img.png", 9)
+    exports.mask(tmp_path / "other/label.png", truth())
+    dataset = loaded(tmp_path, make_config)
+    assert dataset.unlabeled.ids == ("other/img",)
+    assert any("1 masks next to photos are not used: other/label.png" in n for n in dataset.notes)

@@ -89,3 +89,21 @@ def test_json_of_other_tools_is_named(content, reason, tmp_path):
     text(tmp_path / "p0.json", content)
     with pytest.raises(DataError, match=reason):
         describe_folder(str(tmp_path))
+
+
+def test_a_tail_of_masks_next_to_a_tail_of_images(tmp_path, make_config):
+    for number in range(4):
+        photo(tmp_path / f"rgb_anon/fog/s{number % 2}/f{number}_rgb_anon.png", number)
+        stem = f"gt/fog/s{number % 2}/f{number}_gt"
+        mask(tmp_path / f"{stem}_labelTrainIds.png", truth())
+        mask(tmp_path / f"{stem}_labelIds.png", truth() + 7)
+    with pytest.raises(DataError, match="none with a mask.*mask_tail"):
+        describe_folder(str(tmp_path))
+    given = {"folder.mask_tail": "_gt_labelTrainIds"}
+    found = describe_folder(str(tmp_path), given)
+    folder = {**found.pop("folder"), "mask_tail": given["folder.mask_tail"]}
+    empty = {"labeled": "", "unlabeled": "", "val": ""}
+    dataset = load_dataset(make_config(**empty, **found, folder=folder), 0)
+    assert len(dataset.labeled) + len(dataset.val) == 4
+    for index in range(len(dataset.labeled)):
+        np.testing.assert_array_equal(dataset.labeled[index]["mask"], truth())
