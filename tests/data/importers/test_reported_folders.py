@@ -107,3 +107,11 @@ def test_a_tail_of_masks_next_to_a_tail_of_images(tmp_path, make_config):
     assert len(dataset.labeled) + len(dataset.val) == 4
     for index in range(len(dataset.labeled)):
         np.testing.assert_array_equal(dataset.labeled[index]["mask"], truth())
+
+
+@pytest.mark.parametrize("tail", ["_m", "_L", "-s"])
+def test_tails_of_one_letter(tail, tmp_path, make_config):
+    for number in range(4):
+        photo(tmp_path / f"output/M-33_{number}.jpg", number)
+        mask(tmp_path / f"output/M-33_{number}{tail}.png", truth())
+    check(tmp_path, make_config)
