@@ -88,17 +88,18 @@ def _settle_names(tree: FolderTree, sheets: list[Sheet]) -> tuple[list[str], lis
     for sheet in sheets:
         own = images.get(os.path.splitext(sheet.source)[0], "")
         stem = os.path.splitext(posixpath.basename(sheet.image.replace("\\", "/")))[0]
-        if not own or folded(stem) == folded(os.path.splitext(posixpath.basename(own))[0]):
+        if not own:
             continue
+        same = folded(stem) == folded(os.path.splitext(posixpath.basename(own))[0])
         try:
             named = index.find(sheet.image, posixpath.dirname(sheet.source))
         except DataError:
             # Several images fit; `collect` reports it.
             continue
         if not named:
-            renamed.append(f"{sheet.image} -> {own}")
+            renamed += [] if same else [f"{sheet.image} -> {own}"]
             sheet.image = own
-        elif named != own:
+        elif named != own and not same:
             problems.append(
                 f"{tree.path('', sheet.source)}: imagePath is {sheet.image}, but {own} lies next "
                 "to it; expected the annotation of the image with the same name; it may be a copy: "

@@ -308,3 +308,14 @@ def test_masks_are_no_unlabeled_photos(tmp_path, make_config):
     dataset = loaded(tmp_path, make_config)
     assert dataset.unlabeled.ids == ("other/img",)
     assert any("1 masks next to photos are not used: other/label.png" in n for n in dataset.notes)
+
+
+def test_labelme_next_to_its_photo_names_a_former_folder(tmp_path, make_config):
+    exports.labelme(tmp_path / "now")
+    photo(tmp_path / "raw/q.png", 9)
+    for path in (tmp_path / "now").glob("*.json"):
+        change(path, lambda c: c.update(imagePath=f"..\\raw\\{c['imagePath']}"))
+    dataset = loaded(tmp_path, make_config)
+    assert len(dataset.labeled) + len(dataset.val) == 4
+    for mask in masks_of(dataset):
+        np.testing.assert_array_equal(mask, truth())
