@@ -276,6 +276,14 @@ def _is_mask(tree: FolderTree, path: str) -> bool:
     return named and looks_like_mask(tree.path("", path))
 
 
+def only_rectangles(count: int) -> str:
+    """The warning for annotations that may be those of object detection."""
+    return (
+        f"all {count} shapes are rectangles, drawn as filled areas; boxes around objects are no "
+        "masks: draw polygons, unless the objects are rectangular"
+    )
+
+
 def _remarks(
     tree: FolderTree, found: Found, index: ImageIndex, sheets: Sequence[Sheet],
     missing: list[str], empty: list[str], taken: Collection[str], choices: Choices,
@@ -315,10 +323,7 @@ def _remarks(
         found.warnings.append(f"{len(left)} val or test images have no mask: {some(left, 3)}")
     kinds = [shape["kind"] for sheet in sheets for _, shape in sheet.shapes]
     if kinds and set(kinds) == {"rectangle"}:
-        found.warnings.append(
-            f"all {len(kinds)} shapes are rectangles, drawn as filled areas; boxes around objects "
-            "are no masks: draw polygons, unless the objects are rectangular"
-        )
+        found.warnings.append(only_rectangles(len(kinds)))
     if missing:
         found.warnings.append(
             f"{len(missing)} annotated images do not exist: {some(missing)}; put them next to the "

@@ -10,10 +10,10 @@ from urllib.parse import urlparse
 
 import numpy as np
 
-from ipixmatch_jax.data.importers.annotations import Sheet, collect
+from ipixmatch_jax.data.importers.annotations import Sheet, collect, only_rectangles
 from ipixmatch_jax.data.importers.coco_regions import draw_annotations
 from ipixmatch_jax.data.importers.contents import json_with, read_json
-from ipixmatch_jax.data.importers.drawing import background_first
+from ipixmatch_jax.data.importers.drawing import background_first, is_rectangle
 from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, some
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE
@@ -60,6 +60,9 @@ class Coco:
             found.warnings.append(
                 f"several categories have one name and become one class: {some(doubled)}"
             )
+        polygons = [a["segmentation"] for a in annotations if a.get("segmentation")]
+        if all(map(_is_box, polygons)):
+            found.warnings.append(only_rectangles(len(polygons)))
         if keypoints:
             found.notes.append(f"keypoints of the same images are not read: {some(keypoints)}")
         if regions < boxes:
@@ -74,6 +77,15 @@ def _files(tree: FolderTree) -> list[str]:
     """The files with the three keys of COCO JSON, and with regions instead of PNG files."""
     panoptic = json_with(tree, ("segments_info",))
     return [path for path in json_with(tree, _KEYS) if path not in panoptic]
+
+
+def _is_box(segmentation: list | dict) -> bool:
+    """True if a region is one polygon with four right angles, as converters write for boxes."""
+    try:
+        (polygon,) = segmentation
+        return not isinstance(segmentation, dict) and is_rectangle(np.reshape(polygon, (-1, 2)))
+    except (TypeError, ValueError):
+        return False
 
 
 def _keypoints(contents: dict[str, dict]) -> list[str]:

@@ -166,6 +166,17 @@ def gray(path: str) -> np.ndarray:
     return array.astype(np.uint8) if array.dtype == bool else array
 
 
+def is_rectangle(points: Sequence[Sequence[float]]) -> bool:
+    """True if a polygon has four corners, all of a right angle within 3 degrees."""
+    if len(points) != 4:
+        return False
+    corners = np.asarray(points, float)
+    sides = np.roll(corners, -1, axis=0) - corners
+    lengths = np.linalg.norm(sides, axis=1)
+    cosines = (sides * np.roll(sides, -1, axis=0)).sum(1)
+    return bool((np.abs(cosines) <= 0.05 * lengths * np.roll(lengths, -1) + 1e-9).all())
+
+
 def turned_box(low: Sequence[float], high: Sequence[float], angle: float) -> list[list[float]]:
     """The corners of a box that is turned about its center.
 

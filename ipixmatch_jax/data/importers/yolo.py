@@ -7,9 +7,10 @@ import os
 import re
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES, image_size
-from ipixmatch_jax.data.importers.annotations import Sheet, collect
+from ipixmatch_jax.data.importers.annotations import Sheet, collect, only_rectangles
 from ipixmatch_jax.data.importers.class_files import find_classes, read_yolo_names
 from ipixmatch_jax.data.importers.coco_names import COCO_NAMES
+from ipixmatch_jax.data.importers.drawing import is_rectangle
 from ipixmatch_jax.data.importers.found import Choices, Found, some
 from ipixmatch_jax.data.importers.names import without_upload_prefix
 from ipixmatch_jax.data.importers.tree import FolderTree
@@ -74,6 +75,10 @@ class Yolo:
         found = collect(tree, sheets, names, choices)
         found.notes.append(note)
         found.problems += _twins(tree, sheets)
+        shapes = [shape["points"] for sheet in sheets for _, shape in sheet.shapes]
+        if shapes and all(map(is_rectangle, shapes)):
+            # Oriented boxes (OBB) have four corners, too.
+            found.warnings.append(only_rectangles(len(shapes)))
         if renamed:
             found.notes.append(
                 f"{len(renamed)} images found by names without Label Studio's upload prefix: "

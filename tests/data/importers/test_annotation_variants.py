@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 
 from ipixmatch_jax.data import load_dataset
 from ipixmatch_jax.data.datasets.folder_config import describe_folder
-from ipixmatch_jax.data.importers.drawing import turned_box
+from ipixmatch_jax.data.importers.drawing import is_rectangle, turned_box
 from ipixmatch_jax.errors import DataError
 from tests.references import exports
 from tests.references.exports import CAT, DOG, corners, photo, text, truth
@@ -319,3 +319,34 @@ def test_labelme_next_to_its_photo_names_a_former_folder(tmp_path, make_config):
     assert len(dataset.labeled) + len(dataset.val) == 4
     for mask in masks_of(dataset):
         np.testing.assert_array_equal(mask, truth())
+
+
+@pytest.mark.parametrize("name", ["coco", "yolo"])
+def test_boxes_that_were_converted_to_polygons_are_named(name, tmp_path, make_config):
+    getattr(exports, name)(tmp_path)
+    if name == "coco":
+        path = tmp_path / "annotations/instances_default.json"
+        box = [float(v) for point in corners(DOG) for v in point]
+        content = json.loads(path.read_text())
+        for one in content["annotations"]:
+            if one["category_id"] == 60:
+                one.update(segmentation=[box], iscrowd=0)
+        text(path, content)
+    dataset = loaded(tmp_path, make_config)
+    assert any("shapes are rectangles" in warning for warning in dataset.warnings)
+    if name == "coco":
+        change(path, lambda c: c["annotations"][0].update(segmentation=[[2, 3, 9, 3, 9, 8]]))
+    else:
+        text(tmp_path / "labels/train/p0.txt", "0 0.1 0.1 0.5 0.1 0.5 0.5\n")
+    dataset = loaded(tmp_path, make_config)
+    assert not any("shapes are rectangles" in warning for warning in dataset.warnings)
+
+
+@pytest.mark.parametrize("points, expected", [
+    ([[0, 0], [4, 0], [4, 2], [0, 2]], True),
+    ([[2, 0], [4, 2], [2, 4], [0, 2]], True),
+    ([[0, 0], [4, 0], [5, 2], [0, 2]], False),
+    ([[0, 0], [4, 0], [4, 2]], False),
+])  # fmt: skip
+def test_rectangles_by_their_corners(points, expected):
+    assert is_rectangle(points) is expected
