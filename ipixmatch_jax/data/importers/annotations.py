@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.importers import names as folder_names
+from ipixmatch_jax.data.importers.beside import looks_like_mask
 from ipixmatch_jax.data.importers.drawing import background_first, drawn_shapes
 from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, Item, some
 from ipixmatch_jax.data.importers.names import folded, without_upload_prefix
@@ -15,6 +16,8 @@ from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE
 from ipixmatch_jax.errors import DataError
 
+# LabelMe may name its own file as the image.
+_NO_IMAGES = (".json", ".xml", ".txt", ".csv")
 # Class ids are 0..254; 255 means ignore.
 MOST_CLASSES = 255
 
@@ -53,29 +56,35 @@ class ImageIndex:
             if not any(folder_names.role(part) == "preview" for part in path.split("/")[:-1])
         ]
         # File name of an image as the annotations gave it -> its path, if an upload prefix differs,
-        # or the spelling: case and Unicode form.
+        # the spelling (case and Unicode form), or the ending.
         self.renamed: dict[str, str] = {}
         self.respelled: dict[str, str] = {}
+        self.converted: dict[str, str] = {}
+        self._folders = {part for path in self.images for part in path.split("/")[:-1]}
         self._by_name: dict[str, list[str]] = {}
         self._by_plain: dict[str, list[str]] = {}
         self._by_letters: dict[str, list[str]] = {}
+        self._by_stem: dict[str, list[str]] = {}
         for path in self.images:
             base = posixpath.basename(path)
             self._by_name.setdefault(base, []).append(path)
             self._by_letters.setdefault(folded(base), []).append(path)
+            if place_of(posixpath.dirname(path)).role != "mask":
+                self._by_stem.setdefault(os.path.splitext(base)[0], []).append(path)
             if without_upload_prefix(base) != base:
                 self._by_plain.setdefault(without_upload_prefix(base), []).append(path)
 
     def find(self, name: str, near: str = "", split: str = "") -> str:
         """The relative path of an image; '' if there is none.
 
-        If no image has the name, the case of letters, their Unicode form or Label Studio's upload
-        prefix may differ; the latter is removed from the name, or from the images.
+        If no image has the name, the case of letters, their Unicode form, Label Studio's upload
+        prefix or the ending may differ; the prefix is removed from the name, or from the images.
 
         Args:
             name: file name or path; folders in it may be those of another machine.
             near: the folder of the annotation file, preferred if several images fit.
-            split: likewise, the split of the annotations.
+            split: likewise, the split of the annotations; '' if nothing tells it. An image in a
+                folder of another split does not fit.
 
         Raises:
             DataError: several images fit.
@@ -83,20 +92,42 @@ class ImageIndex:
         name = posixpath.normpath(name.replace("\\", "/"))
         for start in (near, ""):
             path = posixpath.normpath(posixpath.join(start, name))
-            if self.tree.has(path):
+            if self.tree.has(path) and not path.lower().endswith(_NO_IMAGES):
                 return path
         folder, base = posixpath.split(name)
         plain = without_upload_prefix(base)
+        if not name.startswith("/") and name[1:2] != ":":
+            # The folders of another machine tell no split.
+            split = folder_names.split_of_path(folder, split)
         tables = ((base, self._by_name), (folded(base), self._by_letters),
                   (plain, self._by_name), (base, self._by_plain))  # fmt: skip
         for number, (key, table) in enumerate(tables):
-            if key not in table:
+            candidates = [p for p in table.get(key, ()) if self._may_be(p, folder, split)]
+            if not candidates:
                 continue
-            path = self._single(table[key], posixpath.join(folder, key), name, near, split)
+            path = self._single(candidates, posixpath.join(folder, key), name, near, split)
             if number:
                 (self.respelled if number == 1 else self.renamed)[name] = path
             return path
+        stem = os.path.splitext(base)[0]
+        candidates = [p for p in self._by_stem.get(stem, ()) if self._may_be(p, folder, split)]
+        if len(candidates) == 1:
+            self.converted[name] = candidates[0]
+            return candidates[0]
         return ""
+
+    def _may_be(self, path: str, folder: str, split: str) -> bool:
+        """False if an image of that name is another one, and the one that is meant is missing.
+
+        The folder in a name may be that of another machine. If it exists here, the image lies in
+        it; and the annotations of train do not describe the images of test.
+        """
+        last = folder.rpartition("/")[2]
+        parts = path.split("/")[:-1]
+        own = folder_names.split_of_path("/".join(parts), "")
+        if split and own and split != own:
+            return False
+        return last in parts or last not in self._folders
 
     def _single(self, candidates: list[str], key: str, name: str, near: str, split: str) -> str:
         if len(candidates) > 1:
@@ -104,7 +135,11 @@ class ImageIndex:
             fitting = [path for path in candidates if _common_tail(path, key) == longest]
             inside = [path for path in fitting if near and path.startswith(f"{near}/")]
             if len(inside) != 1:
-                inside = [path for path in fitting if split and split_of(path) == split]
+                inside = [path for path in fitting if split_of(path) == (split or "train")]
+            if len(inside) != 1:
+                # siteA/json/1.json describes siteA/images/1.jpg, and not siteB/images/1.jpg.
+                shared = {path: _common_start(path, near) for path in fitting}
+                inside = [path for path in fitting if 0 < shared[path] == max(shared.values())]
             candidates = inside if len(inside) == 1 else fitting
         if len(candidates) > 1:
             raise DataError(
@@ -112,6 +147,11 @@ class ImageIndex:
                 f"the annotations: {some(candidates)}; expected one; rename or remove the others"
             )
         return candidates[0]
+
+
+def _common_start(path: str, folder: str) -> int:
+    """The folders from the root on that two paths share."""
+    return len(os.path.commonprefix([path.split("/")[:-1], folder.split("/")]))
 
 
 def _common_tail(path: str, name: str) -> int:
@@ -124,11 +164,11 @@ def _common_tail(path: str, name: str) -> int:
     return count
 
 
-def split_of(path: str, source: str = "") -> str:
-    """The split by the folders of an image, or by the name of the annotation file; or train."""
+def split_of(path: str, source: str = "", default: str = "train") -> str:
+    """The split by the folders of an image, or by the name of the annotation file; or `default`."""
     folders = "/".join([*path.split("/")[:-1], *source.split("/")[:-1]])
     stem = os.path.splitext(source.rpartition("/")[2])[0]
-    return folder_names.split_of_path(folders, folder_names.split(stem) or "train")
+    return folder_names.split_of_path(folders, folder_names.split(stem) or default)
 
 
 def item_id(path: str, split: str) -> str:
@@ -180,7 +220,7 @@ def collect(
     taken: dict[str, str] = {}
     for sheet in sheets:
         try:
-            split = sheet.split or split_of("", sheet.source)
+            split = sheet.split or split_of("", sheet.source, "")
             path = index.find(sheet.image, posixpath.dirname(sheet.source), split)
         except DataError as error:
             found.problems.append(str(error))
@@ -200,7 +240,7 @@ def collect(
         if not sheet.known:
             empty.append(path)
         found.items.append(_item(tree, sheet, path, split, table, choices))
-    _remarks(tree, found, index, missing, empty, taken, choices)
+    _remarks(tree, found, index, sheets, missing, empty, taken, choices)
     return found
 
 
@@ -229,13 +269,29 @@ def _item(
     return Item(item_id(path, split), image, mask, split)
 
 
+def _is_mask(tree: FolderTree, path: str) -> bool:
+    """True if a file has a word for masks in its name, and few colors."""
+    stem = os.path.splitext(path.rpartition("/")[2])[0]
+    named = folder_names.role(stem) in ("mask", "preview")
+    return named and looks_like_mask(tree.path("", path))
+
+
+def only_rectangles(count: int) -> str:
+    """The warning for annotations that may be those of object detection."""
+    return (
+        f"all {count} shapes are rectangles, drawn as filled areas; boxes around objects are no "
+        "masks: draw polygons, unless the objects are rectangular"
+    )
+
+
 def _remarks(
-    tree: FolderTree, found: Found, index: ImageIndex, missing: list[str], empty: list[str],
-    taken: Collection[str], choices: Choices,
+    tree: FolderTree, found: Found, index: ImageIndex, sheets: Sequence[Sheet],
+    missing: list[str], empty: list[str], taken: Collection[str], choices: Choices,
 ) -> None:  # fmt: skip
     spellings = (
         (index.renamed, "names without Label Studio's upload prefix"),
         (index.respelled, "names in another case or Unicode form"),
+        (index.converted, "names with another ending"),
     )
     for renamed, reason in spellings:
         if renamed:
@@ -245,6 +301,11 @@ def _remarks(
         path for path in index.images
         if path not in taken and place_of(path.rpartition("/")[0]).role != "mask"
     ]  # fmt: skip
+    # labelme_json_to_dataset leaves label.png and label_viz.png next to its photos.
+    masks = [path for path in rest if _is_mask(tree, path)]
+    if masks:
+        rest = [path for path in rest if path not in masks]
+        found.notes.append(f"{len(masks)} masks next to photos are not used: {some(masks, 3)}")
     for path in rest:
         split = split_of(path)
         found.items.append(Item(item_id(path, split), tree.path("", path), None, split))
@@ -260,6 +321,9 @@ def _remarks(
         )
     if left and not (choices.get("unannotated") == "background" and not rest):
         found.warnings.append(f"{len(left)} val or test images have no mask: {some(left, 3)}")
+    kinds = [shape["kind"] for sheet in sheets for _, shape in sheet.shapes]
+    if kinds and set(kinds) == {"rectangle"}:
+        found.warnings.append(only_rectangles(len(kinds)))
     if missing:
         found.warnings.append(
             f"{len(missing)} annotated images do not exist: {some(missing)}; put them next to the "

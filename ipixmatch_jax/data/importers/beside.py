@@ -141,7 +141,7 @@ def _tails(tree: FolderTree, paths: dict[Name, list[str]]) -> dict[str, list[Nam
                 break
             tail = other[1][len(stem) :]
             # A digit or letter continues a name: photo1 and photo10.
-            if not tail[0].isalnum() and re.search("[A-Za-z]{3}", tail):
+            if not tail[0].isalnum() and re.search("[A-Za-z]", tail):
                 found.setdefault(tail, []).append(other)
                 taken.add(other)
     longest = max(map(len, found.values()), default=0)

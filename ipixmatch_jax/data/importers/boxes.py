@@ -26,6 +26,11 @@ _TEXTS = (
     (".json", (b'"Labeled Data"',), "a JSON export of Labelbox is not read"),
     (".json", (b'"data_row"', b'"projects"'), "a JSON export of Labelbox is not read"),
     (".json", (b'"FeatureCollection"',), "GeoJSON is not read"),
+    (".json", (b'"fid_list"', b'"vid"'), "a project of VIA 3 is not read"),
+    (".json", (b'"annotation_id"', b'"annotator"'), "Label Studio's JSON-MIN is not read"),
+    (".json", (b'"assets"', b'"regions"', b'"tags"'), "JSON of VoTT is not read"),
+    (".json", (b'"labelIdx"', b'"points"'), "JSON of EISeg is not read"),
+    (".json", (b'"classTitle"', b'"geometryType"'), "a Supervisely project without meta.json"),
     (".geojson", (), "GeoJSON (QuPath, GIS) is not read"),
     (".xml", (b"<Annotations", b"<Vert"), "XML of ImageScope (Aperio; MoNuSeg) is not read"),
 )
@@ -36,6 +41,9 @@ _INSTEAD = {
     "archives of NumPy": "save each array as NPY",
     "Parquet": "save each image and mask of the table as a file",
     "an archive": "unpack it",
+    "JSON-MIN": "export JSON, the full form",
+    "EISeg": "use the PNG files of its folder label, or export COCO JSON",
+    "meta.json": "copy meta.json of the project next to its data sets",
     "MATLAB files": "save each image and each mask in them as PNG, in two folders",
 }
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ipixmatch_jax.data.files.split_lists import decoded
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import as_path
@@ -14,6 +15,9 @@ Color = tuple[int, int, int]
 # `2 dog`, `2: dog`, `2,dog`; a color in front of a name is another form.
 _NUMBERED = re.compile(r"\s*(\d+)\s*[\s:,;=]\s*([^\s\d:,;=].*?)\s*$")
 _SEPARATED = re.compile(r"\s*\d+\s*[:,;=]")
+# `sky 0 0 255`, `sky,0,0,255`, `sky: [0, 0, 255]` and `sky #0000ff`.
+_COLORED = re.compile(r"\s*(\S.*?)[\s:,;=(\[]+(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+(\d{1,3})[)\]]*\s*$")
+_HEXADECIMAL = re.compile(r"\s*(\S.*?)[\s:,;=]+#([0-9A-Fa-f]{6})\s*$")
 _IGNORED = ("__ignore__", "_ignore_", "ignore")
 
 
@@ -62,8 +66,9 @@ def find_classes(tree: FolderTree) -> ClassFile:
 
 def _read(path: str, read: Callable[[str], ClassFile]) -> ClassFile:
     try:
-        text = as_path(path).read_bytes().decode("utf-8-sig")
-        content = read(text)
+        content = read(decoded(as_path(path).read_bytes()))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 ({error.reason}); save it as UTF-8") from None
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise DataError(
             f"{path}: cannot be read as classes ({error}); expected NAME or NAME RED GREEN "
@@ -76,10 +81,43 @@ def _classes_json(text: str) -> ClassFile:
     content = json.loads(text)
     if isinstance(content, list):
         return _listed_classes(content)
+    if "classes" not in content:
+        return _mapped_classes(content)
     if content["classes"] and isinstance(content["classes"][0], dict):
         return _listed_classes(content["classes"])
     palette = tuple(tuple(int(c) for c in color) for color in content.get("palette", ()))
     return ClassFile("", tuple(map(str, content["classes"])), palette)
+
+
+def _mapped_classes(content: dict) -> ClassFile:
+    """`{"0": "sky"}`, `{"sky": 0}` or `{"sky": [red, green, blue]}`."""
+    if content and all(isinstance(value, list) for value in content.values()):
+        colors = [tuple(map(int, color)) for color in content.values()]
+        if any(len(color) != 3 for color in colors):
+            raise ValueError("expected three numbers for each color")
+        return ClassFile("", tuple(content), tuple(colors))
+    if all(isinstance(value, str) for value in content.values()):
+        pairs = sorted((int(key), name) for key, name in content.items())
+    else:
+        pairs = sorted((int(number), name) for name, number in content.items())
+    values = tuple(number for number, _ in pairs)
+    if len(set(values)) < len(values):
+        raise ValueError("a number occurs twice; expected one for each class")
+    names = tuple(name for _, name in pairs)
+    if values == tuple(range(1, len(values) + 1)):
+        return ClassFile("", ("background", *names))
+    return ClassFile("", names, (), () if values == tuple(range(len(values))) else values)
+
+
+def _nnunet(text: str) -> ClassFile:
+    """`labels` of nnU-Net's dataset.json, by name (version 2) or by number (version 1)."""
+    content = json.loads(text)
+    labels = content.get("labels") if isinstance(content, dict) else None
+    known = isinstance(labels, dict) and {"channel_names", "modality"} & content.keys()
+    # Labels of several numbers are overlapping regions, and no classes.
+    if not known or any(isinstance(value, list) for value in labels.values()):
+        return ClassFile()
+    return _mapped_classes({key: value for key, value in labels.items() if key != "ignore"})
 
 
 def _listed_classes(content: list) -> ClassFile:
@@ -111,10 +149,17 @@ def _lines(text: str) -> ClassFile:
         words = line.split()
         if not words or line.startswith("#") or line.strip().lower() in _IGNORED:
             continue
-        if len(words) > 3 and all(word.isdigit() for word in words[-3:]):
-            palette.append(tuple(int(word) for word in words[-3:]))
-            words = words[:-3]
+        colored, hexadecimal = _COLORED.match(line), _HEXADECIMAL.match(line)
+        if colored:
+            palette.append(tuple(int(part) for part in colored.groups()[1:]))
+            words = colored.group(1).split()
+        elif hexadecimal:
+            palette.append(tuple(bytes.fromhex(hexadecimal.group(2))))
+            words = hexadecimal.group(1).split()
         names.append(" ".join(words))
+    if palette and len(palette) == len(names) - 1 and names[0] == "background":
+        # EISeg numbers its labels from 1 on.
+        palette.insert(0, (0, 0, 0))
     if palette and len(palette) != len(names):
         raise ValueError(f"{len(palette)} of {len(names)} classes have a color")
     return ClassFile("", tuple(names), tuple(palette), values)
@@ -180,11 +225,21 @@ def _dataset_meta(text: str) -> ClassFile:
 
 
 def _class_dict(text: str) -> ClassFile:
-    """CamVid of fast.ai and Kaggle: `name,r,g,b` in CSV."""
-    rows = [row for row in csv.reader(text.splitlines()) if row and any(row)]
-    rows = rows[1:] if rows and not rows[0][-1].strip().isdigit() else rows
-    palette = tuple(tuple(int(part) for part in row[1:4]) for row in rows)
-    return ClassFile("", tuple(row[0].strip() for row in rows), palette)
+    """CamVid of fast.ai and Kaggle: `name,r,g,b` in CSV; the heading tells other orders."""
+    delimiter = max(",;\t", key=text.partition("\n")[0].count)
+    rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if any(row)]
+    head = [cell.strip().lower() for cell in rows[0]] if rows else []
+    columns = [0, 1, 2, 3]
+    if not all(cell.isdigit() for cell in head[1:4]):
+        rows = rows[1:]
+        wanted = (("name", "class", "label", "class_name"), ("r", "red"), ("g", "green"),
+                  ("b", "blue"))  # fmt: skip
+        stated = [next((head.index(n) for n in names if n in head), None) for names in wanted]
+        if None not in stated[1:]:
+            free = (i for i in range(len(head)) if i not in stated)
+            columns = [next(free) if stated[0] is None else stated[0], *stated[1:]]
+    palette = tuple(tuple(int(row[i]) for i in columns[1:]) for row in rows)
+    return ClassFile("", tuple(row[columns[0]].strip() for row in rows), palette)
 
 
 def _pixel_values(text: str) -> ClassFile:
@@ -226,6 +281,10 @@ def _yaml_names(text: str) -> ClassFile:
     return ClassFile("", tuple(map(str, names)))
 
 
+def _plain_lines(text: str) -> ClassFile:
+    return ClassFile("", tuple(line.strip() for line in text.splitlines() if line.strip()))
+
+
 # File name -> reader, in this order. Files that state the classes of masks only.
 _READERS: dict[str, Callable[[str], ClassFile]] = {
     "classes.json": _classes_json,
@@ -235,20 +294,24 @@ _READERS: dict[str, Callable[[str], ClassFile]] = {
     "_classes.csv": _pixel_values,
     "class_dict.csv": _class_dict,
     "label_class_dict.csv": _class_dict,
+    "class_dict_seg.csv": _class_dict,
+    "labelmap.csv": _class_dict,
     "label_colors.txt": _color_first,
     "class_names.txt": _lines,
     "labels.txt": _lines,
     "codes.txt": _lines,
+    "id2label.json": _classes_json,
+    "dataset.json": _nnunet,
 }
 
 
 def read_yolo_names(path: str) -> tuple[str, ...]:
-    """The class names of a YOLO data.yaml.
+    """The class names of a YOLO data.yaml, or of a Darknet obj.names with one name per line.
 
     Raises:
         DataError: unreadable.
     """
-    return _read(path, _yaml_names).names
+    return _read(path, _plain_lines if path.endswith(".names") else _yaml_names).names
 
 
 def read_mapillary(path: str) -> ClassFile:

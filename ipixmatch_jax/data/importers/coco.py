@@ -5,13 +5,15 @@ export it. Regions are decoded by pycocotools.
 """
 
 import json
+from typing import Any
+from urllib.parse import urlparse
 
 import numpy as np
 
-from ipixmatch_jax.data.importers.annotations import Sheet, collect
+from ipixmatch_jax.data.importers.annotations import Sheet, collect, only_rectangles
 from ipixmatch_jax.data.importers.coco_regions import draw_annotations
 from ipixmatch_jax.data.importers.contents import json_with, read_json
-from ipixmatch_jax.data.importers.drawing import background_first
+from ipixmatch_jax.data.importers.drawing import background_first, is_rectangle
 from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, some
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE
@@ -32,6 +34,8 @@ class Coco:
 
     def read(self, tree: FolderTree, choices: Choices) -> Found:
         contents = {path: read_json(tree.path("", path)) for path in _files(tree)}
+        keypoints = _keypoints(contents)
+        contents = {path: one for path, one in contents.items() if path not in keypoints}
         # Class ids depend on the categories of all files.
         categories: dict[int, str] = {}
         for path, content in contents.items():
@@ -56,6 +60,11 @@ class Coco:
             found.warnings.append(
                 f"several categories have one name and become one class: {some(doubled)}"
             )
+        polygons = [a["segmentation"] for a in annotations if a.get("segmentation")]
+        if all(map(_is_box, polygons)):
+            found.warnings.append(only_rectangles(len(polygons)))
+        if keypoints:
+            found.notes.append(f"keypoints of the same images are not read: {some(keypoints)}")
         if regions < boxes:
             found.warnings.append(
                 f"{boxes - regions} of {boxes} annotations have a box but no region; the pixels in "
@@ -68,6 +77,37 @@ def _files(tree: FolderTree) -> list[str]:
     """The files with the three keys of COCO JSON, and with regions instead of PNG files."""
     panoptic = json_with(tree, ("segments_info",))
     return [path for path in json_with(tree, _KEYS) if path not in panoptic]
+
+
+def _is_box(segmentation: list | dict) -> bool:
+    """True if a region is one polygon with four right angles, as converters write for boxes."""
+    try:
+        (polygon,) = segmentation
+        return not isinstance(segmentation, dict) and is_rectangle(np.reshape(polygon, (-1, 2)))
+    except (TypeError, ValueError):
+        return False
+
+
+def _keypoints(contents: dict[str, dict]) -> list[str]:
+    """The files of keypoints (person_keypoints_val2017.json) whose images another file lists."""
+    named = [
+        path
+        for path, content in contents.items()
+        if content["categories"] and all("keypoints" in one for one in content["categories"])
+    ]
+    listed = {
+        path: {str(image.get("file_name")) for image in content["images"]}
+        for path, content in contents.items()
+        if named
+    }
+    others = set().union(*(names for path, names in listed.items() if path not in named))
+    return [path for path in named if listed[path] & others]
+
+
+def _image_name(image: dict) -> str:
+    """The file of an image; LVIS gives its address alone, and addresses may have a query."""
+    name = str(image.get("file_name") or image["coco_url"])
+    return urlparse(name).path if "://" in name else name
 
 
 def _merge(categories: dict[int, str], entries: list[dict], path: str) -> None:
@@ -95,11 +135,13 @@ def _sheets(source: str, content: dict, class_of: dict[int, int], path: str) -> 
         for annotation in content["annotations"]:
             of_image.setdefault(annotation["image_id"], []).append(annotation)
         sheets = []
+        _check_ids(content["images"], path)
         for image in content["images"]:
             own = of_image.pop(image["id"], [])
             size = (int(image["height"]), int(image["width"]))
-            mask = _drawn(image["file_name"], size, own, class_of, path)
-            sheets.append(Sheet(source, image["file_name"], size, mask=mask, known=bool(own)))
+            name = _image_name(image)
+            mask = _drawn(name, size, own, class_of, path)
+            sheets.append(Sheet(source, name, size, mask=mask, known=bool(own)))
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
             f"{path}: no COCO annotations: {type(error).__name__} {error}; expected images with "
@@ -111,6 +153,18 @@ def _sheets(source: str, content: dict, class_of: dict[int, int], path: str) -> 
             f"{some(list(map(str, of_image)))}; export the annotations again"
         )
     return sheets
+
+
+def _check_ids(images: list[dict], path: str) -> None:
+    """Raise a DataError if two images have one id: whose the annotations are is not known."""
+    names: dict[Any, str] = {}
+    for image in images:
+        name = _image_name(image)
+        if names.setdefault(image["id"], name) != name:
+            raise DataError(
+                f"{path}: {names[image['id']]} and {name} both have the id {image['id']}; expected "
+                "an id of its own for each image; export the annotations again"
+            )
 
 
 def _drawn(

@@ -62,6 +62,8 @@ def _region(annotation: dict, size: tuple[int, int]) -> np.ndarray:
             polygons = [polygon for polygon in drawn or () if len(polygon) >= 6]
             if not polygons:
                 return np.zeros(size, bool)
+            if not all(np.isfinite(polygon).all() for polygon in polygons):
+                raise ValueError("a point is not finite")
             runs = coco.merge(coco.frPyObjects(polygons, height, width))
         return coco.decode(runs).astype(bool)
     except Exception as error:  # the C extension raises bare Exceptions

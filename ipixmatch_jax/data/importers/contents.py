@@ -11,7 +11,7 @@ from ipixmatch_jax.paths import as_path, is_remote
 # Keys by which importers recognize their JSON files.
 JSON_KEYS = (
     "images", "annotations", "categories", "segments_info", "items", "label", "data", "filename",
-    "regions", "shapes", "imagePath",
+    "regions", "shapes", "imagePath", "info", "objects", "segmentation",
 )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from ipixmatch_jax.data.importers.annotations import Sheet, collect
 from ipixmatch_jax.data.importers.contents import content, head
+from ipixmatch_jax.data.importers.drawing import turned_box
 from ipixmatch_jax.data.importers.found import Choices, Found, some
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
@@ -86,7 +87,8 @@ def _sheet(source: str, image: ElementTree.Element, path: str) -> Sheet:
     # A project's export has a folder for each subset.
     subset, name = image.get("subset", ""), str(image.get("name"))
     name = f"images/{subset}/{name}" if subset and subset != "default" else name
-    return Sheet(source, name, size, shapes, known=len(image) > 0)
+    # A tag or a point alone does not say that all pixels are background.
+    return Sheet(source, name, size, shapes, known=bool(shapes))
 
 
 def _shape(element: ElementTree.Element) -> dict:
@@ -96,12 +98,15 @@ def _shape(element: ElementTree.Element) -> dict:
     if element.tag == "polygon":
         points = [[float(v) for v in p.split(",")] for p in element.get("points", "").split(";")]
         return {"kind": "polygon", "points": points}
+    angle = float(element.get("rotation", "0"))
     if element.tag == "box":
         corners = [[value("xtl"), value("ytl")], [value("xbr"), value("ybr")]]
+        if angle:
+            return {"kind": "polygon", "points": turned_box(*corners, angle)}
         return {"kind": "rectangle", "points": corners}
     if element.tag == "ellipse":
         return {"kind": "ellipse", "center": [value("cx"), value("cy")],
-                "radii": [value("rx"), value("ry")]}  # fmt: skip
+                "radii": [value("rx"), value("ry")], "angle": angle}  # fmt: skip
     height, width = int(value("height")), int(value("width"))
     runs = [int(part) for part in element.get("rle", "").split(",")]
     if sum(runs) != height * width:

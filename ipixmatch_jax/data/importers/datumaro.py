@@ -81,8 +81,10 @@ def _shape(kind: str, one: dict, size: tuple[int, ...] | None) -> dict:
         return {"kind": "polygon", "points": points}
     if kind == "ellipse":
         x0, y0, x1, y1 = one["points"]
+        # CVAT writes the turn of a shape as an attribute.
+        angle = float((one.get("attributes") or {}).get("rotation") or 0.0)
         return {"kind": "ellipse", "center": [(x0 + x1) / 2, (y0 + y1) / 2],
-                "radii": [abs(x1 - x0) / 2, abs(y1 - y0) / 2]}  # fmt: skip
+                "radii": [abs(x1 - x0) / 2, abs(y1 - y0) / 2], "angle": angle}  # fmt: skip
     if kind == "mask":
         rle = one["rle"]
         height, width = (int(v) for v in rle["size"])

@@ -166,6 +166,37 @@ def gray(path: str) -> np.ndarray:
     return array.astype(np.uint8) if array.dtype == bool else array
 
 
+def is_rectangle(points: Sequence[Sequence[float]]) -> bool:
+    """True if a polygon has four corners, all of a right angle within 3 degrees."""
+    if len(points) != 4:
+        return False
+    corners = np.asarray(points, float)
+    sides = np.roll(corners, -1, axis=0) - corners
+    lengths = np.linalg.norm(sides, axis=1)
+    cosines = (sides * np.roll(sides, -1, axis=0)).sum(1)
+    return bool((np.abs(cosines) <= 0.05 * lengths * np.roll(lengths, -1) + 1e-9).all())
+
+
+def turned_box(low: Sequence[float], high: Sequence[float], angle: float) -> list[list[float]]:
+    """The corners of a box that is turned about its center.
+
+    Args:
+        low: (x, y) of the upper left corner before the turn.
+        high: (x, y) of the lower right corner.
+        angle: degrees, clockwise as seen in the image.
+
+    Returns:
+        Four [x, y].
+    """
+    center = (np.asarray(low, float) + np.asarray(high, float)) / 2
+    half = (np.asarray(high, float) - np.asarray(low, float)) / 2
+    turn = np.deg2rad(angle)
+    cosine, sine = np.cos(turn), np.sin(turn)
+    signs = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
+    corners = (signs * half) @ np.array([[cosine, sine], [-sine, cosine]]) + center
+    return corners.tolist()
+
+
 def background_first(names: Sequence[str]) -> tuple[tuple[str, ...], dict[str, int]]:
     """Class names with a background in front, and the id of each name; ignored labels are 255.
 

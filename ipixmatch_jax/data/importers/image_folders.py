@@ -5,6 +5,7 @@ may be others in the next.
 """
 
 import os
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -34,7 +35,7 @@ class ImageFolders:
 
     def sniff(self, tree: FolderTree) -> str:
         pairs = _pairs(tree)
-        if len(pairs) < 2:
+        if len(pairs) < 2 or all(written_next_to(tree, folder) for folder in pairs):
             return ""
         folder, (image, mask) = next(iter(pairs.items()))
         return f"{folder}/{image} with {mask}, and {len(pairs) - 1} other folders like it"
@@ -69,6 +70,11 @@ class ImageFolders:
         return found
 
 
+def written_next_to(tree: FolderTree, folder: str) -> bool:
+    """True if labelme_json_to_dataset wrote a folder: X_json next to X.json, which holds more."""
+    return folder.endswith("_json") and tree.has(f"{folder.removesuffix('_json')}.json")
+
+
 def _pairs(tree: FolderTree) -> dict[str, tuple[str, str]]:
     """Folder -> (image, mask) of the folders with exactly one of each, told by their names."""
     pairs = {}
@@ -78,6 +84,8 @@ def _pairs(tree: FolderTree) -> dict[str, tuple[str, str]]:
         roles: dict[str, list[str]] = {"image": [], "mask": []}
         for file in files:
             stem, ending = os.path.splitext(file)
+            # plant3/plant3_rgb.png: the name of the folder tells no role.
+            stem = re.sub(rf"^{re.escape(folder.rpartition('/')[2])}[_\-. ]", "", stem)
             if len(folder_names.words(stem)) == 1 and ending.lower() in IMAGE_SUFFIXES:
                 roles.setdefault(folder_names.role(stem), []).append(file)
         (images, masks) = roles["image"], roles["mask"]

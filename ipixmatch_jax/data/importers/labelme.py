@@ -1,4 +1,4 @@
-"""LabelMe JSON next to the images; written for labelme 3.x to 5.x.
+"""LabelMe JSON next to the images; written for labelme 3.x to 5.x, and X-AnyLabeling 2 and 3.
 
 A label `__ignore__` marks pixels to ignore, `_background_` is class 0. Shapes are drawn in the
 order of the file, as labelme2voc does.
@@ -8,6 +8,8 @@ import base64
 import io
 import os
 import posixpath
+import re
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -17,11 +19,14 @@ from ipixmatch_jax.data.importers.annotations import ImageIndex, Sheet, collect
 from ipixmatch_jax.data.importers.class_files import find_classes
 from ipixmatch_jax.data.importers.contents import json_with, read_json
 from ipixmatch_jax.data.importers.found import Choices, Found, some
+from ipixmatch_jax.data.importers.image_folders import written_next_to
 from ipixmatch_jax.data.importers.names import folded
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
 
 _KEYS = {"shapes", "imagePath"}
+# Labels of single objects.
+_INSTANCE = re.compile(r"(.*\S)-\d+$")
 _POINTS = {"polygon": "polygon", "rectangle": "rectangle", "circle": "circle", "line": "line",
            "linestrip": "line"}  # fmt: skip
 
@@ -48,9 +53,20 @@ class LabelMe:
             sheets.append(_sheet(path, content, tree.path("", path)))
         listed = find_classes(tree)
         problems, notes = _settle_names(tree, sheets)
+        problems += _merge_instances(tree, sheets, listed.names)
         found = collect(tree, sheets, listed.names or None, choices)
         found.problems += problems
         found.notes += notes
+        copies = [
+            item for item in found.items
+            if item.mask is None and written_next_to(tree, posixpath.dirname(
+                posixpath.relpath(item.image, str(tree.root))))
+        ]  # fmt: skip
+        if copies:
+            found.items = [item for item in found.items if item not in copies]
+            found.notes.append(
+                f"{len(copies)} images of labelme_json_to_dataset are not used: their JSON is read"
+            )
         if listed.names:
             found.notes.append(f"classes of {listed.path}")
         if others:
@@ -72,17 +88,18 @@ def _settle_names(tree: FolderTree, sheets: list[Sheet]) -> tuple[list[str], lis
     for sheet in sheets:
         own = images.get(os.path.splitext(sheet.source)[0], "")
         stem = os.path.splitext(posixpath.basename(sheet.image.replace("\\", "/")))[0]
-        if not own or folded(stem) == folded(os.path.splitext(posixpath.basename(own))[0]):
+        if not own:
             continue
+        same = folded(stem) == folded(os.path.splitext(posixpath.basename(own))[0])
         try:
             named = index.find(sheet.image, posixpath.dirname(sheet.source))
         except DataError:
             # Several images fit; `collect` reports it.
             continue
         if not named:
-            renamed.append(f"{sheet.image} -> {own}")
+            renamed += [] if same else [f"{sheet.image} -> {own}"]
             sheet.image = own
-        elif named != own:
+        elif named != own and not same:
             problems.append(
                 f"{tree.path('', sheet.source)}: imagePath is {sheet.image}, but {own} lies next "
                 "to it; expected the annotation of the image with the same name; it may be a copy: "
@@ -94,6 +111,30 @@ def _settle_names(tree: FolderTree, sheets: list[Sheet]) -> tuple[list[str], lis
             f"image with their own name: {some(renamed, 3)}"
         ]
     return problems, []
+
+
+def _merge_instances(tree: FolderTree, sheets: list[Sheet], listed: Sequence[str]) -> list[str]:
+    """Renames `cat-1` and `cat-2`, two cats of labelme 1 to 3, to `cat` if the list has that class.
+
+    Returns:
+        An error if no list says whether they are classes.
+    """
+    labels = sorted({label for sheet in sheets for label, _ in sheet.shapes} - {*listed})
+    objects: dict[str, list[str]] = {}
+    for label in labels:
+        match = _INSTANCE.match(label)
+        if match:
+            objects.setdefault(match.group(1), []).append(label)
+    table = {label: name for name, own in objects.items() if name in listed for label in own}
+    for sheet in sheets:
+        sheet.shapes = [(table.get(label, label), shape) for label, shape in sheet.shapes]
+    doubtful = [own for name, own in objects.items() if name not in listed and len(own) > 1]
+    return [
+        f"{tree.root}: labels {some(own)} may be classes, or objects of one class (labelme 1 to 3);"
+        f" expected a file labels.txt with one class per line; list {own[0]} and the others, or "
+        f"{own[0].rpartition('-')[0]} alone"
+        for own in doubtful[:1]
+    ]
 
 
 def _is_labelme(path: str) -> bool:
@@ -122,9 +163,15 @@ def _shape(shape: dict, path: str) -> dict:
         with Image.open(io.BytesIO(base64.b64decode(shape["mask"]))) as picture:
             pixels = np.array(picture) > 0
         return {"kind": "mask", "pixels": pixels, "at": shape["points"][0]}
+    corners = shape["points"]
+    if kind in ("rectangle", "rotation") and len(corners) == 4:
+        # X-AnyLabeling writes all four corners.
+        if kind == "rectangle":
+            return {"kind": "rectangle", "points": [corners[0], corners[2]]}
+        return {"kind": "polygon", "points": corners}
     if kind not in _POINTS:
         raise DataError(
             f"{path}: shape {kind!r} of label {shape['label']!r} has no area; expected polygon, "
             "rectangle, circle, line or mask; draw a polygon, or remove the shape"
         )
-    return {"kind": _POINTS[kind], "points": shape["points"]}
+    return {"kind": _POINTS[kind], "points": corners}

@@ -35,6 +35,8 @@ _NUMBERED = frozenset("class cls label category type grade stage level layer cha
 _MOST_CLASSES = 200
 # Images that all have the same count of parts: fewer may have it by chance.
 _FEWEST_IMAGES = 4
+# Larger numbers than this count no classes.
+_MOST_COUNTED = 50
 # Digits of padded numbers: CelebAMask-HQ has five.
 _WIDTHS = range(2, 9)
 # Share of the pixels that must be dark or bright in a mask of a single class.
@@ -70,7 +72,8 @@ class MaskParts:
             found.problems.append(
                 f"{tree.root}: masks {doubt} may be two classes or two objects of one class; "
                 "expected objects to be numbered from 0 or 1 on in each image, without a gap; put "
-                "the masks of each class into a folder of its name (masks/NAME/ID.png)"
+                "the masks of each class into a folder of its name (masks/NAME/ID.png), or unite "
+                "the objects of each image in one file"
             )
         labels = {_class_of(part) for parts in form.values() for part in parts}
         objects = labels == {""}
@@ -175,15 +178,24 @@ def _doubtful(form: dict[str, Parts]) -> str:
         own: dict[str, list[int]] = {}
         for part in parts:
             word, found = _class_of(part), re.search(r"\d+$", part)
-            if word and word != part and found:
+            if word != part and found:
                 own.setdefault(word, []).append(int(found.group()))
                 names[word, int(found.group())] = part
         for word, values in own.items():
             numbers.setdefault(word, []).append(sorted(values))
+    files = [(part, file) for parts in form.values() for part, own in parts.items() for file in own]
+    inside = all(os.path.dirname(file).endswith(f"/{part}") for part, file in files)
+    folders = sorted({int(part) for part, _ in files if part.isdigit()})
+    if inside and len(folders) > 1:
+        # masks/1/ID.png: objects of different images share no folder.
+        return f"in the folders {folders[0]} and {folders[1]}"
     for word, lists in numbers.items():
         first = min(values[0] for values in lists)
         counted = all(values == list(range(first, first + len(values))) for values in lists)
         lengths = {len(values) for values in lists}
+        if not word and max(map(max, lists)) > _MOST_COUNTED:
+            # Numbers of objects in the whole data set.
+            continue
         always = lengths != {1} and len(lengths) == 1 and len(lists) >= _FEWEST_IMAGES
         if not counted or first > 1 or always:
             both = sorted({value for values in lists for value in values})

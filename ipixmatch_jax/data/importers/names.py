@@ -12,7 +12,8 @@ _IMAGES = frozenset(
 _MASKS = frozenset(
     "mask masks msk label labels lbl annotation annotations annot annots ann gt groundtruth"
     " segmentation segmentations segmentationclass seg segs trimap trimaps target targets"
-    " semseg semantic gtfine labelids gts manual manual1 gtleft truth colormap colormaps".split()
+    " semseg semantic semantics gtfine labelids gts manual manual1 gtleft truth colormap"
+    " colormaps".split()
 )
 _PREVIEWS = frozenset(
     "visualization visualizations visualisation vis viz overlay overlays preview previews"
@@ -169,7 +170,7 @@ def before_roboflow(stem: str) -> str:
 # Parts of file names that say that a file is a mask.
 MASK_AFFIXES = frozenset(
     "mask masks msk label labels lbl gt seg segmentation annotation annot groundtruth truth target"
-    " labelids labeltrainids manual manual1 color_mask trimap".split()
+    " labelids labeltrainids manual manual1 color_mask trimap semantic semantics semseg".split()
 )
 # Those that follow a name without a separator, too: photomask.png next to photo.png.
 _JOINED_TAIL = re.compile(r"(.+?)(masks?|labels?|gt|seg|annotation)$", re.IGNORECASE)

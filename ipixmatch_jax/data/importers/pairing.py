@@ -67,8 +67,8 @@ def pair(images: list[Name], masks: list[Name], affixes: tuple[str, str] = ("", 
     Tried in this order, each time among the names that are left: equal names (after removing
     `affixes` from the masks); the same letters in another case or Unicode form; the same numbers
     with other zero padding; the upload prefix of Label Studio on one side; names that differ by one
-    prefix or tail common to all masks (N_mask,
-    gt_N, 21_training <-> 21_manual1). A name that fits two others is never paired.
+    prefix or tail common to all masks (N_mask, gt_N, 21_training <-> 21_manual1), or by one word in
+    between (10_sat_08 <-> 10_mask_08). A name that fits two others is never paired.
 
     Args:
         images: (group, stem) of the images.
@@ -79,6 +79,8 @@ def pair(images: list[Name], masks: list[Name], affixes: tuple[str, str] = ("", 
     own = _Rule(("", ""), affixes)
     _match(result, _core(own.image), _core(own.mask), "")
     if any(affixes):
+        if not result.pairs:
+            _match_image_affix(result, own)
         return _finish(result)
     for key, reason in ((folded, "case or Unicode form"), (_unpadded, "zero padding")):
         _match(result, key, key, reason)
@@ -88,7 +90,64 @@ def pair(images: list[Name], masks: list[Name], affixes: tuple[str, str] = ("", 
     if rule:
         _match(result, _core(rule.image, _unpadded), _core(rule.mask, _unpadded),
                f"the rule {rule.text()}")  # fmt: skip
+    else:
+        _match_infix(result)
     return _finish(result)
+
+
+def _match_image_affix(result: Pairs, own: _Rule) -> None:
+    """Pairs by the user's affixes of the masks if all images have a prefix or tail of their own."""
+    stems = [stem for _, stem in result.images_left]
+    masks = _unique(result.masks_left, _core(own.mask)).keys()
+    for image in _options(stems, known_only=False) if stems and masks else ():
+        if masks & _unique(result.images_left, _core(image)).keys():
+            rule = _Rule(image, own.mask)
+            _match(result, _core(image), _core(own.mask), f"the rule {rule.text()}")
+            return
+
+
+def _match_infix(result: Pairs) -> None:
+    """Pairs names that differ by one word between others: 10_sat_08 and 10_mask_08, or 10_08."""
+    masks = [_parts(stem) for _, stem in result.masks_left]
+    width = len(masks[0]) if masks else 0
+    if width < 3 or any(len(parts) != width for parts in masks):
+        return
+    images = [_parts(stem) for _, stem in result.images_left]
+    for place in range(1, width - 1):
+        if not all(parts[place].lower() in MASK_AFFIXES for parts in masks):
+            continue
+        words = {parts[place] for parts in images if len(parts) == width}
+        if len(words) > 1 or not all(word.isalpha() for word in words):
+            continue
+        image_key, mask_key = _without(place, width, words), _without(place, width, None)
+        found = _unique(result.images_left, image_key).keys()
+        matched = len(found & _unique(result.masks_left, mask_key).keys())
+        if matched > 1 and matched >= _COVERAGE * len(masks):
+            removed = " and ".join(sorted(words | {masks[0][place]}))
+            _match(result, image_key, mask_key, f"names without {removed}")
+            return
+
+
+def _parts(stem: str) -> list[str]:
+    return re.split(r"[_\-. ]", stem.rpartition("/")[2])
+
+
+def _without(place: int, width: int, words: set[str] | None) -> Callable[[str], str]:
+    """A function that removes the word at a place from names of `width` parts; '' for others.
+
+    With `words` given, only these are removed, and names that lack the word stay as they are.
+    """
+
+    def key(stem: str) -> str:
+        folder, slash, _ = stem.rpartition("/")
+        parts = _parts(stem)
+        if words is not None and not words and len(parts) == width - 1:
+            return folder + slash + "_".join(parts)
+        if len(parts) != width or (words is not None and parts[place] not in words):
+            return ""
+        return folder + slash + "_".join(parts[:place] + parts[place + 1 :])
+
+    return key
 
 
 def _core(affixes: tuple[str, str], key: Callable[[str], str] = str) -> Callable[[str], str]:

@@ -19,6 +19,7 @@ from ipixmatch_jax.data.importers.datumaro import Datumaro
 from ipixmatch_jax.data.importers.folders import Folders, layout_words
 from ipixmatch_jax.data.importers.found import Choices, Found, Importer, some
 from ipixmatch_jax.data.importers.image_folders import ImageFolders
+from ipixmatch_jax.data.importers.isat import Isat
 from ipixmatch_jax.data.importers.label_studio import LabelStudio
 from ipixmatch_jax.data.importers.label_studio_files import LabelStudioFiles
 from ipixmatch_jax.data.importers.labelme import LabelMe
@@ -49,7 +50,7 @@ _SPECIFIC: tuple[Importer, ...] = (
     Coco(), LabelMe(), Voc(), Yolo(), PerObject(), MagneticTile(), Matlab(), OxfordPet(),
     Cityscapes(), Kitti(), Supervisely(), Via(), LabelStudio(), CvatXml(), Mapillary(),
     Ade20kFull(), LabelMeXml(), ImageFolders(), MaskParts(), LabelStudioFiles(),
-    CocoPanoptic(), Datumaro(), Ph2(), AgricultureVision(), Stacks(),
+    CocoPanoptic(), Datumaro(), Ph2(), AgricultureVision(), Stacks(), Isat(),
 )  # fmt: skip
 for _importer in (*_SPECIFIC, Folders()):
     IMPORTERS.register(_importer.name)(_importer)
@@ -57,7 +58,7 @@ for _importer in (*_SPECIFIC, Folders()):
 PLACES = ("train_images", "train_masks", "val_images", "val_masks", "test_images", "test_masks")
 # Formats whose masks are drawn from annotation files.
 _DRAWN = frozenset(
-    "coco labelme yolo cvat-xml datumaro via label-studio supervisely".split()
+    "coco labelme yolo cvat-xml datumaro via label-studio supervisely isat".split()
 )  # fmt: skip
 # Keys of `config.data.folder` that change how a folder is read.
 CHOICE_KEYS = ("format", *PLACES, "mask_tail", "mask_prefix", "unannotated")

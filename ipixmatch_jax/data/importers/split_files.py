@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
+from ipixmatch_jax.data.files.masks import MASK_SUFFIXES
 from ipixmatch_jax.data.files.split_lists import decoded, parse, short_id
 from ipixmatch_jax.data.importers import names as folder_names
 from ipixmatch_jax.data.importers.contents import head
@@ -21,9 +22,11 @@ from ipixmatch_jax.data.importers.found import Found, Item, some
 from ipixmatch_jax.data.importers.places import place_of
 from ipixmatch_jax.data.importers.tree import FolderTree
 
-_ENDINGS = (".txt", ".csv", ".lst", ".tsv", ".json")
+_ENDINGS = (".txt", ".csv", ".lst", ".tsv", ".json", ".jsonl")
 # Columns of a table that name the split of an image, and words in the name of a JSON of splits.
 _SPLIT_WORDS = frozenset("split splits set subset subsets partition partitions usage phase".split())
+# JSON files of pairs of images and masks: MONAI, nnU-Net, Hugging Face.
+_PAIRS = frozenset("dataset datalist data pairs metadata".split())
 # Tables that hold no images.
 _OTHERS = ("classes", "labels", "_classes", "class_dict", "labelmap")
 _DEEPEST, _MOST = 5, 50
@@ -56,6 +59,11 @@ def apply_lists(tree: FolderTree, found: Found) -> None:
             lists.setdefault(split, {})[path] = rows
         elif split and not columns:
             unused.append(path)
+    if index and index.lost:
+        found.warnings.append(
+            f"{len(index.lost)} masks that lists name do not exist, or exist several times: "
+            f"{some(index.lost)}; their images have the mask of their own name, or none"
+        )
     if index and index.unclear:
         found.warnings.append(
             f"{some(index.unclear)}: a split per row, but several columns may name the images; not "
@@ -109,7 +117,8 @@ def _candidates(tree: FolderTree) -> dict[str, str]:
         stem, ending = os.path.splitext(path.rpartition("/")[2].lower())
         split = folder_names.split(stem) if folder_names.is_only_split(stem) else ""
         table = ending in (".csv", ".tsv") and stem not in _OTHERS
-        table |= ending == ".json" and not _SPLIT_WORDS.isdisjoint(re.split("[^a-z]+", stem))
+        words = _SPLIT_WORDS | _PAIRS if ending.startswith(".json") else frozenset()
+        table |= not words.isdisjoint(re.split("[^a-z]+", stem))
         if path.count("/") < _DEEPEST and (split or table):
             found[path] = split
     return dict(list(found.items())[:_MOST])
@@ -123,6 +132,8 @@ class _Index:
         root = str(tree.root).rstrip("/") + "/"
         # Tables with a split per row, of which several columns may name the images.
         self.unclear: list[str] = []
+        # Masks that lists name, and that are not there or are there twice.
+        self.lost: list[str] = []
         self.names: dict[str, str] = {}
         doubled: set[str] = set()
         for item in items:
@@ -138,7 +149,13 @@ class _Index:
         """The rows of each split that a column of a table names, or a JSON {split: [images]}."""
         try:
             text = decoded(head(self.tree.path("", path), _LONGEST))
-            lines = _of_json(text) if path.lower().endswith(".json") else _of_table(text)
+            if path.lower().endswith((".json", ".jsonl")):
+                pairs = self._pairs(_entries(text, lines=path.lower().endswith("l")))
+                if pairs:
+                    return pairs
+                lines = _of_json(text)
+            else:
+                lines = _of_table(text)
         except (ValueError, RecursionError, csv.Error):
             return {}
         column = self._image_column([cells for _, cells in lines], path)
@@ -149,6 +166,18 @@ class _Index:
                 masks = (self._mask(cell) for i, cell in enumerate(cells) if i != column)
                 found.setdefault(split, {})[image] = next(filter(None, masks), "")
         return found
+
+    def _pairs(self, entries: list[tuple[str, str, str]]) -> dict[str, Rows]:
+        """The rows of each split of (split, image, mask); {} if they are no images of here."""
+        found: dict[str, Rows] = {}
+        lost = len(self.lost)
+        for split, image, mask in entries:
+            if self._image(image):
+                found.setdefault(split, {})[self._image(image)] = self._mask(mask)
+        if sum(map(len, found.values())) >= max(_FEWEST, _NAMED * len(entries)):
+            return found
+        del self.lost[lost:]
+        return {}
 
     def _image_column(self, rows: list[list[str]], path: str) -> int | None:
         """The column that names the images; None if there is none, or it is not certain."""
@@ -179,8 +208,12 @@ class _Index:
         except UnicodeDecodeError:
             return {}
         lines = [line for line in lines if line and not line.startswith("#")]
+        lost = len(self.lost)
         rows = dict(self._parsed(lines))
-        return rows if len(rows) >= max(_FEWEST, _NAMED * (len(lines) - 1)) else {}
+        if len(rows) >= max(_FEWEST, _NAMED * (len(lines) - 1)):
+            return rows
+        del self.lost[lost:]
+        return {}
 
     def _parsed(self, lines: list[str]) -> Iterator[tuple[str, str]]:
         for line in lines:
@@ -191,10 +224,17 @@ class _Index:
                 yield image, self._mask(entry.mask)
 
     def _mask(self, name: str) -> str:
-        name = name.removeprefix("./").lstrip("/")
-        if name and self.tree.has(name):
-            return self.tree.path("", name)
-        paths = self._masks.get(name.rpartition("/")[2], ())
+        parts = name.replace("\\", "/").removeprefix("./").lstrip("/").split("/")
+        # The first folders may be those of another machine.
+        for start in range(len(parts)):
+            inner = "/".join(parts[start:])
+            if "/" in inner or not start:
+                if inner and self.tree.has(inner):
+                    return self.tree.path("", inner)
+        name = parts[-1]
+        paths = self._masks.get(name, ())
+        if len(paths) != 1 and name.lower().endswith(MASK_SUFFIXES):
+            self.lost.append(name)
         return self.tree.path("", paths[0]) if len(paths) == 1 else ""
 
     @functools.cached_property
@@ -225,6 +265,29 @@ def _of_table(text: str) -> list[tuple[str, list[str]]]:
                 for split, row in zip(splits, rows[1:], strict=True)
             ]
     return []
+
+
+def _entries(text: str, *, lines: bool) -> list[tuple[str, str, str]]:
+    """(split, image, mask) of JSON objects that name both: [{"image": …, "mask": …}, …].
+
+    The objects may lie in lists by split, {"training": [...]}, or one in each line.
+    """
+    content = [json.loads(line) for line in text.splitlines() if line] if lines else None
+    content = json.loads(text) if content is None else content
+    groups = content if isinstance(content, dict) else {"": content}
+    found = []
+    for name, group in groups.items():
+        for entry in group if isinstance(group, list) else ():
+            values = entry if isinstance(entry, dict) else {}
+            named = {
+                folder_names.role(key): value
+                for key, value in values.items()
+                if isinstance(value, str) and value.lower().endswith(IMAGE_SUFFIXES)
+            }
+            image = named.get("image") or named.get("")
+            if image and named.get("mask"):
+                found.append((folder_names.split(name), image, named["mask"]))
+    return found
 
 
 def _of_json(text: str) -> list[tuple[str, list[str]]]:

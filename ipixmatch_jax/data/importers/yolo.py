@@ -7,16 +7,19 @@ import os
 import re
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES, image_size
-from ipixmatch_jax.data.importers.annotations import Sheet, collect
+from ipixmatch_jax.data.importers.annotations import Sheet, collect, only_rectangles
 from ipixmatch_jax.data.importers.class_files import find_classes, read_yolo_names
 from ipixmatch_jax.data.importers.coco_names import COCO_NAMES
+from ipixmatch_jax.data.importers.drawing import is_rectangle
 from ipixmatch_jax.data.importers.found import Choices, Found, some
 from ipixmatch_jax.data.importers.names import without_upload_prefix
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import as_path
 
-_LINE = re.compile(r"^\s*\d+(\s+[-+.\deE]+){4,}\s*$")
+_LINE = re.compile(r"^\s*\d+(\.0*)?(\s+[-+.\deE]+){4,}\s*$")
+# Ultralytics' key of data sets for pose.
+_KEYPOINTS = re.compile(r"^\s*kpt_shape\s*:", re.MULTILINE)
 _COCO = re.compile(r"(^|[/_-])coco(8|128|2017)?(-seg)?($|/)", re.IGNORECASE)
 
 
@@ -34,6 +37,12 @@ class Yolo:
         return ""
 
     def read(self, tree: FolderTree, choices: Choices) -> Found:
+        for path in tree.with_ending(".yaml", ".yml"):
+            if _KEYPOINTS.search(_text(tree, path)):
+                raise DataError(
+                    f"{tree.path('', path)}: kpt_shape: the labels are boxes and keypoints "
+                    "(pose), not masks; expected polygons; export segmentation labels"
+                )
         images = {os.path.splitext(path)[0]: path for path in tree.with_ending(*IMAGE_SUFFIXES)}
         uploaded = _without_prefixes(images)
         sheets, classes, boxes, polygons = [], set(), "", 0
@@ -65,12 +74,32 @@ class Yolo:
             sheet.shapes = [(names[int(label)], shape) for label, shape in sheet.shapes]
         found = collect(tree, sheets, names, choices)
         found.notes.append(note)
+        found.problems += _twins(tree, sheets)
+        shapes = [shape["points"] for sheet in sheets for _, shape in sheet.shapes]
+        if shapes and all(map(is_rectangle, shapes)):
+            # Oriented boxes (OBB) have four corners, too.
+            found.warnings.append(only_rectangles(len(shapes)))
         if renamed:
             found.notes.append(
                 f"{len(renamed)} images found by names without Label Studio's upload prefix: "
                 f"{some(renamed, 3)}"
             )
         return found
+
+
+def _twins(tree: FolderTree, sheets: list[Sheet]) -> list[str]:
+    """An error if labels fit two images: a.txt with a.jpg and a.png."""
+    paths: dict[str, list[str]] = {}
+    for path in tree.with_ending(*IMAGE_SUFFIXES):
+        paths.setdefault(os.path.splitext(path)[0], []).append(path)
+    for sheet in sheets:
+        fitting = paths.get(os.path.splitext(sheet.image)[0], ())
+        if len(fitting) > 1:
+            return [
+                f"{tree.path('', sheet.source)}: {len(fitting)} images have its name: "
+                f"{some(fitting)}; expected one; rename or remove the others"
+            ]
+    return []
 
 
 def _label_files(tree: FolderTree) -> list[str]:
@@ -100,9 +129,11 @@ def _image_of(stem: str, images: dict[str, str]) -> str:
     parts = stem.split("/")
     for index in range(len(parts) - 2, -1, -1):
         if parts[index].lower() == "labels":
-            path = "/".join((*parts[:index], "images", *parts[index + 1 :]))
-            if path in images:
-                return images[path]
+            # The last: labels/ next to the images, as predictions are saved.
+            for place in (("images",), ("Images",), ("imgs",), ("img",), ("JPEGImages",), ()):
+                path = "/".join((*parts[:index], *place, *parts[index + 1 :]))
+                if path in images:
+                    return images[path]
     return ""
 
 
@@ -121,7 +152,7 @@ def _rows(path: str, text: str) -> list[tuple[int, int, list[tuple[float, float]
         if not words:
             continue
         try:
-            label, values = int(words[0]), [float(word) for word in words[1:]]
+            label, values = int(words[0].split(".")[0]), [float(word) for word in words[1:]]
         except ValueError:
             values = []
         inside = all(-0.01 <= value <= 1.01 for value in values)
@@ -149,10 +180,19 @@ def _sheet(tree: FolderTree, path: str, image: str, rows: list) -> Sheet:
 def _names(tree: FolderTree, classes: set[int]) -> tuple[tuple[str, ...], str]:
     """Names of the YOLO classes, and where they come from."""
     count = max(classes, default=-1) + 1
-    for path in tree.with_ending(".yaml", ".yml"):
+    stated: dict[tuple[str, ...], str] = {}
+    for path in tree.with_ending(".yaml", ".yml", ".names"):
         names = read_yolo_names(tree.path("", path))
         if names:
-            return _enough(names, count, path)
+            stated.setdefault(names, path)
+    if len(stated) > 1:
+        (names, path), (others, other), *_ = stated.items()
+        raise DataError(
+            f"{tree.path('', path)}: class names {some(names)}, but {other} has {some(others)}; "
+            "expected one list of names; remove the file that does not belong to these labels"
+        )
+    for names, path in stated.items():
+        return _enough(names, count, path)
     file = find_classes(tree)
     if file.names:
         return _enough(file.names, count, file.path)

@@ -49,8 +49,10 @@ def test_one_file_per_class(name, tmp_path, make_config):
 @pytest.mark.parametrize("name", ["masks/p{number}/{part}.png", "masks/p{number}_{part}.png"])
 def test_one_file_per_object(name, tmp_path, make_config):
     for number in photos(tmp_path):
-        for part, pixels in enumerate(PARTS.values()):
-            mask(tmp_path / name.format(part=part, number=number), pixels)
+        # Objects differ in their count; numbers that all images have may be classes.
+        parts = [truth() > 0] if number == 0 else [truth() == 1, truth() == 2]
+        for part, pixels in enumerate(parts):
+            mask(tmp_path / name.format(part=part, number=number), pixels * 255)
     check(tmp_path, make_config, ("background", "object"), truth() > 0)
 
 
@@ -274,6 +276,17 @@ def test_numbers_of_classes_are_no_objects(names, tmp_path, make_config):
     assert dataset.class_names == ("background", *names)
     for ids in all_masks(dataset):
         np.testing.assert_array_equal(ids, truth())
+
+
+@pytest.mark.parametrize("name", ["{part}/a{image}", "a{image}_{part}", "a{image}/{part}"])
+def test_numbers_that_all_images_have_may_be_classes(name, tmp_path, make_config):
+    for image in range(4):
+        photo(tmp_path / f"images/a{image}.png", image)
+        for part in (1, 2):
+            path = tmp_path / f"masks/{name.format(image=image, part=part)}.png"
+            mask(path, (truth() == part) * 255)
+    with pytest.raises(DataError, match="1 and 2 may be two classes or two objects"):
+        loaded(tmp_path, make_config)
 
 
 @pytest.mark.parametrize("numbers", [[(1, 2)] * 4, [(2, 5), (1, 2), (1,), (1, 3)]])

@@ -1,9 +1,12 @@
 """Lists next to folders of images decide the split; tables pair images and masks."""
 
+import json
+
 import numpy as np
 import pytest
 
 from ipixmatch_jax.data.datasets.folder_config import describe_folder
+from ipixmatch_jax.data.importers import read_folder
 from ipixmatch_jax.errors import DataError
 from tests.data.importers.test_formats import cache, loaded  # noqa: F401  (a fixture)
 from tests.references.exports import mask, photo, text, truth
@@ -108,3 +111,39 @@ def test_lists_whose_lines_name_no_image_are_named(root, make_config):
     assert any(
         "train.txt: named like lists of a split, and not used" in w for w in dataset.warnings
     )
+
+
+def turned_pairs(root):
+    """Images a0 … a3 and masks b0 … b3, of which b1 belongs to a0, and b0 to a3."""
+    names = []
+    for number in range(4):
+        photo(root / f"imgs/a{number}.png", number)
+        own = np.where(truth() == 1, number + 1, 0)
+        mask(root / f"labs/b{(number + 1) % 4}.png", own)
+        names.append((f"imgs/a{number}.png", f"labs/b{(number + 1) % 4}.png"))
+    return names
+
+
+@pytest.mark.parametrize("name", ["data.json", "data_groups.json", "metadata.jsonl", "data.csv"])
+def test_pairs_that_a_file_states_come_before_names(name, tmp_path, make_config):
+    pairs = turned_pairs(tmp_path)
+    entries = [{"image": f"./{image}", "label": f"./{mask}"} for image, mask in pairs]
+    lines = [f"D:\\data\\{a}; D:\\data\\{b}".replace("/", "\\") for a, b in pairs]
+    contents = {"data.json": json.dumps(entries), "data_groups.json": json.dumps({"data": entries}),
+                "metadata.jsonl": "\n".join(map(json.dumps, entries)),
+                "data.csv": "\n".join(["image; mask", *lines])}  # fmt: skip
+    (tmp_path / name).write_text(contents[name])
+    dataset = loaded(tmp_path, make_config)
+    parts = (dataset.labeled, dataset.val)
+    for part in parts:
+        for index in range(len(part)):
+            assert part[index]["mask"].max() == int(part.ids[index][-1]) + 1
+    assert sum(map(len, parts)) == 4
+
+
+def test_masks_that_a_list_names_and_that_are_not_there(tmp_path, make_config):
+    lines = [f"{image} {mask}" for image, mask in turned_pairs(tmp_path)]
+    lines[0] = "imgs/a0.png labs/lost.png"
+    (tmp_path / "train.txt").write_text("\n".join(lines))
+    _, _, found = read_folder(tmp_path, {})
+    assert any("1 masks that lists name do not exist" in warning for warning in found.warnings)
