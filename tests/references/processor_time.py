@@ -1,6 +1,6 @@
 """Processor time of the test suite: of each test with its subprocesses, and of all workers.
 
-    pytest --budget 3200
+    pytest --budget 2100
 
 prints the slowest tests, and fails if the suite took more than half again as long as its budget.
 Processor time hardly depends on what else the machine does. A slower machine gets more: a fixed
