@@ -283,3 +283,17 @@ def test_a_tail_without_separator(image, label, tmp_path, make_config):
         photo(tmp_path / image.format(name), number)
         mask(tmp_path / label.format(name), truth())
     check(tmp_path, make_config)
+
+
+def test_fields_of_view_are_no_masks_of_the_test_split(tmp_path, make_config):
+    """DRIVE without the manual masks of its test images: test/mask is no ground truth."""
+    for number in range(6):
+        split, name = ("training", 21 + number) if number < 4 else ("test", number)
+        base = tmp_path / "DRIVE" / split
+        photo(base / f"images/{name:02}_{split}.png", number)
+        mask(base / f"mask/{name:02}_{split}_mask.png", np.full(truth().shape, 255))
+        if split == "training":
+            mask(base / f"1st_manual/{name:02}_manual1.png", (truth() > 0) * 1)
+    dataset = check(tmp_path, make_config, expected=truth() > 0)
+    assert not len(dataset.test)
+    assert any("DRIVE/test/mask: not used" in text for text in dataset.warnings)
