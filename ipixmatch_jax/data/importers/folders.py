@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.files.masks import MASK_SUFFIXES
-from ipixmatch_jax.data.importers import beside, names
+from ipixmatch_jax.data.importers import beside
 from ipixmatch_jax.data.importers.by_content import told_by_content
 from ipixmatch_jax.data.importers.found import SPLITS, Choices, Classes, Found, Item, some
 from ipixmatch_jax.data.importers.mask_folders import one_mask_folder

@@ -70,25 +70,26 @@ def mirrored_masks(facts: Sequence[Facts]) -> list[Finding]:
     records = records[:: max(1, len(records) // _MOST)]
     own = _turned(records, lambda a: a)
     square = all(record.size[0] == record.size[1] for record in records)
-    for how, turn in (_TURNS | (_QUARTERS if square else {})).items():
-        other = _turned(records, turn)
-        clear = other.mean() > max(2 * own.mean(), own.mean() + _CLEAR)
-        if clear and (other > own).mean() > _MOSTLY:
-            file = records[0].files[-1]
-            return [
-                Finding(
-                    ERROR,
-                    "mirrored-masks",
-                    "labeled",
-                    file,
-                    f"{file}, and the other masks: their edges fit the images if the masks are "
-                    f"{how} (agreement {other.mean():.2f}), and not as they are "
-                    f"({own.mean():.2f}); expected masks in the orientation of their images; "
-                    "save the masks again",
-                    records[0].index,
-                )
-            ]
-    return []
+    turns = _TURNS | (_QUARTERS if square else {})
+    agreement = {how: _turned(records, turn) for how, turn in turns.items()}
+    how = max(agreement, key=lambda how: agreement[how].mean())
+    other = agreement[how]
+    clear = other.mean() > max(2 * own.mean(), own.mean() + _CLEAR)
+    if not clear or (other > own).mean() <= _MOSTLY:
+        return []
+    file = records[0].files[-1]
+    return [
+        Finding(
+            ERROR,
+            "mirrored-masks",
+            "labeled",
+            file,
+            f"{file}, and the other masks: their edges fit the images if the masks are {how} "
+            f"(agreement {other.mean():.2f}), and not as they are ({own.mean():.2f}); expected "
+            "masks in the orientation of their images; save the masks again",
+            records[0].index,
+        )
+    ]
 
 
 def _turned(records: Sequence[Facts], turn: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

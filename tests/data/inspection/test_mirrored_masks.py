@@ -12,7 +12,7 @@ def facts_of(turn, count=6, size=(48, 48), turned=None):
     for seed in range(count):
         rng = np.random.default_rng(seed)
         mask = np.zeros((48, 48), np.uint8)
-        y, x = rng.integers(2, 20, 2)
+        y, x = rng.integers(2, 9, 2) + (0, 4)
         mask[y : y + 14, x : x + 20] = 1
         image = (rng.integers(0, 20, (48, 48)) + 90 * mask).astype(np.uint8)
         own = turn(mask) if turned is None or seed < turned else mask
