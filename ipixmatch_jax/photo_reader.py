@@ -11,7 +11,9 @@ from ipixmatch_jax.data import Pixels
 from ipixmatch_jax.data.files.decoding import TooLarge
 from ipixmatch_jax.data.files.images import open_picture, read_bands
 from ipixmatch_jax.data.files.multiband import (
+    WIDENED,
     is_raw,
+    is_widened,
     to_eight_bits,
     with_channels,
     without_nodata,
@@ -37,7 +39,8 @@ def read_photo(
     JPEG files and Pillow images from them are turned upright by their EXIF tag. For a network of
     three channels gray becomes RGB and transparency is dropped. Values of more than 8 bits become 8
     bits by the value range of the training images. For a network of 8-bit images, arrays of floats
-    of 0 to 1, of wide integers of 0 to 255 and of True and False become 8 bits, too.
+    of 0 to 1, of wide integers of 0 to 255 and of True and False become 8 bits, too; so do 16-bit
+    photos that were made from 8 bits (all values are multiples of 257).
 
     Args:
         photo: path, bytes of a file, Pillow image, or array [H, W] or [H, W, D].
@@ -60,6 +63,8 @@ def read_photo(
     except Exception as error:  # whatever a decoder raises for a damaged file
         raise DataError(f"{name}: cannot be read ({type(error).__name__}: {error})") from None
     deep = bool(pixels.value_range)
+    if not deep and is_widened(array):
+        array = (array // WIDENED).astype(np.uint8)
     if not deep and not isinstance(photo, str | os.PathLike | bytes | Image.Image):
         array = _as_eight_bits(array, name)
     if deep == (array.dtype == np.uint8):

@@ -142,3 +142,17 @@ def test_the_limit_of_pixels_is_that_of_the_data_set(tmp_path, monkeypatch):
         read_photo(path, Pixels(max_pixels=40))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     assert read_photo(path, Pixels(max_pixels=48)).shape == (6, 8, 3)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_sixteen_bits_made_from_eight_are_read_as_training_reads_them(channels, tmp_path):
+    image = image_of(6, 8, channels)
+    wide = image.astype(np.uint16) * 257
+    np.save(tmp_path / "a.npy", wide)
+    pixels = Pixels(channels=channels)
+    for photo in (tmp_path / "a.npy", wide):
+        np.testing.assert_array_equal(read_photo(photo, pixels), image)
+    np.testing.assert_array_equal(read_photo(tmp_path / "a.npy", pixels),
+                                  read_image(tmp_path / "a.npy", pixels=pixels))  # fmt: skip
+    with pytest.raises(DataError, match="uint16"):
+        read_photo(wide + np.uint16(1), pixels)

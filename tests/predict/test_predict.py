@@ -189,7 +189,7 @@ def test_messages_speak_of_prediction(run, tmp_path, capsys):
     photos = tmp_path / "photos"
     photos.mkdir()
     Image.fromarray(image_of(20, 24)).save(photos / "a.png")
-    Image.fromarray(np.zeros((20, 24), np.uint16)).save(photos / "deep.png")
+    Image.fromarray(np.full((20, 24), 1000, np.uint16)).save(photos / "deep.png")
     (photos / "cut.jpg").write_bytes(b"\xff\xd8\xff\xe0")
     assert predict(run, "--input", photos, "--output", tmp_path / "out") == 2
     said = capsys.readouterr().err

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ipixmatch_jax.data.files.color_sets import stretched_map, two_families
 from ipixmatch_jax.data.files.mask_checks import percent
 from ipixmatch_jax.data.files.mask_facts import MaskFacts
 from ipixmatch_jax.data.files.object_masks import number_colors
@@ -66,6 +67,7 @@ def judge_colors(
             "class; list NAME RED GREEN BLUE of every class in classes.txt (or set data.palette), "
             "with data.masks=nearest if colors differ a little between files"
         )
+    _refuse_doubtful(facts, total)
     if number_colors(facts):
         raise DataError(
             f"{facts[0].path}, and the other masks: nearly every one of {len(total)} colors "
@@ -83,6 +85,29 @@ def judge_colors(
     colors = tuple(sorted(total))
     names = tuple("#{:02x}{:02x}{:02x}".format(*color) for color in colors)
     return {**_keys(names, colors, style), "ignore_colors": ignored}
+
+
+def _refuse_doubtful(facts: Sequence[MaskFacts], total: dict[Color, int]) -> None:
+    """Raises a DataError if the same class has other colors in other files."""
+    place = f"{facts[0].path}, and the other masks"
+    stretched = stretched_map(facts)
+    if stretched:
+        raise DataError(
+            f"{place}: colors of Matplotlib's map {stretched!r} ({_text(total)}), from its first "
+            "to its last color in every file, whatever classes the file holds: each was stretched "
+            "by itself, and the same color means another class in another file; expected one color "
+            "for each class; save the ids themselves as PNG, or set data.palette to the colors if "
+            "they are the same in all files"
+        )
+    pairs = two_families(facts)
+    if pairs:
+        shown = ", ".join(f"{one} and {other}" for one, other in pairs[:_SHOWN])
+        raise DataError(
+            f"{place}: similar colors that never occur in the same mask: {shown}; {len(total)} "
+            f"colors occur: {_text(total)}; expected one color for each class; list NAME RED GREEN "
+            "BLUE of every class in classes.txt (or set data.palette), with data.masks=nearest to "
+            "read both as one class"
+        )
 
 
 def _nearly_equal(colors: Sequence[Color]) -> tuple[Color, Color] | None:

@@ -31,6 +31,7 @@ class MaskFacts:
         lossy: the name of the lossy compression, or ''.
         deep: the file has more than 8 bits per value.
         equal: share of the pixels whose right neighbor has the same value.
+        rim: the values of the outermost pixels.
     """
 
     path: str
@@ -45,6 +46,7 @@ class MaskFacts:
     lossy: str = ""
     deep: bool = False
     equal: float = 1.0
+    rim: frozenset[int] = frozenset()
 
     @property
     def values(self) -> set[int]:
@@ -102,12 +104,18 @@ def facts_of(stored: StoredMask, path: str) -> MaskFacts:
         steps=Steps() if palette else steps_of(integers, counts),
         deep=gray.dtype.itemsize > 1,
         equal=_equal_neighbors(integers),
+        rim=_rim(integers) if len(counts) == 2 else frozenset(),
         **common,
     )
 
 
 def _equal_neighbors(values: np.ndarray) -> float:
     return float((values[:, 1:] == values[:, :-1]).mean()) if values.shape[1] > 1 else 1.0
+
+
+def _rim(values: np.ndarray) -> frozenset[int]:
+    sides = (values[0], values[-1], values[:, 0], values[:, -1])
+    return frozenset(int(value) for side in sides for value in np.unique(side))
 
 
 def _telling(palette: dict[int, tuple[int, int, int]]) -> bool:

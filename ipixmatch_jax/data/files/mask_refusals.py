@@ -6,7 +6,7 @@ from ipixmatch_jax.data.files.jpeg_traces import saved_as_jpeg
 from ipixmatch_jax.data.files.mask_checks import histogram_text, percent
 from ipixmatch_jax.data.files.mask_edges import Steps
 from ipixmatch_jax.data.files.mask_facts import MaskFacts
-from ipixmatch_jax.data.files.object_masks import number_objects
+from ipixmatch_jax.data.files.object_masks import number_objects, number_regions
 from ipixmatch_jax.data.files.rare_ids import specks
 from ipixmatch_jax.data.files.webp_traces import saved_as_webp
 from ipixmatch_jax.data.records import IGNORE
@@ -14,6 +14,8 @@ from ipixmatch_jax.errors import DataError
 
 # Masks of more values in which fewer neighbors are equal are photos.
 _MOST_IDS, _LEAST_EQUAL = 64, 0.5
+# Least number and share of masks that the other value surrounds, and share of masks of both kinds.
+_LEAST_INVERTED, _INVERTED, _SURROUNDED = 2, 0.1, 0.8
 # Share of 255 in all masks from which on it may be the background, and not ignore.
 _MOST_IGNORED = 0.5
 
@@ -28,6 +30,7 @@ def of_files(facts: Sequence[MaskFacts], max_pixels: int) -> None:
     _refuse_lossy(facts)
     _refuse_smoothed(facts)
     _refuse_two_styles(facts)
+    _refuse_inverted(facts)
     _refuse_compressed(facts, max_pixels)
     _refuse_objects(facts, max_pixels)
 
@@ -119,6 +122,13 @@ def _refuse_compressed(facts: Sequence[MaskFacts], max_pixels: int) -> None:
 
 
 def _refuse_objects(facts: Sequence[MaskFacts], max_pixels: int) -> None:
+    if number_regions(facts):
+        count = len(set().union(*(fact.values for fact in facts)) - {IGNORE})
+        raise DataError(
+            f"{facts[0].path}, and {len(facts) - 1} other masks: every mask holds nearly all of "
+            f"{count} ids: they number the regions of one image (superpixels), and no classes; "
+            "expected class ids; export semantic masks, or set data.masks=ids if they are classes"
+        )
     if not number_objects(facts, max_pixels):
         return
     highest = sorted(max(fact.values - {IGNORE}) for fact in facts if fact.values - {IGNORE})
@@ -130,6 +140,27 @@ def _refuse_objects(facts: Sequence[MaskFacts], max_pixels: int) -> None:
         "to read every object as class 1 and the rest as background, data.masks=ids if they are "
         "classes"
     )
+
+
+def _refuse_inverted(facts: Sequence[MaskFacts]) -> None:
+    """Raises a DataError if some masks of two values are the negatives of the others."""
+    two = [fact for fact in facts if len(fact.values) == 2]
+    bright = [fact for fact in two if fact.rim == {max(fact.values)}]
+    dark = [fact for fact in two if fact.rim == {0}]
+    values = set().union(*(fact.values for fact in facts))
+    surrounded = len(bright) + len(dark)
+    if (
+        len(values) == 2
+        and min(len(bright), len(dark)) >= max(_LEAST_INVERTED, _INVERTED * len(two))
+        and surrounded >= _SURROUNDED * len(two)
+    ):
+        raise DataError(
+            f"{bright[0].path}, and {len(bright) - 1} other masks have {max(values)} all along "
+            f"their border, while {dark[0].path} and {len(dark) - 1} others have 0 there: some are "
+            "inverted, and 0 is the background in one and the object in another; expected one "
+            "value for the background; invert those files, or set data.masks=binary if they are "
+            f"right: {max(values)} is foreground"
+        )
 
 
 def _refuse_specks(facts: Sequence[MaskFacts], total: Mapping[int, int], max_pixels: int) -> None:

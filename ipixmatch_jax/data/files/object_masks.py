@@ -17,6 +17,10 @@ _LEAST_OBJECTS, _FEW_OBJECTS, _MANY_MASKS = 5, 3, 6
 # Share of the masks whose ids have no gap, and of the ids that are a single area.
 _WITHOUT_GAP, _SINGLE = 0.9, 0.85
 _OPENED = 12
+# Ids of regions (superpixels): so many, and nearly all of them in every mask.
+_LEAST_REGIONS, _IN_EVERY = 32, 0.9
+# Numbers of few objects, by the order in which their first pixels come.
+_LEAST_ORDERED = 4
 # Colors that only one mask shows: numbers of objects that were colored.
 _LEAST_COLORS, _ALONE = 12, 0.8
 
@@ -28,7 +32,48 @@ def number_objects(facts: Sequence[MaskFacts], max_pixels: int) -> bool:
     pixels of an id touch each other. Some masks are read again for the last test.
     """
     held = [fact.values - {0, IGNORE} for fact in facts]
-    return without_gaps(held) and _single_areas(facts, max_pixels) >= _SINGLE
+    if without_gaps(held):
+        return _single_areas(facts, max_pixels) >= _SINGLE
+    return _few_numbers(held) and _in_order(facts, max_pixels) == 1
+
+
+def number_regions(facts: Sequence[MaskFacts]) -> bool:
+    """True if every mask holds nearly all of many ids: they number regions, such as superpixels."""
+    held = [fact.values - {IGNORE} for fact in facts]
+    total = len(set().union(*held))
+    return (
+        len(facts) >= _LEAST_MASKS
+        and total >= _LEAST_REGIONS
+        and min(map(len, held)) >= _IN_EVERY * total
+    )
+
+
+def _few_numbers(held: Sequence[set[int]]) -> bool:
+    """True if the ids of each mask run from 1 without a gap, up to two different numbers."""
+    highest = [max(ids, default=0) for ids in held]
+    return (
+        len(held) >= _LEAST_MASKS
+        and len(set(highest)) == 2
+        and min(highest) >= _LEAST_ORDERED - 1
+        and max(highest) >= _LEAST_ORDERED
+        and all(max(ids) == len(ids) for ids in held)
+    )
+
+
+def _in_order(facts: Sequence[MaskFacts], max_pixels: int) -> float:
+    """1 if the ids of a few masks are single areas, numbered from top to bottom; else less.
+
+    Programs that label connected areas number them so. Classes may lie in layers, but the last of
+    them are not the ones that a mask misses.
+    """
+    for fact in facts[:: max(1, len(facts) // _OPENED)]:
+        stored = read_stored(fact.path, fact.path, max_pixels)
+        values = whole_numbers(stored.gray, stored.nodata, fact.path)
+        found, first = np.unique(values, return_index=True)
+        first = first[(found != 0) & (found != IGNORE)]
+        if (np.diff(first) < 0).any():
+            return 0.0
+    return float(_single_areas(facts, max_pixels) >= 1)
 
 
 def without_gaps(held: Sequence[set[int]]) -> bool:

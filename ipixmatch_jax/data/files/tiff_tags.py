@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 # Tag numbers of the TIFF 6.0 specification, and GDAL's for missing data.
+# Photometric interpretations whose bands are no colors of a screen; readers return them as stored.
+_CIELAB = (8, 9, 10)
 _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 256, 257, 258, 259, 262
 _ORIENTATION, _SAMPLES, _PLANAR, _FORMAT, _NODATA = 274, 277, 284, 339, 42113
 _REDUCED_OR_MASK = 0b101
@@ -136,6 +138,8 @@ def _facts(tags: dict, pages: int) -> TiffTags:
 
     if _WIDTH not in tags or _HEIGHT not in tags:
         raise ValueError("no image size in the header")
+    if one(_PHOTOMETRIC, 1) in _CIELAB:
+        raise ValueError("CIELab colors; save it in RGB")
     orientation = one(_ORIENTATION, 1)
     return TiffTags(
         height=one(_HEIGHT, 0),

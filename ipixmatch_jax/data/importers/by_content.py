@@ -36,6 +36,9 @@ def told_by_content(tree: FolderTree, places: list[Place]) -> list[Place]:
     for place in images:
         if not place.role:
             roles |= dict.fromkeys(set(place.folder.split("/")) - parts, "image")
+    # Names of the whole data set, such as road_segmentation, tell no role.
+    plain_parts = {part for place in plain for part in place.folder.split("/")}
+    roles |= dict.fromkeys(plain_parts - roles.keys(), "")
     told = [
         place_of(place.folder, tuple(sorted(roles.items())))
         if place in masks or (place in images and not place.role)

@@ -42,8 +42,9 @@ def find_classes(tree: FolderTree) -> ClassFile:
     """The class file in the root of the tree, or in its only folder with one.
 
     Raises:
-        DataError: the file is unreadable or contradicts itself.
+        DataError: a file is unreadable, or contradicts itself or another one.
     """
+    listed: list[ClassFile] = []
     for name, read in _READERS.items():
         found = [path for path in tree.with_ending(name.lower()) if path.rpartition("/")[2] == name]
         found.sort(key=lambda path: path.count("/"))
@@ -60,8 +61,30 @@ def find_classes(tree: FolderTree) -> ClassFile:
             )
         first = min(contents, key=lambda content: content.path)
         if first.names:
-            return first
+            listed.append(first)
+    if listed:
+        _check_order(listed)
+        return listed[0]
     return ClassFile()
+
+
+def _check_order(files: list[ClassFile]) -> None:
+    """Raise a DataError if two files of one folder list the same names in another order."""
+    first = files[0]
+    for other in files[1:]:
+        beside = other.path.rpartition("/")[0] == first.path.rpartition("/")[0]
+        renumbered = first.names != other.names and sorted(first.names) == sorted(other.names)
+        # With equal colors for each name, the order may be that of the tool.
+        colored = bool(first.palette) and _colors(first) == _colors(other)
+        if beside and renumbered and not colored:
+            raise DataError(
+                f"{first.path}, {other.path}: list the same classes in another order; expected "
+                "one list of classes; remove the file that does not belong to the masks"
+            )
+
+
+def _colors(content: ClassFile) -> dict[str, Color]:
+    return dict(zip(content.names, content.palette, strict=False))
 
 
 def _read(path: str, read: Callable[[str], ClassFile]) -> ClassFile:

@@ -2,15 +2,15 @@
 
 import functools
 import os
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.files.masks import MASK_SUFFIXES
-from ipixmatch_jax.data.importers import beside, names
+from ipixmatch_jax.data.importers import beside
 from ipixmatch_jax.data.importers.by_content import told_by_content
 from ipixmatch_jax.data.importers.found import SPLITS, Choices, Classes, Found, Item, some
+from ipixmatch_jax.data.importers.mask_folders import one_mask_folder
 from ipixmatch_jax.data.importers.mask_parts import drawn_parts
 from ipixmatch_jax.data.importers.pairing import Name, Pairs, pair
 from ipixmatch_jax.data.importers.places import Files, Place, masks_of_split, places
@@ -66,7 +66,7 @@ class _Reader:
 
     def read(self) -> Found:
         masks = [p for p in self.places if p.role == "mask" and _has(self.tree, p, MASK_ENDINGS)]
-        masks = self._one_mask_folder(masks)
+        masks = one_mask_folder(self.tree, masks, self.places, self.found)
         self.masks = masks
         images = self._image_places(masks)
         if _only_masks_are_split(images, masks):
@@ -173,38 +173,6 @@ class _Reader:
             list(self._files(masks, MASK_ENDINGS).paths),
         )
         return set(found.pairs)
-
-    def _one_mask_folder(self, masks: list[Place]) -> list[Place]:
-        """Of several mask folders for the same images, the certain one; else an error."""
-        kept = list(masks)
-        for split, group in {(p.split, p.group) for p in masks}:
-            same = [p for p in masks if (p.split, p.group) == (split, group)]
-            if len(same) < 2 or any(p.chosen for p in same):
-                continue
-            manual = [p for p in same if p.folder.endswith(("1st_manual", "masks_machine"))]
-            colored = [p for p in same if names.shows_colors(p.top)]
-            stems = Counter(
-                os.path.splitext(name)[0] for p in same for name in self.tree.files[p.folder]
-            )
-            if manual:
-                dropped = [p for p in same if p not in manual]
-                shown = some([p.folder for p in dropped])
-                self.found.notes.append(f"{manual[0].folder} holds the masks; not used: {shown}")
-                kept = [p for p in kept if p not in dropped]
-            elif 0 < len(colored) < len(same):
-                self.found.notes.append(
-                    "masks in color, next to others for the same images, are not used: "
-                    f"{some([p.folder for p in colored])}"
-                )
-                kept = [p for p in kept if p not in colored]
-                self._one_mask_folder([p for p in same if p not in colored])
-            elif max(stems.values(), default=0) > 1:
-                key = f"data.folder.{split or 'train'}_masks"
-                raise DataError(
-                    f"{self.tree.root}: {len(same)} folders of masks for the same images: "
-                    f"{some([p.folder for p in same])}; expected one; set {key} to one of them"
-                )
-        return kept
 
     def _files(self, found: list[Place], endings: Iterable[str]) -> Files:
         files = Files()

@@ -82,6 +82,9 @@ def role(name: str) -> str:
     if "with" in parts[1:]:
         # frames-with-annotations are images.
         parts = parts[: parts.index("with")]
+    if len(parts) > 1 and parts[-1] == "ref" and all(part in _SPLITS for part in parts[:-1]):
+        # ACDC: train_ref has photos of the same places in good weather, without masks.
+        return "preview"
     if len(parts) > 1 and parts[-1] in ("dataset", "datasets"):
         # The name of a data set: semantic_drone_dataset.
         return ""

@@ -19,7 +19,7 @@ from ipixmatch_jax.data.grouping import THUMBNAIL, thumbnail_of
 from ipixmatch_jax.data.inspection import findings
 from ipixmatch_jax.data.inspection.findings import ERROR, Facts, Finding
 from ipixmatch_jax.data.inspection.near_duplicates import near_duplicates
-from ipixmatch_jax.data.inspection.pairing_check import shifted_masks
+from ipixmatch_jax.data.inspection.pairing_check import mirrored_masks, shifted_masks
 from ipixmatch_jax.data.records import IGNORE, NONE, Dataset, UnlabeledSource, spread_palette
 from ipixmatch_jax.errors import DataError
 
@@ -194,6 +194,7 @@ def inspect_dataset(data_config: ConfigDict, seed: int, unmeasured: str = "") ->
     found += findings.of_ids(dataset)
     near, similar = near_duplicates({name: facts[name] for name in SPLITS if name != "unlabeled"})
     found += findings.of_contents(facts, similar) + near + shifted_masks(facts["labeled"])
+    found += mirrored_masks(facts["labeled"])
     found += findings.of_edges(facts["labeled"])
     found += findings.of_classes(
         dataset, {n: (s.pixels, s.images_with) for n, s in splits.items()}, facts

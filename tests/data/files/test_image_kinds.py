@@ -222,3 +222,11 @@ def test_names_that_are_not_utf8(tmp_path):
         file.write(b"nothing")
     with pytest.raises(DataError, match="cannot be read"):
         read_image(path)
+
+
+def test_cielab_is_refused(tmp_path):
+    """Its three bands are no red, green and blue."""
+    image = Image.fromarray(RNG.integers(0, 256, (24, 30, 3), dtype=np.uint8)).convert("LAB")
+    image.save(tmp_path / "a.tif")
+    with pytest.raises(DataError, match=r"CIELab colors; save it in RGB"):
+        read_image(tmp_path / "a.tif")

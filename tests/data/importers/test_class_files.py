@@ -73,3 +73,15 @@ def test_regions_of_nnunet_name_no_classes(tmp_path, make_config):
     content = json.dumps({"channel_names": {}, "labels": labels})
     folder(tmp_path, "dataset.json", content, colored=False)
     assert describe_folder(str(tmp_path))["class_names"] == ()
+
+
+def test_two_class_files_that_number_the_classes_differently(tmp_path, make_config):
+    folder(tmp_path, "classes.txt", "background\ncat\ndog\n", colored=False)
+    (tmp_path / "labels.txt").write_text("background\ndog\ncat\n")
+    with pytest.raises(DataError, match=r"classes.txt, .*labels.txt: list the same classes in ano"):
+        describe_folder(str(tmp_path))
+    (tmp_path / "labels.txt").write_text("background\ncat\ndog\n")
+    check(tmp_path, make_config)
+    # Of a part of the data, or with other names: not about these masks.
+    (tmp_path / "labels.txt").write_text("indoor\noutdoor\n")
+    check(tmp_path, make_config)

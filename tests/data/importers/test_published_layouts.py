@@ -283,3 +283,40 @@ def test_a_tail_without_separator(image, label, tmp_path, make_config):
         photo(tmp_path / image.format(name), number)
         mask(tmp_path / label.format(name), truth())
     check(tmp_path, make_config)
+
+
+def test_fields_of_view_are_no_masks_of_the_test_split(tmp_path, make_config):
+    """DRIVE without the manual masks of its test images: test/mask is no ground truth."""
+    for number in range(6):
+        split, name = ("training", 21 + number) if number < 4 else ("test", number)
+        base = tmp_path / "DRIVE" / split
+        photo(base / f"images/{name:02}_{split}.png", number)
+        mask(base / f"mask/{name:02}_{split}_mask.png", np.full(truth().shape, 255))
+        if split == "training":
+            mask(base / f"1st_manual/{name:02}_manual1.png", (truth() > 0) * 1)
+    dataset = check(tmp_path, make_config, expected=truth() > 0)
+    assert not len(dataset.test)
+    assert any("DRIVE/test/mask: not used" in text for text in dataset.warnings)
+
+
+def test_reference_photos_of_acdc_are_left_out(tmp_path, make_config):
+    for number in range(6):
+        split = "train" if number < 4 else "val"
+        name = f"GOPR0{number}/GOPR0{number}_frame_{number:06}"
+        photo(tmp_path / f"rgb_anon/fog/{split}/{name}_rgb_anon.png", number)
+        photo(tmp_path / f"rgb_anon/fog/{split}_ref/{name}_rgb_ref_anon.png", number + 10)
+        mask(tmp_path / f"gt/fog/{split}/{name}_gt_labelTrainIds.png", truth())
+    dataset = check(tmp_path, make_config, 6)
+    assert not len(dataset.unlabeled)
+    assert any("train_ref" in text for text in dataset.notes)
+
+
+def test_roads_of_massachusetts_in_sat_and_map(tmp_path, make_config):
+    """The name of the folder around all, road_segmentation_ideal, is no name of masks."""
+    for number in range(9):
+        split = ("train", "valid", "test")[number // 3]
+        base = tmp_path / "road_segmentation_ideal" / split
+        photo(base / f"sat/img-{number}.tiff", number)
+        mask(base / f"map/img-{number}.tif", (truth() > 0) * 255)
+    dataset = check(tmp_path, make_config, 9, expected=truth() > 0)
+    assert len(dataset.test) == 3

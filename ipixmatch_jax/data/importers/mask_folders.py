@@ -1,0 +1,79 @@
+"""Of several folders of masks for the same images, the one that is read."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+
+from ipixmatch_jax.data.importers import names
+from ipixmatch_jax.data.importers.found import Found, some
+from ipixmatch_jax.data.importers.places import Place
+from ipixmatch_jax.data.importers.tree import FolderTree
+from ipixmatch_jax.errors import DataError
+
+
+def one_mask_folder(
+    tree: FolderTree, masks: list[Place], known: Sequence[Place], found: Found
+) -> list[Place]:
+    """The folders of masks that are read; what is not used is noted in `found`.
+
+    Args:
+        tree: all files.
+        masks: folders of masks.
+        known: all folders with their roles.
+        found: gets notes and warnings.
+
+    Raises:
+        DataError: several folders hold masks of the same images, and no name decides.
+    """
+    kept = list(masks)
+    for split, group in {(p.split, p.group) for p in masks}:
+        same = [p for p in masks if (p.split, p.group) == (split, group)]
+        if len(same) < 2 or any(p.chosen for p in same):
+            continue
+        manual = [p for p in same if p.folder.endswith(("1st_manual", "masks_machine"))]
+        colored = [p for p in same if names.shows_colors(p.top)]
+        stems = Counter(os.path.splitext(name)[0] for p in same for name in tree.files[p.folder])
+        if manual:
+            dropped = [p for p in same if p not in manual]
+            shown = some([p.folder for p in dropped])
+            found.notes.append(f"{manual[0].folder} holds the masks; not used: {shown}")
+            kept = [p for p in kept if p not in dropped]
+        elif 0 < len(colored) < len(same):
+            found.notes.append(
+                "masks in color, next to others for the same images, are not used: "
+                f"{some([p.folder for p in colored])}"
+            )
+            kept = [p for p in kept if p not in colored]
+            one_mask_folder(tree, [p for p in same if p not in colored], known, found)
+        elif max(stems.values(), default=0) > 1:
+            key = f"data.folder.{split or 'train'}_masks"
+            raise DataError(
+                f"{tree.root}: {len(same)} folders of masks for the same images: "
+                f"{some([p.folder for p in same])}; expected one; set {key} to one of them"
+            )
+    return _same_kind(masks, kept, known, found)
+
+
+def _same_kind(
+    masks: list[Place], kept: list[Place], known: Sequence[Place], found: Found
+) -> list[Place]:
+    """Drops folders named like those that are not used, in splits where they stand alone.
+
+    DRIVE has test/mask, the field of view, and training/1st_manual next to training/mask.
+    """
+    lost = [p for p in masks if p not in kept]
+    lost += [p for p in known if p.role == "unused" and names.role(_last(p)) == "mask"]
+    sides = {(p.split, p.group) for p in lost}
+    used = {_last(p) for p in kept if p.chosen or (p.split, p.group) in sides}
+    alone = [p for p in kept if not p.chosen and _last(p) in {_last(p) for p in lost} - used]
+    if not alone or len(alone) == len(kept):
+        return kept
+    found.warnings.append(
+        f"{some([p.folder for p in alone])}: not used, like the folders of this name next to "
+        f"{some(sorted({p.folder for p in kept if p not in alone}))}"
+    )
+    return [place for place in kept if place not in alone]
+
+
+def _last(place: Place) -> str:
+    return place.folder.rpartition("/")[2].lower()
