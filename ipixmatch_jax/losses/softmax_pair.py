@@ -82,8 +82,8 @@ def balanced(moved: jax.Array, logits: jax.Array, axis: int) -> jax.Array:
     Their sum is 0. The change of a probability that is all but 1 is lost in rounding; those of the
     others are not.
     """
-    # Not `moved` less its sum: a compiler may round `moved` otherwise where it sums it. Where several
-    # classes are top, none is nearly 1, and nothing is lost.
+    # Not `moved` less its sum: a compiler may round `moved` otherwise where it sums it. Where
+    # several classes are top, none is nearly 1, and nothing is lost.
     is_top = logits == jnp.max(logits, axis=axis, keepdims=True)
     single = jnp.sum(is_top, axis=axis, keepdims=True) == 1
     others = total(jnp.where(is_top, 0.0, moved), axis)
