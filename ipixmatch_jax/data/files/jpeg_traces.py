@@ -20,11 +20,15 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from ipixmatch_jax.data.files.mask_blocks import (
+    blocks_of,
+    center,
+    edges_of_blocks,
+    masks_of_ids,
+    read_ids,
+)
 from ipixmatch_jax.data.files.mask_edges import thin_lines
 from ipixmatch_jax.data.files.mask_facts import MaskFacts
-from ipixmatch_jax.data.files.mask_styles import whole_numbers
-from ipixmatch_jax.data.files.stored_masks import read_stored
-from ipixmatch_jax.data.records import IGNORE
 
 _BLOCK = 8
 _QUALITIES = (75, 80, 85, 90, 92, 95, 98, 100)
@@ -71,7 +75,6 @@ _NO_CORNERS, _MANY_CORNERS = 0.1, 400
 # Standard deviations by which the share exceeds that of every other position.
 _CERTAIN = 6.0
 _MOST_MASKS = 32
-_MOST_IDS = 64
 _THREADS = 4
 
 
@@ -83,7 +86,7 @@ class Compared:
     """
 
     def __init__(self, ids: np.ndarray):
-        self.center = _center(ids)
+        self.center = center(ids, _SIDE, _BLOCK)
         self._changes: dict[tuple[tuple[int, int], int], np.ndarray] = {}
 
     def part(self, shift: tuple[int, int]) -> np.ndarray:
@@ -96,7 +99,9 @@ class Compared:
             part, file = np.ascontiguousarray(self.part(shift)), io.BytesIO()
             Image.fromarray(part).save(file, "JPEG", quality=quality)
             with Image.open(file) as picture:
-                self._changes[shift, quality] = _blocks(np.asarray(picture) != part).sum((1, 3))
+                self._changes[shift, quality] = blocks_of(np.asarray(picture) != part, _BLOCK).sum(
+                    (1, 3)
+                )
         return self._changes[shift, quality]
 
     def changed(self, shift: tuple[int, int], quality: int) -> np.ndarray | None:
@@ -118,17 +123,11 @@ class _Traces:
 
 def saved_as_jpeg(facts: Sequence[MaskFacts], max_pixels: int) -> list[MaskFacts]:
     """The masks with signs of JPEG; empty if too few masks show them. Some are read again."""
-    fitting = [fact for fact in facts if _fits(fact)]
-    picked = fitting[:: -(-len(fitting) // _MOST_MASKS) or 1]
-
-    def ids_of(fact: MaskFacts) -> np.ndarray:
-        stored = read_stored(fact.path, fact.path, max_pixels)
-        return whole_numbers(stored.gray, stored.nodata, fact.path).astype(np.uint8)
-
+    picked = masks_of_ids(facts, _MOST_MASKS)
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="masks") as executor:
 
         def traces(fact: MaskFacts) -> _Traces:
-            ids = ids_of(fact)
+            ids = read_ids(fact, max_pixels)
             mask = Compared(ids)
             return _Traces(
                 ratio_of(mask), edge_positions(ids), tile_size(ids), thin_pixels(ids),
@@ -139,7 +138,9 @@ def saved_as_jpeg(facts: Sequence[MaskFacts], max_pixels: int) -> list[MaskFacts
         pooled = _pooled(
             [one.changes for one in found],
             lambda quality: executor.map(
-                lambda fact: corner_changes(Compared(ids_of(fact)), (quality,), _MORE_SHIFTS),
+                lambda fact: corner_changes(
+                    Compared(read_ids(fact, max_pixels)), (quality,), _MORE_SHIFTS
+                ),
                 picked,
             ),
         )
@@ -226,13 +227,10 @@ def corner_changes(
     if min(mask.center.shape, default=0) < 2 * _BLOCK:
         return result
     for column, shift in enumerate(((0, 0), *shifts)):
-        blocks = _blocks(mask.part(shift))
-        rows = (blocks[:, 1:] != blocks[:, :-1]).sum((1, 3))
-        columns = (blocks[..., 1:] != blocks[..., :-1]).sum((1, 3))
-        corners = (rows > 0) & (columns > 0)
+        edges, corners = edges_of_blocks(blocks_of(mask.part(shift), _BLOCK))
         if not corners.any():
             continue
-        result[:, column, 1] = (rows + columns)[corners].sum()
+        result[:, column, 1] = edges[corners].sum()
         for row, quality in enumerate(qualities):
             result[row, column, 0] = mask.changes(shift, quality)[corners].sum()
     return result
@@ -245,12 +243,6 @@ def thin_pixels(ids: np.ndarray) -> np.ndarray:
     """
     edges = (ids[:, 1:] != ids[:, :-1]).sum() + (ids[1:] != ids[:-1]).sum()
     return np.array([thin_lines(ids).sum(), edges], np.int64)
-
-
-def _fits(fact: MaskFacts) -> bool:
-    """True for class ids without 255: next to 255, JPEG leaves large values that are no ids."""
-    ids = 2 <= len(fact.counts) <= _MOST_IDS and min(fact.counts) >= 0
-    return ids and max(fact.counts) < IGNORE and not fact.lossy
 
 
 def jpeg_ratio(ids: np.ndarray) -> float | None:
@@ -344,16 +336,6 @@ def all_on_blocks(positions: np.ndarray, block: int = _BLOCK) -> bool:
     return total >= _FEWEST_EDGES and positions[block - 1 :: block].sum() > _MOST_SHARE * total
 
 
-def _center(ids: np.ndarray) -> np.ndarray:
-    """At most _SIDE pixels of each side; whole blocks, counted from the upper left corner."""
-    spans = []
-    for size in ids.shape:
-        length = min(size, _SIDE) // _BLOCK * _BLOCK
-        start = (size - length) // 2 // _BLOCK * _BLOCK
-        spans.append(slice(start, start + length))
-    return ids[tuple(spans)]
-
-
 def _shifted(ids: np.ndarray, shift: tuple[int, int]) -> np.ndarray:
     """The mask without its first `shift` rows and columns, one block smaller."""
     (height, width), (rows, columns) = ids.shape, shift
@@ -362,12 +344,7 @@ def _shifted(ids: np.ndarray, shift: tuple[int, int]) -> np.ndarray:
 
 def _uneven(ids: np.ndarray) -> np.ndarray:
     """True for blocks without a simple pattern of rows or columns: bool [H/8,W/8]."""
-    blocks = _blocks(ids)
+    blocks = blocks_of(ids, _BLOCK)
     rows = (blocks[:, 1:] != blocks[:, :-1]).any(3).sum(1)
     columns = (blocks[..., 1:] != blocks[..., :-1]).any(1).sum(2)
     return np.minimum(rows, columns) >= _FEWEST_STEPS
-
-
-def _blocks(values: np.ndarray) -> np.ndarray:
-    height, width = values.shape
-    return values.reshape(height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK)

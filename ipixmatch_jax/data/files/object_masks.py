@@ -34,7 +34,7 @@ def number_objects(facts: Sequence[MaskFacts], max_pixels: int) -> bool:
     held = [fact.values - {0, IGNORE} for fact in facts]
     if without_gaps(held):
         return _single_areas(facts, max_pixels) >= _SINGLE
-    return _few_numbers(held) and _in_order(facts, max_pixels) == 1
+    return _few_numbers(held) and _in_order(facts, max_pixels)
 
 
 def number_regions(facts: Sequence[MaskFacts]) -> bool:
@@ -60,8 +60,8 @@ def _few_numbers(held: Sequence[set[int]]) -> bool:
     )
 
 
-def _in_order(facts: Sequence[MaskFacts], max_pixels: int) -> float:
-    """1 if the ids of a few masks are single areas, numbered from top to bottom; else less.
+def _in_order(facts: Sequence[MaskFacts], max_pixels: int) -> bool:
+    """True if the ids of a few masks are single areas, numbered from top to bottom.
 
     Programs that label connected areas number them so. Classes may lie in layers, but the last of
     them are not the ones that a mask misses.
@@ -72,8 +72,8 @@ def _in_order(facts: Sequence[MaskFacts], max_pixels: int) -> float:
         found, first = np.unique(values, return_index=True)
         first = first[(found != 0) & (found != IGNORE)]
         if (np.diff(first) < 0).any():
-            return 0.0
-    return float(_single_areas(facts, max_pixels) >= 1)
+            return False
+    return _single_areas(facts, max_pixels) >= 1
 
 
 def without_gaps(held: Sequence[set[int]]) -> bool:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 # Tag numbers of the TIFF 6.0 specification, and GDAL's for missing data.
-# Photometric interpretations whose bands are no colors of a screen; readers return them as stored.
-_CIELAB = (8, 9, 10)
 _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 256, 257, 258, 259, 262
 _ORIENTATION, _SAMPLES, _PLANAR, _FORMAT, _NODATA = 274, 277, 284, 339, 42113
+# Photometric interpretations whose bands are no colors of a screen; readers return them as stored.
+_CIELAB = (8, 9, 10)
 _REDUCED_OR_MASK = 0b101
 # Pillow's TIFF reader refuses more pixels, whatever its caller has checked.
 _PILLOW_PIXELS = 178_956_970

@@ -13,10 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from PIL import Image
 
+from ipixmatch_jax.data.files.mask_blocks import (
+    blocks_of,
+    center,
+    edges_of_blocks,
+    masks_of_ids,
+    read_ids,
+)
 from ipixmatch_jax.data.files.mask_facts import MaskFacts
-from ipixmatch_jax.data.files.mask_styles import whole_numbers
-from ipixmatch_jax.data.files.stored_masks import read_stored
-from ipixmatch_jax.data.records import IGNORE
 
 _BLOCK, _MACROBLOCK = 4, 16
 _QUALITIES = (60, 70, 75, 80, 85, 90, 95, 100)
@@ -26,7 +30,7 @@ _UNSHIFTED, _SHIFTS = (0, 0), ((1, 3), (3, 1))
 # After WebP of quality 30 to 100, 3 to 8 ids: below 0.75, most below 0.4.
 _RATIO = 0.75
 _FEWEST_EDGES, _FEWEST_PIXELS = 200, 100
-_MOST_MASKS, _MOST_IDS, _SIDE = 12, 64, 256
+_MOST_MASKS, _SIDE = 12, 256
 _THREADS = 4
 
 
@@ -37,12 +41,10 @@ def saved_as_webp(facts: Sequence[MaskFacts], max_pixels: int) -> list[MaskFacts
         facts: of all masks; some of them are read again.
         max_pixels: larger masks are refused before they are decoded.
     """
-    fitting = [fact for fact in facts if _fits(fact)]
-    picked = fitting[:: -(-len(fitting) // _MOST_MASKS) or 1]
+    picked = masks_of_ids(facts, _MOST_MASKS)
 
     def center_of(fact: MaskFacts) -> np.ndarray:
-        stored = read_stored(fact.path, fact.path, max_pixels)
-        return _center(whole_numbers(stored.gray, stored.nodata, fact.path).astype(np.uint8))
+        return center(read_ids(fact, max_pixels), _SIDE, _MACROBLOCK)
 
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="masks") as executor:
         masks = list(executor.map(center_of, picked))
@@ -66,16 +68,10 @@ def saved_as_webp(facts: Sequence[MaskFacts], max_pixels: int) -> list[MaskFacts
     return []
 
 
-def _fits(fact: MaskFacts) -> bool:
-    """True for class ids without 255: next to 255, WebP leaves large values that are no ids."""
-    ids = 2 <= len(fact.counts) <= _MOST_IDS and min(fact.counts) >= 0
-    return ids and max(fact.counts) < IGNORE and not fact.lossy
-
-
 def _edges(mask: np.ndarray, shift: tuple[int, int]) -> int:
     """Neighbors with different ids in blocks with edges in both directions."""
-    rows, columns = _edges_of_blocks(_part(mask, shift))
-    return int((rows + columns)[(rows > 0) & (columns > 0)].sum())
+    edges, corners = edges_of_blocks(blocks_of(_part(mask, shift), _BLOCK))
+    return int(edges[corners].sum())
 
 
 def _changed(mask: np.ndarray, shift: tuple[int, int], quality: int) -> int:
@@ -83,21 +79,9 @@ def _changed(mask: np.ndarray, shift: tuple[int, int], quality: int) -> int:
     part, file = _part(mask, shift), io.BytesIO()
     Image.fromarray(part).save(file, "WEBP", quality=quality)
     with Image.open(file) as picture:
-        changed = _blocks(np.asarray(picture)[..., 0] != part).sum((1, 3))
-    rows, columns = _edges_of_blocks(part)
-    return int(changed[(rows > 0) & (columns > 0)].sum())
-
-
-def _edges_of_blocks(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Edges between rows, and between columns, inside of each block: int [H/4,W/4] each."""
-    blocks = _blocks(part)
-    rows = (blocks[:, 1:] != blocks[:, :-1]).sum((1, 3))
-    return rows, (blocks[..., 1:] != blocks[..., :-1]).sum((1, 3))
-
-
-def _blocks(values: np.ndarray) -> np.ndarray:
-    height, width = values.shape
-    return values.reshape(height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK)
+        changed = blocks_of(np.asarray(picture)[..., 0] != part, _BLOCK).sum((1, 3))
+    _, corners = edges_of_blocks(blocks_of(part, _BLOCK))
+    return int(changed[corners].sum())
 
 
 def _part(mask: np.ndarray, shift: tuple[int, int]) -> np.ndarray:
@@ -106,13 +90,3 @@ def _part(mask: np.ndarray, shift: tuple[int, int]) -> np.ndarray:
     return np.ascontiguousarray(
         mask[row : row + height - _MACROBLOCK, column : column + width - _MACROBLOCK]
     )
-
-
-def _center(ids: np.ndarray) -> np.ndarray:
-    """At most _SIDE pixels of each side, in whole macroblocks from the upper left corner."""
-    spans = []
-    for size in ids.shape:
-        length = min(size, _SIDE) // _MACROBLOCK * _MACROBLOCK
-        start = (size - length) // 2 // _MACROBLOCK * _MACROBLOCK
-        spans.append(slice(start, start + length))
-    return ids[tuple(spans)]

@@ -25,6 +25,11 @@ def one_mask_folder(
     Raises:
         DataError: several folders hold masks of the same images, and no name decides.
     """
+    return _same_kind(masks, _chosen(tree, masks, found), known, found)
+
+
+def _chosen(tree: FolderTree, masks: list[Place], found: Found) -> list[Place]:
+    """Of the folders of masks of each split and group, those that a name chooses."""
     kept = list(masks)
     for split, group in {(p.split, p.group) for p in masks}:
         same = [p for p in masks if (p.split, p.group) == (split, group)]
@@ -44,14 +49,14 @@ def one_mask_folder(
                 f"{some([p.folder for p in colored])}"
             )
             kept = [p for p in kept if p not in colored]
-            one_mask_folder(tree, [p for p in same if p not in colored], known, found)
+            _chosen(tree, [p for p in same if p not in colored], found)
         elif max(stems.values(), default=0) > 1:
             key = f"data.folder.{split or 'train'}_masks"
             raise DataError(
                 f"{tree.root}: {len(same)} folders of masks for the same images: "
                 f"{some([p.folder for p in same])}; expected one; set {key} to one of them"
             )
-    return _same_kind(masks, kept, known, found)
+    return kept
 
 
 def _same_kind(
