@@ -98,7 +98,7 @@ def test_a_run_of_another_image_size_answers_at_the_size_of_the_photo(
         (np.full((4, 4, 3), np.nan), "some of them not finite"),
         (np.full((4, 4, 3), 256), "int64 values of 256 to 256; expected 0 to 255"),
         (np.full((4, 4, 3), -1), "int64 values of -1 to -1"),
-        (np.zeros((4, 4), np.uint16), r"the array: uint16 pixels; .*\(array // 257\)"),
+        (np.full((4, 4), 300, np.uint16), r"the array: uint16 pixels; .*\(array // 257\)"),
         (np.zeros((4, 4), np.complex64), "is no image"),
         (np.array("photo.jpg"), "is no image"),
         (
