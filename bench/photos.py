@@ -62,11 +62,24 @@ ARMS: dict[str, list[str]] = {
         "--config.relation.name=affinity", "--config.relation.distance=mse", _VALID,
         "--config.relation.weight=0.5",
     ],
+    "default": [
+        "--config.relation.name=class_map", "--config.relation.distance=kl",
+        "--config.relation.weight=0.1",
+    ],
     "peer": ["--config.method.labeler=peer"],
 }  # fmt: skip
 ARMS["peer-kl-valid-t4"] = [*ARMS["peer"], *ARMS["kl-valid-t4"]]
-# The arm whose networks a trunk trains, for arms that cannot continue from that of FixMatch.
-TRUNKS = {"peer": "peer", "peer-kl-valid-t4": "peer"}
+# Relations whose gradients have half the norm of the pseudo-labels'.
+_BALANCED = ["--config.relation.balance=gradient", "--config.relation.weight=0.5"]
+ARMS["corr-valid-balanced"] = [*ARMS["corr-valid"], *_BALANCED]
+ARMS["affinity-kl-valid-balanced"] = [*ARMS["affinity-kl-valid"], *_BALANCED]
+# The arm whose state a trunk trains, for arms that cannot continue from that of FixMatch: two
+# networks, or the norms of gradients.
+TRUNKS = {
+    "peer": "peer", "peer-kl-valid-t4": "peer",
+    "corr-valid-balanced": "corr-valid-balanced",
+    "affinity-kl-valid-balanced": "affinity-kl-valid-balanced",
+}  # fmt: skip
 
 
 def main() -> None:
