@@ -1,22 +1,125 @@
-"""Supervised, FixMatch and IPixMatch on the digit scenes of configs/demo.py, at equal steps.
+"""Supervised, FixMatch, relations and CPS on the digit scenes of configs/demo.py, at equal steps.
 
-    python -m bench.demo --workdir runs/bench-demo
+    python -m bench.demo --workdir runs/bench-demo --json bench/results/demo-cpu.json
+    python -m bench.demo --workdir runs/bench-demo --steps 750 --fork 200 --base cps \
+        --arms cps cps-confident cps-strong cps-eval peer peer-all fixmatch fixmatch-all
 
-`all` is the upper bound: supervised with every scene labeled.
+For each seed, arms of one trunk continue from a copy of its state at step `--fork`, where their
+unlabeled losses begin; `supervised` and `all`, the upper bound with every scene labeled, train from
+the start. Settings are fixed before: nothing is chosen on the validation scenes, which differ
+between seeds. The table has the last mIoU, and the paired difference from the base arm with
+Student's 95 % interval over seeds.
 """
 
-from bench import runs
+import argparse
+import pathlib
+import platform
+from collections.abc import Mapping
+from typing import Any
 
-METHODS = ("supervised", "fixmatch", "ipixmatch", "all")
+from bench.common import mean_text, write_record
+from bench.forks import difference_cells, fork, grow
+from bench.runs import check_alike, finished, train
+from ipixmatch_jax.engine.state import NETWORKS
+
+_CPS = ["--config.method.name=cps"]
+_ALL_PIXELS = "--config.method.confidence=0"
+_VALID = ["--config.relation.region=valid", "--config.relation.weight=0.15"]
+_BALANCED = ["--config.relation.balance=gradient", "--config.relation.weight=0.5"]
+
+# Arm → trunk, the argument of configs/demo.py, and options.
+ARMS: dict[str, tuple[str | None, str, list[str]]] = {
+    "supervised": (None, "supervised", []),
+    "all": (None, "all", []),
+    "fixmatch": ("fixmatch", "fixmatch", []),
+    "ipixmatch": ("fixmatch", "ipixmatch", []),
+    "kl-valid": ("fixmatch", "ipixmatch", _VALID),
+    "kl-valid-balanced": ("kl-valid-balanced", "ipixmatch", [*_VALID, *_BALANCED]),
+    # What CPS differs in from FixMatch, one by one.
+    "fixmatch-all": ("fixmatch", "fixmatch", [_ALL_PIXELS]),
+    "peer": ("peer", "fixmatch", ["--config.method.labeler=peer"]),
+    "peer-all": ("peer", "fixmatch", ["--config.method.labeler=peer", _ALL_PIXELS]),
+    "cps": ("cps", "fixmatch", [*_CPS, _ALL_PIXELS]),
+    "cps-confident": ("cps", "fixmatch", _CPS),
+    "cps-strong": ("cps", "fixmatch", [*_CPS, _ALL_PIXELS, "--config.method.strength=strong"]),
+    "cps-eval": ("cps", "fixmatch", [*_CPS, _ALL_PIXELS, "--config.method.label_norm=eval"]),
+}
 
 
 def main() -> None:
-    options = runs.parser(__doc__, METHODS, steps=1500, seeds=(0, 1, 2)).parse_args()
-    commands = {
-        method: ["--config", f"configs/demo.py:{method}", "--config.pictures=0"]
-        for method in METHODS
+    options = _options()
+    results: dict[str, dict[int, Any]] = {}
+    # Seeds in the outer loop, so that an interrupted comparison has all arms of the first seeds.
+    for seed in options.seeds:
+        for arm in options.arms:
+            workdir = options.workdir / f"{arm}-{options.steps}-seed{seed}"
+            if not options.table and finished(workdir, options.steps) is None:
+                _train(arm, seed, workdir, options)
+            if (found := finished(workdir, options.steps)) is not None:
+                results.setdefault(arm, {})[seed] = found
+    check_alike(
+        {f"{arm}-seed{s}": found for arm, runs in results.items() for s, found in runs.items()}
+    )
+    print(f"\nDigit scenes, {options.steps} steps; validation mIoU in percent\n")
+    print(table(results, options.base, options.network))
+    if options.json:
+        setting = {key: getattr(options, key) for key in ("steps", "fork", "base")}
+        machine = f"{platform.system()} {platform.machine()}"
+        arms = {arm: ARMS[arm] for arm in options.arms}
+        write_record(
+            options.json, {**setting, "machine": machine, "arms": arms, "results": results}
+        )
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    shown = ["supervised", "fixmatch", "ipixmatch", "all"]
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=shown, help="arms to train")
+    parser.add_argument("--base", choices=ARMS, default="fixmatch", help="arm to compare with")
+    parser.add_argument(
+        "--network", choices=NETWORKS, default="teacher", help="network of the differences"
+    )
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(range(10)))
+    parser.add_argument("--steps", type=int, default=1500, help="steps of every arm")
+    parser.add_argument("--fork", type=int, default=400, help="step at which arms fork")
+    parser.add_argument("--workdir", type=pathlib.Path, required=True, help="folder of all runs")
+    parser.add_argument("--json", type=pathlib.Path, help="also write all numbers to this file")
+    parser.add_argument("--table", action="store_true", help="only print finished runs")
+    return parser.parse_args()
+
+
+def _train(arm: str, seed: int, workdir: pathlib.Path, options: argparse.Namespace) -> None:
+    stem = ARMS[arm][0]
+    if stem is not None and not workdir.exists():
+        trunk = options.workdir / f"trunk-{stem}-{options.steps}-seed{seed}"
+        grow(trunk, command(stem, seed, options.fork), options.steps, options.fork)
+        fork(trunk, workdir, options.fork)
+    train(command(arm, seed, options.fork), workdir, options.steps)
+
+
+def command(arm: str, seed: int, fork_at: int) -> list[str]:
+    """An arm's arguments of `python -m ipixmatch_jax.main`, without workdir and steps."""
+    _, name, more = ARMS[arm]
+    return [
+        "--config", f"configs/demo.py:{name}", "--config.pictures=0", f"--config.seed={seed}",
+        f"--config.method.ramp_start={fork_at}", f"--config.method.ramp_steps={fork_at * 3 // 4}",
+        f"--config.checkpoint_every={fork_at}", *more,
+    ]  # fmt: skip
+
+
+def table(results: Mapping[str, Mapping[int, Any]], base: str, network: str) -> str:
+    """A row for each arm: means ± deviations, difference from the base, and seeds for 1 point."""
+    rows = [f"| arm | seeds | student | teacher | {network} minus {base} | seeds for 1 point |"]
+    rows.append("|---|---|---|---|---|---|")
+    last = {
+        one: {arm: {s: run[one]["last"] for s, run in of.items()} for arm, of in results.items()}
+        for one in NETWORKS
     }
-    runs.compare(commands, options, "Digit scenes")
+    for arm, runs in results.items():
+        means = " | ".join(mean_text(last[one][arm].values(), 1) for one in NETWORKS)
+        cells = difference_cells(arm, base, last[network])
+        rows.append(f"| {arm} | {len(runs)} | {means} | {cells} |")
+    return "\n".join(rows)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from bench.common import difference_text, mean_text, write_record
-from bench.photos import fork
+from bench.forks import fork
 from bench.photos_config import SETS
 from bench.runs import check_alike, finished, train
 from ipixmatch_jax.engine.state import NETWORKS

@@ -16,27 +16,20 @@ validation images choose.
 """
 
 import argparse
-import math
-import os
 import pathlib
 import platform
-import shutil
-import signal
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scipy import stats
-
-from bench.common import difference_text, mean_text, write_record
+from bench.common import mean_text, write_record
+from bench.forks import difference_cells, fork, grow
 from bench.photos_config import SETS
 from bench.runs import check_alike, finished, train
 from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.workdir.evaluations import read_later_evaluations
-from ipixmatch_jax.workdir.folder import checkpoints_folder, config_path
 
 _VALID = "--config.relation.region=valid"
 ARMS: dict[str, list[str]] = {
@@ -199,35 +192,6 @@ def _test_results(workdir: pathlib.Path, step: int) -> dict[str, float] | None:
     return None
 
 
-def grow(trunk: pathlib.Path, arguments: Sequence[str], steps: int, fork_at: int) -> None:
-    """Trains until the checkpoint of the fork is complete, with the schedule of all steps."""
-    saved = checkpoints_folder(trunk) / str(fork_at)
-    if saved.exists():
-        return
-    run = subprocess.Popen(
-        [sys.executable, "-m", "ipixmatch_jax.main", *arguments, "--workdir", str(trunk),
-         f"--config.total_steps={steps}"]
-    )  # fmt: skip
-    while not saved.exists() and run.poll() is None:
-        time.sleep(1)
-    if run.poll() is None:
-        run.send_signal(signal.SIGTERM)  # saves once more and exits
-    if run.wait() or not saved.exists():
-        sys.exit(f"{trunk} was stopped; the same command resumes it")
-
-
-def fork(trunk: pathlib.Path, workdir: pathlib.Path, fork_at: int) -> None:
-    """Copies a run as it was at a step; the arm writes its own config when it starts."""
-    fresh = workdir.with_name(workdir.name + ".copying")
-    shutil.rmtree(fresh, ignore_errors=True)
-    shutil.copytree(trunk, fresh)
-    for folder in checkpoints_folder(fresh).iterdir():
-        if folder.name != str(fork_at):
-            shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
-    config_path(fresh).unlink()
-    os.replace(fresh, workdir)
-
-
 def table(results: Mapping[str, Mapping[int, Any]], base: str, network: str) -> str:
     """A row for each arm: means ± deviations, difference from the base, and seeds for 1 point."""
     rows = [f"| arm | seeds | val | test | test minus {base}, 95 % interval | seeds for 1 point |"]
@@ -238,13 +202,8 @@ def table(results: Mapping[str, Mapping[int, Any]], base: str, network: str) -> 
     }
     for arm, of_seed in values.items():
         validation = [found[network]["last"] for found in results[arm].values()]
-        shown, needed = "", ""
-        if arm != base:
-            one = values.get(base, {})
-            shown = difference_text(one, of_seed)
-            needed = str(seeds_for(1.0, one, of_seed)) if len(one.keys() & of_seed) > 1 else ""
         means = f"{mean_text(validation)} | {mean_text(of_seed.values())}"
-        rows.append(f"| {arm} | {len(of_seed)} | {means} | {shown} | {needed} |")
+        rows.append(f"| {arm} | {len(of_seed)} | {means} | {difference_cells(arm, base, values)} |")
     return "\n".join(rows)
 
 
@@ -258,16 +217,6 @@ def chosen(results: Mapping[str, Mapping[int, Any]], network: str) -> str:
         for arm, runs in results.items()
     }
     return max(means, key=means.get)
-
-
-def seeds_for(effect: float, one: Mapping[int, float], other: Mapping[int, float]) -> int:
-    """The smallest number of seeds whose 95 % interval extends less than an effect to each side."""
-    common = sorted(one.keys() & other.keys())
-    sd = statistics.stdev(other[seed] - one[seed] for seed in common)
-    seeds = 2
-    while stats.t.ppf(0.975, seeds - 1) * sd / math.sqrt(seeds) > effect:
-        seeds += 1
-    return seeds
 
 
 if __name__ == "__main__":
