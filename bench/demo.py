@@ -1,8 +1,10 @@
-"""Supervised, FixMatch, relations and CPS on the digit scenes of configs/demo.py, at equal steps.
+"""Methods and relations on the digit scenes of configs/demo.py, at equal steps.
 
     python -m bench.demo --workdir runs/bench-demo --json bench/results/demo-cpu.json
     python -m bench.demo --workdir runs/bench-demo --steps 750 --fork 200 --base cps \
         --arms cps cps-confident cps-strong cps-eval peer peer-all fixmatch fixmatch-all
+    python -m bench.demo --workdir runs/bench-demo --steps 750 --fork 200 --base supervised \
+        --arms supervised fixmatch-joint unimatch unimatch-separate unimatch-whole unimatch-labels
 
 For each seed, arms of one trunk continue from a copy of its state at step `--fork`, where their
 unlabeled losses begin; `supervised` and `all`, the upper bound with every scene labeled, train from
@@ -23,6 +25,8 @@ from bench.runs import check_alike, finished, train
 from ipixmatch_jax.engine.state import NETWORKS
 
 _CPS = ["--config.method.name=cps"]
+_UNIMATCH = ["--config.method.name=unimatch"]
+_SEPARATE = ["--config.method.norm_groups=separate", "--config.method.running_statistics=labeled"]
 _ALL_PIXELS = "--config.method.confidence=0"
 _VALID = ["--config.relation.region=valid", "--config.relation.weight=0.15"]
 _BALANCED = ["--config.relation.balance=gradient", "--config.relation.weight=0.5"]
@@ -43,6 +47,13 @@ ARMS: dict[str, tuple[str | None, str, list[str]]] = {
     "cps-confident": ("cps", "fixmatch", _CPS),
     "cps-strong": ("cps", "fixmatch", [*_CPS, _ALL_PIXELS, "--config.method.strength=strong"]),
     "cps-eval": ("cps", "fixmatch", [*_CPS, _ALL_PIXELS, "--config.method.label_norm=eval"]),
+    # What UniMatch differs in, and views that share a batch norm pass: from the start, as these act
+    # before the unlabeled losses do.
+    "fixmatch-joint": (None, "fixmatch", ["--config.method.norm_groups=joint"]),
+    "unimatch": (None, "fixmatch", _UNIMATCH),
+    "unimatch-separate": (None, "fixmatch", [*_UNIMATCH, *_SEPARATE]),
+    "unimatch-whole": (None, "fixmatch", [*_UNIMATCH, "--config.method.options.drop_rate=0"]),
+    "unimatch-labels": (None, "fixmatch", [*_UNIMATCH, "--config.supervised.weight=2"]),
 }
 
 
@@ -74,8 +85,17 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     shown = ["supervised", "fixmatch", "ipixmatch", "all"]
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=shown, help="arms to train")
-    parser.add_argument("--base", choices=ARMS, default="fixmatch", help="arm to compare with")
+    parser.add_argument(
+        "--arms",
+        nargs="+",
+        choices=ARMS,
+        default=shown,
+        metavar="ARM",
+        help=f"arms to train: {', '.join(ARMS)}",
+    )
+    parser.add_argument(
+        "--base", choices=ARMS, default="fixmatch", metavar="ARM", help="arm to compare with"
+    )
     parser.add_argument(
         "--network", choices=NETWORKS, default="teacher", help="network of the differences"
     )
