@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ipixmatch_jax.engine.class_counts import class_counts
+
 BOUNDARY_RATIO = 0.02
 
 
@@ -153,11 +155,11 @@ class BoundaryCounts(clu.metrics.Metric):
         near_true, near_predicted = near(mask), near(predicted)
         both = near_true & near_predicted & (mask == predicted)
 
-        def count(ids, where):
-            of_class = ids[..., None] == jnp.arange(num_classes, dtype=ids.dtype)[None, None, None]
-            return (of_class & where[..., None]).sum((0, 1, 2), dtype=jnp.int32)
-
-        return cls(count(mask, both), count(mask, near_true), count(predicted, near_predicted))
+        return cls(
+            class_counts(mask, both, num_classes),
+            class_counts(mask, near_true, num_classes),
+            class_counts(predicted, near_predicted, num_classes),
+        )
 
     def merge(self, other: "BoundaryCounts") -> "BoundaryCounts":
         return jax.tree.map(jnp.add, self, other)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ipixmatch_jax.engine.boundaries import BoundaryCounts, ratio
+from ipixmatch_jax.engine.class_counts import class_counts, pair_counts
 from ipixmatch_jax.losses import confidence_mask
 
 CONFIDENCE_BINS = 20
@@ -42,14 +43,7 @@ class ConfusionMatrix(clu.metrics.Metric):
             predicted: int [B, H, W] class ids.
             mask: int [B, H, W] true class ids; others, as 255, are not counted.
         """
-
-        # A product of one-hot maps: exact in float32 up to 2^24 pixels an image, and no scatter.
-        def count(one_predicted, one_mask):
-            rows = jax.nn.one_hot(one_mask.reshape(-1), num_classes, dtype=jnp.float32)
-            columns = jax.nn.one_hot(one_predicted.reshape(-1), num_classes, dtype=jnp.float32)
-            return jnp.einsum("nr,nc->rc", rows, columns).astype(jnp.int32)
-
-        return cls(jax.vmap(count)(predicted, mask).sum(0))
+        return cls(pair_counts(mask, predicted, mask < num_classes, num_classes))
 
     def merge(self, other: "ConfusionMatrix") -> "ConfusionMatrix":
         return ConfusionMatrix(self.counts + other.counts)
@@ -93,17 +87,15 @@ class ConfidenceCounts(clu.metrics.Metric):
         known = mask < num_classes
         confidence = jax.nn.softmax(logits.astype(jnp.float32), axis=-1).max(-1)
         kept = confidence_mask(logits, known, threshold) > 0
-        # Comparisons fuse into one pass over the pixels; a histogram would scatter.
-        edges = jnp.arange(CONFIDENCE_BINS, dtype=jnp.float32) / CONFIDENCE_BINS
-        reached = known[..., None] & (confidence[..., None] >= edges[None, None, None])
-        above = reached.sum((0, 1, 2), dtype=jnp.int32)
+        # A confidence that is not finite reaches none, and -1 is not counted.
+        reached = [confidence >= np.float32(i / CONFIDENCE_BINS) for i in range(CONFIDENCE_BINS)]
+        bins = sum(edge.astype(jnp.int32) for edge in reached) - 1
         predicted = logits.argmax(-1).astype(jnp.int32)
-        of_class = kept[..., None] & (
-            predicted[..., None] == jnp.arange(num_classes)[None, None, None]
+        return cls(
+            class_counts(bins, known, CONFIDENCE_BINS),
+            class_counts(predicted, kept, num_classes),
+            class_counts(predicted, kept & (predicted == mask), num_classes),
         )
-        right = of_class & (predicted == mask)[..., None]
-        bins = above - jnp.append(above[1:], 0)
-        return cls(bins, *(x.sum((0, 1, 2), dtype=jnp.int32) for x in (of_class, right)))
 
     def merge(self, other: "ConfidenceCounts") -> "ConfidenceCounts":
         return jax.tree.map(jnp.add, self, other)
