@@ -38,7 +38,7 @@ ARMS: dict[str, tuple[str | None, str, list[str]]] = {
     "fixmatch": ("fixmatch", "fixmatch", []),
     "ipixmatch": ("fixmatch", "ipixmatch", []),
     "kl-valid": ("fixmatch", "ipixmatch", _VALID),
-    "kl-valid-balanced": ("kl-valid-balanced", "ipixmatch", [*_VALID, *_BALANCED]),
+    "ipixmatch-balanced": ("ipixmatch-balanced", "ipixmatch", _BALANCED),
     # What CPS differs in from FixMatch, one by one.
     "fixmatch-all": ("fixmatch", "fixmatch", [_ALL_PIXELS]),
     "peer": ("peer", "fixmatch", ["--config.method.labeler=peer"]),
