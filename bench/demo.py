@@ -45,7 +45,7 @@ ARMS: dict[str, tuple[str | None, str, list[str]]] = {
     "peer-all": ("peer", "fixmatch", ["--config.method.labeler=peer", _ALL_PIXELS]),
     "cps": ("cps", "fixmatch", [*_CPS, _ALL_PIXELS]),
     "cps-confident": ("cps", "fixmatch", _CPS),
-    "cps-strong": ("cps", "fixmatch", [*_CPS, _ALL_PIXELS, "--config.method.strength=strong"]),
+    "cps-strong": ("cps", "fixmatch", [*_CPS, _ALL_PIXELS, "--config.method.options.strength=strong"]),
     "cps-eval": ("cps", "fixmatch", [*_CPS, _ALL_PIXELS, "--config.method.label_norm=eval"]),
     # What UniMatch differs in, and views that share a batch norm pass: from the start, as these act
     # before the unlabeled losses do.
