@@ -27,6 +27,7 @@ from ipixmatch_jax.engine.state import NETWORKS
 _CPS = ["--config.method.name=cps"]
 _UNIMATCH = ["--config.method.name=unimatch"]
 _SEPARATE = ["--config.method.norm_groups=separate", "--config.method.running_statistics=labeled"]
+_STRONG = "--config.method.options.strength=strong"
 _ALL_PIXELS = "--config.method.confidence=0"
 _VALID = ["--config.relation.region=valid", "--config.relation.weight=0.15"]
 _BALANCED = ["--config.relation.balance=gradient", "--config.relation.weight=0.5"]
@@ -45,7 +46,7 @@ ARMS: dict[str, tuple[str | None, str, list[str]]] = {
     "peer-all": ("peer", "fixmatch", ["--config.method.labeler=peer", _ALL_PIXELS]),
     "cps": ("cps", "fixmatch", [*_CPS, _ALL_PIXELS]),
     "cps-confident": ("cps", "fixmatch", _CPS),
-    "cps-strong": ("cps", "fixmatch", [*_CPS, _ALL_PIXELS, "--config.method.options.strength=strong"]),
+    "cps-strong": ("cps", "fixmatch", [*_CPS, _ALL_PIXELS, _STRONG]),
     "cps-eval": ("cps", "fixmatch", [*_CPS, _ALL_PIXELS, "--config.method.label_norm=eval"]),
     # What UniMatch differs in, and views that share a batch norm pass: from the start, as these act
     # before the unlabeled losses do.
