@@ -4,7 +4,7 @@ import csv
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ipixmatch_jax.data.files.split_lists import decoded
 from ipixmatch_jax.data.importers.tree import FolderTree
@@ -30,12 +30,14 @@ class ClassFile:
         names: class names in the order of the ids.
         palette: one color per class; ().
         values: the stored value of each class, if the file states them; ().
+        ignored: stored values that mean ignore, such as nnU-Net's label `ignore`; ().
     """
 
     path: str = ""
     names: tuple[str, ...] = ()
     palette: tuple[Color, ...] = ()
     values: tuple[int, ...] = ()
+    ignored: tuple[int, ...] = ()
 
 
 def find_classes(tree: FolderTree) -> ClassFile:
@@ -97,7 +99,7 @@ def _read(path: str, read: Callable[[str], ClassFile]) -> ClassFile:
             f"{path}: cannot be read as classes ({error}); expected NAME or NAME RED GREEN "
             'BLUE a line, or in JSON {"classes": [names], "palette": [[red, green, blue]]}'
         ) from None
-    return ClassFile(path, content.names, content.palette, content.values)
+    return replace(content, path=path)
 
 
 def _classes_json(text: str) -> ClassFile:
@@ -140,7 +142,26 @@ def _nnunet(text: str) -> ClassFile:
     # Labels of several numbers are overlapping regions, and no classes.
     if not known or any(isinstance(value, list) for value in labels.values()):
         return ClassFile()
-    return _mapped_classes({key: value for key, value in labels.items() if key != "ignore"})
+    named = {name: value for name, value in labels.items() if "ignore" not in (name, value)}
+    ignored = [name if value == "ignore" else value
+               for name, value in labels.items() if name not in named]  # fmt: skip
+    return replace(_mapped_classes(named), ignored=tuple(map(int, ignored)))
+
+
+def _fiftyone(text: str) -> ClassFile:
+    """FiftyOne's metadata.json: `default_mask_targets`, or `mask_targets` of its only field."""
+    content = json.loads(text)
+    info = content if isinstance(content, dict) else {}
+    fields = list((info.get("mask_targets") or {}).values())
+    targets = info.get("default_mask_targets") or {}
+    tables = [targets] * bool(targets) + [field for field in fields if field != targets]
+    if len(tables) != 1:
+        return ClassFile()
+    ((*keys,), (*names,)) = tables[0].keys(), tables[0].values()
+    if not all(key.isdigit() for key in keys) or not all(isinstance(n, str) for n in names):
+        # Colors as keys, or more than names as values.
+        return ClassFile()
+    return _mapped_classes({"0": "background", **tables[0]})
 
 
 def _listed_classes(content: list) -> ClassFile:
@@ -325,6 +346,8 @@ _READERS: dict[str, Callable[[str], ClassFile]] = {
     "codes.txt": _lines,
     "id2label.json": _classes_json,
     "dataset.json": _nnunet,
+    "category_id.txt": _lines,
+    "metadata.json": _fiftyone,
 }
 
 
