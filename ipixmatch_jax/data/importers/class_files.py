@@ -55,7 +55,7 @@ def find_classes(tree: FolderTree) -> ClassFile:
             continue
         shallow = [path for path in found if path.count("/") == found[0].count("/")]
         contents = {_read(tree.path("", path), read) for path in shallow}
-        if len({(c.names, c.palette, c.values) for c in contents}) > 1:
+        if len({replace(content, path="") for content in contents}) > 1:
             raise DataError(
                 f"{tree.path('', shallow[0])}, {tree.path('', shallow[1])}: state different "
                 "classes; expected one list of classes; point at one of the folders, or write "
@@ -93,6 +93,8 @@ def _read(path: str, read: Callable[[str], ClassFile]) -> ClassFile:
     try:
         content = read(decoded(as_path(path).read_bytes()))
     except UnicodeDecodeError as error:
+        if read in (_fiftyone, _category_ids):
+            return ClassFile(path)
         raise DataError(f"{path}: is not UTF-8 ({error.reason}); save it as UTF-8") from None
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise DataError(
@@ -150,18 +152,28 @@ def _nnunet(text: str) -> ClassFile:
 
 def _fiftyone(text: str) -> ClassFile:
     """FiftyOne's metadata.json: `default_mask_targets`, or `mask_targets` of its only field."""
-    content = json.loads(text)
-    info = content if isinstance(content, dict) else {}
-    fields = list((info.get("mask_targets") or {}).values())
-    targets = info.get("default_mask_targets") or {}
-    tables = [targets] * bool(targets) + [field for field in fields if field != targets]
-    if len(tables) != 1:
+    try:
+        content = json.loads(text)
+    except ValueError:
+        # The file of another program.
         return ClassFile()
-    ((*keys,), (*names,)) = tables[0].keys(), tables[0].values()
-    if not all(key.isdigit() for key in keys) or not all(isinstance(n, str) for n in names):
+    info = content if isinstance(content, dict) else {}
+    fields, targets = info.get("mask_targets") or {}, info.get("default_mask_targets")
+    tables = [targets] if targets else []
+    tables += [t for t in fields.values() if t not in tables] if isinstance(fields, dict) else []
+    if len(tables) != 1 or not isinstance(tables[0], dict):
+        return ClassFile()
+    ids, names = list(tables[0]), list(tables[0].values())
+    if not all(key.isdigit() for key in ids) or not all(isinstance(n, str) for n in names):
         # Colors as keys, or more than names as values.
         return ClassFile()
     return _mapped_classes({"0": "background", **tables[0]})
+
+
+def _category_ids(text: str) -> ClassFile:
+    """FoodSeg103: a number and a name per line; other files of the name list other things."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return _lines(text) if lines and all(map(_NUMBERED.match, lines)) else ClassFile()
 
 
 def _listed_classes(content: list) -> ClassFile:
@@ -346,7 +358,7 @@ _READERS: dict[str, Callable[[str], ClassFile]] = {
     "codes.txt": _lines,
     "id2label.json": _classes_json,
     "dataset.json": _nnunet,
-    "category_id.txt": _lines,
+    "category_id.txt": _category_ids,
     "metadata.json": _fiftyone,
 }
 

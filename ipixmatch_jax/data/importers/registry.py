@@ -10,6 +10,7 @@ from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.files.masks import MASK_SUFFIXES
 from ipixmatch_jax.data.importers.ade20k_full import Ade20kFull
 from ipixmatch_jax.data.importers.agriculture_vision import AgricultureVision
+from ipixmatch_jax.data.importers.bdd100k import Bdd100k
 from ipixmatch_jax.data.importers.boxes import Boxes
 from ipixmatch_jax.data.importers.cell_tracking import CellTracking
 from ipixmatch_jax.data.importers.cellpose import Cellpose
@@ -57,7 +58,7 @@ _SPECIFIC: tuple[Importer, ...] = (
     Cityscapes(), Kitti(), Supervisely(), Via(), LabelStudio(), CvatXml(), Mapillary(),
     Ade20kFull(), LabelMeXml(), ImageFolders(), MaskParts(), LabelStudioFiles(),
     CocoPanoptic(), Datumaro(), Ph2(), AgricultureVision(), Stacks(), Isat(),
-    Cellpose(), CellTracking(), Idd(), KittiStep(), Refuge(), Synthia(),
+    Bdd100k(), Cellpose(), CellTracking(), Idd(), KittiStep(), Refuge(), Synthia(),
 )  # fmt: skip
 for _importer in (*_SPECIFIC, Folders()):
     IMPORTERS.register(_importer.name)(_importer)

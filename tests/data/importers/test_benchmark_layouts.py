@@ -61,9 +61,18 @@ def test_bdd100k_reads_train_ids(tmp_path, make_config):
             photo(base / f"images/10k/{split}/a{n}.jpg", seed + n)
             mask(base / f"labels/sem_seg/masks/{split}/a{n}.png", truth())
             mask(base / f"labels/sem_seg/colormaps/{split}/a{n}.png", COLORS[truth()])
+            mask(base / f"labels/drivable/masks/{split}/a{n}.png", truth() == 0)
+            mask(base / f"labels/pan_seg/bitmasks/{split}/a{n}.png", COLORS[truth()])
         text(base / f"labels/sem_seg/rles/sem_seg_{split}.json", {"frames": []})
-    check(tmp_path / "old", make_config, [4, 4, 0, 0])
-    check(tmp_path / "new", make_config, [4, 4, 0, 0])
+    photo(tmp_path / "old/seg/images/test/b.jpg", 30)
+    for part in ("old", "new"):
+        dataset = check(tmp_path / part, make_config, [4, 4, 0, 0])
+        assert dataset.class_names == CLASSES
+    assert "1 val or test images have no mask: b.jpg" in notes(tmp_path / "old")
+    text(tmp_path / "new/bdd100k/labels/sem_seg/masks/train/note.txt", "?")
+    mask(tmp_path / "new/bdd100k/labels/sem_seg/masks/train/a1.png", truth() * 10)
+    with pytest.raises(DataError, match="20"):
+        loaded(tmp_path / "new", make_config)
 
 
 @pytest.mark.parametrize("kind, name, classes", [
@@ -217,7 +226,7 @@ def test_names_of_foodseg103(tmp_path, make_config):
      ("other", "cat", "dog")),
     ({"mask_targets": {"a": {"1": "cat", "2": "dog"}, "b": {"1": "dog", "2": "cat"}}}, ()),
     ({"default_mask_targets": {"#ff0000": {"label": "cat", "int_target": 1}}}, ()),
-    ({"creator": "somebody"}, ()),
+    ({"creator": "somebody"}, ()), ({"mask_targets": ["cat"]}, ()),
 ])  # fmt: skip
 def test_names_of_fiftyone(stated, names, tmp_path, make_config):
     for n in range(4):
@@ -225,9 +234,19 @@ def test_names_of_fiftyone(stated, names, tmp_path, make_config):
         mask(tmp_path / f"fields/ground_truth/p{n}.png", truth())
     text(tmp_path / "metadata.json", {"name": "pets", "media_type": "image", **stated})
     text(tmp_path / "samples.json", {"samples": []})
+    (tmp_path / "category_id.txt").write_bytes(b"caf\xe9\nanother list\n")
     dataset = check(tmp_path, make_config, [3, 1, 0, 0])
     assert tuple(describe_folder(str(tmp_path))["class_names"]) == names
     assert len(dataset.class_names) == 3
+
+
+@pytest.mark.parametrize("content", [b"no JSON", b"[1]", b'{"name": "caf\xe9"}'])
+def test_metadata_of_other_programs_are_left_alone(content, tmp_path, make_config):
+    for n in range(4):
+        photo(tmp_path / f"images/p{n}.jpg", n)
+        mask(tmp_path / f"masks/p{n}.png", truth())
+    (tmp_path / "metadata.json").write_bytes(content)
+    check(tmp_path, make_config, [3, 1, 0, 0])
 
 
 @pytest.mark.parametrize("name, content, advice", [
