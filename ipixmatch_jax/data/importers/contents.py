@@ -73,7 +73,8 @@ def not_unicode(data: bytes, path: str) -> NotUnicodeError:
     return NotUnicodeError(
         f"{path}: not UTF-8 (byte {at}): written in a code page that the file does not state; the "
         f"text there is {', '.join(f'{text!r} in {page}' for page, text in shown.items())}; "
-        "expected UTF-8; save it again as UTF-8 (iconv -f cp1252 -t utf-8)"
+        "expected UTF-8; save it again as UTF-8, with the code page that reads right (iconv -f gbk "
+        "-t utf-8 OLD.json > NEW.json)"
     )
 
 
