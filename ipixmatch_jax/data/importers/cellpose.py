@@ -21,10 +21,9 @@ from ipixmatch_jax.paths import as_path
 
 _MASKS = ("_cp_masks.png", "_cp_masks.tif", "_cp_masks.tiff")
 _SAVED = "_seg.npy"
-# Tails of what Cellpose writes next to an image, apart from masks.
-_OTHERS = ("_cp_masks", "_outlines_cp_masks", "_flows_cp_masks", "_dP_cp_masks",
-           "_cp_output_cp_masks", "_cp_output", "_cp_outlines", "_cp_flows", "_cp", "_flows",
-           "_flows_0", "_flows_1", "_flows_2", "_cellprob", "_cp_cellprob", "_seg")  # fmt: skip
+# Tails of pictures that Cellpose writes next to an image X, apart from X_cp_masks.
+_VIEWS = ("_outlines_cp_masks", "_flows_cp_masks", "_dP_cp_masks", "_cp_output_cp_masks")
+_OTHERS = ("_cp_output", "_cp", "_flows", "_flows_0", "_flows_1", "_flows_2", "_cellprob")
 
 
 class Cellpose:
@@ -103,8 +102,8 @@ def cells(path: str) -> Drawn:
 
 def _masks(tree: FolderTree) -> list[str]:
     """The masks; X_outlines_cp_masks.png and the like are pictures for the eye."""
-    views = tuple(f"{tail}." for tail in _OTHERS if tail != "_cp_masks")
-    return [path for path in tree.with_ending(*_MASKS) if not any(v in path for v in views)]
+    found = tree.with_ending(*_MASKS)
+    return [path for path in found if not os.path.splitext(path)[0].endswith(_VIEWS)]
 
 
 def _one_kind(masks: list[str]) -> list[str]:
@@ -113,13 +112,18 @@ def _one_kind(masks: list[str]) -> list[str]:
 
 
 def _images(tree: FolderTree) -> dict[str, list[str]]:
-    """Path without ending -> images; results of Cellpose are none."""
+    """Path without ending -> images; what Cellpose wrote next to them is left out."""
     found: dict[str, list[str]] = {}
     for path in tree.with_ending(*IMAGE_SUFFIXES):
         stem = os.path.splitext(path)[0]
-        if not stem.endswith(_OTHERS):
+        if not stem.endswith("_cp_masks") and not path.endswith(_SAVED):
             found.setdefault(stem, []).append(path)
-    return found
+    tails = {stem: [tail for tail in _OTHERS if stem.endswith(tail)] for stem in found}
+    return {
+        stem: paths
+        for stem, paths in found.items()
+        if not any(stem.removesuffix(tail) in found for tail in tails[stem])
+    }
 
 
 def _objects(path: str) -> bool:

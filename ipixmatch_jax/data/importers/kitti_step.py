@@ -67,12 +67,12 @@ def _folders(tree: FolderTree) -> list[tuple[str, str]]:
             continue
         base, (split, sequence) = parts[:-3], parts[-2:]
         ends = (f"training/image_02/{sequence}", f"images/{split}/{sequence}")
-        own = [
-            folder for folder in tree.files
-            if folder.split("/")[: len(base)] == base and f"/{folder}".endswith(
-                tuple(f"/{end}" for end in ends))
-        ]  # fmt: skip
-        found += [(own[0], maps)] if len(own) == 1 else []
+        inside = [folder for folder in tree.files if folder.split("/")[: len(base)] == base]
+        for end in ends:
+            own = [folder for folder in inside if f"/{folder}".endswith(f"/{end}")]
+            if own:
+                found += [(own[0], maps)] if len(own) == 1 else []
+                break
     return found
 
 

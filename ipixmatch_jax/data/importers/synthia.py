@@ -1,9 +1,12 @@
-"""SYNTHIA-RAND-CITYSCAPES: RGB and GT/LABELS, PNG of 16-bit colors; the first channel is the class.
+"""SYNTHIA: RGB and GT/LABELS, PNG of 16-bit colors whose first channel is the class.
 
-Void, 0, is ignored, as in the benchmarks that use it. The second channel numbers the objects.
+The second channel numbers the objects. In SYNTHIA-RAND-CITYSCAPES 0 is void, which is ignored, as
+in the benchmarks that use it; the sequences (SYNTHIA-SEQS, with a folder for each camera) have a
+class `misc` in its place.
 """
 
 import io
+import re
 
 import numpy as np
 
@@ -21,54 +24,76 @@ _NAMES = (
     "pedestrian", "bicycle", "motorcycle", "parking slot", "road work", "traffic light", "terrain",
     "rider", "truck", "bus", "train", "wall", "lane marking",
 )  # fmt: skip
+# From 0 on.
+_SEQUENCE_NAMES = (
+    "misc", "sky", "building", "road", "sidewalk", "fence", "vegetation", "pole", "car", "sign",
+    "pedestrian", "cyclist", "lane marking", "reserved 1", "reserved 2", "traffic light",
+)  # fmt: skip
+_LABELS = re.compile(r"((?:.*/)?)GT/LABELS((?:/.+)?)$")
 
 
 class Synthia:
-    """RGB/0000000.png with GT/LABELS/0000000.png."""
+    """RGB/0000000.png with GT/LABELS/0000000.png, or both in a folder for each camera."""
 
     name = "synthia"
-    source = "SYNTHIA-RAND-CITYSCAPES (RGB, GT/LABELS)"
+    source = "SYNTHIA-RAND-CITYSCAPES and SYNTHIA-SEQS (RGB, GT/LABELS)"
 
     def sniff(self, tree: FolderTree) -> str:
-        for base in _bases(tree):
-            first = next((n for n in tree.files[f"{base}GT/LABELS"] if n.endswith(".png")), "")
-            if first and _is_deep(content(tree.path(f"{base}GT/LABELS", first))):
-                return f"{base}RGB with 16-bit labels in {base}GT/LABELS"
+        for images, labels in _folders(tree).items():
+            first = next((n for n in tree.files[labels] if n.lower().endswith(".png")), "")
+            if first and _is_deep(content(tree.path(labels, first))):
+                return f"{images} with 16-bit labels in {labels}"
         return ""
 
     def read(self, tree: FolderTree, choices: Choices) -> Found:
-        found = Found(classes=Classes(_NAMES))
-        bases, bare = _bases(tree), []
-        for base in bases:
-            for name in tree.files[f"{base}RGB"]:
+        folders, bare = _folders(tree), []
+        kinds = {not labels.endswith("GT/LABELS") for labels in folders.values()}
+        if len(kinds) != 1:
+            raise DataError(
+                f"{tree.root}: {some(sorted(folders.values()))}: sequences and single images of "
+                "SYNTHIA have other classes; expected one kind; point data.root at one of them"
+            )
+        (sequences,) = kinds
+        found = Found(classes=Classes(_SEQUENCE_NAMES if sequences else _NAMES))
+        for images, labels in folders.items():
+            for name in tree.files[images]:
                 if not name.lower().endswith(".png"):
                     continue
-                has = tree.has(f"{base}GT/LABELS/{name}")
-                split = split_of_path(base)
-                record = with_split(f"{base if len(bases) > 1 else ''}{name[:-4]}", split)
+                has, split = tree.has(f"{labels}/{name}"), split_of_path(images)
+                record = with_split(
+                    f"{images}/{name[:-4]}" if len(folders) > 1 else name[:-4], split
+                )
                 bare += [name] * (not has)
-                mask = _first_channel(tree.path(f"{base}GT/LABELS", name)) if has else None
-                found.items.append(Item(record, tree.path(f"{base}RGB", name), mask, split))
+                path = tree.path(labels, name)
+                mask = _first_channel(path, sequences=sequences) if has else None
+                found.items.append(Item(record, tree.path(images, name), mask, split))
+        meaning = (
+            "0 is the class misc; data.ignore_values=(0,) ignores it"
+            if sequences
+            else "class 1 is id 0, and void is ignored"
+        )
         found.notes.append(
-            "masks: the first channel of GT/LABELS, class 1 is id 0; void is ignored; GT/COLOR and "
-            "Depth are not read"
+            f"masks: the first channel of GT/LABELS; {meaning}; GT/COLOR and Depth are not read"
         )
         if bare:
             found.notes.append(f"{len(bare)} images have no labels: {some(bare, 3)}")
         return found
 
 
-def _bases(tree: FolderTree) -> list[str]:
-    labels = [folder for folder in tree.files if f"/{folder}".endswith("/GT/LABELS")]
-    bases = [folder.removesuffix("GT/LABELS") for folder in labels]
-    return [base for base in bases if f"{base}RGB" in tree.files]
+def _folders(tree: FolderTree) -> dict[str, str]:
+    """Folder of images -> folder of their labels."""
+    matches = filter(None, map(_LABELS.match, tree.files))
+    pairs = {f"{match.group(1)}RGB{match.group(2)}": match.group() for match in matches}
+    return {images: labels for images, labels in pairs.items() if images in tree.files}
 
 
 def _is_deep(data: bytes) -> bool:
     return data.startswith(b"\x89PNG") and png.is_deep_color(io.BytesIO(data))
 
 
-def _first_channel(path: str) -> Drawn:
+def _first_channel(path: str, *, sequences: bool) -> Drawn:
+    table = [*range(len(_SEQUENCE_NAMES))] if sequences else [IGNORE, *range(len(_NAMES))]
+
     def draw() -> np.ndarray:
         data = content(path)
         if not _is_deep(data):
@@ -77,11 +102,11 @@ def _first_channel(path: str) -> Drawn:
                 "the first of three channels; download it again"
             )
         values = png.read_deep_color(io.BytesIO(data))[..., 0]
-        if values.max() > len(_NAMES):
+        if values.max() >= len(table):
             raise DataError(
-                f"{path}: class {values.max()}; expected 0..{len(_NAMES)}, as in "
-                "SYNTHIA-RAND-CITYSCAPES; set data.folder.format=folders for other data"
+                f"{path}: class {values.max()}; expected 0..{len(table) - 1}, as in SYNTHIA; set "
+                "data.folder.format=folders for other data"
             )
-        return np.array([IGNORE, *range(len(_NAMES))], np.uint8)[values]
+        return np.array(table, np.uint8)[values]
 
-    return Drawn(path, lambda: b"synthia" + content(path), draw)
+    return Drawn(path, lambda: b"synthia%d" % sequences + content(path), draw)

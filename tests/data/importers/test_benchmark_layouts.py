@@ -120,6 +120,9 @@ def test_kitti_step_is_red_of_its_maps(images, tmp_path, make_config):
     for found in all_masks(dataset):
         np.testing.assert_array_equal(found, stored)
     assert "3 folders of images have no maps" in notes(tmp_path)
+    # The scripts of DeepLab2 copy the images.
+    photo(tmp_path / "images/train/0000/000000.png")
+    assert len(all_masks(loaded(tmp_path, make_config))) == 9
     colors[0, 0, 0] = 19
     mask(tmp_path / "panoptic_maps/train/0000/000000.png", colors)
     with pytest.raises(DataError, match="red is 19"):
@@ -189,6 +192,25 @@ def test_synthia_is_the_first_channel_of_16_bits(tmp_path, make_config):
     colors[0, 0, 0] = 23
     deep_png(tmp_path / "RAND_CITYSCAPES/GT/LABELS/0000003.png", colors)
     with pytest.raises(DataError, match="class 23; expected 0..22"):
+        loaded(tmp_path, make_config)
+
+
+def test_sequences_of_synthia(tmp_path, make_config):
+    base = tmp_path / "SYNTHIA-SEQS-01-DAWN"
+    for camera in ("Stereo_Left/Omni_F", "Stereo_Left/Omni_L"):
+        for n in range(3):
+            photo(base / f"RGB/{camera}/00000{n}.png", n + 10 * camera.endswith("L"))
+            colors = np.stack([truth(), truth() * np.uint16(300), truth()], -1)
+            deep_png(base / f"GT/LABELS/{camera}/00000{n}.png", colors)
+            mask(base / f"GT/COLOR/{camera}/00000{n}.png", COLORS[truth()])
+    dataset = loaded(tmp_path, make_config)
+    assert dataset.class_names[:3] == ("misc", "sky", "building")
+    assert len(dataset.class_names) == 16 and len(all_masks(dataset)) == 6
+    for found in all_masks(dataset):
+        np.testing.assert_array_equal(found, truth())
+    photo(tmp_path / "RAND_CITYSCAPES/RGB/0000000.png", 50)
+    deep_png(tmp_path / "RAND_CITYSCAPES/GT/LABELS/0000000.png", colors)
+    with pytest.raises(DataError, match="have other classes; expected one kind"):
         loaded(tmp_path, make_config)
 
 

@@ -40,13 +40,14 @@ def test_cells_of_cellpose_are_one_class(ending, place, tmp_path, make_config):
         save(tmp_path / place.format(f"im{n}_cp_masks.{ending}"), cells(5 + n, 251 + n))
         save(tmp_path / f"im{n}_flows_cp_masks.tif", cells(9))
         photo(tmp_path / f"im{n}_cp_output_cp_masks.png", 90 + n)
+        photo(tmp_path / f"im{n}_flows.tif", 80 + n)
         text(tmp_path / f"im{n}_cp_outlines.txt", "1,2,3,4\n")
         np.save(tmp_path / f"im{n}_seg.npy", {"masks": cells(3)}, allow_pickle=True)
     save(tmp_path / place.format(f"im0_cp_masks.{ending}"), cells(5, 65531))
-    photo(tmp_path / "further.png", 50)
+    photo(tmp_path / "further_seg.png", 50)
     dataset = loaded(tmp_path, make_config)
     assert dataset.class_names == ("background", "cell")
-    assert dataset.unlabeled.ids == ("further",)
+    assert dataset.unlabeled.ids == ("further_seg",)
     found = by_id(dataset)
     assert sorted(found) == [f"im{n}" for n in range(5)]
     for n in range(5):

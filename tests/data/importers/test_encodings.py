@@ -44,6 +44,22 @@ def test_a_coco_file_for_each_folder_of_images(source, tmp_path, make_config):
     }
 
 
+def test_a_file_of_via_for_each_folder_of_images(tmp_path, make_config):
+    for number, name in enumerate(("siteA", "siteB")):
+        entries = {}
+        for n in range(3):
+            photo(tmp_path / f"images/{name}/{n}.jpg", 10 * number + n)
+            regions = []
+            for label, (left, top, right, bottom) in (("cat", CAT), ("dog", DOG)):
+                size = {"width": right - left - 1, "height": bottom - top - 1}
+                shape = {"name": "rect", "x": left, "y": top, **size}
+                regions.append({"shape_attributes": shape, "region_attributes": {"kind": label}})
+            entries[f"{n}.jpg99"] = {"filename": f"{n}.jpg", "size": 99, "regions": regions}
+        text(tmp_path / f"annotations/via_region_data_{name}.json", entries)
+    masks = all_masks(loaded(tmp_path, make_config))
+    assert len(masks) == 6 and all((found == truth()).all() for found in masks)
+
+
 def test_an_image_of_another_folder_is_not_taken(tmp_path):
     """annotations/siteA.json names 2.jpg, which lies in images/siteB alone."""
     site(tmp_path, "siteA", "annotations/siteA.json")
