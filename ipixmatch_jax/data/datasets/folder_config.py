@@ -124,9 +124,11 @@ def _classes(
         style=str(given.get("masks", "")),
         values=tuple(given.get("mask_values") or file.values),
         num_classes=int(given.get("num_classes", 0)),
-        ignored=tuple(given.get("ignore_values") or ()),
+        ignored=tuple(given.get("ignore_values") or file.ignored),
     )
     described = describe_masks(paths, said)
+    if file.ignored and said.ignored == file.ignored:
+        described["ignore_values"] = file.ignored
     count = described["num_classes"]
     if 0 < len(names) < count:
         source = "data.class_names" if given.get("class_names") else file.path

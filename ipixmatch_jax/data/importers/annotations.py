@@ -2,6 +2,8 @@
 
 import os
 import posixpath
+import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -61,6 +63,7 @@ class ImageIndex:
         self.respelled: dict[str, str] = {}
         self.converted: dict[str, str] = {}
         self._folders = {part for path in self.images for part in path.split("/")[:-1]}
+        self._places = {folded(posixpath.dirname(path)) for path in self.images}
         self._by_name: dict[str, list[str]] = {}
         self._by_plain: dict[str, list[str]] = {}
         self._by_letters: dict[str, list[str]] = {}
@@ -74,7 +77,7 @@ class ImageIndex:
             if without_upload_prefix(base) != base:
                 self._by_plain.setdefault(without_upload_prefix(base), []).append(path)
 
-    def find(self, name: str, near: str = "", split: str = "") -> str:
+    def find(self, name: str, near: str = "", split: str = "", parts: Sequence[str] = ()) -> str:
         """The relative path of an image; '' if there is none.
 
         If no image has the name, the case of letters, their Unicode form, Label Studio's upload
@@ -85,6 +88,8 @@ class ImageIndex:
             near: the folder of the annotation file, preferred if several images fit.
             split: likewise, the split of the annotations; '' if nothing tells it. An image in a
                 folder of another split does not fit.
+            parts: likewise, names of the part of the data set that is annotated, such as siteA; see
+                `parts_of`. An image in images/siteB does not fit if there is images/siteA.
 
         Raises:
             DataError: several images fit.
@@ -102,7 +107,7 @@ class ImageIndex:
         tables = ((base, self._by_name), (folded(base), self._by_letters),
                   (plain, self._by_name), (base, self._by_plain))  # fmt: skip
         for number, (key, table) in enumerate(tables):
-            candidates = [p for p in table.get(key, ()) if self._may_be(p, folder, split)]
+            candidates = [p for p in table.get(key, ()) if self._may_be(p, folder, split, parts)]
             if not candidates:
                 continue
             path = self._single(candidates, posixpath.join(folder, key), name, near, split)
@@ -110,13 +115,14 @@ class ImageIndex:
                 (self.respelled if number == 1 else self.renamed)[name] = path
             return path
         stem = os.path.splitext(base)[0]
-        candidates = [p for p in self._by_stem.get(stem, ()) if self._may_be(p, folder, split)]
+        found = self._by_stem.get(stem, ())
+        candidates = [path for path in found if self._may_be(path, folder, split, parts)]
         if len(candidates) == 1:
             self.converted[name] = candidates[0]
             return candidates[0]
         return ""
 
-    def _may_be(self, path: str, folder: str, split: str) -> bool:
+    def _may_be(self, path: str, folder: str, split: str, named: Sequence[str]) -> bool:
         """False if an image of that name is another one, and the one that is meant is missing.
 
         The folder in a name may be that of another machine. If it exists here, the image lies in
@@ -127,6 +133,15 @@ class ImageIndex:
         own = folder_names.split_of_path("/".join(parts), "")
         if split and own and split != own:
             return False
+        # Is there a folder like this one, but of the part that is meant?
+        groups = place_of("/".join(parts)).group.split("/") if named else ()
+        here = {folded(name) for name in parts}
+        for part in named:
+            others = ((*parts[:i], part, *parts[i + 1 :])
+                      for i, name in enumerate(parts) if name in groups)  # fmt: skip
+            absent = folded(part) not in here
+            if absent and any(folded("/".join(other)) in self._places for other in others):
+                return False
         return last in parts or last not in self._folders
 
     def _single(self, candidates: list[str], key: str, name: str, near: str, split: str) -> str:
@@ -162,6 +177,34 @@ def _common_tail(path: str, name: str) -> int:
             break
         count += 1
     return count
+
+
+# Words in the names of annotation files that name no part of a data set.
+_ANNOTATION_WORDS = frozenset(
+    "instances instance annotations annotation annots labels label coco via region data json"
+    " project export default result results polygons segmentation segmentations".split()
+)
+
+
+def parts_of(source: str, *, several: bool) -> list[str]:
+    """Names that may be that of the part of a data set which an annotation file describes: siteA.
+
+    Args:
+        source: the annotation file: annotations/siteA.json or annotations/siteA/1.json.
+        several: the file describes several images; the name of one that does not is the image's.
+    """
+    folder, _, name = source.rpartition("/")
+    groups = [part for part in place_of(folder).group.split("/") if part]
+    if not several:
+        return groups
+    words = [word for word in re.split(r"[_\-. ]", os.path.splitext(name)[0]) if word]
+    while words and words[0].lower() in _ANNOTATION_WORDS:
+        words.pop(0)
+    while words and words[-1].lower() in _ANNOTATION_WORDS:
+        words.pop()
+    start = name.find(words[0]) if words else 0
+    stem = name[start : name.rfind(words[-1]) + len(words[-1])] if words else ""
+    return [*groups, stem] if stem else groups
 
 
 def split_of(path: str, source: str = "", default: str = "train") -> str:
@@ -218,10 +261,12 @@ def collect(
     missing: list[str] = []
     empty: list[str] = []
     taken: dict[str, str] = {}
+    lengths = Counter(sheet.source for sheet in sheets)
     for sheet in sheets:
         try:
             split = sheet.split or split_of("", sheet.source, "")
-            path = index.find(sheet.image, posixpath.dirname(sheet.source), split)
+            parts = parts_of(sheet.source, several=lengths[sheet.source] > 1)
+            path = index.find(sheet.image, posixpath.dirname(sheet.source), split, parts)
         except DataError as error:
             found.problems.append(str(error))
             continue

@@ -5,6 +5,7 @@ import re
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.importers.contents import head
 from ipixmatch_jax.data.importers.found import Choices, Found
+from ipixmatch_jax.data.importers.places import place_of
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
 
@@ -16,6 +17,7 @@ _FILES = {
     ".h5": "HDF5 files are not read",
     **dict.fromkeys((".nii", ".nii.gz", ".nrrd", ".mha", ".dcm"), "volumes are not read"),
     ".parquet": "Parquet tables are not read",
+    "_cp_outlines.txt": "outlines of Cellpose are not read",
     ".ndjson": "NDJSON exports (Labelbox, Ultralytics) are not read",
     ".npz": "archives of NumPy arrays are not read",
     **dict.fromkeys((".zip", ".tar", ".tar.gz", ".tgz", ".rar", ".7z"), "an archive is not read"),
@@ -31,9 +33,17 @@ _TEXTS = (
     (".json", (b'"assets"', b'"regions"', b'"tags"'), "JSON of VoTT is not read"),
     (".json", (b'"labelIdx"', b'"points"'), "JSON of EISeg is not read"),
     (".json", (b'"classTitle"', b'"geometryType"'), "a Supervisely project without meta.json"),
+    (".json", (b'"label_hash"', b'"data_units"'), "JSON of Encord is not read"),
+    (".json", (b'"task_id"', b'"response"', b'"annotations"'), "JSON of Scale is not read"),
+    (".json", (b'"jsonResponse"', b'"externalId"'), "JSON of Kili is not read"),
+    (".jsonl", (b'"_input_hash"', b'"_task_hash"'), "JSONL of Prodigy is not read"),
+    (".json", (b'"label_classes"', b'"image_name"'), "JSON of Hasty is not read"),
+    (".json", (b'"label_map"', b'"label_colour_map"'), "JSON of Diffgram is not read"),
     (".geojson", (), "GeoJSON (QuPath, GIS) is not read"),
     (".xml", (b"<Annotations", b"<Vert"), "XML of ImageScope (Aperio; MoNuSeg) is not read"),
 )
+# Forms of photos that are lossy as a rule: class ids would change.
+_NO_MASKS = (".avif", ".jp2", ".j2k", ".jpx", ".jxl", ".heic", ".heif")
 _EXPORT = "export semantic masks (PNG) or polygons (COCO JSON)"
 # What to do in place of that.
 _INSTEAD = {
@@ -43,6 +53,14 @@ _INSTEAD = {
     "an archive": "unpack it",
     "JSON-MIN": "export JSON, the full form",
     "EISeg": "use the PNG files of its folder label, or export COCO JSON",
+    "Cellpose": "in Cellpose's window, choose File, Save masks as PNG/tif",
+    "Encord": "in Encord, choose Export labels, COCO",
+    "Scale": "download the PNG masks of the tasks (response.annotations.combined), one per image",
+    "Kili": "in Kili, export COCO (kili.export_labels with fmt='coco')",
+    "Prodigy": "draw the polygons in spans as masks (PNG), or write COCO JSON of them",
+    "Hasty": "in Hasty, export COCO JSON, or semantic segmentation PNG",
+    "Diffgram": "write COCO JSON of the polygons in instance_list",
+    "AVIF": "save them as PNG",
     "meta.json": "copy meta.json of the project next to its data sets",
     "MATLAB files": "save each image and each mask in them as PNG, in two folders",
 }
@@ -72,6 +90,9 @@ class Boxes:
                 content = head(tree.path("", path))
                 if all(word in content for word in words):
                     return f"{path}: {reason}"
+        for path in tree.with_ending(*_NO_MASKS):
+            if place_of(path.rpartition("/")[0]).role == "mask":
+                return f"{path}: masks in AVIF, JPEG 2000, JPEG XL or HEIC are not read"
         if tree.with_ending(".mat") and not tree.with_ending(*IMAGE_SUFFIXES):
             return f"{tree.with_ending('.mat')[0]}: MATLAB files without image files are not read"
         for path in tree.with_ending("_classes.csv"):

@@ -13,6 +13,7 @@ from ipixmatch_jax.data.importers.cityscapes_classes import CLASSES, PALETTE, tr
 from ipixmatch_jax.data.importers.class_files import find_classes
 from ipixmatch_jax.data.importers.drawing import gray
 from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, Item, some
+from ipixmatch_jax.data.importers.idd import is_idd
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE
 from ipixmatch_jax.errors import DataError
@@ -32,6 +33,8 @@ class Cityscapes:
     source = "Cityscapes (leftImg8bit, gtFine or gtCoarse)"
 
     def sniff(self, tree: FolderTree) -> str:
+        if is_idd(tree):
+            return ""
         for folder in tree.files:
             parts = folder.split("/")
             if "leftImg8bit" in parts and any(
@@ -60,6 +63,13 @@ class Cityscapes:
             found.items.append(Item(name, tree.path("", path), drawn, split))
         counts = ", ".join(f"{count} {kind}" for kind, count in used.items() if count)
         found.notes.append(f"masks: {counts or 'none'}")
+        if not counts and tree.with_ending("_polygons.json"):
+            found.problems.append(
+                f"{tree.root}: _gtFine_polygons.json without label files; expected "
+                "_gtFine_labelTrainIds.png (Cityscapes: createTrainIdLabelImgs.py of "
+                "cityscapesscripts) or _gtFine_labellevel3Ids.png (IDD: createLabels.py --id-type "
+                "level3Id of AutoNUE); make them with these scripts"
+            )
         if own:
             found.notes.append("classes of label_colors.txt, not those of Cityscapes")
         if bare:

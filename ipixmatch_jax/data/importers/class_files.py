@@ -4,7 +4,7 @@ import csv
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ipixmatch_jax.data.files.split_lists import decoded
 from ipixmatch_jax.data.importers.tree import FolderTree
@@ -30,12 +30,14 @@ class ClassFile:
         names: class names in the order of the ids.
         palette: one color per class; ().
         values: the stored value of each class, if the file states them; ().
+        ignored: stored values that mean ignore, such as nnU-Net's label `ignore`; ().
     """
 
     path: str = ""
     names: tuple[str, ...] = ()
     palette: tuple[Color, ...] = ()
     values: tuple[int, ...] = ()
+    ignored: tuple[int, ...] = ()
 
 
 def find_classes(tree: FolderTree) -> ClassFile:
@@ -53,7 +55,7 @@ def find_classes(tree: FolderTree) -> ClassFile:
             continue
         shallow = [path for path in found if path.count("/") == found[0].count("/")]
         contents = {_read(tree.path("", path), read) for path in shallow}
-        if len({(c.names, c.palette, c.values) for c in contents}) > 1:
+        if len({replace(content, path="") for content in contents}) > 1:
             raise DataError(
                 f"{tree.path('', shallow[0])}, {tree.path('', shallow[1])}: state different "
                 "classes; expected one list of classes; point at one of the folders, or write "
@@ -91,13 +93,15 @@ def _read(path: str, read: Callable[[str], ClassFile]) -> ClassFile:
     try:
         content = read(decoded(as_path(path).read_bytes()))
     except UnicodeDecodeError as error:
+        if read in (_fiftyone, _category_ids):
+            return ClassFile(path)
         raise DataError(f"{path}: is not UTF-8 ({error.reason}); save it as UTF-8") from None
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise DataError(
             f"{path}: cannot be read as classes ({error}); expected NAME or NAME RED GREEN "
             'BLUE a line, or in JSON {"classes": [names], "palette": [[red, green, blue]]}'
         ) from None
-    return ClassFile(path, content.names, content.palette, content.values)
+    return replace(content, path=path)
 
 
 def _classes_json(text: str) -> ClassFile:
@@ -140,7 +144,36 @@ def _nnunet(text: str) -> ClassFile:
     # Labels of several numbers are overlapping regions, and no classes.
     if not known or any(isinstance(value, list) for value in labels.values()):
         return ClassFile()
-    return _mapped_classes({key: value for key, value in labels.items() if key != "ignore"})
+    named = {name: value for name, value in labels.items() if "ignore" not in (name, value)}
+    ignored = [name if value == "ignore" else value
+               for name, value in labels.items() if name not in named]  # fmt: skip
+    return replace(_mapped_classes(named), ignored=tuple(map(int, ignored)))
+
+
+def _fiftyone(text: str) -> ClassFile:
+    """FiftyOne's metadata.json: `default_mask_targets`, or `mask_targets` of its only field."""
+    try:
+        content = json.loads(text)
+    except ValueError:
+        # The file of another program.
+        return ClassFile()
+    info = content if isinstance(content, dict) else {}
+    fields, targets = info.get("mask_targets") or {}, info.get("default_mask_targets")
+    tables = [targets] if targets else []
+    tables += [t for t in fields.values() if t not in tables] if isinstance(fields, dict) else []
+    if len(tables) != 1 or not isinstance(tables[0], dict):
+        return ClassFile()
+    ids, names = list(tables[0]), list(tables[0].values())
+    if not all(key.isdigit() for key in ids) or not all(isinstance(n, str) for n in names):
+        # Colors as keys, or more than names as values.
+        return ClassFile()
+    return _mapped_classes({"0": "background", **tables[0]})
+
+
+def _category_ids(text: str) -> ClassFile:
+    """FoodSeg103: a number and a name per line; other files of the name list other things."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return _lines(text) if lines and all(map(_NUMBERED.match, lines)) else ClassFile()
 
 
 def _listed_classes(content: list) -> ClassFile:
@@ -325,6 +358,8 @@ _READERS: dict[str, Callable[[str], ClassFile]] = {
     "codes.txt": _lines,
     "id2label.json": _classes_json,
     "dataset.json": _nnunet,
+    "category_id.txt": _category_ids,
+    "metadata.json": _fiftyone,
 }
 
 

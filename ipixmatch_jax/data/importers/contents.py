@@ -47,10 +47,42 @@ def read_json(path: str) -> Any:
     Raises:
         DataError: unreadable or not JSON.
     """
+    data = content(path)
     try:
-        return json.loads(content(path).decode("utf-8-sig"))
+        # UTF-8, UTF-16 and UTF-32, with a byte order mark or without.
+        return json.loads(data)
+    except UnicodeDecodeError:
+        raise not_unicode(data, path) from None
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read as JSON ({error}); export it again") from None
+
+
+class NotUnicodeError(DataError):
+    """A text in a code page that it does not state."""
+
+
+def not_unicode(data: bytes, path: str) -> NotUnicodeError:
+    """The error for a text that is not UTF-8: shows what it may say."""
+    at = 0
+    try:
+        data.decode(json.detect_encoding(data))
+    except UnicodeDecodeError as error:
+        at = error.start
+    part = data[max(data.rfind(b'"', 0, at) + 1, at - 20) : at + 20].partition(b'"')[0]
+    shown = {page: part.decode(page, "replace") for page in ("cp1252", "gbk", "cp932", "cp1251")}
+    return NotUnicodeError(
+        f"{path}: not UTF-8 (byte {at}): written in a code page that the file does not state; the "
+        f"text there is {', '.join(f'{text!r} in {page}' for page, text in shown.items())}; "
+        "expected UTF-8; save it again as UTF-8, with the code page that reads right (iconv -f gbk "
+        "-t utf-8 OLD.json > NEW.json)"
+    )
+
+
+def _utf8(data: bytes) -> bytes:
+    """JSON in UTF-16 or UTF-32 as UTF-8; other files as they are."""
+    encoding = json.detect_encoding(data)
+    plain = encoding.startswith("utf-8")
+    return data if plain else data.decode(encoding, "replace").encode("utf-8", "replace")
 
 
 def json_with(tree: FolderTree, keys: Collection[str]) -> list[str]:
@@ -61,7 +93,7 @@ def json_with(tree: FolderTree, keys: Collection[str]) -> list[str]:
     found = []
     for path in tree.with_ending(".json"):
         if path not in tree.json_keys:
-            text = head(tree.path("", path), -1)
+            text = _utf8(head(tree.path("", path), -1))
             tree.json_keys[path] = frozenset(k for k in JSON_KEYS if b'"%s"' % k.encode() in text)
         if tree.json_keys[path].issuperset(keys):
             found.append(path)

@@ -10,6 +10,7 @@ from ipixmatch_jax.data.files.masks import MASK_SUFFIXES
 from ipixmatch_jax.data.importers import beside
 from ipixmatch_jax.data.importers.by_content import told_by_content
 from ipixmatch_jax.data.importers.found import SPLITS, Choices, Classes, Found, Item, some
+from ipixmatch_jax.data.importers.label_kinds import one_label_kind
 from ipixmatch_jax.data.importers.mask_folders import one_mask_folder
 from ipixmatch_jax.data.importers.mask_parts import drawn_parts
 from ipixmatch_jax.data.importers.pairing import Name, Pairs, pair
@@ -192,6 +193,8 @@ class _Reader:
             mask_files = beside.separate(
                 self.tree, image_files, mask_files, affixes, self.found, any_name=not self.masks
             )
+        if not any(affixes):
+            one_label_kind(self.tree, mask_files, self.found)
         path = functools.partial(self.tree.path, "")
         self.further |= {path(m): [*map(path, more)] for m, more in mask_files.further.items()}
         problems = _doubled(image_files, "image", self.tree)

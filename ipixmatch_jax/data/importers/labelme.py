@@ -15,9 +15,11 @@ import numpy as np
 from PIL import Image
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
-from ipixmatch_jax.data.importers.annotations import ImageIndex, Sheet, collect
+from ipixmatch_jax.data.importers.annotations import ImageIndex, Sheet, collect, parts_of
 from ipixmatch_jax.data.importers.class_files import find_classes
-from ipixmatch_jax.data.importers.contents import json_with, read_json
+from ipixmatch_jax.data.importers.contents import NotUnicodeError, json_with, read_json
+from ipixmatch_jax.data.importers.contents import content as file_bytes
+from ipixmatch_jax.data.importers.encodings import in_code_page
 from ipixmatch_jax.data.importers.found import Choices, Found, some
 from ipixmatch_jax.data.importers.image_folders import written_next_to
 from ipixmatch_jax.data.importers.names import folded
@@ -44,9 +46,15 @@ class LabelMe:
         return ""
 
     def read(self, tree: FolderTree, choices: Choices) -> Found:
-        sheets, others = [], []
+        sheets, others, pages = [], [], []
+        images = {folded(posixpath.basename(p)) for p in tree.with_ending(*IMAGE_SUFFIXES)}
         for path in tree.with_ending(".json"):
-            content = read_json(tree.path("", path))
+            try:
+                content = read_json(tree.path("", path))
+            except NotUnicodeError:
+                full = tree.path("", path)
+                content, page = in_code_page(file_bytes(full), images, full)
+                pages += [f"{path} ({page})" if page else path]
             if not isinstance(content, dict) or not content.keys() >= _KEYS:
                 others.append(path)
                 continue
@@ -57,6 +65,11 @@ class LabelMe:
         found = collect(tree, sheets, listed.names or None, choices)
         found.problems += problems
         found.notes += notes
+        if pages:
+            found.notes.append(
+                f"{len(pages)} LabelMe files are not UTF-8; their labels have no other letters, or "
+                f"the name of their image tells the code page: {some(pages, 3)}"
+            )
         copies = [
             item for item in found.items
             if item.mask is None and written_next_to(tree, posixpath.dirname(
@@ -92,7 +105,8 @@ def _settle_names(tree: FolderTree, sheets: list[Sheet]) -> tuple[list[str], lis
             continue
         same = folded(stem) == folded(os.path.splitext(posixpath.basename(own))[0])
         try:
-            named = index.find(sheet.image, posixpath.dirname(sheet.source))
+            parts = parts_of(sheet.source, several=False)
+            named = index.find(sheet.image, posixpath.dirname(sheet.source), parts=parts)
         except DataError:
             # Several images fit; `collect` reports it.
             continue
@@ -140,6 +154,8 @@ def _merge_instances(tree: FolderTree, sheets: list[Sheet], listed: Sequence[str
 def _is_labelme(path: str) -> bool:
     try:
         content = read_json(path)
+    except NotUnicodeError:
+        return True
     except DataError:
         return False
     return isinstance(content, dict) and content.keys() >= _KEYS

@@ -1,6 +1,7 @@
 """Mapillary Vistas 1.2 and 2.0: SPLIT/images, SPLIT/vVERSION/labels and config_vVERSION.json."""
 
 import os
+import re
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.importers import names as folder_names
@@ -9,6 +10,7 @@ from ipixmatch_jax.data.importers.found import Choices, Classes, Found, Item, so
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
 
+_VERSION = re.compile(r"v[12]\.\d$")
 _SPLITS = {"training": "train", "validation": "val", "testing": "test"}
 
 
@@ -20,16 +22,18 @@ class Mapillary:
 
     def sniff(self, tree: FolderTree) -> str:
         found = _versions(tree)
-        return f"labels of {' and '.join(found)} with config_{found[-1]}.json" if found else ""
+        named = f" with config_{found[-1]}.json" if found and _config(tree, found[-1]) else ""
+        return f"labels of {' and '.join(found)}{named}" if found else ""
 
     def read(self, tree: FolderTree, choices: Choices) -> Found:
         versions = _versions(tree)
         chosen = [v for v in versions if f"/{v}/" in f"/{choices.get('train_masks', '')}/"]
         version = (chosen or versions)[-1]
-        stated = read_mapillary(tree.path("", f"config_{version}.json"))
-        if not stated.names:
-            raise DataError(f"{tree.path('', f'config_{version}.json')}: lists no labels")
-        found = Found(classes=Classes(stated.names, stated.palette))
+        found = Found(classes=_classes(tree, version))
+        if found.classes is None:
+            found.notes.append(
+                f"no config_{version}.json: the classes have no names, and are counted in the masks"
+            )
         if len(versions) > 1:
             found.notes.append(
                 f"labels of {version} are read; for {versions[0]} set data.folder.format=mapillary "
@@ -59,10 +63,25 @@ class Mapillary:
 
 
 def _versions(tree: FolderTree) -> list[str]:
-    """Versions with labels and a config file, the oldest first."""
+    """Versions with labels, the oldest first; without a config file, v1.2 and v2.0 alone."""
     found = {parts[-2] for folder in tree.files
              if len(parts := folder.split("/")) > 2 and parts[-1] == "labels"}  # fmt: skip
-    return sorted(v for v in found if tree.has(f"config_{v}.json"))
+    return sorted(v for v in found if _config(tree, v) or _VERSION.match(v))
+
+
+def _config(tree: FolderTree, version: str) -> str:
+    name = f"config_{version}.json"
+    return name if tree.has(name) else ""
+
+
+def _classes(tree: FolderTree, version: str) -> Classes | None:
+    config = _config(tree, version)
+    if not config:
+        return None
+    stated = read_mapillary(tree.path("", config))
+    if not stated.names:
+        raise DataError(f"{tree.path('', config)}: lists no labels")
+    return Classes(stated.names, stated.palette)
 
 
 def _example(tree: FolderTree, version: str) -> str:

@@ -27,7 +27,8 @@ from ipixmatch_jax.paths import as_path
 _VIEWS = frozenset("color colors color colored rgb vis viz overlay preview instance instances ids"
                    " labelids instanceids labeltrainids semantic panoptic pred prediction v version"
                    " annotator rater expert reader observer user round old new raw binary final"
-                   " fixed backup copy resized manual refined machine".split())  # fmt: skip
+                   " fixed backup copy resized manual refined machine train_id train_ids"
+                   " train_color trainids label_ids instance_ids".split())  # fmt: skip
 # Words in the names of folders that tell the form of the masks, and no class: SegmentationClassNpy.
 _FORMS = frozenset("class classes object objects npy png jpg tif tiff gif bmp ids id".split())
 # Words whose number names a class: class1 and class2, grade3 and grade4.

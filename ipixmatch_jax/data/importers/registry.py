@@ -10,7 +10,10 @@ from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.files.masks import MASK_SUFFIXES
 from ipixmatch_jax.data.importers.ade20k_full import Ade20kFull
 from ipixmatch_jax.data.importers.agriculture_vision import AgricultureVision
+from ipixmatch_jax.data.importers.bdd100k import Bdd100k
 from ipixmatch_jax.data.importers.boxes import Boxes
+from ipixmatch_jax.data.importers.cell_tracking import CellTracking
+from ipixmatch_jax.data.importers.cellpose import Cellpose
 from ipixmatch_jax.data.importers.cityscapes import Cityscapes, Kitti
 from ipixmatch_jax.data.importers.coco import Coco
 from ipixmatch_jax.data.importers.coco_panoptic import CocoPanoptic
@@ -18,8 +21,10 @@ from ipixmatch_jax.data.importers.cvat_xml import CvatXml
 from ipixmatch_jax.data.importers.datumaro import Datumaro
 from ipixmatch_jax.data.importers.folders import Folders, layout_words
 from ipixmatch_jax.data.importers.found import Choices, Found, Importer, some
+from ipixmatch_jax.data.importers.idd import Idd
 from ipixmatch_jax.data.importers.image_folders import ImageFolders
 from ipixmatch_jax.data.importers.isat import Isat
+from ipixmatch_jax.data.importers.kitti_step import KittiStep
 from ipixmatch_jax.data.importers.label_studio import LabelStudio
 from ipixmatch_jax.data.importers.label_studio_files import LabelStudioFiles
 from ipixmatch_jax.data.importers.labelme import LabelMe
@@ -33,8 +38,10 @@ from ipixmatch_jax.data.importers.pairing import pair
 from ipixmatch_jax.data.importers.per_object import PerObject
 from ipixmatch_jax.data.importers.ph2 import Ph2
 from ipixmatch_jax.data.importers.places import Files, places
+from ipixmatch_jax.data.importers.refuge import Refuge
 from ipixmatch_jax.data.importers.stacks import Stacks
 from ipixmatch_jax.data.importers.supervisely import Supervisely
+from ipixmatch_jax.data.importers.synthia import Synthia
 from ipixmatch_jax.data.importers.tree import FolderTree, scan
 from ipixmatch_jax.data.importers.unread import unread_files
 from ipixmatch_jax.data.importers.via import Via
@@ -51,6 +58,7 @@ _SPECIFIC: tuple[Importer, ...] = (
     Cityscapes(), Kitti(), Supervisely(), Via(), LabelStudio(), CvatXml(), Mapillary(),
     Ade20kFull(), LabelMeXml(), ImageFolders(), MaskParts(), LabelStudioFiles(),
     CocoPanoptic(), Datumaro(), Ph2(), AgricultureVision(), Stacks(), Isat(),
+    Bdd100k(), Cellpose(), CellTracking(), Idd(), KittiStep(), Refuge(), Synthia(),
 )  # fmt: skip
 for _importer in (*_SPECIFIC, Folders()):
     IMPORTERS.register(_importer.name)(_importer)
