@@ -206,6 +206,7 @@ class _Reader:
             mask_files = Files()
         pairs = pair(list(image_files.paths), list(mask_files.paths), affixes)
         self.found.notes += [f"{split}: {note}" for note in pairs.notes]
+        self.found.problems += [f"{self.tree.root}: {text}" for text in pairs.problems]
         self._drop_companions(pairs, image_files)
         mask_of = {image: mask_files.paths[mask][0] for mask, image in pairs.pairs.items()}
         images_of = {mask: image_files.paths[image][0] for image, mask in mask_of.items()}
