@@ -2,16 +2,19 @@
 
 import os
 import posixpath
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
+import numpy as np
+
+from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES, image_size
 from ipixmatch_jax.data.importers import names as folder_names
 from ipixmatch_jax.data.importers.beside import looks_like_mask
 from ipixmatch_jax.data.importers.drawing import background_first, drawn_shapes
 from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, Item, some
 from ipixmatch_jax.data.importers.names import folded, without_upload_prefix
 from ipixmatch_jax.data.importers.places import place_of
+from ipixmatch_jax.data.importers.shape_places import check_places
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE
 from ipixmatch_jax.errors import DataError
@@ -20,6 +23,8 @@ from ipixmatch_jax.errors import DataError
 _NO_IMAGES = (".json", ".xml", ".txt", ".csv")
 # Class ids are 0..254; 255 means ignore.
 MOST_CLASSES = 255
+# Images whose shapes are compared with their size.
+_CHECKED = 200
 
 
 @dataclass
@@ -218,6 +223,7 @@ def collect(
     missing: list[str] = []
     empty: list[str] = []
     taken: dict[str, str] = {}
+    located: list[tuple[Sheet, str]] = []
     for sheet in sheets:
         try:
             split = sheet.split or split_of("", sheet.source, "")
@@ -236,12 +242,32 @@ def collect(
             )
             continue
         taken[path] = sheet.image
+        located += [(sheet, path)] if sheet.shapes else []
         split = sheet.split or split_of(path, sheet.source)
         if not sheet.known:
             empty.append(path)
         found.items.append(_item(tree, sheet, path, split, table, choices))
+    _check_places(tree, located)
     _remarks(tree, found, index, sheets, missing, empty, taken, choices)
     return found
+
+
+def _check_places(tree: FolderTree, located: Sequence[tuple[Sheet, str]]) -> None:
+    """Raises a DataError if the shapes of a few hundred images do not lie in them."""
+
+    def shapes() -> Iterator[tuple[str, tuple[int, int], np.ndarray]]:
+        for sheet, path in located[:: max(1, len(located) // _CHECKED)]:
+            full = tree.path("", path)
+            try:
+                size = sheet.size or image_size(full, full)
+                for _, shape in sheet.shapes:
+                    if shape["kind"] in ("polygon", "rectangle"):
+                        yield path, size, np.asarray(shape["points"], float)
+            except (DataError, TypeError, ValueError, KeyError):
+                # Said when the image is read or the shape is drawn.
+                continue
+
+    check_places(shapes(), str(tree.root))
 
 
 def _check_spelling(tree: FolderTree, used: Sequence[str], given: Sequence[str]) -> None:
