@@ -10,7 +10,6 @@ import functools
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.files.masks import MASK_SUFFIXES
@@ -162,7 +161,7 @@ class _Index:
 
     def __init__(self, tree: FolderTree, items: list[Item]):
         self.tree = tree
-        root = str(tree.root).rstrip("/") + "/"
+        self.root = root = str(tree.root).rstrip("/") + "/"
         # Tables with a split per row, of which several columns may name the images.
         self.unclear: list[str] = []
         # Masks that lists name, and that are not there or are there twice.
@@ -244,19 +243,35 @@ class _Index:
             return {}
         lines = [line for line in lines if line and not line.startswith("#")]
         lost = len(self.lost)
-        rows = dict(self._parsed(lines))
-        if len(rows) >= max(FEWEST, _NAMED * (len(lines) - 1)):
+        parsed = [row for line in lines if (row := self._parsed(line))]
+        rows = {image: mask for row in parsed for image, mask in row.items()}
+        # A list may name a single folder of many images.
+        all_named = len(parsed) == len(lines) and len(rows) >= FEWEST
+        if all_named or len(parsed) >= max(FEWEST, _NAMED * (len(lines) - 1)):
             return rows
         del self.lost[lost:]
         return {}
 
-    def _parsed(self, lines: list[str]) -> Iterator[tuple[str, str]]:
-        for line in lines:
-            entry = parse(line)
-            name = entry.image or entry.id
-            image = self.names.get(name) or self.names.get(short_id(name))
-            if image:
-                yield image, self._mask(entry.mask)
+    def _parsed(self, line: str) -> Rows:
+        """The image that a line names, or all images of the folder, such as a video."""
+        entry = parse(line)
+        name = entry.image or entry.id
+        image = self._image(name)
+        if image:
+            return {image: self._mask(entry.mask)}
+        return dict.fromkeys(self._folders.get(name.replace("\\", "/").strip("/"), ()), "")
+
+    @functools.cached_property
+    def _folders(self) -> dict[str, list[str]]:
+        """Path and last name of folders -> their images; no names that two folders have."""
+        found: dict[str, list[str]] = {}
+        for image in dict.fromkeys(self.names.values()):
+            found.setdefault(os.path.dirname(image.removeprefix(self.root)), []).append(image)
+        lasts = Counter(os.path.basename(folder) for folder in found)
+        return found | {
+            os.path.basename(folder): images for folder, images in found.items()
+            if lasts[os.path.basename(folder)] == 1
+        }  # fmt: skip
 
     def _mask(self, name: str) -> str:
         parts = name.replace("\\", "/").removeprefix("./").lstrip("/").split("/")

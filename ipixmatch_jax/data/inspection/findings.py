@@ -19,6 +19,8 @@ _SHOWN = 5
 _SMALLEST_SIDE = 8
 # A mask of background with more ignore than this is likely binary, with foreground as 255.
 _SUSPICIOUS_IGNORE = 0.1
+# Masks of class 0 alone: fewest, and share of the masks of a split.
+_LEAST_PLAIN, _MOST_PLAIN = 2, 0.2
 
 
 @dataclass(frozen=True)
@@ -260,7 +262,22 @@ def of_classes(
         found += [Finding(ERROR, "binary-mask", split, file, text) for text in binary]
         if not binary:
             found += _absent(split, dataset.class_names, counts, file)
+            found += plain_masks(split, dataset.class_names, facts[split])
     return found
+
+
+def plain_masks(split: str, names: Sequence[str], facts: Sequence[Facts]) -> list[Finding]:
+    """A warning if many masks hold class 0 alone, as masks that were never drawn do."""
+    plain = [f for f in facts if f.histogram is not None and f.histogram[0] == f.histogram.sum()]
+    if len(plain) < max(_LEAST_PLAIN, _MOST_PLAIN * len(facts)):
+        return []
+    file = plain[0].files[-1]
+    text = (
+        f"{file}, and {len(plain) - 1} other {split} masks of {len(facts)}, hold class {names[0]} "
+        "alone; if their images show other classes, draw them, or remove these masks: images "
+        "without a mask are unlabeled"
+    )
+    return [Finding(WARNING, "plain-masks", split, file, text, plain[0].index)]
 
 
 def of_edges(facts: Sequence[Facts]) -> list[Finding]:

@@ -60,6 +60,19 @@ def test_lists_in_json_and_yaml(root, make_config):
     assert len(dataset.labeled) == 3 and dataset.val.ids == ("val/p3", "val/p4")
 
 
+def test_lists_may_name_folders_of_images(tmp_path, make_config):
+    """DAVIS: one line for each video."""
+    for number, video in enumerate(("bear", "camel", "dog")):
+        for frame in range(3):
+            photo(tmp_path / f"JPEGImages/480p/{video}/{frame}.png", 3 * number + frame)
+            mask(tmp_path / f"Annotations/480p/{video}/{frame}.png", truth())
+    text(tmp_path / "ImageSets/2017/train.txt", "bear\ncamel\n")
+    text(tmp_path / "ImageSets/2017/val.txt", "dog\n")
+    dataset = loaded(tmp_path, make_config)
+    assert len(dataset.labeled) == 6
+    assert sorted(dataset.val.ids) == [f"val/480p/dog/{frame}" for frame in range(3)]
+
+
 def test_a_column_may_say_which_images_validate(root, make_config):
     rows = [f"images/p{n}.png,{n >= 5}" for n in range(8)]
     text(root / "data.csv", "\n".join(["image,is_valid", *rows]))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ipixmatch_jax.data.files.jpeg_traces import edge_positions
-from ipixmatch_jax.data.inspection.findings import Facts, of_edges, unusable
+from ipixmatch_jax.data.inspection.findings import Facts, of_edges, plain_masks, unusable
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,15 @@ def test_masks_of_blocks_are_a_warning_with_their_values(side, row, format):
     assert "(0: 5" in finding.message or "(0: 4" in finding.message
     assert not of_edges([facts_of(np.kron(small, np.ones((5, 5), np.uint8)))] * 4)
     assert not of_edges([])
+
+
+def test_masks_that_were_never_drawn_are_counted():
+    drawn, plain = np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8)
+    drawn[2:5, 2:5] = 1
+    facts = [facts_of(mask) for mask in [drawn] * 6 + [plain] * 2]
+    (finding,) = plain_masks("val", ("sky", "car"), facts)
+    assert (finding.severity, finding.kind) == ("warning", "plain-masks")
+    assert "and 1 other val masks of 8, hold class sky alone" in finding.message
+    # One of them, or a few among many, show no object.
+    assert not plain_masks("val", ("sky", "car"), facts[:7])
+    assert not plain_masks("val", ("sky", "car"), [facts_of(drawn)] * 5 + facts)
