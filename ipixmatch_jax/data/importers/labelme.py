@@ -44,19 +44,25 @@ class LabelMe:
         return ""
 
     def read(self, tree: FolderTree, choices: Choices) -> Found:
-        sheets, others = [], []
+        sheets, others, held = [], [], 0
         for path in tree.with_ending(".json"):
             content = read_json(tree.path("", path))
             if not isinstance(content, dict) or not content.keys() >= _KEYS:
                 others.append(path)
                 continue
             sheets.append(_sheet(path, content, tree.path("", path)))
+            held += bool(content.get("imageData"))
         listed = find_classes(tree)
         problems, notes = _settle_names(tree, sheets)
         problems += _merge_instances(tree, sheets, listed.names)
         found = collect(tree, sheets, listed.names or None, choices)
         found.problems += problems
         found.notes += notes
+        if held and not found.items:
+            found.warnings.append(
+                f"{held} of the JSON files hold their photo themselves (imageData): write them out "
+                "with `labelme_export_json FILE`, each as the image that imagePath names"
+            )
         copies = [
             item for item in found.items
             if item.mask is None and written_next_to(tree, posixpath.dirname(

@@ -310,6 +310,18 @@ def _boundaries(names: list[str], *, reverse: bool) -> list[str]:
     return found[:8]
 
 
+def _channels(result: Pairs) -> list[str]:
+    """The tails _0000, _0001, … of the images if each mask that is left has an image with each."""
+    tails: dict[str, set[str]] = {}
+    for _, stem in result.images_left:
+        found = re.fullmatch(r"(?:.*/)?(.+)(_\d{4})", stem)
+        if found:
+            tails.setdefault(found.group(1), set()).add(found.group(2))
+    every = [tails.get(stem.rpartition("/")[2], set()) for _, stem in result.masks_left]
+    same = bool(every) and len(every[0]) > 1 and all(one == every[0] for one in every)
+    return sorted(every[0]) if same else []
+
+
 def _finish(result: Pairs) -> Pairs:
     if not result.masks_left:
         return result
@@ -325,6 +337,13 @@ def _finish(result: Pairs) -> Pairs:
             f"{own} masks have the names of photos before Roboflow renamed them; Roboflow may have "
             "resized, flipped or copied these photos; use the original photos, or export the masks "
             "from Roboflow, too"
+        )
+    channels = _channels(result)
+    if channels:
+        result.warnings.append(
+            f"{some(channels)}: every mask has an image with each of these tails, as nnU-Net names "
+            "the channels of one image; expected one image for a mask; join the channels in one "
+            "TIFF or NPY file of several bands"
         )
     more = ", …" if len(result.masks_left) > 3 else ""
     result.warnings.append(

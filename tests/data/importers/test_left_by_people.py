@@ -353,3 +353,12 @@ def test_masks_next_to_yolo_labels_are_no_photos(tmp_path):
     _, _, found = read_folder(tmp_path, {"format": "yolo"})
     labeled = [item for item in found.items if item.mask is not None]
     assert labeled and all("/images/" in item.image for item in labeled)
+
+
+def test_channels_in_files_of_their_own_are_named(tmp_path):
+    for number in range(4):
+        for channel in range(2):
+            exports.photo(tmp_path / f"imagesTr/case_{number}_{channel:04d}.png", number)
+        exports.mask(tmp_path / f"labelsTr/case_{number}.png", exports.truth())
+    with pytest.raises(DataError, match="_0000, _0001: every mask .*channels of one image"):
+        describe_folder(str(tmp_path))
