@@ -21,6 +21,8 @@ _SMALLEST_SIDE = 8
 _SUSPICIOUS_IGNORE = 0.1
 # Masks of class 0 alone: fewest, and share of the masks of a split.
 _LEAST_PLAIN, _MOST_PLAIN = 2, 0.2
+# Masks without gaps in their ids: fewest masks, and the least highest id.
+_LEAST_RANKED, _HIGHEST_RANKED = 6, 3
 
 
 @dataclass(frozen=True)
@@ -263,7 +265,30 @@ def of_classes(
         if not binary:
             found += _absent(split, dataset.class_names, counts, file)
             found += plain_masks(split, dataset.class_names, facts[split])
-    return found
+    return found + ranked_masks([fact for split in facts.values() for fact in split])
+
+
+def ranked_masks(facts: Sequence[Facts]) -> list[Finding]:
+    """A warning if the ids of each mask run from 0 without a gap, up to several numbers.
+
+    So do masks whose classes a program numbered image by image, and classes that lie in others.
+    """
+    held = [(set(np.flatnonzero(f.histogram[:IGNORE]).tolist()), f) for f in facts
+            if f.histogram is not None]  # fmt: skip
+    held = [(ids, fact) for ids, fact in held if ids]
+    highest = sorted({max(ids) for ids, _ in held})
+    if len(held) < _LEAST_RANKED or len(highest) < 3 or highest[-1] < _HIGHEST_RANKED:
+        return []
+    if any(len(ids) != max(ids) + 1 for ids, _ in held):
+        return []
+    file = max(held, key=lambda one: max(one[0]))[1].files[-1]
+    text = (
+        f"{file}, and the other masks: in each one the ids run from 0 without a gap, up to "
+        f"{highest[0]} in some and {highest[-1]} in others; if a program numbered the classes of "
+        "each image by itself, the same id means other classes in other masks; compare a few; "
+        "nothing is wrong if each class comes only with those before it"
+    )
+    return [Finding(WARNING, "ranked-masks", "labeled", file, text)]
 
 
 def plain_masks(split: str, names: Sequence[str], facts: Sequence[Facts]) -> list[Finding]:

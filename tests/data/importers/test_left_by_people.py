@@ -318,9 +318,12 @@ def test_short_names_of_splits(train, test, images, masks, tmp_path, make_config
     assert sizes(loaded(tmp_path, make_config))[2:] == [2, 0]
 
 
-def test_a_folder_for_evaluation_validates(tmp_path, make_config):
-    fill(tmp_path, "train/images/{}.png", "train/masks/{}.png")
-    fill(tmp_path, "eval/images/{}.png", "eval/masks/{}.png", names="xyz", seed=9)
+@pytest.mark.parametrize("train, val", [
+    ("train", "eval"), ("Train", "Validate"), ("trainset", "valset"), ("train_data", "evaluation"),
+])  # fmt: skip
+def test_other_names_of_folders_for_validation(train, val, tmp_path, make_config):
+    fill(tmp_path, f"{train}/images/{{}}.png", f"{train}/masks/{{}}.png")
+    fill(tmp_path, f"{val}/images/{{}}.png", f"{val}/masks/{{}}.png", names="xyz", seed=9)
     assert sizes(loaded(tmp_path, make_config)) == [5, 3, 0, 0]
 
 

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from ipixmatch_jax.data.files.jpeg_traces import edge_positions
-from ipixmatch_jax.data.inspection.findings import Facts, of_edges, plain_masks, unusable
+from ipixmatch_jax.data.inspection.findings import (
+    Facts,
+    of_edges,
+    plain_masks,
+    ranked_masks,
+    unusable,
+)
 
 
 @pytest.mark.parametrize(
@@ -49,3 +55,18 @@ def test_masks_that_were_never_drawn_are_counted():
     # One of them, or a few among many, show no object.
     assert not plain_masks("val", ("sky", "car"), facts[:7])
     assert not plain_masks("val", ("sky", "car"), [facts_of(drawn)] * 5 + facts)
+
+
+def rows(*ids):
+    return facts_of(np.repeat(np.array(ids, np.uint8), 8).reshape(-1, 8))
+
+
+def test_ids_that_each_mask_may_have_numbered_by_itself_are_told():
+    facts = [rows(0, 1), rows(0, 1, 2), rows(0, 1, 2, 3), rows(0, 1), rows(0, 1, 2), rows(0)]
+    (finding,) = ranked_masks(facts)
+    assert (finding.severity, finding.kind) == ("warning", "ranked-masks")
+    assert "up to 0 in some and 3 in others" in finding.message
+    # A gap in one mask, two numbers of classes alone, and few classes are usual.
+    assert not ranked_masks([*facts, rows(0, 2)])
+    assert not ranked_masks([rows(0, 1, 2), rows(0, 1, 2, 3)] * 4)
+    assert not ranked_masks([rows(0), rows(0, 1), rows(0, 1, 2)] * 4)
