@@ -340,9 +340,17 @@ def _doubled(files: Files, kind: str, tree: FolderTree) -> list[str]:
     doubled = {name: paths for name, paths in files.paths.items() if len(paths) > 1}
     return [
         f"{tree.path('', paths[0])}: {len(paths)} {kind}s for id {name[1]!r} "
-        f"({', '.join(map(os.path.basename, paths))}); expected one; remove the others"
+        f"({', '.join(_short(paths))}); expected one; remove the others"
+        + f", or set data.folder.train_{kind}s to one folder"
+        * (len(set(_short(paths, 0))) > 1)
         for name, paths in doubled.items()
     ]
+
+
+def _short(paths: list[str], part: int = 1) -> list[str]:
+    """The names of files (part 1) or their folders (0); whole paths if the names are equal."""
+    parts = [os.path.split(path)[part] for path in paths]
+    return paths if part and len(set(parts)) < len(parts) else parts
 
 
 def _id(split: str, name: Name, path: str) -> str:

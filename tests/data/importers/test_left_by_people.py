@@ -341,6 +341,14 @@ def test_numbers_of_masks_that_are_shifted(first, tmp_path):
     assert not read_folder(tmp_path, {})[2].problems
 
 
+def test_two_folders_of_images_of_the_same_names_are_shown(tmp_path):
+    fill(tmp_path, "images/{}.jpg", "masks/{}.png")
+    fill(tmp_path, "images_small/{}.jpg", "masks/{}.png")
+    _, _, found = read_folder(tmp_path, {})
+    assert "(images/a.jpg, images_small/a.jpg); expected one" in found.problems[0]
+    assert "set data.folder.train_images to one folder" in found.problems[0]
+
+
 def test_semantic_masks_next_to_those_of_instances(tmp_path, make_config):
     """Segments.ai: X_label_semantic belongs to X, although X_label exists as well."""
     fill(tmp_path, "{}.jpg", "{}_label_ground-truth_semantic.png")
