@@ -81,7 +81,7 @@ def unknown_format(stream: BinaryIO, name: str) -> DataError:
     start = stream.read(64).lstrip().lower()
     if not start:
         return DataError(
-            f"{name}: cannot be read: an empty file, of 0 bytes or blanks; expected an image; copy it again"
+            f"{name}: cannot be read: an empty file, of 0 bytes; expected an image; copy it again"
         )
     for text, (what, fix) in _STAND_INS.items():
         if start.startswith(text):
