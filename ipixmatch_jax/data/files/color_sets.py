@@ -19,6 +19,16 @@ _MAP_ENDS = {
     "jet": ((0, 0, 127), (127, 0, 0)),
     "turbo": ((48, 18, 59), (122, 4, 2)),
 }
+# The ends of `jet` are usual colors of classes, navy and maroon; so all colors must lie on it.
+# Of each channel: positions from 0 to 1, and the brightness there, up to 255.
+_JET = (
+    ((0, 0.35, 0.66, 0.89, 1), (0, 0, 255, 255, 127.5)),
+    ((0, 0.125, 0.375, 0.64, 0.91, 1), (0, 0, 255, 255, 0, 0)),
+    ((0, 0.11, 0.34, 0.65, 1), (127.5, 255, 255, 0, 0)),
+)
+_BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
+# Share of the masks of which a background is the commonest color.
+_MOSTLY = 0.8
 # Two colors of one class: no channel differs by more, and no other color is as near.
 _SIMILAR = 32
 
@@ -34,13 +44,40 @@ def stretched_map(facts: Sequence[MaskFacts]) -> str:
     if len({len(colors) for colors in several}) < 2:
         return ""
     for name, ends in _MAP_ENDS.items():
-        if all(all(_holds(colors, end) for end in ends) for colors in several):
+        if all(all(_holds(colors, end) for end in ends) for colors in several) and (
+            name != "jet" or _on_jet(set().union(*several))
+        ):
             return name
     return ""
 
 
 def _holds(colors: set[Color], wanted: Color) -> bool:
     return any(max(abs(a - b) for a, b in zip(c, wanted, strict=True)) <= 1 for c in colors)
+
+
+def _on_jet(colors: set[Color]) -> bool:
+    steps = np.linspace(0, 1, 256)
+    jet = np.stack([np.interp(steps, *channel) for channel in _JET], -1)
+    distance = np.abs(np.array(sorted(colors))[:, None] - jet).max(-1).min(-1)
+    return bool((distance <= 2).all())
+
+
+def two_backgrounds(facts: Sequence[MaskFacts]) -> bool:
+    """True if black is the background of some masks, and white that of all others.
+
+    Each is the commonest color of nearly every mask that shows it, no mask shows both, and both
+    kinds of masks have some other color in common.
+    """
+    black, white = [[f for f in facts if color in f.colors] for color in (_BLACK, _WHITE)]
+    if not black or not white or len(black) + len(white) != len(facts):
+        return False
+    if any(_WHITE in fact.colors for fact in black):
+        return False
+    common = sum(
+        max(fact.colors, key=fact.colors.__getitem__) in (_BLACK, _WHITE) for fact in facts
+    )
+    shared = set().union(*(f.colors for f in black)) & set().union(*(f.colors for f in white))
+    return bool(shared) and common >= _MOSTLY * len(facts)
 
 
 def two_families(facts: Sequence[MaskFacts]) -> list[tuple[Color, Color]]:

@@ -79,6 +79,10 @@ def unknown_format(stream: BinaryIO, name: str) -> DataError:
     """The error for a file of no known format; pointers of Git LFS and web pages are named."""
     stream.seek(0)
     start = stream.read(64).lstrip().lower()
+    if not start:
+        return DataError(
+            f"{name}: cannot be read: an empty file, of 0 bytes; expected an image; copy it again"
+        )
     for text, (what, fix) in _STAND_INS.items():
         if start.startswith(text):
             return DataError(f"{name}: {what}; expected an image; {fix}")

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ipixmatch_jax.data.files.color_sets import stretched_map, two_families
+from ipixmatch_jax.data.files.color_sets import stretched_map, two_backgrounds, two_families
 from ipixmatch_jax.data.files.mask_checks import percent
 from ipixmatch_jax.data.files.mask_facts import MaskFacts
 from ipixmatch_jax.data.files.object_masks import number_colors
@@ -52,6 +52,11 @@ def judge_colors(
     if lossy or smoothed or not 2 <= len(total) <= _MOST_COLORS:
         first = lossy or smoothed or facts[0]
         reason = f"a {lossy.lossy}, whose compression changes colors; " if lossy else ""
+        if not lossy and is_photo(first):
+            reason = (
+                "photos in place of masks, or masks drawn over photos (if images and masks are "
+                "exchanged, set data.folder.train_images and train_masks); "
+            )
         raise DataError(
             f"{first.path}, and the other masks: {reason}{len(total)} colors, the commonest "
             f"{_text(total)}; expected 2 to {_MOST_COLORS}, one for each class (smoothed edges and "
@@ -98,6 +103,13 @@ def _refuse_doubtful(facts: Sequence[MaskFacts], total: dict[Color, int]) -> Non
             "by itself, and the same color means another class in another file; expected one color "
             "for each class; save the ids themselves as PNG, or set data.palette to the colors if "
             "they are the same in all files"
+        )
+    if two_backgrounds(facts):
+        raise DataError(
+            f"{place}: black is the commonest color of some and white that of others, and no mask "
+            f"shows both ({_text(total)}): likely the same background, by two programs; expected "
+            "one color for each class; save the masks with one background, or list NAME RED GREEN "
+            "BLUE of every class in classes.txt (or set data.palette) if they are two classes"
         )
     pairs = two_families(facts)
     if pairs:

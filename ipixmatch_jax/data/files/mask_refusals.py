@@ -1,5 +1,6 @@
 """Refuses masks whose values show that they are no class ids, or other ids than they seem."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from ipixmatch_jax.data.files.jpeg_traces import saved_as_jpeg
@@ -16,6 +17,10 @@ from ipixmatch_jax.errors import DataError
 _MOST_IDS, _LEAST_EQUAL = 64, 0.5
 # Least number and share of masks that the other value surrounds, and share of masks of both kinds.
 _LEAST_INVERTED, _INVERTED, _SURROUNDED = 2, 0.1, 0.8
+# Masks that hold 0, next to others whose ids begin at 1.
+_LEAST_SHIFTED = 2
+# Share of 255 in a mask of 0 and 255 alone, and as a multiple of that in masks of ids and 255.
+_MUCH_WHITE, _MORE_WHITE = 0.1, 3
 # Share of 255 in all masks from which on it may be the background, and not ignore.
 _MOST_IGNORED = 0.5
 
@@ -28,9 +33,11 @@ def of_files(facts: Sequence[MaskFacts], max_pixels: int) -> None:
         max_pixels: larger masks are refused before they are decoded.
     """
     _refuse_lossy(facts)
+    _refuse_photos(facts)
     _refuse_smoothed(facts)
     _refuse_two_styles(facts)
     _refuse_inverted(facts)
+    _refuse_shifted(facts)
     _refuse_compressed(facts, max_pixels)
     _refuse_objects(facts, max_pixels)
 
@@ -46,7 +53,6 @@ def of_ids(
         max_pixels: larger masks are refused before they are decoded.
         where: the masks, in messages.
     """
-    _refuse_photos(facts, total)
     _refuse_specks(facts, total, max_pixels)
     _refuse_ignored(total, where)
 
@@ -62,14 +68,16 @@ def _refuse_lossy(facts: Sequence[MaskFacts]) -> None:
         )
 
 
-def _refuse_photos(facts: Sequence[MaskFacts], total: Mapping[int, int]) -> None:
+def _refuse_photos(facts: Sequence[MaskFacts]) -> None:
+    total = sum((Counter(fact.counts) for fact in facts), Counter())
     equal = sum(fact.equal for fact in facts) / len(facts)
-    if len(total) > _MOST_IDS and equal < _LEAST_EQUAL:
+    if _MOST_IDS < len(total) and max(total) <= IGNORE and equal < _LEAST_EQUAL:
         raise DataError(
             f"{facts[0].path}, and {len(facts) - 1} other masks: {len(total)} values "
             f"({histogram_text(total, 4)}), and only {percent(equal)} of the pixels are equal to "
-            "the next one: gray photos, and no class ids; expected masks; check "
-            "data.folder.train_masks, or set data.masks=ids if they are ids"
+            "the next one: gray photos, and no class ids; expected masks; images and masks may be "
+            "exchanged: check data.folder.train_images and data.folder.train_masks, or set "
+            "data.masks=ids if they are ids"
         )
 
 
@@ -163,6 +171,37 @@ def _refuse_inverted(facts: Sequence[MaskFacts]) -> None:
         )
 
 
+def _refuse_shifted(facts: Sequence[MaskFacts]) -> None:
+    """Raises a DataError if the ids of some files begin at 1 and those of the others at 0.
+
+    0 is the commonest id of all files that hold it, 1 that of all the others, and only those go
+    one higher.
+    """
+    ids = {fact.path: fact.values - {IGNORE} for fact in facts}
+    low = [fact for fact in facts if 0 in ids[fact.path]]
+    high = [fact for fact in facts if ids[fact.path] and 0 not in ids[fact.path]]
+    if len(low) < _LEAST_SHIFTED or not high:
+        return
+    top = max(max(ids[fact.path]) for fact in low)
+    if (
+        1 <= top
+        and max(max(ids[fact.path]) for fact in high) == top + 1
+        and all(_commonest(fact) == 0 for fact in low)
+        and all(_commonest(fact) == 1 for fact in high)
+    ):
+        raise DataError(
+            f"{high[0].path}, and {len(high) - 1} other masks hold ids from 1 to {top + 1} "
+            f"({histogram_text(high[0].counts)}), and {low[0].path}, and {len(low) - 1} others, "
+            f"from 0 to {top} ({histogram_text(low[0].counts)}): the commonest id is 1 in the "
+            "former and 0 in the latter; some are likely shifted by one; expected one numbering in "
+            "all masks; subtract 1 from those files, or set data.masks=ids if they are right"
+        )
+
+
+def _commonest(fact: MaskFacts) -> int:
+    return max((value for value in fact.counts if value != IGNORE), key=fact.counts.__getitem__)
+
+
 def _refuse_specks(facts: Sequence[MaskFacts], total: Mapping[int, int], max_pixels: int) -> None:
     found = specks(facts, total, max_pixels)
     if not found:
@@ -177,14 +216,26 @@ def _refuse_specks(facts: Sequence[MaskFacts], total: Mapping[int, int], max_pix
     )
 
 
+def _white(fact: MaskFacts) -> float:
+    return fact.counts.get(IGNORE, 0) / sum(fact.counts.values())
+
+
 def _refuse_two_styles(facts: Sequence[MaskFacts]) -> None:
-    """Raises a DataError if some files hold only 0 and 255, and others ids without 255."""
+    """Raises a DataError if some files hold only 0 and 255, and others ids without much 255."""
     ids = [fact for fact in facts if fact.values - {0, IGNORE}]
     bright = [fact for fact in facts if fact.values in ({0, IGNORE}, {IGNORE})]
-    mixed = [fact for fact in ids if IGNORE in fact.values]
-    if not ids or not bright or mixed:
+    if not ids or not bright:
         return
-    two = set().union(*(fact.values for fact in ids)) <= {0, 1}
+    ignored = sum(map(_white, ids)) / len(ids)
+    if ignored:
+        # A mask may be ignored as a whole; next to background, more of it than elsewhere is odd.
+        bright = [fact for fact in bright if fact.values != {IGNORE}]
+        least = max(_MUCH_WHITE, _MORE_WHITE * ignored)
+        if not bright or min(map(_white, bright)) < least:
+            return
+    held = set().union(*(fact.values for fact in ids)) - {IGNORE}
+    two = not ignored and len(held - {0}) == 1
+    without = f"with {percent(ignored)} of" if ignored else "without"
     key = (
         "data.masks=binary to read both as background and foreground"
         if two
@@ -193,6 +244,6 @@ def _refuse_two_styles(facts: Sequence[MaskFacts]) -> None:
     raise DataError(
         f"{bright[0].path}, and {len(bright) - 1} other masks hold 0 and {IGNORE} alone "
         f"({histogram_text(bright[0].counts)}), while {ids[0].path} and {len(ids) - 1} others hold "
-        f"ids without {IGNORE} ({histogram_text(ids[0].counts)}); expected one style; set {key}"
+        f"ids {without} {IGNORE} ({histogram_text(ids[0].counts)}); expected one style; set {key}"
         + (f", or data.masks=ids if {IGNORE} means ignore" if two else "")
     )

@@ -119,7 +119,11 @@ def _read_npy(stream: BinaryIO, name: str, shape_only: bool, max_pixels: int) ->
 
 def _read_tiff(stream: BinaryIO, name: str, shape_only: bool, max_pixels: int) -> np.ndarray:
     tags = _tags(stream, name)
-    # Pages of several samples are refused when they are read.
+    if tags.pages > 1 and tags.samples > 1:
+        raise DataError(
+            f"{name}: a TIFF of {tags.pages} pages of {tags.samples} bands; expected one picture; "
+            "save the page that is meant, without the others and without a preview"
+        )
     bands = tags.samples * tags.pages
     check_pixels(tags.height, tags.width, bands, name, max_pixels)
     stored = tags.height, tags.width

@@ -2,18 +2,21 @@
 
 import os
 import posixpath
-import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
+import numpy as np
+
+from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES, image_size
 from ipixmatch_jax.data.importers import names as folder_names
 from ipixmatch_jax.data.importers.beside import looks_like_mask
 from ipixmatch_jax.data.importers.drawing import background_first, drawn_shapes
 from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, Item, some
 from ipixmatch_jax.data.importers.names import folded, without_upload_prefix
+from ipixmatch_jax.data.importers.parts import parts_of
 from ipixmatch_jax.data.importers.places import place_of
+from ipixmatch_jax.data.importers.shape_places import check_places
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE
 from ipixmatch_jax.errors import DataError
@@ -22,6 +25,8 @@ from ipixmatch_jax.errors import DataError
 _NO_IMAGES = (".json", ".xml", ".txt", ".csv")
 # Class ids are 0..254; 255 means ignore.
 MOST_CLASSES = 255
+# Images whose shapes are compared with their size.
+_CHECKED = 200
 
 
 @dataclass
@@ -179,34 +184,6 @@ def _common_tail(path: str, name: str) -> int:
     return count
 
 
-# Words in the names of annotation files that name no part of a data set.
-_ANNOTATION_WORDS = frozenset(
-    "instances instance annotations annotation annots labels label coco via region data json"
-    " project export default result results polygons segmentation segmentations".split()
-)
-
-
-def parts_of(source: str, *, several: bool) -> list[str]:
-    """Names that may be that of the part of a data set which an annotation file describes: siteA.
-
-    Args:
-        source: the annotation file: annotations/siteA.json or annotations/siteA/1.json.
-        several: the file describes several images; the name of one that does not is the image's.
-    """
-    folder, _, name = source.rpartition("/")
-    groups = [part for part in place_of(folder).group.split("/") if part]
-    if not several:
-        return groups
-    words = [word for word in re.split(r"[_\-. ]", os.path.splitext(name)[0]) if word]
-    while words and words[0].lower() in _ANNOTATION_WORDS:
-        words.pop(0)
-    while words and words[-1].lower() in _ANNOTATION_WORDS:
-        words.pop()
-    start = name.find(words[0]) if words else 0
-    stem = name[start : name.rfind(words[-1]) + len(words[-1])] if words else ""
-    return [*groups, stem] if stem else groups
-
-
 def split_of(path: str, source: str = "", default: str = "train") -> str:
     """The split by the folders of an image, or by the name of the annotation file; or `default`."""
     folders = "/".join([*path.split("/")[:-1], *source.split("/")[:-1]])
@@ -262,6 +239,7 @@ def collect(
     empty: list[str] = []
     taken: dict[str, str] = {}
     lengths = Counter(sheet.source for sheet in sheets)
+    located: list[tuple[Sheet, str]] = []
     for sheet in sheets:
         try:
             split = sheet.split or split_of("", sheet.source, "")
@@ -281,12 +259,32 @@ def collect(
             )
             continue
         taken[path] = sheet.image
+        located += [(sheet, path)] if sheet.shapes else []
         split = sheet.split or split_of(path, sheet.source)
         if not sheet.known:
             empty.append(path)
         found.items.append(_item(tree, sheet, path, split, table, choices))
+    _check_places(tree, located)
     _remarks(tree, found, index, sheets, missing, empty, taken, choices)
     return found
+
+
+def _check_places(tree: FolderTree, located: Sequence[tuple[Sheet, str]]) -> None:
+    """Raises a DataError if the shapes of a few hundred images do not lie in them."""
+
+    def shapes() -> Iterator[tuple[str, tuple[int, int], np.ndarray]]:
+        for sheet, path in located[:: max(1, len(located) // _CHECKED)]:
+            full = tree.path("", path)
+            try:
+                size = sheet.size or image_size(full, full)
+                for _, shape in sheet.shapes:
+                    if shape["kind"] in ("polygon", "rectangle"):
+                        yield path, size, np.asarray(shape["points"], float)
+            except (DataError, TypeError, ValueError, KeyError):
+                # Said when the image is read or the shape is drawn.
+                continue
+
+    check_places(shapes(), str(tree.root))
 
 
 def _check_spelling(tree: FolderTree, used: Sequence[str], given: Sequence[str]) -> None:

@@ -206,7 +206,8 @@ def _one_tail(
     known = {tail: names for tail, names in _tails(tree, paths).items()
              if not re.search(r"[_\-. ]\(?\d+\)?$", tail)}  # fmt: skip
     others = {tail: names for tail, names in known.items() if not set(names) & set(moved)}
-    sure = _semantic(others)
+    # X_label_semantic belongs to X_label, a mask of instances, as much as to X.
+    sure = _semantic(others) or _semantic(known) * bool(others)
     if len(sure) == 1:
         return _by_tail(tree, paths, found, known)
     views = [tail for tail in others if shows_colors(tail) or role(tail) == "preview"]

@@ -298,6 +298,18 @@ def _class_dict(text: str) -> ClassFile:
     return ClassFile("", tuple(row[columns[0]].strip() for row in rows), palette)
 
 
+def _class_mapping(text: str) -> ClassFile:
+    """V7's `class_name,class_color` in CSV, with three numbers as a color."""
+    rows = [row for row in csv.reader(text.splitlines()) if any(row)]
+    if not rows or [cell.strip().lower() for cell in rows[0][:2]] != ["class_name", "class_color"]:
+        return ClassFile()
+    palette = tuple(tuple(map(int, re.findall(r"\d+", " ".join(row[1:])))) for row in rows[1:])
+    if any(len(color) != 3 for color in palette):
+        # Masks of ids have one number for each class.
+        return ClassFile()
+    return ClassFile("", tuple(row[0].strip() for row in rows[1:]), palette)
+
+
 def _pixel_values(text: str) -> ClassFile:
     """Roboflow's `_classes.csv` of semantic masks: `Pixel Value, Class`."""
     rows = [row for row in csv.reader(text.splitlines()) if row and any(row)]
@@ -352,6 +364,7 @@ _READERS: dict[str, Callable[[str], ClassFile]] = {
     "label_class_dict.csv": _class_dict,
     "class_dict_seg.csv": _class_dict,
     "labelmap.csv": _class_dict,
+    "class_mapping.csv": _class_mapping,
     "label_colors.txt": _color_first,
     "class_names.txt": _lines,
     "labels.txt": _lines,

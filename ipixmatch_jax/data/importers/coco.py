@@ -5,21 +5,27 @@ export it. Regions are decoded by pycocotools.
 """
 
 import json
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlparse
 
 import numpy as np
 
 from ipixmatch_jax.data.importers.annotations import Sheet, collect, only_rectangles
-from ipixmatch_jax.data.importers.coco_regions import draw_annotations
+from ipixmatch_jax.data.importers.coco_regions import check_boxes, draw_annotations
 from ipixmatch_jax.data.importers.contents import json_with, read_json
 from ipixmatch_jax.data.importers.drawing import background_first, is_rectangle
 from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, some
+from ipixmatch_jax.data.importers.shape_places import check_places
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE
 from ipixmatch_jax.errors import DataError
 
 _KEYS = ("images", "annotations", "categories")
+# Share of crowds in COCO 2017: 0.012.
+_MOST_CROWDS = 0.05
+# Objects whose points are compared with the size of their image.
+_CHECKED = 500
 
 
 class Coco:
@@ -42,12 +48,16 @@ class Coco:
             _merge(categories, content["categories"], tree.path("", path))
         names, _ = background_first([categories[key] for key in sorted(categories)])
         class_of = _class_ids(categories)
+        annotations = [one for content in contents.values() for one in content["annotations"]]
+        for path, content in contents.items():
+            _no_crowds(content["annotations"])
+            check_boxes(content["annotations"], tree.path("", path))
+            check_places(_polygons(content), tree.path("", path))
         sheets = [
             sheet
             for path, content in contents.items()
             for sheet in _sheets(path, content, class_of, tree.path("", path))
         ]
-        annotations = [one for content in contents.values() for one in content["annotations"]]
         boxes, regions = len(annotations), sum(bool(a.get("segmentation")) for a in annotations)
         if not regions:
             raise DataError(
@@ -102,6 +112,32 @@ def _keypoints(contents: dict[str, dict]) -> list[str]:
     }
     others = set().union(*(names for path, names in listed.items() if path not in named))
     return [path for path in named if listed[path] & others]
+
+
+def _no_crowds(annotations: list[dict]) -> None:
+    """Takes the mark off crowds that are single objects: CVAT marks every brush stroke so.
+
+    They are drawn in the order of their size, like other objects; real crowds are few.
+    """
+    crowds = [one for one in annotations if one.get("iscrowd")]
+    if len(crowds) > _MOST_CROWDS * len(annotations):
+        for one in crowds:
+            one["iscrowd"] = 0
+
+
+def _polygons(content: dict) -> Iterator[tuple[str, tuple[int, int], np.ndarray]]:
+    """The points of a few hundred objects, each with the name and size of its image."""
+    sizes = {image.get("id"): image for image in content["images"]}
+    annotations = content["annotations"]
+    for annotation in annotations[:: max(1, len(annotations) // _CHECKED)]:
+        image, polygons = sizes.get(annotation.get("image_id")), annotation.get("segmentation")
+        try:
+            size = int(image["height"]), int(image["width"])
+            points = [np.reshape(polygon, (-1, 2)).astype(float) for polygon in polygons]
+            yield _image_name(image), size, np.concatenate(points)
+        except (TypeError, ValueError, KeyError):
+            # Run lengths, or damage that is told when the objects are drawn.
+            continue
 
 
 def _image_name(image: dict) -> str:
@@ -175,7 +211,7 @@ def _drawn(
     def content() -> bytes:
         kept = [{key: annotation.get(key) for key in keys} for annotation in own]
         used = sorted((k, v) for k, v in class_of.items())
-        return json.dumps(["coco", list(size), used, kept], default=str).encode()
+        return json.dumps(["coco, holes", list(size), used, kept], default=str).encode()
 
     def draw() -> np.ndarray:
         regions = [annotation for annotation in own if annotation.get("segmentation")]

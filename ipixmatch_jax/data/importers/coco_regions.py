@@ -7,6 +7,11 @@ import numpy as np
 
 from ipixmatch_jax.errors import DataError
 
+# Annotations whose regions are compared with their boxes; pixels by which they may differ.
+_COMPARED, _LEAST_EXCHANGED, _FAR = 200, 3, 3.0
+# Difference of two equal areas, as a share of the object.
+_SAME_AREA = 0.05
+
 
 def draw_annotations(
     size: tuple[int, int],
@@ -39,6 +44,77 @@ def draw_annotations(
     return mask
 
 
+def check_boxes(annotations: Sequence[dict], path: str) -> None:
+    """Raises a DataError if regions fit their boxes only with rows and columns exchanged.
+
+    Args:
+        annotations: entries of `annotations` in an instances file.
+        path: the file, for messages.
+    """
+    exchanged, first, compared = 0, None, 0
+    for annotation in annotations[:: max(1, len(annotations) // _COMPARED)]:
+        found, stated = _bounds(annotation), annotation.get("bbox")
+        if found is None or not stated or len(stated) != 4:
+            continue
+        box, turned = found
+        left, top, width, height = map(float, stated)
+        own = np.array([left, top, left + width, top + height])
+        compared += 1
+        if np.abs(box - own).max() > _FAR and np.abs(turned - own).max() <= _FAR:
+            exchanged, first = exchanged + 1, first or annotation
+    if first and exchanged > 0.5 * compared and exchanged >= _LEAST_EXCHANGED:
+        raise DataError(
+            f"{path}: annotation {first.get('id')}, and {exchanged - 1} others of {compared} "
+            f"compared: the region fits its bbox {first['bbox']} only if rows and columns are "
+            "exchanged; expected polygons as x, y, and run lengths that go down the columns; "
+            "export the annotations again"
+        )
+
+
+def _bounds(annotation: dict) -> tuple[np.ndarray, np.ndarray] | None:
+    """The box of a region (left, top, right, bottom), as COCO defines it and exchanged."""
+    drawn: Any = annotation.get("segmentation")
+    try:
+        if isinstance(drawn, dict):
+            height, width = map(int, drawn["size"])
+            if isinstance(drawn["counts"], list):
+                counts = drawn["counts"]
+                flat = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
+                mask = flat.reshape(width, height).T
+            else:
+                from pycocotools import mask as coco
+
+                mask = coco.decode(drawn).astype(bool)
+                flat = mask.T.ravel()
+            return _box_of(mask), _box_of(flat.reshape(height, width))
+        points = np.concatenate([np.reshape(polygon, (-1, 2)) for polygon in drawn])
+        box = np.concatenate([points.min(0), points.max(0)]).astype(float)
+        return box, box[[1, 0, 3, 2]]
+    except Exception:  # damaged regions are reported when they are drawn
+        return None
+
+
+def _box_of(mask: np.ndarray) -> np.ndarray:
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], float)
+
+
+def _has_holes(parts: list, whole: Any, area: Any) -> bool:
+    """True if some polygons of an object lie in others, and its area leaves them out.
+
+    COCO unites the polygons of an object, but some tools write holes as further polygons.
+    """
+    from pycocotools import mask as coco
+
+    if len(parts) < 2 or not isinstance(area, int | float) or area <= 0:
+        return False
+    union = float(coco.area(whole))
+    if union <= area or float(coco.area(parts).sum()) <= union:
+        return False
+    odd = float((coco.decode(parts).sum(-1) % 2 == 1).sum())
+    return abs(odd - area) < abs(union - area) and abs(odd - area) <= _SAME_AREA * union
+
+
 def _region(annotation: dict, size: tuple[int, int]) -> np.ndarray:
     """The pixels of one annotation, bool [H,W]."""
     try:
@@ -64,7 +140,10 @@ def _region(annotation: dict, size: tuple[int, int]) -> np.ndarray:
                 return np.zeros(size, bool)
             if not all(np.isfinite(polygon).all() for polygon in polygons):
                 raise ValueError("a point is not finite")
-            runs = coco.merge(coco.frPyObjects(polygons, height, width))
+            parts = coco.frPyObjects(polygons, height, width)
+            runs = coco.merge(parts)
+            if _has_holes(parts, runs, annotation.get("area")):
+                return coco.decode(parts).sum(-1) % 2 == 1
         return coco.decode(runs).astype(bool)
     except Exception as error:  # the C extension raises bare Exceptions
         raise DataError(

@@ -209,6 +209,7 @@ class _Reader:
             mask_files = Files()
         pairs = pair(list(image_files.paths), list(mask_files.paths), affixes)
         self.found.notes += [f"{split}: {note}" for note in pairs.notes]
+        self.found.problems += [f"{self.tree.root}: {text}" for text in pairs.problems]
         self._drop_companions(pairs, image_files)
         mask_of = {image: mask_files.paths[mask][0] for mask, image in pairs.pairs.items()}
         images_of = {mask: image_files.paths[image][0] for image, mask in mask_of.items()}
@@ -342,9 +343,17 @@ def _doubled(files: Files, kind: str, tree: FolderTree) -> list[str]:
     doubled = {name: paths for name, paths in files.paths.items() if len(paths) > 1}
     return [
         f"{tree.path('', paths[0])}: {len(paths)} {kind}s for id {name[1]!r} "
-        f"({', '.join(map(os.path.basename, paths))}); expected one; remove the others"
+        f"({', '.join(_short(paths))}); expected one; remove the others"
+        + f", or set data.folder.train_{kind}s to one folder"
+        * (len(set(_short(paths, 0))) > 1)
         for name, paths in doubled.items()
     ]
+
+
+def _short(paths: list[str], part: int = 1) -> list[str]:
+    """The names of files (part 1) or their folders (0); whole paths if the names are equal."""
+    parts = [os.path.split(path)[part] for path in paths]
+    return paths if part and len(set(parts)) < len(parts) else parts
 
 
 def _id(split: str, name: Name, path: str) -> str:

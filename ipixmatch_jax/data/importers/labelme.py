@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
-from ipixmatch_jax.data.importers.annotations import ImageIndex, Sheet, collect, parts_of
+from ipixmatch_jax.data.importers.annotations import ImageIndex, Sheet, collect
 from ipixmatch_jax.data.importers.class_files import find_classes
 from ipixmatch_jax.data.importers.contents import NotUnicodeError, json_with, read_json
 from ipixmatch_jax.data.importers.contents import content as file_bytes
@@ -23,6 +23,7 @@ from ipixmatch_jax.data.importers.encodings import in_code_page
 from ipixmatch_jax.data.importers.found import Choices, Found, some
 from ipixmatch_jax.data.importers.image_folders import written_next_to
 from ipixmatch_jax.data.importers.names import folded
+from ipixmatch_jax.data.importers.parts import parts_of
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
 
@@ -46,7 +47,7 @@ class LabelMe:
         return ""
 
     def read(self, tree: FolderTree, choices: Choices) -> Found:
-        sheets, others, pages = [], [], []
+        sheets, others, pages, held = [], [], [], 0
         images = {folded(posixpath.basename(p)) for p in tree.with_ending(*IMAGE_SUFFIXES)}
         for path in tree.with_ending(".json"):
             try:
@@ -59,6 +60,7 @@ class LabelMe:
                 others.append(path)
                 continue
             sheets.append(_sheet(path, content, tree.path("", path)))
+            held += bool(content.get("imageData"))
         listed = find_classes(tree)
         problems, notes = _settle_names(tree, sheets)
         problems += _merge_instances(tree, sheets, listed.names)
@@ -69,6 +71,11 @@ class LabelMe:
             found.notes.append(
                 f"{len(pages)} LabelMe files are not UTF-8; their labels have no other letters, or "
                 f"the name of their image tells the code page: {some(pages, 3)}"
+            )
+        if held and not found.items:
+            found.warnings.append(
+                f"{held} of the JSON files hold their photo themselves (imageData): write them out "
+                "with `labelme_export_json FILE`, each as the image that imagePath names"
             )
         copies = [
             item for item in found.items

@@ -23,10 +23,18 @@ _PREVIEWS = frozenset(
 _COLORS = frozenset("color colour colored coloured colormap colourmap colormask rgb".split())
 _SPLITS = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
-    "dev": "val", "test": "test", "testing": "test",
+    "validate": "val", "dev": "val", "eval": "val", "evaluation": "val", "holdout": "val",
+    "trn": "train", "test": "test", "testing": "test", "tst": "test",
     "unlabeled": "unlabeled", "unlabelled": "unlabeled", "unannotated": "unlabeled",
     "unlabel": "unlabeled", "unlab": "unlabeled",
 }  # fmt: skip
+# Short words, in names that say images or masks as well: imagesTr, labelsTs, DUTS-TE-Image.
+_SHORT_SPLITS = {"tr": "train", "ts": "test", "te": "test"}
+# Words that lists have beside that of their split: train_list, val_ids, list_test.
+_LIST_WORDS = frozenset(
+    "list lists id ids set sets split splits file files filename filenames name names path paths"
+    " image images img imgs data dataset index fold pair pairs".split()
+)
 # Words joined without a separator: trainannot, valmasks.
 _JOINED = re.compile(
     r"^(train|training|val|valid|validation|test|testing)(images?|imgs?|annots?|masks?|labels?|gt)$"
@@ -120,7 +128,9 @@ def split(name: str) -> str:
     parts = words(name)
     if _negated(parts) is not None:
         return "unlabeled"
-    found = {_SPLITS[word] for word in parts if word in _SPLITS}
+    found = {own for word in parts if (own := _split_of(word))}
+    if any(word in _IMAGES | _MASKS for word in parts):
+        found |= {_SHORT_SPLITS[word] for word in parts if word in _SHORT_SPLITS}
     if "unlabeled" in found:
         return "unlabeled"
     return found.pop() if len(found) == 1 else ""
@@ -146,7 +156,19 @@ def with_split(name: str, split: str) -> str:
 def is_only_split(name: str) -> bool:
     """True if the name consists of split words only, such as train, val2017 or stage1_train."""
     parts = words(name)
-    return bool(parts) and all(word in _SPLITS for word in parts)
+    return bool(parts) and all(map(_split_of, parts))
+
+
+def _split_of(word: str) -> str:
+    """The split of a word such as test, testset or testdata; or ''."""
+    bare = re.sub("(?:data)?sets?$|data$", "", word)
+    return _SPLITS.get(word) or _SPLITS.get(bare, "")
+
+
+def split_of_list(stem: str) -> str:
+    """The split that the name of a list tells with words for lists alone: train_list; or ''."""
+    known = all(_split_of(word) or word in _LIST_WORDS for word in words(stem))
+    return split(stem) if known else ""
 
 
 def folded(name: str) -> str:

@@ -23,6 +23,8 @@ Name = tuple[str, str]
 _SAMPLE = 200
 # Share of the unpaired masks that a rule with unknown words must pair.
 _COVERAGE = 0.8
+# Numbers of masks that are those of other images: largest shift, and fewest images.
+_MOST_SHIFTED, _LEAST_NUMBERED = 2, 4
 # Letters that a single pair must share.
 _LONG_CORE = 4
 
@@ -37,6 +39,7 @@ class Pairs:
         masks_left: masks without an image, in their order.
         notes: rules by which unequal names were paired.
         warnings: masks that were not paired, with the nearest image name.
+        problems: signs that the pairs are wrong.
     """
 
     pairs: dict[Name, Name] = field(default_factory=dict)
@@ -44,6 +47,7 @@ class Pairs:
     masks_left: list[Name] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ def pair(images: list[Name], masks: list[Name], affixes: tuple[str, str] = ("", 
         if not result.pairs:
             _match_image_affix(result, own)
         return _finish(result)
+    result.problems += _shifted(result, images, masks)
     for key, reason in ((folded, "case or Unicode form"), (_unpadded, "zero padding")):
         _match(result, key, key, reason)
     for image_key, mask_key in ((_plain, _uploaded), (_uploaded, _plain)):
@@ -93,6 +98,32 @@ def pair(images: list[Name], masks: list[Name], affixes: tuple[str, str] = ("", 
     else:
         _match_infix(result)
     return _finish(result)
+
+
+def _shifted(result: Pairs, images: list[Name], masks: list[Name]) -> list[str]:
+    """The problem if the masks have the numbers of the images plus or minus a few: 0..9, 1..10."""
+    left = len(result.masks_left)
+    if not 0 < left == len(result.images_left) <= _MOST_SHIFTED or len(images) < _LEAST_NUMBERED:
+        return []
+    numbers = [[_number(stem) for _, stem in names] for names in (images, masks)]
+    if any(None in one or len(set(one)) < len(one) for one in numbers):
+        return []
+    image_numbers, mask_numbers = map(set, numbers)
+    for shift in (left, -left):
+        if mask_numbers == {number + shift for number in image_numbers}:
+            lowest, highest = min(mask_numbers), max(mask_numbers)
+            return [
+                f"the masks have the numbers {lowest} to {highest}, and the images "
+                f"{min(image_numbers)} to {max(image_numbers)}: masks and images of one name may "
+                f"be those of neighbors; expected equal numbers; rename the masks by {-shift:+d}, "
+                "or remove the masks without an image if the others are right"
+            ]
+    return []
+
+
+def _number(stem: str) -> int | None:
+    found = re.findall(r"\d+", stem.rpartition("/")[2])
+    return int(found[-1]) if found else None
 
 
 def _match_image_affix(result: Pairs, own: _Rule) -> None:
@@ -279,6 +310,18 @@ def _boundaries(names: list[str], *, reverse: bool) -> list[str]:
     return found[:8]
 
 
+def _channels(result: Pairs) -> list[str]:
+    """The tails _0000, _0001, … of the images if each mask that is left has an image with each."""
+    tails: dict[str, set[str]] = {}
+    for _, stem in result.images_left:
+        found = re.fullmatch(r"(?:.*/)?(.+)(_\d{4})", stem)
+        if found:
+            tails.setdefault(found.group(1), set()).add(found.group(2))
+    every = [tails.get(stem.rpartition("/")[2], set()) for _, stem in result.masks_left]
+    same = bool(every) and len(every[0]) > 1 and all(one == every[0] for one in every)
+    return sorted(every[0]) if same else []
+
+
 def _finish(result: Pairs) -> Pairs:
     if not result.masks_left:
         return result
@@ -294,6 +337,13 @@ def _finish(result: Pairs) -> Pairs:
             f"{own} masks have the names of photos before Roboflow renamed them; Roboflow may have "
             "resized, flipped or copied these photos; use the original photos, or export the masks "
             "from Roboflow, too"
+        )
+    channels = _channels(result)
+    if channels:
+        result.warnings.append(
+            f"{some(channels)}: every mask has an image with each of these tails, as nnU-Net names "
+            "the channels of one image; expected one image for a mask; join the channels in one "
+            "TIFF or NPY file of several bands"
         )
     more = ", …" if len(result.masks_left) > 3 else ""
     result.warnings.append(

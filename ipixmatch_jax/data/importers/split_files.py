@@ -7,11 +7,9 @@ decided silently.
 
 import csv
 import functools
-import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.files.masks import MASK_SUFFIXES
@@ -20,20 +18,30 @@ from ipixmatch_jax.data.importers import names as folder_names
 from ipixmatch_jax.data.importers.contents import head
 from ipixmatch_jax.data.importers.found import Found, Item, some
 from ipixmatch_jax.data.importers.places import place_of
+from ipixmatch_jax.data.importers.split_tables import (
+    FEWEST,
+    SPLIT_WORDS,
+    of_json,
+    of_table,
+    pairs_of_json,
+)
 from ipixmatch_jax.data.importers.tree import FolderTree
 
-_ENDINGS = (".txt", ".csv", ".lst", ".tsv", ".json", ".jsonl")
-# Columns of a table that name the split of an image, and words in the name of a JSON of splits.
-_SPLIT_WORDS = frozenset("split splits set subset subsets partition partitions usage phase".split())
+_ENDINGS = (".txt", ".csv", ".lst", ".tsv", ".json", ".jsonl", ".yaml", ".yml")
+_JSON = (".json", ".jsonl")
+_STRUCTURED = (*_JSON, ".yaml", ".yml")
 # JSON files of pairs of images and masks: MONAI, nnU-Net, Hugging Face.
 _PAIRS = frozenset("dataset datalist data pairs metadata".split())
 # Tables that hold no images.
 _OTHERS = ("classes", "labels", "_classes", "class_dict", "labelmap")
 _DEEPEST, _MOST = 5, 50
+# A folder of more text files holds labels or captions, not lists.
+_MOST_TEXTS = 10
+# More images are not indexed for the sake of texts that may be no lists.
+_MOST_INDEXED = 20_000
 _LONGEST = 50_000_000
 # Share of the lines that must name an image; the head of a table does not.
 _NAMED = 0.9
-_FEWEST = 2
 
 # A list: the line's image -> its mask, or '' if the line names none.
 Rows = dict[str, str]
@@ -47,11 +55,12 @@ def apply_lists(tree: FolderTree, found: Found) -> None:
     if any(item.split in ("val", "test") for item in found.items):
         return
     candidates = _candidates(tree)
-    index = _Index(tree, found.items) if candidates else None
+    others = _other_texts(tree, candidates) if len(found.items) <= _MOST_INDEXED else []
+    index = _Index(tree, found.items) if candidates or others else None
     lists: dict[str, dict[str, Rows]] = {}
     unused: list[str] = []
     for path, split in candidates.items():
-        columns = index.columns(path)
+        columns = index.columns(path, split)
         for own, found_rows in columns.items():
             lists.setdefault(own, {})[path] = found_rows
         rows = {} if columns else index.rows(path)
@@ -74,6 +83,12 @@ def apply_lists(tree: FolderTree, found: Found) -> None:
         found.warnings.append(
             f"{some(unused)}: named like lists of a split, and not used, since most of their lines "
             "name no image here; to use them, write one image per line"
+        )
+    parts = [path for path in others if 0 < len(index.rows(path)) < len(found.items)]
+    if parts:
+        found.warnings.append(
+            f"{some(parts)}: lists a part of the images under a name that tells no split; not "
+            "used; if it is a split, set data.labeled, data.val or data.test to it"
         )
     doubled = {split: paths for split, paths in lists.items() if len(paths) > 1}
     if doubled:
@@ -111,17 +126,34 @@ def split_by_names(found: Found) -> None:
 
 
 def _candidates(tree: FolderTree) -> dict[str, str]:
-    """Path -> split of the files that may be lists: named by a split, or tables."""
-    found = {}
+    """Path -> split of the files that may be lists: named by a split, or tables.
+
+    Names such as train_list count if none consists of a split alone.
+    """
+    found, exact = {}, set()
     for path in tree.with_ending(*_ENDINGS):
         stem, ending = os.path.splitext(path.rpartition("/")[2].lower())
-        split = folder_names.split(stem) if folder_names.is_only_split(stem) else ""
+        split = folder_names.split_of_list(stem)
+        if folder_names.is_only_split(stem) and split:
+            exact.add(path)
         table = ending in (".csv", ".tsv") and stem not in _OTHERS
-        words = _SPLIT_WORDS | _PAIRS if ending.startswith(".json") else frozenset()
+        words = SPLIT_WORDS | _PAIRS if ending in _STRUCTURED else frozenset()
         table |= not words.isdisjoint(re.split("[^a-z]+", stem))
         if path.count("/") < _DEEPEST and (split or table):
             found[path] = split
+    for path in found if exact else ():
+        found[path] = found[path] if path in exact else ""
     return dict(list(found.items())[:_MOST])
+
+
+def _other_texts(tree: FolderTree, candidates: dict[str, str]) -> list[str]:
+    """Text files under names that tell no split; not those of folders with one for each image."""
+    found: dict[str, list[str]] = {}
+    for path in tree.with_ending(".txt", ".lst"):
+        stem = os.path.splitext(path.rpartition("/")[2].lower())[0]
+        if path not in candidates and stem not in _OTHERS and path.count("/") < _DEEPEST:
+            found.setdefault(path.rpartition("/")[0], []).append(path)
+    return [path for paths in found.values() if len(paths) <= _MOST_TEXTS for path in paths][:_MOST]
 
 
 class _Index:
@@ -129,7 +161,7 @@ class _Index:
 
     def __init__(self, tree: FolderTree, items: list[Item]):
         self.tree = tree
-        root = str(tree.root).rstrip("/") + "/"
+        self.root = root = str(tree.root).rstrip("/") + "/"
         # Tables with a split per row, of which several columns may name the images.
         self.unclear: list[str] = []
         # Masks that lists name, and that are not there or are there twice.
@@ -145,17 +177,19 @@ class _Index:
         for name in doubled:
             del self.names[name]
 
-    def columns(self, path: str) -> dict[str, Rows]:
-        """The rows of each split that a column of a table names, or a JSON {split: [images]}."""
+    def columns(self, path: str, split: str) -> dict[str, Rows]:
+        """The rows of each split that a column of a table names, or a JSON {split: [images]}.
+
+        A JSON list of images is of the split that the name of the file tells.
+        """
         try:
             text = decoded(head(self.tree.path("", path), _LONGEST))
-            if path.lower().endswith((".json", ".jsonl")):
-                pairs = self._pairs(_entries(text, lines=path.lower().endswith("l")))
+            ending = os.path.splitext(path)[1].lower()
+            if ending in _JSON:
+                pairs = self._pairs(pairs_of_json(text, lines=ending == ".jsonl"))
                 if pairs:
                     return pairs
-                lines = _of_json(text)
-            else:
-                lines = _of_table(text)
+            lines = of_json(text, split) if ending in _STRUCTURED else of_table(text)
         except (ValueError, RecursionError, csv.Error):
             return {}
         column = self._image_column([cells for _, cells in lines], path)
@@ -174,7 +208,7 @@ class _Index:
         for split, image, mask in entries:
             if self._image(image):
                 found.setdefault(split, {})[self._image(image)] = self._mask(mask)
-        if sum(map(len, found.values())) >= max(_FEWEST, _NAMED * len(entries)):
+        if sum(map(len, found.values())) >= max(FEWEST, _NAMED * len(entries)):
             return found
         del self.lost[lost:]
         return {}
@@ -184,7 +218,7 @@ class _Index:
         fitting: dict[int, list[str]] = {}
         for column in range(min(map(len, rows), default=0)):
             images = [self._image(cells[column]) for cells in rows]
-            if sum(map(bool, images)) >= max(_FEWEST, _NAMED * len(rows)):
+            if sum(map(bool, images)) >= max(FEWEST, _NAMED * len(rows)):
                 fitting[column] = images
         # Names of files are certain; numbers may be an index or an age.
         files = [
@@ -209,19 +243,35 @@ class _Index:
             return {}
         lines = [line for line in lines if line and not line.startswith("#")]
         lost = len(self.lost)
-        rows = dict(self._parsed(lines))
-        if len(rows) >= max(_FEWEST, _NAMED * (len(lines) - 1)):
+        parsed = [row for line in lines if (row := self._parsed(line))]
+        rows = {image: mask for row in parsed for image, mask in row.items()}
+        # A list may name a single folder of many images.
+        all_named = len(parsed) == len(lines) and len(rows) >= FEWEST
+        if all_named or len(parsed) >= max(FEWEST, _NAMED * (len(lines) - 1)):
             return rows
         del self.lost[lost:]
         return {}
 
-    def _parsed(self, lines: list[str]) -> Iterator[tuple[str, str]]:
-        for line in lines:
-            entry = parse(line)
-            name = entry.image or entry.id
-            image = self.names.get(name) or self.names.get(short_id(name))
-            if image:
-                yield image, self._mask(entry.mask)
+    def _parsed(self, line: str) -> Rows:
+        """The image that a line names, or all images of the folder, such as a video."""
+        entry = parse(line)
+        name = entry.image or entry.id
+        image = self._image(name)
+        if image:
+            return {image: self._mask(entry.mask)}
+        return dict.fromkeys(self._folders.get(name.replace("\\", "/").strip("/"), ()), "")
+
+    @functools.cached_property
+    def _folders(self) -> dict[str, list[str]]:
+        """Path and last name of folders -> their images; no names that two folders have."""
+        found: dict[str, list[str]] = {}
+        for image in dict.fromkeys(self.names.values()):
+            found.setdefault(os.path.dirname(image.removeprefix(self.root)), []).append(image)
+        lasts = Counter(os.path.basename(folder) for folder in found)
+        return found | {
+            os.path.basename(folder): images for folder, images in found.items()
+            if lasts[os.path.basename(folder)] == 1
+        }  # fmt: skip
 
     def _mask(self, name: str) -> str:
         parts = name.replace("\\", "/").removeprefix("./").lstrip("/").split("/")
@@ -246,61 +296,6 @@ class _Index:
                 for name in files:
                     found.setdefault(name, []).append(f"{folder}/{name}")
         return found
-
-
-def _of_table(text: str) -> list[tuple[str, list[str]]]:
-    """(split, other cells) of each row if a column of the table names splits, else []."""
-    head_line = text.partition("\n")[0]
-    separator = max(",;\t", key=head_line.count)
-    rows = [row for row in csv.reader(text.splitlines(), delimiter=separator) if any(row)]
-    if len(rows) < 1 + _FEWEST:
-        return []
-    titles = [cell.strip().lower() for cell in rows[0]]
-    for column, title in enumerate(titles):
-        words = [row[column].strip() for row in rows[1:] if len(row) == len(titles)]
-        splits = [folder_names.split(word) for word in words]
-        if title in _SPLIT_WORDS and len(words) == len(rows) - 1 and all(splits):
-            return [
-                (split, [cell.strip() for i, cell in enumerate(row) if i != column])
-                for split, row in zip(splits, rows[1:], strict=True)
-            ]
-    return []
-
-
-def _entries(text: str, *, lines: bool) -> list[tuple[str, str, str]]:
-    """(split, image, mask) of JSON objects that name both: [{"image": …, "mask": …}, …].
-
-    The objects may lie in lists by split, {"training": [...]}, or one in each line.
-    """
-    content = [json.loads(line) for line in text.splitlines() if line] if lines else None
-    content = json.loads(text) if content is None else content
-    groups = content if isinstance(content, dict) else {"": content}
-    found = []
-    for name, group in groups.items():
-        for entry in group if isinstance(group, list) else ():
-            values = entry if isinstance(entry, dict) else {}
-            named = {
-                folder_names.role(key): value
-                for key, value in values.items()
-                if isinstance(value, str) and value.lower().endswith(IMAGE_SUFFIXES)
-            }
-            image = named.get("image") or named.get("")
-            if image and named.get("mask"):
-                found.append((folder_names.split(name), image, named["mask"]))
-    return found
-
-
-def _of_json(text: str) -> list[tuple[str, list[str]]]:
-    """(split, [image]) of {"train": [images], "val": [images]}, else []."""
-    content = json.loads(text)
-    if not isinstance(content, dict) or not all(
-        folder_names.split(key) and isinstance(value, list) for key, value in content.items()
-    ):
-        return []
-    return [
-        (folder_names.split(key), [str(image)]) for key, value in content.items()
-        for image in value
-    ]  # fmt: skip
 
 
 def _apply(found: Found, chosen: dict[str, tuple[str, Rows]]) -> None:

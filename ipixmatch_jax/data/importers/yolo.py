@@ -123,17 +123,22 @@ def _without_prefixes(images: dict[str, str]) -> dict[str, str]:
 
 
 def _image_of(stem: str, images: dict[str, str]) -> str:
-    """The image of a label file: in the same folder, or with images in place of labels."""
-    if stem in images:
-        return images[stem]
+    """The image of a label file: with images in place of labels, or in the same folder."""
     parts = stem.split("/")
     for index in range(len(parts) - 2, -1, -1):
         if parts[index].lower() == "labels":
-            # The last: labels/ next to the images, as predictions are saved.
-            for place in (("images",), ("Images",), ("imgs",), ("img",), ("JPEGImages",), ()):
-                path = "/".join((*parts[:index], *place, *parts[index + 1 :]))
+            for place in ("images", "Images", "imgs", "img", "JPEGImages"):
+                path = "/".join((*parts[:index], place, *parts[index + 1 :]))
                 if path in images:
+                    # labels/ may hold masks of the same names.
                     return images[path]
+    if stem in images:
+        return images[stem]
+    for index in range(len(parts) - 2, -1, -1):
+        # labels/ next to the images, as predictions are saved.
+        path = "/".join((*parts[:index], *parts[index + 1 :]))
+        if parts[index].lower() == "labels" and path in images:
+            return images[path]
     return ""
 
 

@@ -19,6 +19,10 @@ _SHOWN = 5
 _SMALLEST_SIDE = 8
 # A mask of background with more ignore than this is likely binary, with foreground as 255.
 _SUSPICIOUS_IGNORE = 0.1
+# Masks of class 0 alone: fewest, and share of the masks of a split.
+_LEAST_PLAIN, _MOST_PLAIN = 2, 0.2
+# Masks without gaps in their ids: fewest masks, and the least highest id.
+_LEAST_RANKED, _HIGHEST_RANKED = 6, 3
 
 
 @dataclass(frozen=True)
@@ -260,7 +264,45 @@ def of_classes(
         found += [Finding(ERROR, "binary-mask", split, file, text) for text in binary]
         if not binary:
             found += _absent(split, dataset.class_names, counts, file)
-    return found
+            found += plain_masks(split, dataset.class_names, facts[split])
+    return found + ranked_masks([fact for split in facts.values() for fact in split])
+
+
+def ranked_masks(facts: Sequence[Facts]) -> list[Finding]:
+    """A warning if the ids of each mask run from 0 without a gap, up to several numbers.
+
+    So do masks whose classes a program numbered image by image, and classes that lie in others.
+    """
+    held = [(set(np.flatnonzero(f.histogram[:IGNORE]).tolist()), f) for f in facts
+            if f.histogram is not None]  # fmt: skip
+    held = [(ids, fact) for ids, fact in held if ids]
+    highest = sorted({max(ids) for ids, _ in held})
+    if len(held) < _LEAST_RANKED or len(highest) < 3 or highest[-1] < _HIGHEST_RANKED:
+        return []
+    if any(len(ids) != max(ids) + 1 for ids, _ in held):
+        return []
+    file = max(held, key=lambda one: max(one[0]))[1].files[-1]
+    text = (
+        f"{file}, and the other masks: in each one the ids run from 0 without a gap, up to "
+        f"{highest[0]} in some and {highest[-1]} in others; if a program numbered the classes of "
+        "each image by itself, the same id means other classes in other masks; compare a few; "
+        "nothing is wrong if each class comes only with those before it"
+    )
+    return [Finding(WARNING, "ranked-masks", "labeled", file, text)]
+
+
+def plain_masks(split: str, names: Sequence[str], facts: Sequence[Facts]) -> list[Finding]:
+    """A warning if many masks hold class 0 alone, as masks that were never drawn do."""
+    plain = [f for f in facts if f.histogram is not None and f.histogram[0] == f.histogram.sum()]
+    if len(plain) < max(_LEAST_PLAIN, _MOST_PLAIN * len(facts)):
+        return []
+    file = plain[0].files[-1]
+    text = (
+        f"{file}, and {len(plain) - 1} other {split} masks of {len(facts)}, hold class {names[0]} "
+        "alone; if their images show other classes, draw them, or remove these masks: images "
+        "without a mask are unlabeled"
+    )
+    return [Finding(WARNING, "plain-masks", split, file, text, plain[0].index)]
 
 
 def of_edges(facts: Sequence[Facts]) -> list[Finding]:

@@ -215,6 +215,13 @@ def test_folders_and_lost_files(tmp_path):
         read_image(tmp_path / "lost.png")
 
 
+def test_empty_files_are_called_empty(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"")
+    for read in (mask_facts, read_image):
+        with pytest.raises(DataError, match=r"a\.png: cannot be read: an empty file"):
+            read(str(tmp_path / "a.png"))
+
+
 def test_a_truncated_colored_mask(tmp_path):
     path = tmp_path / "m.png"
     path.write_bytes(KINDS["rgb.png"]()[:400])

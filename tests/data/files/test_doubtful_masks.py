@@ -28,6 +28,28 @@ def test_color_maps_stretched_in_each_file(name, table, tmp_path):
     assert describe_masks(save(fixed, [table[m] for m in masks]))["num_classes"] == 3
 
 
+def test_the_ends_of_jet_are_colors_of_classes_as_well(tmp_path):
+    """Navy and maroon in every file, next to colors that are not on the map."""
+    table = np.array([(128, 0, 0), (0, 0, 128), (0, 128, 0), (128, 64, 0)], np.uint8)
+    masks = [ids(seed, 3 + seed % 2) for seed in range(6)]
+    paths = save(tmp_path, [table[m] for m in masks])
+    assert describe_masks(paths)["num_classes"] == 4
+
+
+def test_black_and_white_backgrounds(tmp_path):
+    masks = [ids(seed, 3) for seed in range(6)]
+    white = np.array([(255, 255, 255), *COLORS[1:]], np.uint8)
+    paths = save(tmp_path, [(white if n % 3 else COLORS)[m] for n, m in enumerate(masks)])
+    refused(paths, "black is the commonest color of some", "data.palette")
+    both = ((0, 0, 0), (255, 255, 255), (200, 0, 0), (0, 0, 200))
+    assert describe_masks(paths, Said(palette=both, names=tuple("abcd")))["num_classes"] == 4
+    # White objects on black, or a white class that covers one mask, are classes.
+    other = tmp_path / "other"
+    other.mkdir()
+    scenes = [np.array([(0, 0, 0), (255, 255, 255), (200, 0, 0)], np.uint8)[m] for m in masks]
+    assert describe_masks(save(other, scenes))["num_classes"] == 3
+
+
 def test_colors_of_two_programs(tmp_path):
     other = np.array([(0, 0, 0), (188, 20, 8), (14, 4, 210)], np.uint8)
     masks = [ids(seed, 3) for seed in range(6)]

@@ -192,6 +192,15 @@ def test_animated_pictures_are_refused(tmp_path):
             read_image(tmp_path / name)
 
 
+def test_tiff_photos_with_a_preview_in_a_second_page_are_refused(tmp_path):
+    path, photo = str(tmp_path / "a.tif"), Image.new("RGB", (40, 30), (9, 90, 200))
+    for other in (photo, photo.resize((8, 6))):
+        photo.save(path, save_all=True, append_images=[other])
+        for read in (read_image, lambda file, name: image_size(file, name)):
+            with pytest.raises(DataError, match="a TIFF of 2 pages of 3 bands; expected one"):
+                read(path, path)
+
+
 def test_a_bound_that_the_user_can_raise(tmp_path):
     Image.new("1", (400, 300)).save(tmp_path / "a.tif")
     Image.new("L", (400, 300)).save(tmp_path / "a.png")

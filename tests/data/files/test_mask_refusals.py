@@ -68,3 +68,56 @@ def test_evenly_spaced_ids_next_to_255_are_asked_about(tmp_path):
     masks = [ids(seed) * np.uint8(10) for seed in range(3)]
     masks[0][:3] = 255
     refused(save(tmp_path, masks), "data.mask_values=(0, 10, 20) if 255 means ignore")
+
+
+@pytest.mark.parametrize("shifted", [(3,), (1, 4, 5)])
+def test_ids_that_begin_at_one_in_some_files(shifted, tmp_path):
+    masks = [ids(seed, 3) for seed in range(6)]
+    paths = save(tmp_path, [m + np.uint8(n in shifted) for n, m in enumerate(masks)])
+    refused(paths, "shifted by one", "from 1 to 3", "from 0 to 2", "data.masks=ids")
+    assert describe_masks(paths, Said(style="ids"))["num_classes"] == 4
+    # A mask without background that goes no higher than the others is none of them.
+    full = [np.maximum(m, 1) if n in shifted else m for n, m in enumerate(masks)]
+    other = tmp_path / "full"
+    other.mkdir()
+    assert describe_masks(save(other, full))["num_classes"] == 3
+
+
+def test_white_objects_next_to_ids_with_thin_ignored_borders(tmp_path):
+    masks = [ids(seed, 2) for seed in range(6)]
+    for mask in masks:
+        mask[0] = 255
+    white = [m if n % 3 else (ids(n, 4) > 0) * np.uint8(255) for n, m in enumerate(masks)]
+    paths = save(tmp_path, white)
+    refused(paths, "0 and 255 alone", "ids with 2.5 % of 255", "data.masks=ids")
+    # The same share of 255 in all masks is ignored.
+    wide = [m.copy() for m in masks]
+    for mask in wide:
+        mask[:10] = 255
+    wide[0][10:] = 0
+    other = tmp_path / "wide"
+    other.mkdir()
+    assert describe_masks(save(other, wide))["num_classes"] == 2
+
+
+def test_binary_masks_of_two_depths_name_the_key_that_reads_both(tmp_path):
+    masks = [ids(seed, 2) for seed in range(4)]
+    deep = [
+        m.astype(np.uint16) * 65535 if n % 2 else m * np.uint8(255) for n, m in enumerate(masks)
+    ]
+    paths = save(tmp_path, deep)
+    refused(paths, "expected one style", "set data.masks=binary to read both")
+    check(paths, masks, Said(style="binary"))
+
+
+def test_photos_are_not_called_smoothed_masks(tmp_path):
+    """data.masks=binary would turn gray photos into masks of light and shadow."""
+    rng = np.random.default_rng(0)
+    photos = [rng.integers(40, 220, (64, 80)).astype(np.uint8) for _ in range(3)]
+    with pytest.raises(DataError) as error:
+        describe_masks(save(tmp_path, photos))
+    assert "gray photos" in str(error.value) and "binary" not in str(error.value)
+    colored = tmp_path / "colored"
+    colored.mkdir()
+    shown = [rng.integers(0, 256, (128, 128, 3)).astype(np.uint8) for _ in range(2)]
+    refused(save(colored, shown), "photos in place of masks", "train_images and train_masks")

@@ -350,3 +350,13 @@ def test_boxes_that_were_converted_to_polygons_are_named(name, tmp_path, make_co
 ])  # fmt: skip
 def test_rectangles_by_their_corners(points, expected):
     assert is_rectangle(points) is expected
+
+
+def test_photos_inside_labelme_files_are_named(tmp_path):
+    exports.labelme(tmp_path)
+    for path in list(tmp_path.rglob("*.json")):
+        change(path, lambda c: c.update(imageData="/9j/4AAQ"))
+    for path in [*tmp_path.rglob("*.jpg"), *tmp_path.rglob("*.png")]:
+        path.unlink()
+    with pytest.raises(DataError, match="hold their photo themselves .*labelme_export_json"):
+        describe_folder(str(tmp_path))

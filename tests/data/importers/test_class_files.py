@@ -37,6 +37,8 @@ def check(root, make_config):
     ("class_dict.csv", "name;r;g;b\nbackground;0;0;0\ncat;200;0;0\ndog;0;0;200\n"),
     ("class_dict_seg.csv", "name, r, g, b\nbackground, 0, 0, 0\ncat, 200, 0, 0\ndog, 0, 0, 200\n"),
     ("labelmap.csv", "name,r,g,b\nbackground,0,0,0\ncat,200,0,0\ndog,0,0,200\n"),
+    ("class_mapping.csv",
+     "class_name,class_color\nbackground,0 0 0\ncat,200 0 0\ndog,0 0 200\n"),
     ("classes.txt", "background,0,0,0\ncat,200,0,0\ndog,0,0,200\n"),
     ("classes.txt", "background: [0, 0, 0]\ncat: [200, 0, 0]\ndog: [0, 0, 200]\n"),
     ("classes.txt", "background #000000\ncat #C80000\ndog #0000c8\n"),

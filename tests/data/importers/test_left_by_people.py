@@ -304,3 +304,72 @@ def test_matlab_files_with_images_inside(tmp_path):
     scipy.savemat(tmp_path / "1.mat", {"image": np.zeros((4, 4)), "mask": np.zeros((4, 4))})
     with pytest.raises(DataError, match="1.mat: MATLAB files without image files .*save each"):
         describe_folder(str(tmp_path))
+
+
+@pytest.mark.parametrize("train, test, images, masks", [
+    ("Tr", "Ts", "images{0}/{1}_0000.png", "labels{0}/{1}.png"),
+    ("TR", "TE", "D-{0}/D-{0}-Image/{1}.png", "D-{0}/D-{0}-Mask/{1}.png"),
+    ("trn", "tst", "{0}/images/{1}.png", "{0}/masks/{1}.png"),
+])  # fmt: skip
+def test_short_names_of_splits(train, test, images, masks, tmp_path, make_config):
+    for split, names in ((train, "abcdef"), (test, "gh")):
+        where = [path.format(split, "{}") for path in (images, masks)]
+        fill(tmp_path, *where, names=names, seed=ord(names[0]))
+    assert sizes(loaded(tmp_path, make_config))[2:] == [2, 0]
+
+
+@pytest.mark.parametrize("train, val", [
+    ("train", "eval"), ("Train", "Validate"), ("trainset", "valset"), ("train_data", "evaluation"),
+])  # fmt: skip
+def test_other_names_of_folders_for_validation(train, val, tmp_path, make_config):
+    fill(tmp_path, f"{train}/images/{{}}.png", f"{train}/masks/{{}}.png")
+    fill(tmp_path, f"{val}/images/{{}}.png", f"{val}/masks/{{}}.png", names="xyz", seed=9)
+    assert sizes(loaded(tmp_path, make_config)) == [5, 3, 0, 0]
+
+
+@pytest.mark.parametrize("first", [1, -1])
+def test_numbers_of_masks_that_are_shifted(first, tmp_path):
+    for number in range(1, 9):
+        exports.photo(tmp_path / f"images/{number}.png", number)
+        exports.mask(tmp_path / f"masks/{number + first}.png", exports.truth())
+    _, _, found = read_folder(tmp_path, {})
+    (problem,) = found.problems
+    assert f"the masks have the numbers {1 + first} to {8 + first}" in problem
+    assert f"rename the masks by {-first:+d}" in problem
+    # An image without a mask, and a mask without an image, are nothing of that kind.
+    (tmp_path / f"masks/{8 + first}.png").rename(tmp_path / "masks/20.png")
+    assert not read_folder(tmp_path, {})[2].problems
+
+
+def test_two_folders_of_images_of_the_same_names_are_shown(tmp_path):
+    fill(tmp_path, "images/{}.jpg", "masks/{}.png")
+    fill(tmp_path, "images_small/{}.jpg", "masks/{}.png")
+    _, _, found = read_folder(tmp_path, {})
+    assert "(images/a.jpg, images_small/a.jpg); expected one" in found.problems[0]
+    assert "set data.folder.train_images to one folder" in found.problems[0]
+
+
+def test_semantic_masks_next_to_those_of_instances(tmp_path, make_config):
+    """Segments.ai: X_label_semantic belongs to X, although X_label exists as well."""
+    fill(tmp_path, "{}.jpg", "{}_label_ground-truth_semantic.png")
+    for name in "abcde":
+        exports.mask(tmp_path / f"{name}_label_ground-truth.png", exports.truth() * 3)
+    assert sum(sizes(loaded(tmp_path, make_config))) == 5
+
+
+def test_masks_next_to_yolo_labels_are_no_photos(tmp_path):
+    exports.yolo(tmp_path)
+    for path in list((tmp_path / "labels").rglob("*.txt")):
+        exports.mask(path.with_suffix(".png"), exports.truth())
+    _, _, found = read_folder(tmp_path, {"format": "yolo"})
+    labeled = [item for item in found.items if item.mask is not None]
+    assert labeled and all("/images/" in item.image for item in labeled)
+
+
+def test_channels_in_files_of_their_own_are_named(tmp_path):
+    for number in range(4):
+        for channel in range(2):
+            exports.photo(tmp_path / f"imagesTr/case_{number}_{channel:04d}.png", number)
+        exports.mask(tmp_path / f"labelsTr/case_{number}.png", exports.truth())
+    with pytest.raises(DataError, match="_0000, _0001: every mask .*channels of one image"):
+        describe_folder(str(tmp_path))

@@ -36,6 +36,61 @@ def test_lists_decide_the_split(form, root, make_config):
     assert any("1 images with a mask are in no list" in note for note in dataset.notes)
 
 
+@pytest.mark.parametrize("name", ["{}_list.txt", "list_{}.txt", "{}_ids.txt", "{}set.txt",
+                                  "{}_files.lst"])  # fmt: skip
+def test_lists_may_say_that_they_are_lists(name, root, make_config):
+    text(root / name.format("train"), "".join(f"images/p{n}.png\n" for n in range(5)))
+    text(root / name.format("val"), "".join(f"images/p{n}.png\n" for n in range(5, 8)))
+    dataset = loaded(root, make_config)
+    assert len(dataset.labeled) == 5 and dataset.val.ids == ("val/p5", "val/p6", "val/p7")
+    if name == "{}set.txt":
+        return
+    # A name that is a split and nothing else comes first.
+    text(root / "val.txt", "p1\np2\n")
+    dataset = loaded(root, make_config)
+    assert dataset.val.ids == ("val/p1", "val/p2") and len(dataset.labeled) == 6
+
+
+def test_lists_in_json_and_yaml(root, make_config):
+    text(root / "train_ids.json", json.dumps([f"p{n}" for n in range(5)]))
+    text(root / "val_ids.json", json.dumps([f"p{n}" for n in range(5, 8)]))
+    assert loaded(root, make_config).val.ids == ("val/p5", "val/p6", "val/p7")
+    for split in ("train", "val"):
+        (root / f"{split}_ids.json").unlink()
+    text(root / "split.yaml", "train:\n- p0\n- p1\n- p2\nval: [p3, p4]\n")
+    dataset = loaded(root, make_config)
+    assert len(dataset.labeled) == 3 and dataset.val.ids == ("val/p3", "val/p4")
+
+
+def test_lists_may_name_folders_of_images(tmp_path, make_config):
+    """DAVIS: one line for each video."""
+    for number, video in enumerate(("bear", "camel", "dog")):
+        for frame in range(3):
+            photo(tmp_path / f"JPEGImages/480p/{video}/{frame}.png", 3 * number + frame)
+            mask(tmp_path / f"Annotations/480p/{video}/{frame}.png", truth())
+    text(tmp_path / "ImageSets/2017/train.txt", "bear\ncamel\n")
+    text(tmp_path / "ImageSets/2017/val.txt", "dog\n")
+    dataset = loaded(tmp_path, make_config)
+    assert len(dataset.labeled) == 6
+    assert sorted(dataset.val.ids) == [f"val/480p/dog/{frame}" for frame in range(3)]
+
+
+def test_a_column_may_say_which_images_validate(root, make_config):
+    rows = [f"images/p{n}.png,{n >= 5}" for n in range(8)]
+    text(root / "data.csv", "\n".join(["image,is_valid", *rows]))
+    dataset = loaded(root, make_config)
+    assert len(dataset.labeled) == 5 and dataset.val.ids == ("val/p5", "val/p6", "val/p7")
+
+
+def test_a_list_under_another_name_is_not_passed_over_in_silence(root, make_config):
+    text(root / "good_ones.txt", "p1\np2\np3\n")
+    text(root / "all.txt", "".join(f"p{n}\n" for n in range(10)))
+    text(root / "readme.txt", "Photos of a road.\nDrawn by hand.\n")
+    dataset = loaded(root, make_config)
+    (warning,) = [w for w in dataset.warnings if "tells no split" in w]
+    assert warning.startswith("good_ones.txt: lists a part of the images")
+
+
 def test_a_list_of_validation_alone(root, make_config):
     text(root / "val.txt", "p1\np2\n")
     dataset = loaded(root, make_config)

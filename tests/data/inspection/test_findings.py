@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from ipixmatch_jax.data.files.jpeg_traces import edge_positions
-from ipixmatch_jax.data.inspection.findings import Facts, of_edges, unusable
+from ipixmatch_jax.data.inspection.findings import (
+    Facts,
+    of_edges,
+    plain_masks,
+    ranked_masks,
+    unusable,
+)
 
 
 @pytest.mark.parametrize(
@@ -37,3 +43,30 @@ def test_masks_of_blocks_are_a_warning_with_their_values(side, row, format):
     assert "(0: 5" in finding.message or "(0: 4" in finding.message
     assert not of_edges([facts_of(np.kron(small, np.ones((5, 5), np.uint8)))] * 4)
     assert not of_edges([])
+
+
+def test_masks_that_were_never_drawn_are_counted():
+    drawn, plain = np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8)
+    drawn[2:5, 2:5] = 1
+    facts = [facts_of(mask) for mask in [drawn] * 6 + [plain] * 2]
+    (finding,) = plain_masks("val", ("sky", "car"), facts)
+    assert (finding.severity, finding.kind) == ("warning", "plain-masks")
+    assert "and 1 other val masks of 8, hold class sky alone" in finding.message
+    # One of them, or a few among many, show no object.
+    assert not plain_masks("val", ("sky", "car"), facts[:7])
+    assert not plain_masks("val", ("sky", "car"), [facts_of(drawn)] * 5 + facts)
+
+
+def rows(*ids):
+    return facts_of(np.repeat(np.array(ids, np.uint8), 8).reshape(-1, 8))
+
+
+def test_ids_that_each_mask_may_have_numbered_by_itself_are_told():
+    facts = [rows(0, 1), rows(0, 1, 2), rows(0, 1, 2, 3), rows(0, 1), rows(0, 1, 2), rows(0)]
+    (finding,) = ranked_masks(facts)
+    assert (finding.severity, finding.kind) == ("warning", "ranked-masks")
+    assert "up to 0 in some and 3 in others" in finding.message
+    # A gap in one mask, two numbers of classes alone, and few classes are usual.
+    assert not ranked_masks([*facts, rows(0, 2)])
+    assert not ranked_masks([rows(0, 1, 2), rows(0, 1, 2, 3)] * 4)
+    assert not ranked_masks([rows(0), rows(0, 1), rows(0, 1, 2)] * 4)
