@@ -20,8 +20,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.common import mean_text, write_record
-from bench.forks import difference_cells, fork, grow
-from bench.runs import check_alike, finished, train
+from bench.forks import add_options, difference_cells, fork, grow, results_of
+from bench.runs import finished, train
 from ipixmatch_jax.engine.state import NETWORKS
 
 _CPS = ["--config.method.name=cps"]
@@ -59,18 +59,15 @@ ARMS: dict[str, tuple[str | None, str, list[str]]] = {
 
 
 def main() -> None:
-    options = _options()
-    results: dict[str, dict[int, Any]] = {}
-    # Seeds in the outer loop, so that an interrupted comparison has all arms of the first seeds.
-    for seed in options.seeds:
-        for arm in options.arms:
-            workdir = options.workdir / f"{arm}-{options.steps}-seed{seed}"
-            if not options.table and finished(workdir, options.steps) is None:
-                _train(arm, seed, workdir, options)
-            if (found := finished(workdir, options.steps)) is not None:
-                results.setdefault(arm, {})[seed] = found
-    check_alike(
-        {f"{arm}-seed{s}": found for arm, runs in results.items() for s, found in runs.items()}
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    shown = ("supervised", "fixmatch", "ipixmatch", "all")
+    add_options(parser, list(ARMS), shown=shown, seeds=range(10), steps=1500, fork_at=400)
+    options = parser.parse_args()
+    results = results_of(
+        options,
+        lambda arm, seed: options.workdir / f"{arm}-{options.steps}-seed{seed}",
+        lambda arm, seed, workdir: _train(arm, seed, workdir, options),
+        lambda workdir: finished(workdir, options.steps),
     )
     print(f"\nDigit scenes, {options.steps} steps; validation mIoU in percent\n")
     print(table(results, options.base, options.network))
@@ -81,32 +78,6 @@ def main() -> None:
         write_record(
             options.json, {**setting, "machine": machine, "arms": arms, "results": results}
         )
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    shown = ["supervised", "fixmatch", "ipixmatch", "all"]
-    parser.add_argument(
-        "--arms",
-        nargs="+",
-        choices=ARMS,
-        default=shown,
-        metavar="ARM",
-        help=f"arms to train: {', '.join(ARMS)}",
-    )
-    parser.add_argument(
-        "--base", choices=ARMS, default="fixmatch", metavar="ARM", help="arm to compare with"
-    )
-    parser.add_argument(
-        "--network", choices=NETWORKS, default="teacher", help="network of the differences"
-    )
-    parser.add_argument("--seeds", nargs="+", type=int, default=list(range(10)))
-    parser.add_argument("--steps", type=int, default=1500, help="steps of every arm")
-    parser.add_argument("--fork", type=int, default=400, help="step at which arms fork")
-    parser.add_argument("--workdir", type=pathlib.Path, required=True, help="folder of all runs")
-    parser.add_argument("--json", type=pathlib.Path, help="also write all numbers to this file")
-    parser.add_argument("--table", action="store_true", help="only print finished runs")
-    return parser.parse_args()
 
 
 def _train(arm: str, seed: int, workdir: pathlib.Path, options: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ Random differences of early steps are larger than what a loss changes later. Run
 state share them, so that fewer seeds resolve a difference.
 """
 
+import argparse
 import math
 import os
 import pathlib
@@ -13,12 +14,75 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from scipy import stats
 
 from bench.common import difference_text
+from bench.runs import check_alike, finished
+from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.workdir.folder import checkpoints_folder, config_path
+
+# Arm → seed → what was found of its run.
+Results = dict[str, dict[int, dict[str, Any]]]
+
+
+def add_options(
+    parser: argparse.ArgumentParser,
+    arms: Sequence[str],
+    *,
+    shown: Sequence[str],
+    seeds: Sequence[int],
+    steps: int,
+    fork_at: int,
+) -> None:
+    """Adds the options of every comparison of arms; `shown` are trained unless others are named."""
+    words = {"choices": arms, "metavar": "ARM"}
+    named = f"arms to train: {', '.join(arms)}"
+    parser.add_argument("--arms", nargs="+", default=list(shown), help=named, **words)
+    parser.add_argument("--base", default="fixmatch", help="arm to compare with", **words)
+    parser.add_argument(
+        "--network", choices=NETWORKS, default="teacher", help="network of the differences"
+    )
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(seeds))
+    parser.add_argument("--steps", type=int, default=steps, help="steps of every arm")
+    parser.add_argument("--fork", type=int, default=fork_at, help="step at which arms fork")
+    parser.add_argument("--workdir", type=pathlib.Path, required=True, help="folder of all runs")
+    parser.add_argument("--json", type=pathlib.Path, help="also write all numbers to this file")
+    parser.add_argument("--table", action="store_true", help="only print finished runs")
+
+
+def results_of(
+    options: argparse.Namespace,
+    workdir: Callable[[str, int], pathlib.Path],
+    run: Callable[[str, int, pathlib.Path], None],
+    look: Callable[[pathlib.Path], dict[str, Any] | None],
+) -> Results:
+    """Trains what is not finished, and looks at all runs.
+
+    Args:
+        options: parsed options of `add_options`.
+        workdir: arm, seed → folder of the run.
+        run: trains an arm with a seed in a folder.
+        look: folder → what is found of a finished run, with the keys of `finished`; else None.
+
+    Raises:
+        DataError: the runs were not measured alike.
+    """
+    results: Results = {}
+    # Seeds in the outer loop, so that an interrupted comparison has all arms of the first seeds.
+    for seed in options.seeds:
+        for arm in options.arms:
+            folder = workdir(arm, seed)
+            if not options.table and finished(folder, options.steps) is None:
+                run(arm, seed, folder)
+            if (found := look(folder)) is not None:
+                results.setdefault(arm, {})[seed] = found
+    check_alike(
+        {f"{arm}-seed{s}": found for arm, runs in results.items() for s, found in runs.items()}
+    )
+    return results
 
 
 def grow(trunk: pathlib.Path, arguments: Sequence[str], steps: int, fork_at: int) -> None:

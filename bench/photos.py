@@ -25,9 +25,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.common import mean_text, write_record
-from bench.forks import difference_cells, fork, grow
+from bench.forks import add_options, difference_cells, fork, grow, results_of
 from bench.photos_config import SETS
-from bench.runs import check_alike, finished, train
+from bench.runs import finished, train
 from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.workdir.evaluations import read_later_evaluations
 
@@ -77,23 +77,11 @@ TRUNKS = {
 
 def main() -> None:
     options = _options()
-    results: dict[str, dict[int, Any]] = {}
-    # Seeds in the outer loop, so that an interrupted comparison has all arms of the first seeds.
-    for seed in options.seeds:
-        for arm in options.arms:
-            workdir = options.workdir / f"{options.set}-{options.labels}-{arm}-seed{seed}"
-            if not options.table and finished(workdir, options.steps) is None:
-                if not workdir.exists():
-                    trunk = trunk_of(arm, seed, options)
-                    stem = command(options, seed, TRUNKS.get(arm, "fixmatch"))
-                    grow(trunk, stem, options.steps, options.fork)
-                    fork(trunk, workdir, options.fork)
-                train(command(options, seed, arm), workdir, options.steps)
-            found = tested(workdir, options)
-            if found is not None:
-                results.setdefault(arm, {})[seed] = found
-    check_alike(
-        {f"{arm}-seed{s}": found for arm, runs in results.items() for s, found in runs.items()}
+    results = results_of(
+        options,
+        lambda arm, seed: options.workdir / f"{options.set}-{options.labels}-{arm}-seed{seed}",
+        lambda arm, seed, workdir: _train(arm, seed, workdir, options),
+        lambda workdir: tested(workdir, options),
     )
     print(f"\n{options.set}, {options.labels} labels, {options.steps} steps, {options.network}:\n")
     print(table(results, options.base, options.network))
@@ -111,18 +99,17 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--root", required=True, type=pathlib.Path, help="folder of the data set")
     parser.add_argument("--set", choices=SETS, default="pets")
     parser.add_argument("--labels", default="26", help="labeled images, a folder of splits/")
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), help="arms to train")
-    parser.add_argument("--base", choices=ARMS, default="fixmatch", help="arm to compare with")
-    parser.add_argument(
-        "--network", choices=NETWORKS, default="teacher", help="network of the table"
-    )
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--steps", type=int, default=1200, help="steps of every arm")
-    parser.add_argument("--fork", type=int, default=200, help="step at which all arms fork")
-    parser.add_argument("--workdir", type=pathlib.Path, required=True, help="folder of all runs")
-    parser.add_argument("--json", type=pathlib.Path, help="also write all numbers to this file")
-    parser.add_argument("--table", action="store_true", help="only print finished runs")
+    add_options(parser, list(ARMS), shown=list(ARMS), seeds=[0], steps=1200, fork_at=200)
     return parser.parse_args()
+
+
+def _train(arm: str, seed: int, workdir: pathlib.Path, options: argparse.Namespace) -> None:
+    if not workdir.exists():
+        trunk = trunk_of(arm, seed, options)
+        stem = command(options, seed, TRUNKS.get(arm, "fixmatch"))
+        grow(trunk, stem, options.steps, options.fork)
+        fork(trunk, workdir, options.fork)
+    train(command(options, seed, arm), workdir, options.steps)
 
 
 def trunk_of(arm: str, seed: int, options: argparse.Namespace) -> pathlib.Path:

@@ -11,11 +11,18 @@ from PIL import Image
 
 from ipixmatch_jax.data.importers.annotations import MOST_CLASSES, item_id, split_of
 from ipixmatch_jax.data.importers.contents import content, read_json
-from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, Item, some
+from ipixmatch_jax.data.importers.found import (
+    Choices,
+    Classes,
+    Drawn,
+    Found,
+    Item,
+    drawn_from,
+    some,
+)
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE
 from ipixmatch_jax.errors import DataError
-from ipixmatch_jax.paths import as_path
 
 
 class Ade20kFull:
@@ -94,4 +101,4 @@ def _drawn(path: str, ids: tuple[int, ...]) -> Drawn:
             mask[numbers == number] = class_id
         return mask
 
-    return Drawn(path, lambda: f"ade{ids}".encode() + as_path(path).read_bytes(), draw)
+    return drawn_from(path, f"ade{ids}".encode(), draw)

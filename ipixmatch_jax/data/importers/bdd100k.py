@@ -8,7 +8,7 @@ import os
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.importers.cityscapes_classes import CLASSES, PALETTE
-from ipixmatch_jax.data.importers.found import Choices, Classes, Found, Item, some
+from ipixmatch_jax.data.importers.found import Choices, Classes, Found, Item, without_mask
 from ipixmatch_jax.data.importers.names import with_split
 from ipixmatch_jax.data.importers.tree import FolderTree
 
@@ -52,8 +52,7 @@ class Bdd100k:
             f"{masks} masks of train ids, 19 classes; colormaps and labels of other tasks are not "
             "read"
         )
-        if bare:
-            found.warnings.append(f"{len(bare)} val or test images have no mask: {some(bare, 2)}")
+        found.warnings += without_mask(bare)
         return found
 
 

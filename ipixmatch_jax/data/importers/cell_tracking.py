@@ -27,7 +27,7 @@ class CellTracking:
 
     def sniff(self, tree: FolderTree) -> str:
         found = _sequences(tree)
-        return f"{some([f'{one} with {one}_{kind}/SEG' for one, kind in found], 3)}"
+        return some([f"{one} with {one}_{kind}/SEG" for one, kind in found], 3)
 
     def read(self, tree: FolderTree, choices: Choices) -> Found:
         found = Found(classes=Classes(("background", "cell")))

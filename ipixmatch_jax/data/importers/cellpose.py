@@ -13,11 +13,18 @@ from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.importers.annotations import item_id, split_of
 from ipixmatch_jax.data.importers.contents import head
 from ipixmatch_jax.data.importers.drawing import gray
-from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, Item, some
+from ipixmatch_jax.data.importers.found import (
+    Choices,
+    Classes,
+    Drawn,
+    Found,
+    Item,
+    drawn_from,
+    some,
+)
 from ipixmatch_jax.data.importers.names import role
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
-from ipixmatch_jax.paths import as_path
 
 _MASKS = ("_cp_masks.png", "_cp_masks.tif", "_cp_masks.tiff")
 _SAVED = "_seg.npy"
@@ -97,7 +104,7 @@ def cells(path: str) -> Drawn:
     def draw() -> np.ndarray:
         return (gray(path) > 0).astype(np.uint8)
 
-    return Drawn(path, lambda: b"cells" + as_path(path).read_bytes(), draw)
+    return drawn_from(path, b"cells", draw)
 
 
 def _masks(tree: FolderTree) -> list[str]:

@@ -12,12 +12,19 @@ import numpy as np
 from ipixmatch_jax.data.importers.cityscapes_classes import CLASSES, PALETTE, train_id_lookup
 from ipixmatch_jax.data.importers.class_files import find_classes
 from ipixmatch_jax.data.importers.drawing import gray
-from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, Item, some
+from ipixmatch_jax.data.importers.found import (
+    Choices,
+    Classes,
+    Drawn,
+    Found,
+    Item,
+    drawn_from,
+    without_mask,
+)
 from ipixmatch_jax.data.importers.idd import is_idd
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE
 from ipixmatch_jax.errors import DataError
-from ipixmatch_jax.paths import as_path
 
 # Kinds of mask files, in the order of preference, and the divisor of object ids.
 _KINDS = {"labelTrainIds": 0, "labelIds": 1, "instanceIds": 1000}
@@ -72,8 +79,7 @@ class Cityscapes:
             )
         if own:
             found.notes.append("classes of label_colors.txt, not those of Cityscapes")
-        if bare:
-            found.warnings.append(f"{len(bare)} val or test images have no mask: {some(bare, 2)}")
+        found.warnings += without_mask(bare)
         return found
 
 
@@ -110,7 +116,7 @@ def _converted(path: str, divisor: int) -> str | Drawn:
             raise DataError(f"{path}: value {values.max()}; expected label ids 0..33")
         return np.array(train_id_lookup(), np.uint8)[values]
 
-    return Drawn(path, lambda: b"city%d" % divisor + as_path(path).read_bytes(), draw)
+    return drawn_from(path, b"city%d" % divisor, draw)
 
 
 class Kitti:

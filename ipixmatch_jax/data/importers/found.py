@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from ipixmatch_jax.data.importers.tree import FolderTree
+from ipixmatch_jax.paths import as_path
 
 SPLITS = ("train", "val", "test", "unlabeled")
 SHOWN = 5
@@ -24,6 +25,11 @@ class Drawn(NamedTuple):
     name: str
     content: Callable[[], bytes]
     draw: Callable[[], np.ndarray]
+
+
+def drawn_from(path: str, rule: bytes, draw: Callable[[], np.ndarray]) -> Drawn:
+    """A mask that is drawn from one file; `rule` tells how, with all that it depends on."""
+    return Drawn(path, lambda: rule + as_path(path).read_bytes(), draw)
 
 
 class Item(NamedTuple):
@@ -108,6 +114,13 @@ class Importer(Protocol):
 def some(names: list[str], count: int = SHOWN) -> str:
     """The first names of a list, for messages."""
     return ", ".join(names[:count]) + (", …" if len(names) > count else "")
+
+
+def without_mask(images: list[str]) -> list[str]:
+    """The warning about images of a benchmark's val or test split; [] if there are none."""
+    if not images:
+        return []
+    return [f"{len(images)} val or test images have no mask: {some(images, 2)}"]
 
 
 def counts(items: list[Item]) -> list[str]:

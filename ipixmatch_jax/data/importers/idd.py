@@ -6,7 +6,7 @@ Training uses level3Ids, as the scripts say; the 7 classes of level1Ids are thos
 import re
 
 from ipixmatch_jax.data.importers.cityscapes_classes import CLASSES, PALETTE
-from ipixmatch_jax.data.importers.found import Choices, Classes, Found, Item, some
+from ipixmatch_jax.data.importers.found import Choices, Classes, Found, Item, some, without_mask
 from ipixmatch_jax.data.importers.names import with_split
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
@@ -83,8 +83,7 @@ class Idd:
             f"masks: {len(own)} {kind}, with {len(_KINDS[kind].names)} classes"
             + f"; not used: {some(sorted(masks.keys() - {kind.lower()}))}" * (len(masks) > 1)
         )
-        if bare:
-            found.warnings.append(f"{len(bare)} val or test images have no mask: {some(bare, 2)}")
+        found.warnings += without_mask(bare)
         return found
 
 

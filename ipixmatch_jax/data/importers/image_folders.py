@@ -15,11 +15,18 @@ from ipixmatch_jax.data.files.masks import MASK_SUFFIXES
 from ipixmatch_jax.data.importers import names as folder_names
 from ipixmatch_jax.data.importers.contents import content
 from ipixmatch_jax.data.importers.drawing import background_first, gray
-from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, Item, some
+from ipixmatch_jax.data.importers.found import (
+    Choices,
+    Classes,
+    Drawn,
+    Found,
+    Item,
+    drawn_from,
+    some,
+)
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE
 from ipixmatch_jax.errors import DataError
-from ipixmatch_jax.paths import as_path
 
 # A folder of more files holds many images.
 _MOST_FILES = 50
@@ -134,8 +141,5 @@ def _renumbered(path: str, names: list[str], table: Mapping[str, int]) -> Drawn:
             ids[stored == value] = table[names[value]]
         return ids
 
-    def described() -> bytes:
-        order = ",".join(f"{name}={table[name]}" for name in names)
-        return b"names" + order.encode() + as_path(path).read_bytes()
-
-    return Drawn(path, described, draw)
+    order = ",".join(f"{name}={table[name]}" for name in names)
+    return drawn_from(path, b"names" + order.encode(), draw)

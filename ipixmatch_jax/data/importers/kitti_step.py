@@ -10,12 +10,19 @@ import numpy as np
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.files.stored_masks import read_stored
 from ipixmatch_jax.data.importers.cityscapes_classes import CLASSES, PALETTE
-from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, Item, some
+from ipixmatch_jax.data.importers.found import (
+    Choices,
+    Classes,
+    Drawn,
+    Found,
+    Item,
+    drawn_from,
+    some,
+)
 from ipixmatch_jax.data.importers.names import with_split
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE
 from ipixmatch_jax.errors import DataError
-from ipixmatch_jax.paths import as_path
 
 _MAPS = "panoptic_maps"
 
@@ -93,4 +100,4 @@ def _train_ids(path: str) -> Drawn:
             )
         return ids
 
-    return Drawn(path, lambda: b"step" + as_path(path).read_bytes(), draw)
+    return drawn_from(path, b"step", draw)

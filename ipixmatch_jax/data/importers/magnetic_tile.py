@@ -9,9 +9,8 @@ import os
 import numpy as np
 
 from ipixmatch_jax.data.importers.drawing import gray
-from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, Item
+from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, Item, drawn_from
 from ipixmatch_jax.data.importers.tree import FolderTree
-from ipixmatch_jax.paths import as_path
 
 _FREE = "MT_Free"
 _THRESHOLD = 128
@@ -65,4 +64,4 @@ def _drawn(path: str, class_id: int) -> Drawn:
     def draw() -> np.ndarray:
         return ((gray(path) >= _THRESHOLD) * class_id).astype(np.uint8)
 
-    return Drawn(path, lambda: b"tile%d" % class_id + as_path(path).read_bytes(), draw)
+    return drawn_from(path, b"tile%d" % class_id, draw)

@@ -6,7 +6,7 @@ import re
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.importers import names as folder_names
 from ipixmatch_jax.data.importers.class_files import read_mapillary
-from ipixmatch_jax.data.importers.found import Choices, Classes, Found, Item, some
+from ipixmatch_jax.data.importers.found import Choices, Classes, Found, Item, without_mask
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
 
@@ -57,8 +57,7 @@ class Mapillary:
                 bare += [file] * (mask is None and split != "train")
                 name = stem if split == "train" else f"{split}/{stem}"
                 found.items.append(Item(name, tree.path(folder, file), mask, split))
-        if bare:
-            found.warnings.append(f"{len(bare)} val or test images have no mask: {some(bare, 2)}")
+        found.warnings += without_mask(bare)
         return found
 
 

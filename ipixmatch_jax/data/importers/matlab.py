@@ -13,12 +13,19 @@ from ipixmatch_jax.data.files.object_masks import without_gaps
 from ipixmatch_jax.data.importers import names as folder_names
 from ipixmatch_jax.data.importers.annotations import item_id, split_of
 from ipixmatch_jax.data.importers.contents import content
-from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, Item, some
+from ipixmatch_jax.data.importers.found import (
+    Choices,
+    Classes,
+    Drawn,
+    Found,
+    Item,
+    drawn_from,
+    some,
+)
 from ipixmatch_jax.data.importers.pairing import pair
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE
 from ipixmatch_jax.errors import DataError
-from ipixmatch_jax.paths import as_path
 
 # (variable, field) of the structs that data sets use.
 _STRUCTS = (("groundTruth", "Segmentation"), ("GTcls", "Segmentation"), ("GTinst", "Segmentation"))
@@ -187,4 +194,4 @@ def _drawn(path: str, table: tuple[int, ...]) -> Drawn:
         known = np.asarray(table)[place] == ids
         return np.where(known, place, IGNORE).astype(np.uint8)
 
-    return Drawn(path, lambda: b"mat%r" % (table,) + as_path(path).read_bytes(), draw)
+    return drawn_from(path, b"mat%r" % (table,), draw)

@@ -12,7 +12,15 @@ import numpy as np
 
 from ipixmatch_jax.data.files import png
 from ipixmatch_jax.data.importers.contents import content
-from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, Item, some
+from ipixmatch_jax.data.importers.found import (
+    Choices,
+    Classes,
+    Drawn,
+    Found,
+    Item,
+    drawn_from,
+    some,
+)
 from ipixmatch_jax.data.importers.names import split_of_path, with_split
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE
@@ -109,4 +117,4 @@ def _first_channel(path: str, *, sequences: bool) -> Drawn:
             )
         return np.array(table, np.uint8)[values]
 
-    return Drawn(path, lambda: b"synthia%d" % sequences + content(path), draw)
+    return drawn_from(path, b"synthia%d" % sequences, draw)

@@ -13,7 +13,15 @@ from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.importers.annotations import item_id
 from ipixmatch_jax.data.importers.class_files import ClassFile, find_classes
 from ipixmatch_jax.data.importers.contents import content
-from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, Item, some
+from ipixmatch_jax.data.importers.found import (
+    Choices,
+    Classes,
+    Drawn,
+    Found,
+    Item,
+    drawn_from,
+    some,
+)
 from ipixmatch_jax.data.importers.pairing import pair
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE
@@ -152,4 +160,4 @@ def drawn_array(path: str) -> Drawn:
             )
         return np.where(ids == -1, IGNORE, ids).astype(np.uint8)
 
-    return Drawn(path, lambda: b"npy" + as_path(path).read_bytes(), draw)
+    return drawn_from(path, b"npy", draw)
