@@ -2,6 +2,7 @@
 
     python -m bench.evaluation --json bench/results/evaluation-cpu.json
     python -m bench.evaluation --model unet --native 20 --images 8
+    python -m bench.evaluation --separable --decoder-channels 128 --batch 1
 
 The set is invented with the sizes of Pascal VOC's validation images: 1,449 images, the longer side
 500 pixels for most, the shorter one 330 to 500, a quarter of them 375; three in ten are upright.
@@ -151,12 +152,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="deeplabv3plus")
     parser.add_argument("--backbone", help="by default the model's own")
+    parser.add_argument("--separable", action="store_true", help="model.separable")
+    parser.add_argument("--decoder-channels", type=int, help="by default the model's own")
     parser.add_argument("--batch", type=int, default=8, help="eval_batch_size")
     parser.add_argument("--native", type=int, default=6, help="number of sizes compiled natively")
     parser.add_argument("--images", type=int, default=8, help="images evaluated in each frame")
     parser.add_argument("--json", type=pathlib.Path, help="file for the results")
     args = parser.parse_args()
-    options = {"backbone": args.backbone} if args.backbone else {}
+    given = {key: getattr(args, key) for key in ("backbone", "separable", "decoder_channels")}
+    options = {key: value for key, value in given.items() if value}
     found = measure(args.model, options, args.batch, args.native, args.images)
     for way in ("native", "framed"):
         times = found[way]

@@ -38,6 +38,10 @@ ARMS: dict[str, list[str]] = {
     "fixmatch-c0.5": ["--config.method.confidence=0.5"],
     "fixmatch-c0": ["--config.method.confidence=0"],
     "fixmatch-d0.95": ["--config.teacher.decay=0.95"],
+    "fixmatch-late": ["--config.method.ramp_start=600", "--config.method.ramp_steps=400"],
+    "fixmatch-rare": ["--config.supervised.weighting=inverse_frequency"],
+    "fixmatch-dice": ["--config.supervised.dice_weight=1"],
+    "fixmatch-mild": ["--config.views.blur_sigma=(0.1, 1.0)", "--config.views.hue=0.1"],
     "kl-valid-t4": [
         "--config.relation.name=class_map", "--config.relation.distance=kl", _VALID,
         "--config.relation.temperature=4", "--config.relation.weight=0.15",

@@ -79,26 +79,23 @@ def same_padded(
     How many rows come before the first depends on the image's size modulo the stride. A convolution
     of the result without padding has ⌈h / stride⌉ rows.
     """
-    x = cut(x, extent)
+    # All rows that any image may need come before the first; each image then starts at its own.
+    config, starts, lengths = [(0, 0, 0)], [], []
     for axis, true in zip((1, 2), extent.at(x.shape[1:3]), strict=True):
-        stride, reach = strides[axis - 1], window[axis - 1]
-        results = -(-x.shape[axis] // stride)
-        length = (results - 1) * stride + reach
+        side, stride, reach = x.shape[axis], strides[axis - 1], window[axis - 1]
+        length = (-(-side // stride) - 1) * stride + reach
         needed = (-(-true // stride) - 1) * stride + reach - true
-        before = jnp.maximum(needed, 0) // 2
-        first, last = max(reach - stride, 0) // 2, (reach - 1) // 2
-        padded = _padded(x, axis, first, length)
-        for low in range(first + 1, last + 1):
-            chosen = (before == low).reshape(-1, 1, 1, 1)
-            padded = jnp.where(chosen, _padded(x, axis, low, length), padded)
-        x = padded
-    return x
+        most = (reach - 1) // 2
+        config.append((most, max(length - side, 0), 0))
+        starts.append(most - jnp.maximum(needed, 0) // 2)
+        lengths.append(length)
+    padded = jax.lax.pad(cut(x, extent), jnp.zeros((), x.dtype), [*config, (0, 0, 0)])
 
+    def one(image: jax.Array, row: jax.Array, column: jax.Array) -> jax.Array:
+        at = (row, column, jnp.zeros((), row.dtype))
+        return jax.lax.dynamic_slice(image, at, (*lengths, x.shape[3]))
 
-def _padded(x: jax.Array, axis: int, low: int, length: int) -> jax.Array:
-    config = [(0, 0, 0)] * x.ndim
-    config[axis] = (low, length - x.shape[axis] - low, 0)
-    return jax.lax.pad(x, jnp.zeros((), x.dtype), config)
+    return jax.vmap(one)(padded, *starts)
 
 
 def group_norm(layer: nn.GroupNorm, x: jax.Array, extent: Extent | None) -> jax.Array:
