@@ -14,6 +14,7 @@ from jax.typing import DTypeLike
 
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.models.backbones import make_encoder
+from ipixmatch_jax.models.conv_of_maps import ConvNormOfMaps
 from ipixmatch_jax.models.create import MODELS, choice, positive
 from ipixmatch_jax.models.encoder_decoder import EncoderDecoder
 from ipixmatch_jax.models.extent import mean_of_image
@@ -31,7 +32,10 @@ _RATES = {32: (3, 6, 9), 16: (6, 12, 18), 8: (12, 24, 36)}
 
 
 class Conv3x3(nn.Module):
-    """A 3x3 ConvNorm; with `separable`, a depthwise 3x3 and a pointwise one."""
+    """A 3x3 ConvNorm; with `separable`, a depthwise 3x3 and a pointwise one.
+
+    A `coarse` map is resized to the size of x and concatenated first.
+    """
 
     features: int
     dilation: int
@@ -39,11 +43,18 @@ class Conv3x3(nn.Module):
     numerics: Numerics
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: jax.Array, train: bool, coarse: jax.Array | None = None) -> jax.Array:
+        size = x.shape[1:3]
+        if not self.separable and coarse is not None:
+            both = ConvNormOfMaps(self.features, 3, self.numerics, name="dense")
+            return both([x, coarse], size, train)
         if not self.separable:
             return ConvNorm(
                 self.features, 3, dilation=self.dilation, numerics=self.numerics, name="dense"
             )(x, train)
+        if coarse is not None:
+            coarse = resize_bilinear(coarse, size, self.numerics.extent)
+            x = jnp.concatenate([x, coarse], axis=-1)
         x = ConvNorm(
             x.shape[-1],
             3,
@@ -76,10 +87,11 @@ class Head(nn.Module):
         self.sow("intermediates", "encoder", high)
         high = self._pyramid(high, train)
         low = ConvNorm(self.low_level_channels, numerics=self.numerics, name="low")(low, train)
-        high = resize_bilinear(high, low.shape[1:3], extent)
-        x = jnp.concatenate([low, high], axis=-1)
-        for name in ("fuse_0", "fuse_1"):
-            x = Conv3x3(self.channels, 1, self.separable, self.numerics, name=name)(x, train)
+        fuse_0, fuse_1 = (
+            Conv3x3(self.channels, 1, self.separable, self.numerics, name=name)
+            for name in ("fuse_0", "fuse_1")
+        )
+        x = fuse_1(fuse_0(low, train, coarse=high), train)
         self.sow("intermediates", "decoder", x)
         x = classifier(self.num_classes, self.numerics, "classifier")(x)
         return resize_logits(x, size, extent)

@@ -1,63 +1,23 @@
 """SegFormer: a Mix Transformer and a head of pointwise layers (Xie et al., arXiv 2105.15203)."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import DTypeLike
 
 from ipixmatch_jax.models.attention import dense
 from ipixmatch_jax.models.backbones import make_encoder
-from ipixmatch_jax.models.conv_backends import conv_general_dilated
+from ipixmatch_jax.models.conv_of_maps import ConvNormOfMaps
 from ipixmatch_jax.models.create import MODELS, positive
 from ipixmatch_jax.models.encoder_decoder import EncoderDecoder
+from ipixmatch_jax.models.extent import center_weights
 from ipixmatch_jax.models.half_pixel import resize_half_pixel
-from ipixmatch_jax.models.layers import Numerics, classifier, kernel_init, widen
+from ipixmatch_jax.models.layers import Numerics, classifier, widen
 from ipixmatch_jax.models.mit import MIT
 
 _NAME = "segformer"
-
-
-class Kernel(nn.Module):
-    """The kernel [1,1,features_in,features] of a 1x1 convolution."""
-
-    features_in: int
-    features: int
-
-    @nn.compact
-    def __call__(self) -> jax.Array:
-        shape = (1, 1, self.features_in, self.features)
-        return self.param("kernel", kernel_init, shape, jnp.float32)
-
-
-class Fuse(nn.Module):
-    """1x1 convolution of maps that are resized and concatenated, norm, ReLU.
-
-    Each map meets its part of the kernel before it is resized. The results are the same, because
-    one mixes channels and the other positions, but small maps have fewer products.
-    """
-
-    features: int
-    numerics: Numerics
-
-    @nn.compact
-    def __call__(
-        self, levels: Sequence[jax.Array], size: tuple[int, int], train: bool
-    ) -> jax.Array:
-        numerics = self.numerics
-        kernel = Kernel(sum(x.shape[-1] for x in levels), self.features, name="conv")()
-        ends = np.cumsum([x.shape[-1] for x in levels])[:-1].tolist()
-        maps = []
-        for x, part in zip(levels, jnp.split(kernel, ends, axis=2), strict=True):
-            operands = x.astype(numerics.dtype), part.astype(numerics.dtype)
-            x = conv_general_dilated(*operands, (1, 1), "VALID")
-            maps.append(widen(resize_half_pixel(x, size, numerics.extent)))
-        total = sum(maps[1:], maps[0])
-        x = numerics.normalize(total.astype(numerics.dtype), train, "norm")
-        return nn.relu(x.astype(numerics.dtype))
 
 
 class Head(nn.Module):
@@ -77,7 +37,7 @@ class Head(nn.Module):
         levels = [
             dense(self.channels, self.numerics, f"project_{i}")(x) for i, x in enumerate(features)
         ]
-        fuse = Fuse(self.channels, self.numerics, name="fuse")
+        fuse = ConvNormOfMaps(self.channels, 1, self.numerics, center_weights, name="fuse")
         x = fuse(levels[::-1], features[0].shape[1:3], train)
         self.sow("intermediates", "decoder", x)
         x = widen(classifier(self.num_classes, self.numerics, "classifier")(x))

@@ -12,8 +12,10 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ipixmatch_jax.models.backbones import make_encoder
+from ipixmatch_jax.models.conv_of_maps import ConvNormOfMaps
 from ipixmatch_jax.models.create import MODELS, positive
 from ipixmatch_jax.models.encoder_decoder import EncoderDecoder
+from ipixmatch_jax.models.extent import center_weights
 from ipixmatch_jax.models.half_pixel import adaptive_average, resize_half_pixel, spread_pools
 from ipixmatch_jax.models.layers import ConvNorm, Numerics, classifier, widen
 
@@ -45,9 +47,8 @@ class Head(nn.Module):
         levels[:-1] = [
             self._conv(level, 3, f"smooth_{i}", train) for i, level in enumerate(levels[:-1])
         ]
-        finest = levels[0].shape[1:3]
-        levels[1:] = [resize_half_pixel(level, finest, extent) for level in levels[1:]]
-        x = self._conv(jnp.concatenate(levels, axis=-1), 3, "fuse", train)
+        fuse = ConvNormOfMaps(self.channels, 3, self.numerics, center_weights, name="fuse")
+        x = fuse(levels, levels[0].shape[1:3], train)
         self.sow("intermediates", "decoder", x)
         logits = classifier(self.num_classes, self.numerics, "classifier")(x)
         return resize_half_pixel(widen(logits), size, extent)
