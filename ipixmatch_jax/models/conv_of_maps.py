@@ -3,7 +3,7 @@
 Convolution and bilinear resizing are linear. So a small map can meet its part of the kernel before
 it is resized: every kernel position makes a map of its own, and the weights of the resize, shifted
 by that position, add these up. The result is that of the usual order, but for rounding. For the
-4-fold larger maps of DeepLabV3+'s decoder it takes a seventh of the products.
+4-fold larger maps of DeepLabV3+'s decoder it takes about an eighth of the products.
 """
 
 import math
