@@ -94,15 +94,13 @@ def convolve_and_resize(
         _shifted(weights(before, after, n, m, y.dtype), m, side)
         for before, after, n, m in zip((height, width), size, true_in, true_out, strict=True)
     )
-    # As batches of matrix products, whose results need no transposition.
     highest = jax.lax.Precision.HIGHEST
     rows = rows.reshape(batch, size[0], side * height)
     y = y.reshape(batch, side * height, -1)
     y = jnp.einsum("bon,bnm->bom", rows, y, precision=highest)
-    columns = columns.transpose(0, 1, 3, 2).reshape(batch, 1, size[1], width * side)
-    columns = jnp.broadcast_to(columns, (batch, size[0], *columns.shape[2:]))
+    columns = columns.transpose(0, 1, 3, 2).reshape(batch, size[1], width * side)
     y = y.reshape(batch, size[0], width * side, -1)
-    return jnp.einsum("bopn,bond->bopd", columns, y, precision=highest)
+    return jnp.einsum("bpn,bond->bopd", columns, y, precision=highest)
 
 
 def _true(x: jax.Array, extent: Extent | None, size: Size) -> tuple[jax.Array, jax.Array]:
