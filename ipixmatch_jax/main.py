@@ -200,6 +200,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.mode == "train":
             output.reader_gone = _READER_GONE
         # Late, so that --help and a misspelt flag do not wait for jax.
+        try:
+            import jax  # noqa: F401
+        except ValueError as error:  # it reads variables such as JAX_ENABLE_X64
+            return exit_code(
+                ConfigError(f"JAX cannot be imported: {error}; fix or unset this variable")
+            )
         from ipixmatch_jax.devices.preemption import answered_interrupts
         from ipixmatch_jax.devices.processes import ended_together
 
