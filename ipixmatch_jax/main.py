@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from logging import LogRecord
 
 from ipixmatch_jax.cli.flags import parsed_arguments
+from ipixmatch_jax.cli.import_order import prefer_packages
 from ipixmatch_jax.cli.terminal import guarded_output
 from ipixmatch_jax.errors import ConfigError, UserError, exit_code
 from ipixmatch_jax.paths import NEEDS_GS, lacks_gs
@@ -195,6 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 done, or saved after a stop signal; 2 an error that the user can fix; 130
         interrupted by Ctrl-C with nothing to save.
     """
+    prefer_packages()
     with guarded_output() as output:
         arguments, overrides = parsed_arguments(sys.argv[1:] if argv is None else argv)
         if arguments.mode == "train":
