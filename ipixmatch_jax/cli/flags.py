@@ -138,13 +138,17 @@ def _parser() -> argparse.ArgumentParser:
     _add_diagnose(parser)
     _add_next(parser)
     _add_serve(parser)
-    processes = parser.add_argument_group(
+    _add_processes(parser)
+    return parser
+
+
+def _add_processes(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
         "train and eval on several processes, if JAX does not detect the cluster"
     )
-    processes.add_argument("--coordinator", metavar="HOST:PORT", help="address of process 0")
-    processes.add_argument("--processes", type=int, help="number of processes; 1: run alone")
-    processes.add_argument("--process", type=int, help="index of this process, from 0")
-    return parser
+    group.add_argument("--coordinator", metavar="HOST:PORT", help="address of process 0")
+    group.add_argument("--processes", type=int, help="number of processes; 1: run alone")
+    group.add_argument("--process", type=int, help="index of this process, from 0")
 
 
 def _add_takeaway(parser: argparse.ArgumentParser) -> None:
