@@ -245,6 +245,14 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
         return exit_code(
             UserError(f"{where}{error.strerror}; make room, and the same command goes on")
         )
+    except MemoryError as error:
+        notes = "; ".join(["", *getattr(error, "__notes__", ())])
+        return exit_code(
+            UserError(
+                f"the memory of this machine does not suffice ({error}){notes}; set a smaller "
+                "network, batch_size, data.crop_size or data.max_pixels"
+            )
+        )
     except ImportError as error:
         if not lacks_gs(error):
             raise

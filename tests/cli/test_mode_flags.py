@@ -47,3 +47,17 @@ def test_a_variable_that_jax_refuses(monkeypatch, capsys):
     monkeypatch.setattr("builtins.__import__", refusing)
     assert main(["--mode", "config"]) == 2
     assert "JAX cannot be imported: invalid truth value 'maybe'" in capsys.readouterr().err
+
+
+def test_too_little_memory_is_one_message(monkeypatch, capsys):
+    from ipixmatch_jax.main import RUN_MODE, main
+
+    def hungry(config, arguments):
+        error = MemoryError("Unable to allocate 671. GiB")
+        error.add_note("step 4 is saved")
+        raise error
+
+    monkeypatch.setitem(RUN_MODE, "config", hungry)
+    assert main(["--mode", "config"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "does not suffice (Unable to allocate 671. GiB); step 4 is saved; set a" in said
