@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 
 from ipixmatch_jax import build
 from ipixmatch_jax.build import restore_networks
-from ipixmatch_jax.config import with_run_values
+from ipixmatch_jax.config import for_run
 from ipixmatch_jax.data import with_statistics
 from ipixmatch_jax.devices.processes import is_first
 from ipixmatch_jax.engine.state import NETWORKS
@@ -38,7 +38,7 @@ def evaluate(
         network: `student`, `teacher` or `both`.
         split: `val`, `test` (`data.test`), `labeled`, or what `data.val` can be: a list or a name.
     """
-    config = with_statistics(with_run_values(config, workdir))
+    config = with_statistics(for_run(config, workdir))
     parallel = build.build_parallel(config)
     model = build.build_model(config)
     names = NETWORKS if network == "both" else (network,)

@@ -24,8 +24,12 @@ def _is_int(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    return real and math.isfinite(value)
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond all floats
+        return False
 
 
 def _is_list(value: Any) -> bool:
@@ -37,7 +41,8 @@ def _is_color(value: Any) -> bool:
 
 
 def _is_pair(value: Any) -> bool:
-    return _is_list(value) and len(value) == 2 and all(map(_is_number, value))
+    numeric = _is_list(value) and len(value) == 2 and all(map(_is_number, value))
+    return numeric and value[0] < value[1]
 
 
 class _Kind(NamedTuple):
@@ -54,7 +59,7 @@ KINDS = {
     "float": _Kind("a number", "numbers", _is_number),
     "str": _Kind("text", "list of texts", lambda v: isinstance(v, str) and "\0" not in v),
     "color": _Kind("a color", "colors (red, green, blue), each 0 to 255", _is_color),
-    "pair": _Kind("a pair", "pairs of numbers (low, high)", _is_pair),
+    "pair": _Kind("a pair", "pairs of numbers (low, high) with low < high", _is_pair),
     "any": _Kind("a value", "values", lambda v: True),
     "dict": _Kind("a dict", "dicts", lambda v: isinstance(v, Mapping)),
 }

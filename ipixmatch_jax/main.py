@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from logging import LogRecord
 
 from ipixmatch_jax.cli.flags import parsed_arguments
+from ipixmatch_jax.cli.import_order import prefer_packages
 from ipixmatch_jax.cli.terminal import guarded_output
 from ipixmatch_jax.errors import ConfigError, UserError, exit_code
 from ipixmatch_jax.paths import NEEDS_GS, lacks_gs
@@ -195,11 +196,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 done, or saved after a stop signal; 2 an error that the user can fix; 130
         interrupted by Ctrl-C with nothing to save.
     """
+    prefer_packages()
     with guarded_output() as output:
         arguments, overrides = parsed_arguments(sys.argv[1:] if argv is None else argv)
         if arguments.mode == "train":
             output.reader_gone = _READER_GONE
         # Late, so that --help and a misspelt flag do not wait for jax.
+        try:
+            import jax  # noqa: F401
+        except ValueError as error:  # it reads variables such as JAX_ENABLE_X64
+            return exit_code(
+                ConfigError(f"JAX cannot be imported: {error}; fix or unset this variable")
+            )
         from ipixmatch_jax.devices.preemption import answered_interrupts
         from ipixmatch_jax.devices.processes import ended_together
 
@@ -236,6 +244,14 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
         where = f"{error.filename}: " if error.filename else ""
         return exit_code(
             UserError(f"{where}{error.strerror}; make room, and the same command goes on")
+        )
+    except MemoryError as error:
+        notes = "; ".join(["", *getattr(error, "__notes__", ())])
+        return exit_code(
+            UserError(
+                f"the memory of this machine does not suffice ({error}){notes}; set a smaller "
+                "network, batch_size, data.crop_size or data.max_pixels"
+            )
         )
     except ImportError as error:
         if not lacks_gs(error):

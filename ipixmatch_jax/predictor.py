@@ -14,7 +14,7 @@ from PIL import Image
 
 from ipixmatch_jax import build
 from ipixmatch_jax.build import restore_networks
-from ipixmatch_jax.config import load_snapshot, with_run_values
+from ipixmatch_jax.config import for_run, load_snapshot
 from ipixmatch_jax.data import pixels_of, resize_image
 from ipixmatch_jax.data.catalog import assemble
 from ipixmatch_jax.data.records import spread_palette
@@ -234,7 +234,7 @@ def restore_predictors(
     tile_above: int = TILE_ABOVE,
 ) -> dict[str, Predictor]:
     """Loads several networks of one checkpoint; they share their compiled programs."""
-    config = with_known_method(with_run_values(config, workdir), workdir, checkpoint)
+    config = with_known_method(for_run(config, workdir), workdir, checkpoint)
     model, parallel = build.build_model(config), build.build_parallel(config)
     step, restored = restore_networks(config, workdir, model, parallel, checkpoint, networks)
     first = Predictor(

@@ -30,7 +30,7 @@ def imported(key: str, name: str, form: str) -> Any:
     module_name, _, attribute = name.partition(":")
     try:
         return getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise ConfigError(
             f"{key} is {name!r}: {error}; expected {form}, importable from where the command runs "
             "(PYTHONPATH)"

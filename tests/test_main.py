@@ -207,7 +207,7 @@ def test_usage_errors_fit_the_terminal(capsys, monkeypatch):
 
 def test_both_spellings_of_a_flag():
     for spelling in ("--tile-above", "--tile_above"):
-        arguments, _ = parsed_arguments(["--mode", "config", f"{spelling}=7"])
+        arguments, _ = parsed_arguments(["--mode", "predict", "--workdir", "w", f"{spelling}=7"])
         assert arguments.tile_above == 7
     arguments, overrides = parsed_arguments(["--mode", "config", "data", "--config.batch_size=3"])
     assert arguments.groups == ("data",) and overrides == ["--config.batch_size=3"]

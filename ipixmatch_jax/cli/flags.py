@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Collection, Sequence
 
+from ipixmatch_jax.cli.mode_flags import unread_flag
 from ipixmatch_jax.cli.pages import pages_folder
 from ipixmatch_jax.paths import as_path
 from ipixmatch_jax.registry import nearest
@@ -51,6 +52,12 @@ def _place(text: str):
     if not text.strip():
         raise argparse.ArgumentTypeError("is empty; expected a path")
     return as_path(text)
+
+
+def _name(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty; expected a name")
+    return text
 
 
 def _number(least: float, most: float = math.inf, whole: bool = True):
@@ -109,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--checkpoint",
         default="latest",
-        help="every mode except train: latest (default), best, or a step",
+        help="eval, predict, next, diagnose, export, serve: latest (default), best, or a step",
     )
     parser.add_argument(
         "--network",
@@ -118,6 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--split",
+        type=_name,
         default="val",
         help="eval, diagnose: val (default), test, labeled, or another list or split name",
     )
@@ -130,13 +138,17 @@ def _parser() -> argparse.ArgumentParser:
     _add_diagnose(parser)
     _add_next(parser)
     _add_serve(parser)
-    processes = parser.add_argument_group(
+    _add_processes(parser)
+    return parser
+
+
+def _add_processes(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
         "train and eval on several processes, if JAX does not detect the cluster"
     )
-    processes.add_argument("--coordinator", metavar="HOST:PORT", help="address of process 0")
-    processes.add_argument("--processes", type=int, help="number of processes; 1: run alone")
-    processes.add_argument("--process", type=int, help="index of this process, from 0")
-    return parser
+    group.add_argument("--coordinator", metavar="HOST:PORT", help="address of process 0")
+    group.add_argument("--processes", type=int, help="number of processes; 1: run alone")
+    group.add_argument("--process", type=int, help="index of this process, from 0")
 
 
 def _add_takeaway(parser: argparse.ArgumentParser) -> None:
@@ -162,7 +174,7 @@ def _add_takeaway(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--tile-above",
-        type=int,
+        type=_number(1),
         default=2048,
         metavar="PIXELS",
         help="predict, next: photos with a longer side are processed in windows of eval.window",
@@ -330,6 +342,9 @@ def parsed_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]
         arguments.groups = tuple(itertools.takewhile(lambda a: not a.startswith("--"), overrides))
         overrides = overrides[len(arguments.groups) :]
     arguments.overrides = tuple(overrides)
+    unread = unread_flag(parser, _with_hyphens(argv, parser), arguments.mode)
+    if unread:
+        parser.error(unread)
     if arguments.workdir is None and arguments.mode not in ("inspect", "convert", *_ALONE):
         parser.error(f"--mode {arguments.mode} needs --workdir")
     if arguments.config is None and arguments.mode in ("train", "inspect", "convert"):

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import jax
-from absl import flags
+from absl import flags, logging  # noqa: F401  (logging defines flags)
 
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.registry import nearest

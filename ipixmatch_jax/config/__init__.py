@@ -1,6 +1,7 @@
 """The config: keys, defaults, loading, validation, a run's snapshot, and published recipes."""
 
 from ipixmatch_jax.config.defaults import default_config, flatten
+from ipixmatch_jax.config.fit_to_run import for_run
 from ipixmatch_jax.config.loading import command_line_keys, load_config, with_overrides
 from ipixmatch_jax.config.snapshot import (
     load_snapshot,
@@ -16,6 +17,7 @@ __all__ = [
     "command_line_keys",
     "default_config",
     "flatten",
+    "for_run",
     "load_config",
     "load_snapshot",
     "overview",

@@ -21,7 +21,7 @@ from ipixmatch_jax.data.importers import Found, choices_of, read_folder
 from ipixmatch_jax.data.importers.cache import materialize
 from ipixmatch_jax.data.importers.found import Item
 from ipixmatch_jax.errors import ConfigError, DataError
-from ipixmatch_jax.paths import as_path
+from ipixmatch_jax.paths import as_path, is_remote
 
 
 def convert_data(config: ConfigDict, dst: str | os.PathLike) -> list[str]:
@@ -46,6 +46,14 @@ def convert_data(config: ConfigDict, dst: str | os.PathLike) -> list[str]:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise DataError(f"{target}: not empty; expected a new folder; name another one")
     root = data_root(config, "images and masks")
+    if not is_remote(root) and Path(root).resolve() in (
+        target.resolve(),
+        *target.resolve().parents,
+    ):
+        raise DataError(
+            f"{target}: lies in {root}, which would be read with its own copies from then on; "
+            "expected a folder elsewhere; name another one"
+        )
     _, _, found = read_folder(root, choices_of(config.folder))
     if found.problems:
         raise DataError("\n".join(found.problems[:5]))

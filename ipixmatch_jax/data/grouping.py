@@ -11,6 +11,7 @@ from PIL import Image
 from ipixmatch_jax.data.files.file_records import FileImages
 from ipixmatch_jax.data.files.images import displayable
 from ipixmatch_jax.errors import ConfigError, DataError
+from ipixmatch_jax.registry import nearest
 
 _THREADS = 4
 _SIDE, _COARSE = 48, 8
@@ -95,6 +96,12 @@ def _by_pattern(ids: list[str], rule: str) -> tuple[list[str], list[str]]:
     ]
     keys = [key or name for key, name in zip(keys, ids, strict=True)]
     missed = sum(match is None for match in matches)
+    if missed == len(ids) > 0:
+        raise ConfigError(
+            f"data.folder.group={rule!r} matches no id of a labeled image, such as {ids[0]!r}"
+            f"{nearest(rule, ('auto', 'none'))}; expected auto, none, or an expression of ids such "
+            "as '^(.*)_'"
+        )
     text = f"{len(set(keys))} groups of labeled images by data.folder.group={rule!r}"
     return keys, [text + (f"; {missed} ids do not match and stay alone" if missed else "")]
 

@@ -26,9 +26,9 @@ DATA_KEYS: Table = {
         choices=("auto", "model", "measure"),
     ),
     "mean": Key((), "mean of each channel for values in [0, 1]; empty: see data.statistics",
-                kind="float"),
-    "std": Key((), "standard deviation of each channel; empty: see data.statistics",
-               kind="float", above=0),
+                kind="float", least=0, most=1),
+    "std": Key((), "standard deviation of each channel, likewise; empty: see data.statistics",
+               kind="float", above=0, most=1),
     "value_range": Key(
         (), "(low, high) of each channel that become 0 and 255, for images over 8 bits",
         kind="pair",

@@ -17,6 +17,8 @@ _LOW, _HIGH = 0.001, 0.999
 _LEAST_STD = 1e-3
 # An extreme value is likely no data if its gap to the others is this many times their range.
 _FAR = 2.0
+# Bright images of 0 to 255 or more reach this; those of 0 to 1 end at 1.
+_LEAST_WHOLE = 100.0
 
 
 def with_statistics(config: ConfigDict) -> ConfigDict:
@@ -104,6 +106,8 @@ def measure(data: ConfigDict, seed: int) -> dict[str, tuple]:
         if not value_range and len(deep) < len(samples) and data.statistics != "measure":
             _check_widened(source, picked, samples)
             value_range = tuple((0.0, 65535.0) for _ in range(channels_of(source)))
+        if not value_range:
+            _check_scales(source, picked, samples)
         # The user may say that the deep images fill their range as those of 8 bits do.
         value_range = value_range or _range(np.concatenate(deep).astype(np.float64))
         values = np.concatenate(
@@ -128,6 +132,28 @@ def _check_widened(source, picked: np.ndarray, samples: list[np.ndarray]) -> Non
                 "white, or to that of the sensor, or data.statistics=measure to scale the deep "
                 "images by the values that they hold"
             )
+
+
+def _check_scales(source, picked: np.ndarray, samples: list[np.ndarray]) -> None:
+    """Raises DataError if some images hold shares of 0 to 1, and others values of 0 to 255."""
+    tops = {
+        source.ids[int(index)]: float(np.quantile(finite, _HIGH))
+        for index, sample in zip(picked, samples, strict=True)
+        if sample.dtype != np.uint8
+        and len(finite := sample[np.isfinite(sample)])
+        # Negative values are measurements, no brightness.
+        and finite.min() >= 0
+    }
+    shares = [name for name, top in tops.items() if 0.5 < top <= 1]
+    others = [name for name, top in tops.items() if top >= _LEAST_WHOLE]
+    if len(shares) + len(others) < len(tops) or not shares or not others:
+        return
+    raise DataError(
+        f"{len(shares)} labeled images hold values up to {tops[shares[0]]:.3g}, as {shares[0]}, "
+        f"and {len(others)} up to {tops[others[0]]:.4g}, as {others[0]}: the first would be black "
+        "in the range of the others; expected one scale in all images; divide the others by their "
+        "white, or set data.value_range if all are measured in one unit"
+    )
 
 
 def _bands(source, index: int) -> np.ndarray:

@@ -52,7 +52,9 @@ def pair_counts(
             return jnp.einsum("nr,nc->rc", one, other).astype(jnp.int32)
 
         # A class that does not exist has an empty one-hot vector.
-        return jax.vmap(of_image)(jnp.where(where, rows, num_classes), columns).sum(0)
+        return jax.vmap(of_image)(jnp.where(where, rows, num_classes), columns).sum(
+            0, dtype=jnp.int32
+        )
 
     return jax.lax.platform_dependent(rows, columns, where, cpu=added, default=multiplied)
 

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from ipixmatch_jax import build
 from ipixmatch_jax.build import restore_networks
-from ipixmatch_jax.config import with_run_values
+from ipixmatch_jax.config import for_run
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.export.model_card import write_card
 from ipixmatch_jax.export.onnx import converter, to_onnx
@@ -60,7 +60,7 @@ def export(
     check_writable_file(output, "--output")
     if form == "onnx":
         converter()  # before the network is restored, which takes longer
-    config = with_known_method(with_run_values(config, workdir), workdir, checkpoint)
+    config = with_known_method(for_run(config, workdir), workdir, checkpoint)
     model = build.build_model(config)
     parallel = build.build_parallel(config)
     step, networks = restore_networks(config, workdir, model, parallel, checkpoint, (network,))

@@ -71,6 +71,11 @@ def _photos(item: str, skipped: collections.Counter) -> tuple[str, list[pathlib.
     elif glob.has_magic(item):
         base = _fixed_part(item)
         files = sorted(path for path in glob.glob(item, recursive=True) if os.path.isfile(path))
+        if not files:
+            raise DataError(
+                f"--input {item}: no file has such a name; expected a pattern of photos; check "
+                "the folder and the ending, or write '**/*.jpg' to search subfolders, too"
+            )
     else:
         raise DataError(
             f"--input {item} does not exist; expected a photo, a folder of photos or a pattern"

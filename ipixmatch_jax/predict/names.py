@@ -83,5 +83,8 @@ def _comparable(path: str) -> str:
 
 
 def _exists(path: AnyPath) -> bool:
-    # A link that leads nowhere is a file too: writing would create what it names.
-    return path.exists() or (not is_remote(path) and path.is_symlink())
+    try:
+        # A link that leads nowhere is a file too: writing would create what it names.
+        return path.exists() or (not is_remote(path) and path.is_symlink())
+    except OSError:  # a name too long for the file system; writing it says so, for its photo alone
+        return False

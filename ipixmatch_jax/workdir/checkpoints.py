@@ -21,7 +21,8 @@ from ipixmatch_jax.workdir.checkpoint_scores import (
     read_mious,
     write_miou,
 )
-from ipixmatch_jax.workdir.folder import checkpoints_folder, config_path
+from ipixmatch_jax.workdir.folder import check_encoding, checkpoints_folder, config_path
+from ipixmatch_jax.workdir.literal_folders import take_folders_literally
 
 # Items of a checkpoint. Student and teacher are separate items: evaluation reads only one.
 _ITEMS = (*NETWORKS, "training", "checksums")
@@ -79,6 +80,8 @@ class Checkpoints:
 
     def __init__(self, workdir: AnyPath, *, writable: bool = False):
         self._workdir = as_path(workdir)
+        check_encoding(self._workdir)
+        take_folders_literally()
         self._writable = writable
         if not is_remote(self._workdir):
             self._workdir = self._workdir.absolute()

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from typing import IO
@@ -209,12 +210,36 @@ class WorkdirLock:
             self._file.close()
 
 
+def check_encoding(workdir: AnyPath) -> None:
+    """Checks that checkpoints can be in a folder; their library takes paths in UTF-8 alone.
+
+    Raises:
+        ConfigError: the path has bytes that Python could not read as text.
+    """
+    path = str(workdir if is_remote(workdir) else workdir.absolute())
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"--workdir {printable_path(path)}: this path is not text in "
+            f"{sys.getfilesystemencoding()}, the encoding of file names here, and checkpoints "
+            "cannot be saved there; choose a path of ASCII letters, or set PYTHONUTF8=1 if the "
+            "path is UTF-8"
+        ) from None
+
+
+def printable_path(path: str) -> str:
+    """A path with escapes in place of bytes that are no text."""
+    return path.encode("utf-8", "backslashreplace").decode()
+
+
 def make_workdir(workdir: AnyPath) -> None:
     """Makes the folder of a run.
 
     Raises:
         ConfigError: the folder cannot be written.
     """
+    check_encoding(workdir)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         if is_remote(workdir):

@@ -41,3 +41,10 @@ def test_nothing_is_counted_where_nothing_is():
     nowhere = jnp.zeros(ids.shape, bool)
     np.testing.assert_array_equal(class_counts(ids, nowhere, 2), [0, 0])
     np.testing.assert_array_equal(pair_counts(ids, ids, nowhere, 2), np.zeros((2, 2)))
+
+
+def test_both_ways_of_counting_have_one_type_with_64_bit_numbers():
+    ids = np.zeros((1, 4, 4), np.int32)
+    with jax.enable_x64(True):
+        shape = jax.eval_shape(lambda: pair_counts(ids, ids, ids == 0, 3))
+    assert shape.dtype == np.int32

@@ -64,7 +64,7 @@ def test_files_from_the_command_line(run, tmp_path, capsys):
     ("arguments", "message"),
     [
         (["--input", "nowhere"], "nowhere does not exist"),
-        (["--input", "*.none"], "holds no photo"),
+        (["--input", "*.none"], "no file has such a name"),
         (["--input", "https://example.org/a.jpg"], "is not on this machine"),
         (["--input", "empty"], "holds no photo (1 .txt file(s), 1 hidden file(s)); expected .png"),
         (["--input", "v.png", "--output", "v.png"], "--output v.png cannot be written"),

@@ -4,14 +4,17 @@ import json
 import shutil
 
 import jax
+import numpy as np
 import pytest
+from PIL import Image
 
 from ipixmatch_jax.config import load_config
 from ipixmatch_jax.data import load_dataset
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.evaluation import evaluate
+from ipixmatch_jax.run.images import describe_splits, own_validation
 from ipixmatch_jax.training import train
-from ipixmatch_jax.workdir.splits import read_splits
+from ipixmatch_jax.workdir.splits import RunSplits, read_splits, write_splits
 
 
 @pytest.fixture(autouse=True)
@@ -174,3 +177,19 @@ def test_a_damaged_list_of_images_is_named(config_file, tmp_path):
     (run / "splits.json").unlink()
     train(config, run)  # an older version wrote none
     assert read_splits(run).kept["val"]["ids"] == ["v0", "v1", "v2", "v3", "v4"]
+
+
+def test_validation_masks_drawn_anew_are_told_when_they_are_evaluated(
+    config_file, folder_data, tmp_path
+):
+    config, run = config_of(config_file), tmp_path / "run"
+    run.mkdir()
+    dataset = load_dataset(config.data, config.seed)
+    found = describe_splits(dataset)
+    write_splits(run, RunSplits(found, found))
+    assert own_validation(dataset, config, run)[1:] == ([], {})
+    path = next((folder_data / "val" / "masks").glob("v3.*"))
+    Image.fromarray(1 - np.asarray(Image.open(path)) % 2).save(path)
+    _, (note,), facts = own_validation(load_dataset(config.data, config.seed), config, run)
+    assert "1 of the 5 images or their masks are other files than in training (v3)" in note
+    assert facts == {"other_content": ["v3"]}

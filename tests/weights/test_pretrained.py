@@ -266,3 +266,9 @@ def _keep(address, known_hash, name, folder, progressbar):
     folder.mkdir(parents=True)
     (folder / name).write_bytes(b"weights")
     return str(folder / name)
+
+
+@pytest.mark.parametrize("address", ["http://example.org/x.pth", "ftp://x/y.pth", "s3://b/w.npz"])
+def test_addresses_that_are_not_downloaded_are_no_paths(address):
+    with pytest.raises(CheckpointError, match=f"{address}: .* not downloaded; .*https://"):
+        local_file(address)

@@ -23,7 +23,7 @@ from ipixmatch_jax.data.records import Splits
 from ipixmatch_jax.data.stratify import class_presence
 from ipixmatch_jax.errors import ConfigError, DataError
 from ipixmatch_jax.keys import Key, Table
-from ipixmatch_jax.paths import as_path, join
+from ipixmatch_jax.paths import as_path, is_remote, join
 
 OPTIONS: Table = {
     "format": Key(
@@ -126,9 +126,11 @@ def data_root(data: ConfigDict, holds: str) -> Path:
     """`data.root` as an existing folder; otherwise a DataError says what it should hold."""
     root = as_path(data.root).expanduser()
     if not data.root or not root.is_dir():
+        known = not data.root or root.is_absolute() or is_remote(root)
+        here = "" if known else f" (it is relative to {Path.cwd()})"
         raise DataError(
-            f"data.root={data.root!r} is not a folder; expected the folder with {holds}; set "
-            "data.root"
+            f"data.root={data.root!r} is not a folder{here}; expected the folder with {holds}; "
+            "set data.root"
         )
     return root
 

@@ -4,6 +4,7 @@ import contextlib
 import io
 import logging
 import os
+import stat
 import warnings
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -131,6 +132,15 @@ def fetch(file: File, name: str) -> File:
         return fetched(file)
 
 
+def check_regular(file: File, name: str) -> None:
+    """Raise a DataError for a local pipe, socket or device: opening one may wait forever."""
+    if isinstance(file, bytes):
+        return
+    mode = os.stat(file).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise unreadable(name, "a pipe, socket or device, not a file")
+
+
 @contextlib.contextmanager
 def opened(file: File, name: str) -> Iterator[tuple[BinaryIO, str]]:
     """A file open for reading, and its format by its first bytes ('' if unknown).
@@ -140,6 +150,7 @@ def opened(file: File, name: str) -> Iterator[tuple[BinaryIO, str]]:
     """
     with decoding(name):
         file = fetched(file)
+        check_regular(file, name)
         stream = io.BytesIO(file) if isinstance(file, bytes) else open(file, "rb")
         with stream:
             length = stream.seek(0, io.SEEK_END)

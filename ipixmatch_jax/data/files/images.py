@@ -78,6 +78,7 @@ def open_picture(file: File, name: str, max_pixels: int = MAX_PIXELS) -> Image.I
     """
     with decoding.decoding(name):
         content = fetch(file, name)
+        decoding.check_regular(content, name)
         content = content if isinstance(content, bytes) else Path(content).read_bytes()
         kind = decoding.format_of(content[:64])
         return decoding.open_picture(io.BytesIO(content), kind, name, max_pixels)

@@ -158,6 +158,10 @@ def read_tree(tree: FolderTree, choices: Choices) -> tuple[Importer, str, Found]
     if tree.broken:
         shown = ", ".join(tree.broken[:3]) + (", …" if len(tree.broken) > 3 else "")
         found.warnings.append(f"{len(tree.broken)} symbolic links lead nowhere: {shown}")
+    if tree.special:
+        found.warnings.append(
+            f"{len(tree.special)} pipes, sockets or devices are left out: {some(tree.special, 3)}"
+        )
     return importer, reason, found
 
 

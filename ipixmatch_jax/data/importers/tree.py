@@ -35,7 +35,8 @@ class FolderTree:
         files: names of the files in each folder, sorted; key: the folder relative to the root,
             with '/', '' for the root itself.
         skipped: relative paths of hidden files and folders and helper folders.
-        broken: relative paths of symbolic links without a target.
+        broken: relative paths of symbolic links without a target, or in a circle.
+        special: relative paths of pipes, sockets and devices, which are never opened.
         json_keys: which keys of annotation formats each JSON file holds, as far as it was read; see
             `contents.json_with`.
     """
@@ -44,6 +45,7 @@ class FolderTree:
     files: dict[str, list[str]] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
+    special: list[str] = field(default_factory=list)
     json_keys: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def path(self, folder: str, name: str = "") -> str:
@@ -133,12 +135,14 @@ def _scan_local(tree: FolderTree, start: str) -> None:
             relative = f"{below}/{entry.name}" if below else entry.name
             if is_helper(entry.name):
                 tree.skipped.append(relative)
+            elif entry.is_symlink() and not os.path.exists(entry.path):
+                tree.broken.append(relative)
             elif entry.is_dir():
                 real = os.path.realpath(entry.path) if entry.is_symlink() else ""
                 if real not in above:
                     waiting.append((relative, entry.path, (*above, real or entry.path)))
-            elif entry.is_symlink() and not os.path.exists(entry.path):
-                tree.broken.append(relative)
+            elif not entry.is_file():
+                tree.special.append(relative)
             else:
                 names.append(entry.name)
         tree.files[below] = names

@@ -17,6 +17,8 @@ ERROR, WARNING = "error", "warning"
 
 _SHOWN = 5
 _SMALLEST_SIDE = 8
+# A photo with less between its darkest and brightest value shows nothing.
+_FEWEST_LEVELS = 8
 # A mask of background with more ignore than this is likely binary, with foreground as 255.
 _SUSPICIOUS_IGNORE = 0.1
 # Masks of class 0 alone: fewest, and share of the masks of a split.
@@ -67,6 +69,7 @@ class Facts:
         thumbnail: the image in small, uint8 [48,48], or None without a mask.
         small_mask: the mask in small, uint8 [48,48], or None.
         edges: edges of the mask by their position in blocks of 8x8 pixels, int64 [8], or None.
+        levels: lowest and highest value of the image, 0 to 255.
     """
 
     index: int
@@ -81,6 +84,7 @@ class Facts:
     thumbnail: np.ndarray | None = None
     small_mask: np.ndarray | None = None
     edges: np.ndarray | None = None
+    levels: tuple[int, int] = (0, 255)
 
 
 def from_problem(problem: str) -> Finding:
@@ -131,6 +135,12 @@ def of_record(split: str, facts: Facts) -> list[Finding]:
         note(WARNING, "tiny", image, f"{width}x{height} pixels; expected a photo; check it")
     if facts.blank:
         note(WARNING, "blank", image, "all pixels are equal; expected a photo; check it")
+    elif facts.levels[1] - facts.levels[0] < _FEWEST_LEVELS:
+        low, high = facts.levels
+        text = (
+            f"nearly even: its values are {low} to {high} of 0 to 255; expected a photo; check it"
+        )
+        note(WARNING, "even", image, text)
     if facts.histogram is None:
         return found
     if facts.image_is_mask:

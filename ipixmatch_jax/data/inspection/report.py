@@ -233,6 +233,7 @@ def _read_all(source: UnlabeledSource) -> Iterator[Facts | DataError]:
             files=record_files(source, index),
             size=image.shape[:2],
             blank=bool((image == image[:1, :1]).all()),
+            levels=(int(image.min()), int(image.max())),
             image_hash=_digest(image),
             mask_hash=None if mask is None else _digest(mask),
             histogram=None if mask is None else np.bincount(mask.ravel(), minlength=256),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from ml_collections import ConfigDict
 
-from ipixmatch_jax.data.files.file_records import channels_of
+from ipixmatch_jax.data.files.file_records import channels_of, equal_files
 from ipixmatch_jax.data.records import Dataset, Source
 from ipixmatch_jax.errors import DataError
 
@@ -67,6 +67,7 @@ def training_needs(config: ConfigDict, dataset: Dataset, *, uses_unlabeled: bool
             f"{labeled} labeled images are fewer than batch_size={config.batch_size}: a batch "
             f"holds some of them several times; set batch_size={labeled} or smaller, or label more"
         )
+    _check_learns(config, needs)
     _check_crop(config.data, dataset.labeled, needs)
     _check_shared_memory(config, dataset, wanted, needs)
     return needs
@@ -81,7 +82,35 @@ def check_training_needs(config: ConfigDict, dataset: Dataset, *, uses_unlabeled
     needs = training_needs(config, dataset, uses_unlabeled=uses_unlabeled)
     if needs.problems:
         raise DataError("\n".join(needs.problems))
+    if uses_unlabeled:
+        _check_copies(dataset, needs)
     return needs
+
+
+def _check_learns(config: ConfigDict, needs: Needs) -> None:
+    """Keys at 0 that leave nothing to learn."""
+    if config.optimizer.learning_rate == 0:
+        needs.remarks.append("optimizer.learning_rate=0: the network stays as it is")
+    weights = config.supervised.class_weights
+    if len(weights) and not any(weights):
+        needs.problems.append(
+            "supervised.class_weights are all 0: no label would count; expected one above 0"
+        )
+
+
+def _check_copies(dataset: Dataset, needs: Needs) -> None:
+    """A remark if unlabeled files are copies of the user's own validation images."""
+    unlabeled = getattr(dataset.unlabeled, "image_paths", ())
+    if not getattr(dataset.labeled, "own", False) or not len(unlabeled):
+        return
+    copies = equal_files(getattr(dataset.val, "image_paths", ()), unlabeled)
+    if copies:
+        one, other = copies[0]
+        needs.remarks.append(
+            f"{len(copies)} unlabeled files are copies of validation images, such as {other} of "
+            f"{one}: training sees these images, if without their masks; remove the copies unless "
+            "this is meant"
+        )
 
 
 def _check_crop(data: ConfigDict, source: Source, needs: Needs) -> None:

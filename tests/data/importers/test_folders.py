@@ -209,6 +209,8 @@ def test_converting_writes_the_plain_layout(tmp_path, make_config, capsys):
     np.testing.assert_array_equal(dataset.labeled[0]["mask"], exports.truth())
     assert main(["convert", str(tmp_path / "src"), str(tmp_path / "dst")]) == 2
     assert "dst: not empty; expected a new folder" in capsys.readouterr().err
+    assert main(["convert", str(tmp_path / "src"), str(tmp_path / "src" / "plain")]) == 2
+    assert "would be read with its own copies" in " ".join(capsys.readouterr().err.split())
     exports.roboflow(tmp_path / "robo")
     main(["convert", str(tmp_path / "robo"), str(tmp_path / "robo2")])
     dataset = loaded(tmp_path / "robo2", make_config)

@@ -1,5 +1,7 @@
 """The kind of a finding comes from its message, not from the name of its file."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from ipixmatch_jax.data.files.jpeg_traces import edge_positions
 from ipixmatch_jax.data.inspection.findings import (
     Facts,
     of_edges,
+    of_record,
     plain_masks,
     ranked_masks,
     unusable,
@@ -70,3 +73,10 @@ def test_ids_that_each_mask_may_have_numbered_by_itself_are_told():
     assert not ranked_masks([*facts, rows(0, 2)])
     assert not ranked_masks([rows(0, 1, 2), rows(0, 1, 2, 3)] * 4)
     assert not ranked_masks([rows(0), rows(0, 1), rows(0, 1, 2)] * 4)
+
+
+def test_images_that_are_nearly_even_are_told():
+    facts = facts_of(np.eye(48, dtype=np.uint8))
+    (finding,) = of_record("labeled", dataclasses.replace(facts, levels=(3, 9)))
+    assert "its values are 3 to 9 of 0 to 255" in finding.message
+    assert not of_record("labeled", dataclasses.replace(facts, levels=(3, 90)))

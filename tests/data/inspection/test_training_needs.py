@@ -81,3 +81,19 @@ def test_shared_memory_for_workers(whole, monkeypatch):
     whole.data.workers = 0
     monkeypatch.setattr(shutil, "disk_usage", lambda path: np.nan)
     assert needs(whole).lines == []
+
+
+def test_keys_that_leave_nothing_to_learn(whole):
+    whole.optimizer.learning_rate = 0.0
+    assert needs(whole).lines == ["optimizer.learning_rate=0: the network stays as it is"]
+    whole.supervised.class_weights = (0.0, 0.0)
+    assert "class_weights are all 0" in needs(whole).problems[0]
+
+
+def test_unlabeled_copies_of_validation_images(whole, folder_root):
+    dataset = load_dataset(whole.data, 0)
+    assert check_training_needs(whole, dataset, uses_unlabeled=True).lines == []
+    shutil.copy(dataset.val.image_paths[0], dataset.unlabeled.image_paths[2])
+    (remark,) = check_training_needs(whole, dataset, uses_unlabeled=True).lines
+    assert remark.startswith("1 unlabeled files are copies of validation images")
+    assert check_training_needs(whole, dataset, uses_unlabeled=False).lines == []

@@ -1,0 +1,42 @@
+"""A config that is used with a run's networks is compared with the run's own."""
+
+import pytest
+
+from ipixmatch_jax.config import load_config, write_snapshot
+from ipixmatch_jax.config.fit_to_run import check_fits_run
+from ipixmatch_jax.errors import ConfigError
+
+NAMES = "--config.data.class_names=cat,dog"
+
+
+@pytest.fixture
+def run(config_file, tmp_path):
+    write_snapshot(load_config(str(config_file), [NAMES]), tmp_path)
+    return tmp_path
+
+
+def check(config_file, run, *words):
+    return check_fits_run(load_config(str(config_file), [NAMES, *words]), run)
+
+
+def test_the_runs_own_config_fits(config_file, run):
+    assert check(config_file, run) == []
+    assert check(config_file, run, "--config.data.crop_size=(16,16)") == []
+
+
+@pytest.mark.parametrize("words, message", [
+    (["--config.data.class_names=dog,cat"], "same in another order"),
+    (["--config.data.num_classes=3", "--config.data.class_names=a,b,c"],
+     "data.num_classes: the run has 2, now 3"),
+    (["--config.data.channels=1"], "data.channels: the run has 3, now 1"),
+])  # fmt: skip
+def test_other_classes_and_networks_are_refused(words, message, config_file, run):
+    with pytest.raises(ConfigError, match=message):
+        check(config_file, run, *words)
+
+
+def test_what_changes_the_numbers_is_told(config_file, run):
+    (remark,) = check(
+        config_file, run, "--config.data.mean=(0.1,0.2,0.3)", "--config.data.std=(1,1,1)"
+    )[:1]
+    assert "data.mean: the run has (), now (0.1, 0.2, 0.3)" in remark
