@@ -16,6 +16,8 @@ _SHARED_MEMORY = "/dev/shm"
 _SIZES = 64
 # A crop this many times as large as every image is worth a remark.
 _MUCH = 1.2
+# Pools of more files are not searched for copies.
+_LARGEST_COMPARED = 20_000
 # A worker process holds one batch ready and fills another.
 _BATCHES_PER_WORKER = 2
 
@@ -99,9 +101,13 @@ def _check_learns(config: ConfigDict, needs: Needs) -> None:
 
 
 def _check_copies(dataset: Dataset, needs: Needs) -> None:
-    """A remark if unlabeled files are copies of the user's own validation images."""
+    """A remark if unlabeled files are copies of the user's own validation images.
+
+    Not looked for in large pools: training starts on a million files without opening one.
+    """
     unlabeled = getattr(dataset.unlabeled, "image_paths", ())
-    if not getattr(dataset.labeled, "own", False) or not len(unlabeled):
+    own = getattr(dataset.labeled, "own", False)
+    if not own or not 0 < len(unlabeled) <= _LARGEST_COMPARED:
         return
     copies = equal_files(getattr(dataset.val, "image_paths", ()), unlabeled)
     if copies:

@@ -90,10 +90,12 @@ def test_keys_that_leave_nothing_to_learn(whole):
     assert "class_weights are all 0" in needs(whole).problems[0]
 
 
-def test_unlabeled_copies_of_validation_images(whole, folder_root):
+def test_unlabeled_copies_of_validation_images(whole, folder_root, monkeypatch):
     dataset = load_dataset(whole.data, 0)
     assert check_training_needs(whole, dataset, uses_unlabeled=True).lines == []
     shutil.copy(dataset.val.image_paths[0], dataset.unlabeled.image_paths[2])
     (remark,) = check_training_needs(whole, dataset, uses_unlabeled=True).lines
     assert remark.startswith("1 unlabeled files are copies of validation images")
     assert check_training_needs(whole, dataset, uses_unlabeled=False).lines == []
+    monkeypatch.setattr("ipixmatch_jax.data.inspection.training_needs._LARGEST_COMPARED", 5)
+    assert check_training_needs(whole, dataset, uses_unlabeled=True).lines == []
