@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from ipixmatch_jax.data.datasets.folder import masks_of
 from ipixmatch_jax.data.files.images import image_size
 from ipixmatch_jax.data.files.split_lists import read_list
+from ipixmatch_jax.data.hold_out import hold_out
 from ipixmatch_jax.data.importers.found import Item
 from ipixmatch_jax.data.records import IGNORE
 from ipixmatch_jax.errors import DataError
@@ -74,7 +75,7 @@ def photo_facts(items: Sequence[Item], data: ConfigDict) -> PhotoFacts:
     count = len(labeled) if chosen is None else len(chosen)
     held = len(val) if listed_val is None else len(listed_val)
     if not held:  # held out
-        held = min(max(round(data.folder.holdout * count), 1), count - 1)
+        held = _held_out(sorted(item.id for item in labeled), count, data)
         count -= held
     return PhotoFacts(
         labeled=count,
@@ -85,6 +86,18 @@ def photo_facts(items: Sequence[Item], data: ConfigDict) -> PhotoFacts:
         classes=int(data.num_classes),
         object_width=object_width(_masks(labeled, data), int(data.num_classes)),
     )
+
+
+def _held_out(ids: Sequence[str], count: int, data: ConfigDict) -> int:
+    """How many of `count` labeled images will be held out, near-duplicates apart.
+
+    Which ones is decided by a hash of each id, so in a small set their share may be another one
+    than `data.folder.holdout`.
+    """
+    share = float(data.folder.holdout)
+    if len(set(ids)) == count > 1 and 0 < share < 1:
+        return len(hold_out(ids, share, int(data.folder.holdout_seed)))
+    return min(max(round(share * count), 1), count - 1)
 
 
 def _listed(data: ConfigDict, split: str) -> list[str] | None:

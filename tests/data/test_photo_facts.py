@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ipixmatch_jax.data import data_defaults
+from ipixmatch_jax.data import data_defaults, load_dataset
 from ipixmatch_jax.data.datasets.folder_config import describe_with_items
 from ipixmatch_jax.data.photo_facts import object_width, photo_facts
 
@@ -42,14 +42,25 @@ def folder(tmp_path):
 
 def test_counts_and_sizes(folder):
     facts, items, data = facts_of(folder)
-    # A fifth of the labeled images is held out.
-    assert (facts.labeled, facts.unlabeled, facts.val) == (8, 4, 2)
+    # The hashes of the ids hold one image out, of ten.
+    assert (facts.labeled, facts.unlabeled, facts.val) == (9, 4, 1)
     assert facts.classes == 2
     assert sorted(facts.sizes) == [(20, 30)] * 7 + [(24, 18)] * 7
     assert sorted(facts.val_sizes) == [(20, 30)] * 5 + [(24, 18)] * 5
     for seed in range(3):
         random.Random(seed).shuffle(items)
         assert photo_facts(items, data) == facts
+
+
+@pytest.mark.parametrize("count", [3, 4, 6, 9])
+def test_held_out_images_are_those_of_the_data_set(count, tmp_path):
+    for number in range(count):
+        write(tmp_path, f"img_{number:03}", (20, 20 + number))
+    facts, _, data = facts_of(tmp_path)
+    data.update({"labeled": "", "unlabeled": "", "val": ""})
+    data.folder.group = "none"
+    dataset = load_dataset(data, 0)
+    assert (facts.labeled, facts.val) == (len(dataset.labeled), len(dataset.val))
 
 
 def test_lists_of_the_user_count(folder):
@@ -66,7 +77,7 @@ def test_lists_of_the_user_count(folder):
     assert (facts.labeled, facts.unlabeled, len(facts.sizes)) == (2, 0, 3)
     # A list that is missing is reported when the data set is loaded.
     facts, *_ = facts_of(folder, labeled="none.txt")
-    assert facts.labeled == 8
+    assert facts.labeled == 9
 
 
 def test_folders_of_validation_images_and_a_single_label(tmp_path):

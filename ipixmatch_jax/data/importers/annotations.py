@@ -221,6 +221,7 @@ def collect(
     found, index = Found(), ImageIndex(tree)
     used = sorted({label for sheet in sheets for label, _ in sheet.shapes})
     given = tuple(labels) if labels is not None else ()
+    _check_named(tree, sheets)
     _check_spelling(tree, used, given)
     names, table = background_first([*given, *(u for u in used if u not in given)])
     extra = [u for u in used if given and u not in given and table[u] not in (0, IGNORE)]
@@ -285,6 +286,18 @@ def _check_places(tree: FolderTree, located: Sequence[tuple[Sheet, str]]) -> Non
                 continue
 
     check_places(shapes(), str(tree.root))
+
+
+def _check_named(tree: FolderTree, sheets: Sequence[Sheet]) -> None:
+    """Raise a DataError if a shape has no label: it would be a class without a name."""
+    bare = [sheet for sheet in sheets if any(not label.strip() for label, _ in sheet.shapes)]
+    if bare:
+        source, image = tree.path("", bare[0].source), bare[0].image
+        others = f", and shapes of {len(bare) - 1} other images" * (len(bare) > 1)
+        raise DataError(
+            f"{source}: a shape of {image}{others} has no label; expected the name of a class; "
+            "give it one in the annotation tool, or remove the shape"
+        )
 
 
 def _check_spelling(tree: FolderTree, used: Sequence[str], given: Sequence[str]) -> None:

@@ -59,6 +59,11 @@ class Coco:
             for sheet in _sheets(path, content, class_of, tree.path("", path))
         ]
         boxes, regions = len(annotations), sum(bool(a.get("segmentation")) for a in annotations)
+        if not boxes:
+            raise DataError(
+                f"{tree.root}: no annotation in {some(list(contents), 3)}; expected polygons or "
+                "run lengths of objects; draw masks in the annotation tool, and export again"
+            )
         if not regions:
             raise DataError(
                 f"{tree.root}: {boxes} COCO annotations, none with a segmentation: object boxes, "

@@ -81,7 +81,7 @@ def _sheet(source: str, image: ElementTree.Element, path: str) -> Sheet:
         size = (int(image.get("height", "")), int(image.get("width", "")))
         found = [one for one in image if one.tag in _KINDS]
         found.sort(key=lambda one: int(one.get("z_order", "0")))
-        shapes = [(str(one.get("label")), _shape(one)) for one in found]
+        shapes = [(one.get("label", ""), _shape(one)) for one in found]
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: image {image.get('name')}: {error}; export it again") from None
     # A project's export has a folder for each subset.

@@ -197,8 +197,8 @@ class _Reader:
             one_label_kind(self.tree, mask_files, self.found)
         path = functools.partial(self.tree.path, "")
         self.further |= {path(m): [*map(path, more)] for m, more in mask_files.further.items()}
-        problems = _doubled(image_files, "image", self.tree)
-        problems += _doubled(mask_files, "mask", self.tree) if split != "unlabeled" else []
+        problems = _doubled(image_files, "images", split, self.tree)
+        problems += _doubled(mask_files, "masks", split, self.tree) if split != "unlabeled" else []
         self.found.problems += problems
         if split == "unlabeled":
             if mask_files.paths:
@@ -339,13 +339,13 @@ def _one_group(images: list[Place], masks: list[Place]) -> tuple[list[Place], li
     return [replace(p, group="") for p in images], [replace(p, group="") for p in masks]
 
 
-def _doubled(files: Files, kind: str, tree: FolderTree) -> list[str]:
+def _doubled(files: Files, kind: str, split: str, tree: FolderTree) -> list[str]:
     doubled = {name: paths for name, paths in files.paths.items() if len(paths) > 1}
     return [
-        f"{tree.path('', paths[0])}: {len(paths)} {kind}s for id {name[1]!r} "
+        f"{tree.path('', paths[0])}: {len(paths)} {kind} for id {name[1]!r} "
         f"({', '.join(_short(paths))}); expected one; remove the others"
-        + f", or set data.folder.train_{kind}s to one folder"
-        * (len(set(_short(paths, 0))) > 1)
+        + f", or set data.folder.{split}_{kind} to one folder"
+        * (split != "unlabeled" and len(set(_short(paths, 0))) > 1)
         for name, paths in doubled.items()
     ]
 

@@ -170,7 +170,11 @@ def _is_labelme(path: str) -> bool:
 
 def _sheet(source: str, content: dict, path: str) -> Sheet:
     try:
-        shapes = [(str(shape["label"]), _shape(shape, path)) for shape in content["shapes"]]
+        shapes = [
+            # A label of null is none.
+            (str("" if shape["label"] is None else shape["label"]), _shape(shape, path))
+            for shape in content["shapes"]
+        ]
         height, width = content.get("imageHeight"), content.get("imageWidth")
         size = (int(height), int(width)) if height and width else None
         return Sheet(source, str(content["imagePath"]), size, shapes)

@@ -360,3 +360,37 @@ def test_photos_inside_labelme_files_are_named(tmp_path):
         path.unlink()
     with pytest.raises(DataError, match="hold their photo themselves .*labelme_export_json"):
         describe_folder(str(tmp_path))
+
+
+@pytest.mark.parametrize("label", ["", "null", "missing"])
+def test_a_shape_without_a_label_is_no_class(label, tmp_path):
+    if label == "null":
+        exports.labelme(tmp_path)
+        path = next(path for path in sorted(tmp_path.rglob("*.json")))
+        change(path, lambda content: content["shapes"][0].update(label=None))
+    else:
+        exports.cvat_xml(tmp_path)
+        path = tmp_path / "annotations.xml"
+        named = 'label="cat"'
+        path.write_text(path.read_text().replace(named, 'label=""' * (label == ""), 1))
+    with pytest.raises(DataError, match=rf"{path.name}: a shape of \S*p0.* has no label"):
+        describe_folder(str(tmp_path))
+
+
+def test_coco_without_annotations_is_not_said_to_hold_boxes(tmp_path):
+    photo(tmp_path / "images/p0.jpg", 0)
+    text(tmp_path / "all.json", {"images": [], "annotations": [], "categories": []})
+    with pytest.raises(DataError, match=r"no annotation in all\.json; expected polygons"):
+        describe_folder(str(tmp_path))
+
+
+def test_two_masks_of_a_validation_image_name_the_key_of_validation(tmp_path, make_config):
+    for split in ("train", "val"):
+        for version in ("v1.2", "v2.0"):
+            for number in range(2):
+                photo(tmp_path / f"{split}/images/{number}.jpg", number + 2 * (split == "val"))
+                exports.mask(tmp_path / f"{split}/{version}/labels/{number}.png", truth())
+    keys = {"folder.train_masks": "train/v1.2/labels"}
+    found = describe_folder(str(tmp_path), keys)
+    with pytest.raises(DataError, match="2 masks for id '0'.*or set data.folder.val_masks to one"):
+        load_dataset(make_config(**{"labeled": "", "unlabeled": "", "val": "", **found}), 0)
