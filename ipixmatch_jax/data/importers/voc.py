@@ -23,6 +23,7 @@ from ipixmatch_jax.data.importers.found import (
     some,
 )
 from ipixmatch_jax.data.importers.pairing import pair
+from ipixmatch_jax.data.importers.split_files import apply_lists
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE
 from ipixmatch_jax.errors import DataError
@@ -53,7 +54,11 @@ class Voc:
                 f"{tree.root}: {len(bases)} folders with JPEGImages and SegmentationClass: "
                 f"{shown}; expected one; point at one of them"
             )
-        return _read(tree, bases[0])
+        found = _read(tree, bases[0])
+        own = posixpath.join(bases[0], "ImageSets", "Segmentation")
+        if not _stems(tree, own, (".txt",)) and not choices.get("own_lists"):
+            apply_lists(tree, found, masks=False)
+        return found
 
 
 def _bases(tree: FolderTree) -> list[str]:
