@@ -288,5 +288,5 @@ def test_numbers_of_one_and_two_digits_do_not_hide_a_mask(tmp_path):
         exports.photo(tmp_path / f"output/M-33_{number}.jpg", number)
         exports.mask(tmp_path / f"output/M-33_{number}_m.png", exports.truth())
     masks, found = read(tmp_path)
-    assert masks == {f"M-33_{n}": f"output/M-33_{n}_m.png" for n in range(24)}
+    assert masks == {f"output/M-33_{n}": f"output/M-33_{n}_m.png" for n in range(24)}
     assert not found.warnings
