@@ -32,6 +32,7 @@ class MaskFacts:
         deep: the file has more than 8 bits per value.
         equal: share of the pixels whose right neighbor has the same value.
         rim: the values of the outermost pixels.
+        white_is_zero: a TIFF that viewers show with 0 as white.
     """
 
     path: str
@@ -47,6 +48,7 @@ class MaskFacts:
     deep: bool = False
     equal: float = 1.0
     rim: frozenset[int] = frozenset()
+    white_is_zero: bool = False
 
     @property
     def values(self) -> set[int]:
@@ -105,6 +107,7 @@ def facts_of(stored: StoredMask, path: str) -> MaskFacts:
         deep=gray.dtype.itemsize > 1,
         equal=_equal_neighbors(integers),
         rim=_rim(integers) if len(counts) == 2 else frozenset(),
+        white_is_zero=stored.white_is_zero,
         **common,
     )
 
