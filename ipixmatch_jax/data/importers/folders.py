@@ -2,6 +2,7 @@
 
 import functools
 import os
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -81,6 +82,7 @@ class _Reader:
             of_split = masks_of_split(split, masks)
             self._read_split(split, by_split[split], of_split, affixes, unused)
         self._split_by_masks(images)
+        self._warn_of_unsaid_splits(images)
         self._unite()
         if not self.choices.get("own_lists"):
             apply_lists(self.tree, self.found)
@@ -235,6 +237,24 @@ class _Reader:
             self.found.warnings.append(
                 f"{len(pairs.images_left)} {split} images have no mask and are left out: "
                 f"{some([stem for _, stem in pairs.images_left])}"
+            )
+
+    def _warn_of_unsaid_splits(self, images: list[Place]) -> None:
+        """Warns if labeled images lie in a folder named train, and in one of an unknown word."""
+        root = self.tree.path("", "x")[:-1]
+        labeled = Counter(
+            os.path.dirname(item.image.removeprefix(root))
+            for item in self.found.items if item.mask is not None and item.split == "train"
+        )  # fmt: skip
+        own = [place for place in images if labeled[place.folder] and not place.chosen]
+        said = {place.top or place.folder for place in own if place.split == "train"}
+        unsaid = {place.folder for place in own if not place.split and place.folder}
+        if said and unsaid:
+            self.found.warnings.append(
+                f"{sum(labeled[folder] for folder in unsaid)} labeled images of "
+                f"{some(sorted(unsaid), 3)} are taken for training images, like those of "
+                f"{some(sorted(said), 3)}; if they are validation or test images, rename the "
+                "folder to val or test, or set data.folder.val_images and val_masks"
             )
 
     def _split_by_masks(self, images: list[Place]) -> None:

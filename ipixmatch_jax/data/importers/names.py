@@ -24,7 +24,9 @@ _COLORS = frozenset("color colour colored coloured colormap colourmap colormask 
 _SPLITS = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
     "validate": "val", "dev": "val", "eval": "val", "evaluation": "val", "holdout": "val",
-    "trn": "train", "test": "test", "testing": "test", "tst": "test",
+    "trn": "train", "validierung": "val",
+    "vld": "val", "validacion": "val", "validazione": "val",
+    "test": "test", "testing": "test", "tst": "test",
     "unlabeled": "unlabeled", "unlabelled": "unlabeled", "unannotated": "unlabeled",
     "unlabel": "unlabeled", "unlab": "unlabeled",
 }  # fmt: skip

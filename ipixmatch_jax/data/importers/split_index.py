@@ -23,6 +23,7 @@ from ipixmatch_jax.data.importers.tree import FolderTree
 
 _JSON = (".json", ".jsonl")
 STRUCTURED = (*_JSON, ".yaml", ".yml")
+_ANNOTATIONS = (".json", ".xml", ".txt")
 _LONGEST = 50_000_000
 # Share of the lines that must name an image; the head of a table does not.
 _NAMED = 0.9
@@ -122,6 +123,9 @@ class SplitIndex:
             self.unknown[path] = unknown
 
     def _image(self, cell: str) -> str:
+        # Lists of annotation files name the images as well.
+        stem, ending = os.path.splitext(cell)
+        cell = stem if ending.lower() in _ANNOTATIONS else cell
         own = posixpath.join(self.folder, cell)
         return self.names.get(own) or self.names.get(cell) or self.names.get(short_id(cell)) or ""
 

@@ -14,6 +14,7 @@ from ipixmatch_jax.data.importers.drawing import is_rectangle
 from ipixmatch_jax.data.importers.found import Choices, Found, some
 from ipixmatch_jax.data.importers.names import without_upload_prefix
 from ipixmatch_jax.data.importers.tree import FolderTree
+from ipixmatch_jax.data.importers.yolo_splits import apply_yaml
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import as_path
 
@@ -75,6 +76,8 @@ class Yolo:
         found = collect(tree, sheets, names, choices)
         found.notes.append(note)
         found.problems += _twins(tree, sheets)
+        if not choices.get("own_lists"):
+            apply_yaml(tree, found)
         shapes = [shape["points"] for sheet in sheets for _, shape in sheet.shapes]
         if shapes and all(map(is_rectangle, shapes)):
             # Oriented boxes (OBB) have four corners, too.
