@@ -11,7 +11,7 @@ from ipixmatch_jax.data.files.masks import MASK_SUFFIXES
 from ipixmatch_jax.data.importers import beside
 from ipixmatch_jax.data.importers.by_content import told_by_content
 from ipixmatch_jax.data.importers.found import SPLITS, Choices, Classes, Found, Item, some
-from ipixmatch_jax.data.importers.label_kinds import one_label_kind
+from ipixmatch_jax.data.importers.label_kinds import numbered_by_rows, one_label_kind
 from ipixmatch_jax.data.importers.mask_folders import one_mask_folder
 from ipixmatch_jax.data.importers.mask_parts import drawn_parts
 from ipixmatch_jax.data.importers.pairing import Name, Pairs, pair
@@ -214,6 +214,9 @@ class _Reader:
         self.found.problems += [f"{self.tree.root}: {text}" for text in pairs.problems]
         self._drop_companions(pairs, image_files)
         mask_of = {image: mask_files.paths[mask][0] for mask, image in pairs.pairs.items()}
+        own = {image_files.paths[image][0]: mask for image, mask in mask_of.items()}
+        everything = [path for paths in image_files.paths.values() for path in paths]
+        self.found.problems += numbered_by_rows(own, everything)
         images_of = {mask: image_files.paths[image][0] for image, mask in mask_of.items()}
         twice = [m for m, image in images_of.items() if self.paired.get(m, image) != image]
         self.paired |= images_of
