@@ -183,10 +183,10 @@ def _refuse_shown_inverted(facts: Sequence[MaskFacts]) -> None:
     shares = [sum(_share(fact, top) for fact in kind) / len(kind) for kind in (white, others)]
     if (shares[0] - 0.5) * (shares[1] - 0.5) < 0:
         raise DataError(
-            f"{white[0].path}, and {len(white) - 1} other masks are TIFF files that are shown with "
-            f"0 as white (WhiteIsZero); {top} is stored in {percent(shares[0])} of their pixels, "
-            f"and in {percent(shares[1])} of {others[0].path} and {len(others) - 1} others: as "
-            "stored, background and object are exchanged in some files; expected one value for the "
+            f"{white[0].path}, and {len(white) - 1} other masks are shown with 0 as white "
+            f"(WhiteIsZero in TIFF, or their palette); {top} is stored in {percent(shares[0])} of "
+            f"their pixels, and in {percent(shares[1])} of {others[0].path} and {len(others) - 1} "
+            "others: as stored, background and object are exchanged in some files; expected one value for the "
             "background; save all masks as PNG, or set data.masks=binary if they are right: "
             f"{top} is foreground"
         )

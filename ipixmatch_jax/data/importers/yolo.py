@@ -199,9 +199,14 @@ def _names(tree: FolderTree, classes: set[int]) -> tuple[tuple[str, ...], str]:
             f"{tree.path('', path)}: class names {some(names)}, but {other} has {some(others)}; "
             "expected one list of names; remove the file that does not belong to these labels"
         )
-    for names, path in stated.items():
-        return _enough(names, count, path)
     file = find_classes(tree)
+    for names, path in stated.items():
+        if names != file.names and sorted(names) == sorted(file.names):
+            raise DataError(
+                f"{tree.path('', path)}, {file.path}: list the same classes in another order; "
+                "expected one list of names; remove the file that does not belong to these labels"
+            )
+        return _enough(names, count, path)
     if file.names:
         return _enough(file.names, count, file.path)
     if _COCO.search(str(tree.root)) or any(_COCO.search(folder) for folder in tree.files):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ipixmatch_jax.data.importers import read_folder
+from ipixmatch_jax.errors import DataError
 from tests.references import exports
 from tests.references.exports import corners, cvat_mask, photo, supervisely, text
 
@@ -93,3 +94,13 @@ def test_lists_may_name_annotation_files(tmp_path):
     text(tmp_path / "val.txt", "".join(f"{name}.json\n" for name in names[:2]))
     found = splits(tmp_path)
     assert [found[name] for name in names] == ["val", "val"] + ["train"] * (len(names) - 2)
+
+
+def test_yaml_and_classes_txt_in_another_order(tmp_path):
+    yolo(tmp_path, "")
+    text(tmp_path / "data.yaml", "names: [cat, dog]\n")
+    text(tmp_path / "classes.txt", "dog\ncat\n")
+    with pytest.raises(DataError, match="data.yaml, .*classes.txt: list the same classes in ano"):
+        read_folder(tmp_path, {})
+    text(tmp_path / "classes.txt", "cat\ndog\n")
+    assert len(splits(tmp_path)) == 6
