@@ -186,9 +186,9 @@ def _refuse_shown_inverted(facts: Sequence[MaskFacts]) -> None:
             f"{white[0].path}, and {len(white) - 1} other masks are shown with 0 as white "
             f"(WhiteIsZero in TIFF, or their palette); {top} is stored in {percent(shares[0])} of "
             f"their pixels, and in {percent(shares[1])} of {others[0].path} and {len(others) - 1} "
-            "others: as stored, background and object are exchanged in some files; expected one value for the "
-            "background; save all masks as PNG, or set data.masks=binary if they are right: "
-            f"{top} is foreground"
+            "others: as stored, background and object are exchanged in some files; expected one "
+            "value for the background; save all masks as PNG, or set data.masks=binary if they "
+            f"are right: {top} is foreground"
         )
 
 
