@@ -32,6 +32,7 @@ class MaskFacts:
         deep: the file has more than 8 bits per value.
         equal: share of the pixels whose right neighbor has the same value.
         rim: the values of the outermost pixels.
+        white_is_zero: viewers show 0 as white and the other value as black: a TIFF, or a palette.
     """
 
     path: str
@@ -47,6 +48,7 @@ class MaskFacts:
     deep: bool = False
     equal: float = 1.0
     rim: frozenset[int] = frozenset()
+    white_is_zero: bool = False
 
     @property
     def values(self) -> set[int]:
@@ -105,8 +107,15 @@ def facts_of(stored: StoredMask, path: str) -> MaskFacts:
         deep=gray.dtype.itemsize > 1,
         equal=_equal_neighbors(integers),
         rim=_rim(integers) if len(counts) == 2 else frozenset(),
+        white_is_zero=stored.white_is_zero or _negative(palette),
         **common,
     )
+
+
+def _negative(palette: dict[int, tuple[int, int, int]]) -> bool:
+    """True for a palette of white and black, as of bitmaps of one bit."""
+    colors = [color for _, color in sorted(palette.items())]
+    return min(palette, default=1) == 0 and colors == [(255, 255, 255), (0, 0, 0)]
 
 
 def _equal_neighbors(values: np.ndarray) -> float:

@@ -36,6 +36,7 @@ def of_files(facts: Sequence[MaskFacts], max_pixels: int) -> None:
     _refuse_photos(facts)
     _refuse_smoothed(facts)
     _refuse_two_styles(facts)
+    _refuse_shown_inverted(facts)
     _refuse_inverted(facts)
     _refuse_shifted(facts)
     _refuse_compressed(facts, max_pixels)
@@ -171,6 +172,30 @@ def _refuse_inverted(facts: Sequence[MaskFacts]) -> None:
         )
 
 
+def _refuse_shown_inverted(facts: Sequence[MaskFacts]) -> None:
+    """Raises a DataError if masks of two values agree as viewers show them, but not as stored."""
+    white = [fact for fact in facts if fact.white_is_zero]
+    others = [fact for fact in facts if not fact.white_is_zero]
+    values = set().union(*(fact.values for fact in facts))
+    if not white or not others or len(values) != 2 or 0 not in values:
+        return
+    top = max(values)
+    shares = [sum(_share(fact, top) for fact in kind) / len(kind) for kind in (white, others)]
+    if (shares[0] - 0.5) * (shares[1] - 0.5) < 0:
+        raise DataError(
+            f"{white[0].path}, and {len(white) - 1} other masks are shown with 0 as white "
+            f"(WhiteIsZero in TIFF, or their palette); {top} is stored in {percent(shares[0])} of "
+            f"their pixels, and in {percent(shares[1])} of {others[0].path} and {len(others) - 1} "
+            "others: as stored, background and object are exchanged in some files; expected one "
+            "value for the background; save all masks as PNG, or set data.masks=binary if they "
+            f"are right: {top} is foreground"
+        )
+
+
+def _share(fact: MaskFacts, value: int) -> float:
+    return fact.counts.get(value, 0) / sum(fact.counts.values())
+
+
 def _refuse_shifted(facts: Sequence[MaskFacts]) -> None:
     """Raises a DataError if the ids of some files begin at 1 and those of the others at 0.
 
@@ -217,7 +242,7 @@ def _refuse_specks(facts: Sequence[MaskFacts], total: Mapping[int, int], max_pix
 
 
 def _white(fact: MaskFacts) -> float:
-    return fact.counts.get(IGNORE, 0) / sum(fact.counts.values())
+    return _share(fact, IGNORE)
 
 
 def _refuse_two_styles(facts: Sequence[MaskFacts]) -> None:

@@ -40,6 +40,7 @@ class StoredMask:
         palette: (red, green, blue) of each value, () without a palette.
         nodata: the value that GDAL's tag marks as missing data, or None.
         lossy: the name of the lossy compression, '' if there is none.
+        white_is_zero: a TIFF that viewers show with 0 as white; its values are as stored.
     """
 
     values: np.ndarray | None = None
@@ -48,6 +49,7 @@ class StoredMask:
     palette: tuple[tuple[int, int, int], ...] = ()
     nodata: float | None = None
     lossy: str = ""
+    white_is_zero: bool = False
 
     @property
     def gray(self) -> np.ndarray | None:
@@ -162,12 +164,13 @@ def _read_tiff(stream: BinaryIO, kind: str, name: str, max_pixels: int) -> Store
         # WhiteIsZero: Pillow inverted what the file stores.
         inverted = stored.values
         whole = ~inverted if inverted.dtype == bool else 255 - inverted
-        return StoredMask(whole, nodata=tags.nodata)
+        return StoredMask(whole, nodata=tags.nodata, white_is_zero=True)
     array = tiff_array(stream, name, (tags.height, tags.width), max_pixels)
     array = upright(array, tags.orientation)
     if array.ndim == 3 and array.shape[-1] in (3, 4) and array.dtype == np.uint8:
         return _of_channels(array)
-    return StoredMask(_two_axes(array, name), nodata=tags.nodata)
+    white = tags.photometric == 0
+    return StoredMask(_two_axes(array, name), nodata=tags.nodata, white_is_zero=white)
 
 
 def _read_picture(stream: BinaryIO, kind: str, name: str, max_pixels: int) -> StoredMask:

@@ -24,8 +24,6 @@ _MOST_VALUES = 32
 _OPENED = 6
 # Smoothed masks: pixels no further from black or white, and their share.
 _DARK, _CLEAR = 24, 0.9
-# Files next to one image with its name and a tail.
-_MOST_TAILS = 8
 # Words in the tail of semantic masks: Segments.ai, SuperAnnotate and PixelAnnotationTool.
 _SEMANTIC = ("semantic", "___fuse", "watershed_mask")
 _PEOPLE = re.compile("1st|2nd|3rd")
@@ -130,20 +128,19 @@ def _move_further(images: Files, masks: Files) -> None:
 
 def _tails(tree: FolderTree, paths: dict[Name, list[str]]) -> dict[str, list[Name]]:
     """Tails that turn the names of images into those of files that look like masks."""
-    names = sorted(paths)
     found: dict[str, list[Name]] = {}
     taken: set[Name] = set()
-    for position, (group, stem) in enumerate(names):
-        if (group, stem) in taken:
-            continue
-        for other in names[position + 1 : position + 1 + _MOST_TAILS]:
-            if other[0] != group or not other[1].startswith(stem):
-                break
-            tail = other[1][len(stem) :]
+    # The longest name first: X_1_m belongs to X_1, not to X; X_label_semantic to X, not to X_label.
+    for group, stem in sorted(paths, key=lambda name: (len(name[1]), name)):
+        for end in range(len(stem) - 1, 0, -1):
+            tail, other = stem[end:], (group, stem[:end])
             # A digit or letter continues a name: photo1 and photo10.
-            if not tail[0].isalnum() and re.search("[A-Za-z]", tail):
-                found.setdefault(tail, []).append(other)
-                taken.add(other)
+            if tail[0].isalnum() or other not in paths or other in taken:
+                continue
+            if re.search("[A-Za-z]", tail):
+                found.setdefault(tail, []).append((group, stem))
+                taken.add((group, stem))
+                break
     longest = max(map(len, found.values()), default=0)
     return {
         tail: masks

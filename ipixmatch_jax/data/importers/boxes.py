@@ -39,6 +39,8 @@ _TEXTS = (
     (".jsonl", (b'"_input_hash"', b'"_task_hash"'), "JSONL of Prodigy is not read"),
     (".json", (b'"label_classes"', b'"image_name"'), "JSON of Hasty is not read"),
     (".json", (b'"label_map"', b'"label_colour_map"'), "JSON of Diffgram is not read"),
+    (".json", (b'"className"', b'"instances"', b'"metadata"'), "JSON of SuperAnnotate is not read"),
+    (".json", (b'"annotations"', b'"coordinates"', b'"label"'), "JSON of Dataloop is not read"),
     (".geojson", (), "GeoJSON (QuPath, GIS) is not read"),
     (".xml", (b"<Annotations", b"<Vert"), "XML of ImageScope (Aperio; MoNuSeg) is not read"),
 )
@@ -59,6 +61,8 @@ _INSTEAD = {
     "Kili": "in Kili, export COCO (kili.export_labels with fmt='coco')",
     "Prodigy": "draw the polygons in spans as masks (PNG), or write COCO JSON of them",
     "Hasty": "in Hasty, export COCO JSON, or semantic segmentation PNG",
+    "SuperAnnotate": "in SuperAnnotate, export with Fuse, which adds X___fuse.png",
+    "Dataloop": "download with the option semantic masks, or convert the items to COCO in Dataloop",
     "Diffgram": "write COCO JSON of the polygons in instance_list",
     "AVIF": "save them as PNG",
     "meta.json": "copy meta.json of the project next to its data sets",

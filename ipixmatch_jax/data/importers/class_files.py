@@ -7,18 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ipixmatch_jax.data.files.split_lists import decoded
+from ipixmatch_jax.data.importers.class_lines import NUMBERED, class_lines
 from ipixmatch_jax.data.importers.tree import FolderTree
+from ipixmatch_jax.data.records import IGNORE
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import as_path
 
 Color = tuple[int, int, int]
-# `2 dog`, `2: dog`, `2,dog`; a color in front of a name is another form.
-_NUMBERED = re.compile(r"\s*(\d+)\s*[\s:,;=]\s*([^\s\d:,;=].*?)\s*$")
-_SEPARATED = re.compile(r"\s*\d+\s*[:,;=]")
-# `sky 0 0 255`, `sky,0,0,255`, `sky: [0, 0, 255]` and `sky #0000ff`.
-_COLORED = re.compile(r"\s*(\S.*?)[\s:,;=(\[]+(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+(\d{1,3})[)\]]*\s*$")
-_HEXADECIMAL = re.compile(r"\s*(\S.*?)[\s:,;=]+#([0-9A-Fa-f]{6})\s*$")
-_IGNORED = ("__ignore__", "_ignore_", "ignore")
+# Headings of the columns of stored values and of names.
+_NUMBERS = ("id", "value", "pixel value", "pixel_value", "index", "label_id", "class_id")
+_NAMES = ("name", "class", "label", "class_name", "classname", "label_name")
 
 
 @dataclass(frozen=True)
@@ -123,6 +121,11 @@ def _mapped_classes(content: dict) -> ClassFile:
         if any(len(color) != 3 for color in colors):
             raise ValueError("expected three numbers for each color")
         return ClassFile("", tuple(content), tuple(colors))
+    if content and all(re.fullmatch("#[0-9A-Fa-f]{6}", str(v)) for v in content.values()):
+        return ClassFile("", tuple(content), tuple(map(_color, content.values())))
+    if content and all(re.fullmatch("#[0-9A-Fa-f]{6}", key) for key in content):
+        # A2D2's class_list.json.
+        return ClassFile("", tuple(map(str, content.values())), tuple(map(_color, content)))
     if all(isinstance(value, str) for value in content.values()):
         pairs = sorted((int(key), name) for key, name in content.items())
     else:
@@ -173,74 +176,44 @@ def _fiftyone(text: str) -> ClassFile:
 def _category_ids(text: str) -> ClassFile:
     """FoodSeg103: a number and a name per line; other files of the name list other things."""
     lines = [line for line in text.splitlines() if line.strip()]
-    return _lines(text) if lines and all(map(_NUMBERED.match, lines)) else ClassFile()
+    return _lines(text) if lines and all(map(NUMBERED.match, lines)) else ClassFile()
 
 
 def _listed_classes(content: list) -> ClassFile:
-    """SuperAnnotate and Supervisely: a list of `name` or `title` and `color` (#ff0000), or names.
+    """A list of names, or of `name` or `title` with `id`, `color` or both.
 
-    Black is the background of SuperAnnotate, which does not list it.
+    SuperAnnotate and Supervisely list colors (#ff0000). Black is the background of SuperAnnotate,
+    which does not list it. With an `id` for each class, ids decide the order.
     """
     if all(isinstance(one, str) for one in content):
         return ClassFile("", tuple(content))
     stated = all("title" in one for one in content)
+    ids = [one.get("id") for one in content]
+    if all(isinstance(i, int) and 0 <= i < IGNORE for i in ids) and len(set(ids)) == len(ids):
+        if not any("color" in one for one in content):
+            key = "title" if stated else "name"
+            return _mapped_classes({one[key]: one["id"] for one in content})
+        # Other tools number their classes over all projects.
+        if sorted(ids) in (list(range(len(ids))), list(range(1, len(ids) + 1))):
+            content = sorted(content, key=lambda one: one["id"])
     names = [str(one["title"] if stated else one["name"]) for one in content]
-    colors = [tuple(bytes.fromhex(str(one["color"]).lstrip("#"))) for one in content]
-    if any(len(color) != 3 for color in colors):
-        raise ValueError("expected colors such as #ff0000")
+    colors = [_color(one["color"]) for one in content]
     if (0, 0, 0) not in colors and not stated:
         names, colors = ["background", *names], [(0, 0, 0), *colors]
     return ClassFile("", tuple(names), tuple(colors))
 
 
+def _color(value: object) -> Color:
+    """The color of `#ff0000`, or of a list of three numbers or more."""
+    hexadecimal = isinstance(value, str)
+    color = tuple(bytes.fromhex(value.lstrip("#"))) if hexadecimal else tuple(map(int, value))
+    if len(color) < 3 or (hexadecimal and len(color) != 3):
+        raise ValueError("expected colors such as #ff0000 or [255, 0, 0]")
+    return color[:3]
+
+
 def _lines(text: str) -> ClassFile:
-    """`NAME` or `NAME RED GREEN BLUE` per line; LabelMe's `__ignore__` names no class.
-
-    If every line begins with a number, it is the stored value of the class: `2 dog` or `2: dog`;
-    from 1 on, 0 is the background.
-    """
-    names, palette = [], []
-    lines, values = _numbered(text.splitlines())
-    for line in lines:
-        words = line.split()
-        if not words or line.startswith("#") or line.strip().lower() in _IGNORED:
-            continue
-        colored, hexadecimal = _COLORED.match(line), _HEXADECIMAL.match(line)
-        if colored:
-            palette.append(tuple(int(part) for part in colored.groups()[1:]))
-            words = colored.group(1).split()
-        elif hexadecimal:
-            palette.append(tuple(bytes.fromhex(hexadecimal.group(2))))
-            words = hexadecimal.group(1).split()
-        names.append(" ".join(words))
-    if palette and len(palette) == len(names) - 1 and names[0] == "background":
-        # EISeg numbers its labels from 1 on.
-        palette.insert(0, (0, 0, 0))
-    if palette and len(palette) != len(names):
-        raise ValueError(f"{len(palette)} of {len(names)} classes have a color")
-    return ClassFile("", tuple(names), tuple(palette), values)
-
-
-def _numbered(lines: list[str]) -> tuple[list[str], tuple[int, ...]]:
-    """Lines without their numbers, in the order of the numbers; the numbers if they leave gaps.
-
-    Raises:
-        ValueError: a number occurs twice.
-    """
-    found = [_NUMBERED.match(line) for line in lines if line.strip() and line[0] != "#"]
-    if len(found) < 2 or not all(found):
-        return lines, ()
-    pairs = sorted((int(match.group(1)), match.group(2)) for match in found)
-    values = tuple(value for value, _ in pairs)
-    if len(set(values)) < len(values):
-        raise ValueError("a number occurs twice; expected one line per class")
-    names = [name for _, name in pairs]
-    if values == tuple(range(1, len(values) + 1)):
-        return ["background", *names], ()
-    if values == tuple(range(len(values))):
-        return names, ()
-    # `10 euro`, `20 euro` are names; with a colon or comma, numbers with gaps are stored values.
-    return (names, values) if all(_SEPARATED.match(line) for line in lines if line) else (lines, ())
+    return ClassFile("", *class_lines(text))
 
 
 def _color_first(text: str) -> ClassFile:
@@ -296,6 +269,24 @@ def _class_dict(text: str) -> ClassFile:
             columns = [next(free) if stated[0] is None else stated[0], *stated[1:]]
     palette = tuple(tuple(int(row[i]) for i in columns[1:]) for row in rows)
     return ClassFile("", tuple(row[columns[0]].strip() for row in rows), palette)
+
+
+def _class_table(text: str) -> ClassFile:
+    """A CSV whose heading names a column of ids or colors, and one of names; or none."""
+    first = text.partition("\n")[0].lower()
+    head = [cell.strip() for cell in re.split("[,;\t]", first)]
+    number = next((head.index(n) for n in _NUMBERS if n in head), None)
+    name = next((head.index(n) for n in _NAMES if n in head), None)
+    if {"r", "g", "b"} <= set(head) or {"red", "green", "blue"} <= set(head):
+        return _class_dict(text)
+    if number is None or name is None:
+        return ClassFile()
+    delimiter = max(",;\t", key=first.count)
+    rows = [row for row in csv.reader(text.splitlines()[1:], delimiter=delimiter) if any(row)]
+    if not all(len(row) > max(number, name) and row[number].strip().isdigit() for row in rows):
+        return ClassFile()
+    ids = {row[name].strip(): int(row[number]) for row in rows}
+    return _mapped_classes(ids) if len(ids) == len(rows) else ClassFile()
 
 
 def _class_mapping(text: str) -> ClassFile:
@@ -365,11 +356,13 @@ _READERS: dict[str, Callable[[str], ClassFile]] = {
     "class_dict_seg.csv": _class_dict,
     "labelmap.csv": _class_dict,
     "class_mapping.csv": _class_mapping,
+    **dict.fromkeys(("classes.csv", "labels.csv", "colormap.csv"), _class_table),
     "label_colors.txt": _color_first,
     "class_names.txt": _lines,
     "labels.txt": _lines,
     "codes.txt": _lines,
     "id2label.json": _classes_json,
+    "class_list.json": _classes_json,
     "dataset.json": _nnunet,
     "category_id.txt": _category_ids,
     "metadata.json": _fiftyone,

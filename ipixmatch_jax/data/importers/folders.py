@@ -2,6 +2,7 @@
 
 import functools
 import os
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ from ipixmatch_jax.data.files.masks import MASK_SUFFIXES
 from ipixmatch_jax.data.importers import beside
 from ipixmatch_jax.data.importers.by_content import told_by_content
 from ipixmatch_jax.data.importers.found import SPLITS, Choices, Classes, Found, Item, some
-from ipixmatch_jax.data.importers.label_kinds import one_label_kind
+from ipixmatch_jax.data.importers.label_kinds import numbered_by_rows, one_label_kind
 from ipixmatch_jax.data.importers.mask_folders import one_mask_folder
 from ipixmatch_jax.data.importers.mask_parts import drawn_parts
 from ipixmatch_jax.data.importers.pairing import Name, Pairs, pair
@@ -81,6 +82,7 @@ class _Reader:
             of_split = masks_of_split(split, masks)
             self._read_split(split, by_split[split], of_split, affixes, unused)
         self._split_by_masks(images)
+        self._warn_of_unsaid_splits(images)
         self._unite()
         if not self.choices.get("own_lists"):
             apply_lists(self.tree, self.found)
@@ -212,6 +214,9 @@ class _Reader:
         self.found.problems += [f"{self.tree.root}: {text}" for text in pairs.problems]
         self._drop_companions(pairs, image_files)
         mask_of = {image: mask_files.paths[mask][0] for mask, image in pairs.pairs.items()}
+        own = {image_files.paths[image][0]: mask for image, mask in mask_of.items()}
+        everything = [path for paths in image_files.paths.values() for path in paths]
+        self.found.problems += numbered_by_rows(own, everything)
         images_of = {mask: image_files.paths[image][0] for image, mask in mask_of.items()}
         twice = [m for m, image in images_of.items() if self.paired.get(m, image) != image]
         self.paired |= images_of
@@ -235,6 +240,24 @@ class _Reader:
             self.found.warnings.append(
                 f"{len(pairs.images_left)} {split} images have no mask and are left out: "
                 f"{some([stem for _, stem in pairs.images_left])}"
+            )
+
+    def _warn_of_unsaid_splits(self, images: list[Place]) -> None:
+        """Warns if labeled images lie in a folder named train, and in one of an unknown word."""
+        root = self.tree.path("", "x")[:-1]
+        labeled = Counter(
+            os.path.dirname(item.image.removeprefix(root))
+            for item in self.found.items if item.mask is not None and item.split == "train"
+        )  # fmt: skip
+        own = [place for place in images if labeled[place.folder] and not place.chosen]
+        said = {place.top or place.folder for place in own if place.split == "train"}
+        unsaid = {place.folder for place in own if not place.split and place.folder}
+        if said and unsaid:
+            self.found.warnings.append(
+                f"{sum(labeled[folder] for folder in unsaid)} labeled images of "
+                f"{some(sorted(unsaid), 3)} are taken for training images, like those of "
+                f"{some(sorted(said), 3)}; if they are validation or test images, rename the "
+                "folder to val or test, or set data.folder.val_images and val_masks"
             )
 
     def _split_by_masks(self, images: list[Place]) -> None:

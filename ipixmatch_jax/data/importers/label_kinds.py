@@ -5,6 +5,7 @@ for mmsegmentation. Else the label ids are read.
 """
 
 import re
+from collections.abc import Iterable, Mapping
 
 from ipixmatch_jax.data.importers.found import Found, some
 from ipixmatch_jax.data.importers.places import Files
@@ -18,6 +19,32 @@ _VIEWS = re.compile(
     r"(.+?)_(instance_?(train_?)?ids?|(label_?|train_?)?colou?rs?|panoptic(_?train_?ids?)?)$",
     re.IGNORECASE,
 )
+
+
+# The masks of MATLAB's Image Labeler, numbered by the rows of gTruth.
+_MATLAB = re.compile(r"(?:.*/)?PixelLabelData[^/]*/Label_(\d+)\.png")
+
+
+def numbered_by_rows(mask_of: Mapping[str, str], images: Iterable[str]) -> list[str]:
+    """The problem if MATLAB's Label_2 is paired with image_2, and image_10 is the second image.
+
+    Args:
+        mask_of: image -> mask, as relative paths.
+        images: all images, also those without a mask.
+    """
+    numbers = {image: _MATLAB.fullmatch(mask) for image, mask in mask_of.items()}
+    if not numbers or not all(numbers.values()):
+        return []
+    for row, image in enumerate(sorted(images), start=1):
+        if image in numbers and int(numbers[image].group(1)) != row:
+            return [
+                f"{mask_of[image]} is paired with {image} by its number; MATLAB's Image Labeler "
+                f"numbers its files by the rows of gTruth, and {image} is image {row} in the order "
+                "of the names; expected masks with the names of their images; copy them in MATLAB "
+                "by gTruth.DataSource and gTruth.LabelData, or rename the folder PixelLabelData "
+                "if the numbers are right"
+            ]
+    return []
 
 
 def one_label_kind(tree: FolderTree, masks: Files, found: Found) -> None:

@@ -24,7 +24,9 @@ _COLORS = frozenset("color colour colored coloured colormap colourmap colormask 
 _SPLITS = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
     "validate": "val", "dev": "val", "eval": "val", "evaluation": "val", "holdout": "val",
-    "trn": "train", "test": "test", "testing": "test", "tst": "test",
+    "trn": "train", "validierung": "val",
+    "vld": "val", "validacion": "val", "validazione": "val",
+    "test": "test", "testing": "test", "tst": "test",
     "unlabeled": "unlabeled", "unlabelled": "unlabeled", "unannotated": "unlabeled",
     "unlabel": "unlabeled", "unlab": "unlabeled",
 }  # fmt: skip
@@ -35,6 +37,7 @@ _LIST_WORDS = frozenset(
     "list lists id ids set sets split splits file files filename filenames name names path paths"
     " image images img imgs data dataset index fold pair pairs".split()
 )
+_LABELED = frozenset("labeled labelled".split())
 # Words joined without a separator: trainannot, valmasks.
 _JOINED = re.compile(
     r"^(train|training|val|valid|validation|test|testing)(images?|imgs?|annots?|masks?|labels?|gt)$"
@@ -166,8 +169,14 @@ def _split_of(word: str) -> str:
 
 
 def split_of_list(stem: str) -> str:
-    """The split that the name of a list tells with words for lists alone: train_list; or ''."""
-    known = all(_split_of(word) or word in _LIST_WORDS for word in words(stem))
+    """The split that the name of a list tells with words for lists alone: train_list; or ''.
+
+    `labeled`, next to `unlabeled`, lists the images to train on (UniMatch).
+    """
+    parts = words(stem)
+    if not _LABELED.isdisjoint(parts) and _LABELED.union(_LIST_WORDS).issuperset(parts):
+        return "train"
+    known = all(_split_of(word) or word in _LIST_WORDS for word in parts)
     return split(stem) if known else ""
 
 

@@ -39,6 +39,7 @@ from ipixmatch_jax.data.importers.per_object import PerObject
 from ipixmatch_jax.data.importers.ph2 import Ph2
 from ipixmatch_jax.data.importers.places import Files, places
 from ipixmatch_jax.data.importers.refuge import Refuge
+from ipixmatch_jax.data.importers.split_files import apply_lists
 from ipixmatch_jax.data.importers.stacks import Stacks
 from ipixmatch_jax.data.importers.supervisely import Supervisely
 from ipixmatch_jax.data.importers.synthia import Synthia
@@ -68,6 +69,10 @@ PLACES = ("train_images", "train_masks", "val_images", "val_masks", "test_images
 _DRAWN = frozenset(
     "coco labelme yolo cvat-xml datumaro via label-studio supervisely isat".split()
 )  # fmt: skip
+# Formats whose folders tell a split only by their names, or by lists next to the images.
+_LISTED = _DRAWN | frozenset(
+    "per-object image-folders mask-parts mat labelme-xml label-studio-files cellpose".split()
+)
 # Keys of `config.data.folder` that change how a folder is read.
 CHOICE_KEYS = ("format", *PLACES, "mask_tail", "mask_prefix", "unannotated")
 
@@ -143,6 +148,8 @@ def read_tree(tree: FolderTree, choices: Choices) -> tuple[Importer, str, Found]
     except DataError as error:
         more = f"; or set data.folder.format=folders to read {others}" * bool(others)
         raise DataError(f"{error}{more}") from None
+    if importer.name in _LISTED and not choices.get("own_lists"):
+        apply_lists(tree, found, masks=False)
     if others:
         found.warnings.append(
             f"{others} are not read, since the folder is read as {importer.name}; set "

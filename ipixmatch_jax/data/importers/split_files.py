@@ -5,33 +5,23 @@ lines name images that are there. Two lists for the same split, or an image in t
 decided silently.
 """
 
-import csv
-import functools
 import os
+import posixpath
 import re
 from collections import Counter
 
-from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
-from ipixmatch_jax.data.files.masks import MASK_SUFFIXES
-from ipixmatch_jax.data.files.split_lists import decoded, parse, short_id
+from ipixmatch_jax.data.files.split_lists import short_id
 from ipixmatch_jax.data.importers import names as folder_names
-from ipixmatch_jax.data.importers.contents import head
-from ipixmatch_jax.data.importers.found import Found, Item, some
-from ipixmatch_jax.data.importers.places import place_of
-from ipixmatch_jax.data.importers.split_tables import (
-    FEWEST,
-    SPLIT_WORDS,
-    of_json,
-    of_table,
-    pairs_of_json,
-)
+from ipixmatch_jax.data.importers.found import Found, some
+from ipixmatch_jax.data.importers.split_index import STRUCTURED, Rows, SplitIndex
+from ipixmatch_jax.data.importers.split_tables import SPLIT_WORDS
 from ipixmatch_jax.data.importers.tree import FolderTree
 
 _ENDINGS = (".txt", ".csv", ".lst", ".tsv", ".json", ".jsonl", ".yaml", ".yml")
-_JSON = (".json", ".jsonl")
-_STRUCTURED = (*_JSON, ".yaml", ".yml")
 # JSON files of pairs of images and masks: MONAI, nnU-Net, Hugging Face.
 _PAIRS = frozenset("dataset datalist data pairs metadata".split())
+# Lists of splits in forms that are not read.
+_UNREAD = (".npy", ".pkl", ".xlsx", ".xls", ".mat", ".pt")
 # Tables that hold no images.
 _OTHERS = ("classes", "labels", "_classes", "class_dict", "labelmap")
 _DEEPEST, _MOST = 5, 50
@@ -39,57 +29,50 @@ _DEEPEST, _MOST = 5, 50
 _MOST_TEXTS = 10
 # More images are not indexed for the sake of texts that may be no lists.
 _MOST_INDEXED = 20_000
-_LONGEST = 50_000_000
-# Share of the lines that must name an image; the head of a table does not.
-_NAMED = 0.9
-
-# A list: the line's image -> its mask, or '' if the line names none.
-Rows = dict[str, str]
 
 
-def apply_lists(tree: FolderTree, found: Found) -> None:
+def apply_lists(tree: FolderTree, found: Found, *, masks: bool = True) -> None:
     """Changes splits and masks of the items of `found` to those that list files name.
 
-    Nothing changes if the folders themselves tell a split.
+    If the folders themselves tell a split, only the masks that lists name are used.
+
+    Args:
+        tree: the folder.
+        found: what an importer read; its items and remarks are changed.
+        masks: lists may name masks; False if the masks are drawn from annotations.
     """
-    if any(item.split in ("val", "test") for item in found.items):
+    told = any(item.split in ("val", "test") for item in found.items)
+    if told and not masks:
         return
-    candidates = _candidates(tree)
+    candidates = {
+        path: "" if told else split for path, split in _candidates(tree).items()
+        if masks or _is_list(path)
+    }  # fmt: skip
     others = _other_texts(tree, candidates) if len(found.items) <= _MOST_INDEXED else []
-    index = _Index(tree, found.items) if candidates or others else None
+    others = [] if told else others
+    index = SplitIndex(tree, found.items) if candidates or others else None
     lists: dict[str, dict[str, Rows]] = {}
     unused: list[str] = []
     for path, split in candidates.items():
         columns = index.columns(path, split)
         for own, found_rows in columns.items():
-            lists.setdefault(own, {})[path] = found_rows
+            lists.setdefault("" if told else own, {})[path] = found_rows
         rows = {} if columns else index.rows(path)
         if rows and (split or any(rows.values())):
             lists.setdefault(split, {})[path] = rows
-        elif split and not columns:
+        elif split and not columns and (masks or not path.endswith((".csv", ".tsv"))):
             unused.append(path)
-    if index and index.lost:
+    if told:
+        _apply_masks(tree, found, lists.get("", {}), index)
+        return
+    if index and index.lost and masks:
+        found.problems += _contradictions(found, index.lost)
         found.warnings.append(
             f"{len(index.lost)} masks that lists name do not exist, or exist several times: "
-            f"{some(index.lost)}; their images have the mask of their own name, or none"
+            f"{some([name for _, name in index.lost])}; their images have the mask of their own "
+            "name, or none"
         )
-    if index and index.unclear:
-        found.warnings.append(
-            f"{some(index.unclear)}: a split per row, but several columns may name the images; not "
-            "used; write file names with their ending into one column, or set data.labeled and "
-            "data.val"
-        )
-    if unused:
-        found.warnings.append(
-            f"{some(unused)}: named like lists of a split, and not used, since most of their lines "
-            "name no image here; to use them, write one image per line"
-        )
-    parts = [path for path in others if 0 < len(index.rows(path)) < len(found.items)]
-    if parts:
-        found.warnings.append(
-            f"{some(parts)}: lists a part of the images under a name that tells no split; not "
-            "used; if it is a split, set data.labeled, data.val or data.test to it"
-        )
+    found.warnings += _not_used(tree, index, unused, len(found.items), others)
     doubled = {split: paths for split, paths in lists.items() if len(paths) > 1}
     if doubled:
         found.warnings += [
@@ -99,8 +82,93 @@ def apply_lists(tree: FolderTree, found: Found) -> None:
         ]
         return
     chosen = {split: next(iter(paths.items())) for split, paths in lists.items()}
+    if not masks:
+        named = {split: own for split, own in chosen.items() if split}
+        chosen = {split: (path, dict.fromkeys(rows, "")) for split, (path, rows) in named.items()}
     if chosen:
         _apply(found, chosen)
+
+
+def _is_list(path: str) -> bool:
+    """True for texts, tables, and JSON or YAML named as splits, which no annotations are."""
+    stem, ending = os.path.splitext(path.rpartition("/")[2].lower())
+    return ending not in STRUCTURED or not SPLIT_WORDS.isdisjoint(re.split("[^a-z]+", stem))
+
+
+def _not_used(
+    tree: FolderTree, index: "SplitIndex | None", unused: list[str], count: int, others: list[str]
+) -> list[str]:
+    """Warnings about files that may be lists of a split, and are not used."""
+    warnings = []
+    if index and index.unclear:
+        warnings.append(
+            f"{some(index.unclear)}: a split per row, but several columns may name the images; not "
+            "used; write file names with their ending into one column, or set data.labeled and "
+            "data.val"
+        )
+    if index and index.unknown:
+        warnings.append(
+            f"{some([f'{path} ({words})' for path, words in index.unknown.items()])}: a column "
+            "of splits whose words are no names of splits; not used; write train, val or test, or "
+            "set data.labeled and data.val"
+        )
+    unused = unused + [
+        path for path in tree.with_ending(*_UNREAD)
+        if folder_names.is_only_split(os.path.splitext(path.rpartition("/")[2])[0])
+    ]  # fmt: skip
+    if unused:
+        warnings.append(
+            f"{some(unused)}: named like lists of a split, and not used, since most of their lines "
+            "name no image here; to use them, write one image per line"
+        )
+    parts = [path for path in others if index and 0 < len(index.rows(path)) < count]
+    if parts:
+        warnings.append(
+            f"{some(parts)}: lists a part of the images under a name that tells no split; not "
+            "used; if it is a split, set data.labeled, data.val or data.test to it"
+        )
+    return warnings
+
+
+def _apply_masks(
+    tree: FolderTree, found: Found, lists: dict[str, Rows], index: "SplitIndex | None"
+) -> None:
+    """Gives images the masks that lists name, if folders tell the splits."""
+    named = {image: mask for rows in lists.values() for image, mask in rows.items() if mask}
+    changed = 0
+    for number, item in enumerate(found.items):
+        mask = named.get(item.image, item.mask)
+        if item.mask is not None and mask != item.mask:
+            found.items[number] = item._replace(mask=mask)
+            changed += 1
+    if changed:
+        found.notes.append(
+            f"{changed} images get another mask by the lists {some(sorted(lists), 3)}"
+        )
+    found.problems += _contradictions(found, index.lost) if index else []
+
+
+def _contradictions(found: Found, lost: list[tuple[str, str]]) -> list[str]:
+    """The problem if lists name masks that are missing, and images have those of other names."""
+    mask_of = {item.image: item.mask for item in found.items if isinstance(item.mask, str)}
+    wrong = [
+        (image, name) for image, name in lost
+        if image in mask_of and not _alike(name, image) and not _alike(name, mask_of[image])
+    ]  # fmt: skip
+    if not wrong:
+        return []
+    image, name = wrong[0]
+    return [
+        f"{image}: a list names the mask {name}, which does not exist or exists several times, and "
+        f"by its name the image has {mask_of[image]}, like {len(wrong) - 1} others; expected the "
+        "mask that the list names; correct the list, or remove it if the names are right"
+    ]
+
+
+def _alike(one: str, other: str) -> bool:
+    """True if one file name contains the other, without the ending."""
+    stems = sorted((short_id(one), short_id(other)), key=len)
+    return stems[0] in stems[1]
 
 
 def split_by_names(found: Found) -> None:
@@ -131,13 +199,15 @@ def _candidates(tree: FolderTree) -> dict[str, str]:
     Names such as train_list count if none consists of a split alone.
     """
     found, exact = {}, set()
-    for path in tree.with_ending(*_ENDINGS):
+    bare = [posixpath.join(folder, name) for folder, names in tree.files.items() for name in names
+            if "." not in name and folder_names.is_only_split(name)]  # fmt: skip
+    for path in [*tree.with_ending(*_ENDINGS), *bare]:
         stem, ending = os.path.splitext(path.rpartition("/")[2].lower())
         split = folder_names.split_of_list(stem)
-        if folder_names.is_only_split(stem) and split:
+        if split and (folder_names.is_only_split(stem) or stem in ("labeled", "labelled")):
             exact.add(path)
         table = ending in (".csv", ".tsv") and stem not in _OTHERS
-        words = SPLIT_WORDS | _PAIRS if ending in _STRUCTURED else frozenset()
+        words = SPLIT_WORDS | _PAIRS if ending in STRUCTURED else frozenset()
         table |= not words.isdisjoint(re.split("[^a-z]+", stem))
         if path.count("/") < _DEEPEST and (split or table):
             found[path] = split
@@ -154,148 +224,6 @@ def _other_texts(tree: FolderTree, candidates: dict[str, str]) -> list[str]:
         if path not in candidates and stem not in _OTHERS and path.count("/") < _DEEPEST:
             found.setdefault(path.rpartition("/")[0], []).append(path)
     return [path for paths in found.values() if len(paths) <= _MOST_TEXTS for path in paths][:_MOST]
-
-
-class _Index:
-    """Finds images by the words of list files."""
-
-    def __init__(self, tree: FolderTree, items: list[Item]):
-        self.tree = tree
-        self.root = root = str(tree.root).rstrip("/") + "/"
-        # Tables with a split per row, of which several columns may name the images.
-        self.unclear: list[str] = []
-        # Masks that lists name, and that are not there or are there twice.
-        self.lost: list[str] = []
-        self.names: dict[str, str] = {}
-        doubled: set[str] = set()
-        for item in items:
-            inner = item.image.removeprefix(root)
-            for name in {inner, os.path.splitext(inner)[0], item.id, os.path.basename(inner),
-                         short_id(inner)}:  # fmt: skip
-                if self.names.setdefault(name, item.image) != item.image:
-                    doubled.add(name)
-        for name in doubled:
-            del self.names[name]
-
-    def columns(self, path: str, split: str) -> dict[str, Rows]:
-        """The rows of each split that a column of a table names, or a JSON {split: [images]}.
-
-        A JSON list of images is of the split that the name of the file tells.
-        """
-        try:
-            text = decoded(head(self.tree.path("", path), _LONGEST))
-            ending = os.path.splitext(path)[1].lower()
-            if ending in _JSON:
-                pairs = self._pairs(pairs_of_json(text, lines=ending == ".jsonl"))
-                if pairs:
-                    return pairs
-            lines = of_json(text, split) if ending in _STRUCTURED else of_table(text)
-        except (ValueError, RecursionError, csv.Error):
-            return {}
-        column = self._image_column([cells for _, cells in lines], path)
-        found: dict[str, Rows] = {}
-        for split, cells in lines if column is not None else ():
-            image = self._image(cells[column])
-            if image:
-                masks = (self._mask(cell) for i, cell in enumerate(cells) if i != column)
-                found.setdefault(split, {})[image] = next(filter(None, masks), "")
-        return found
-
-    def _pairs(self, entries: list[tuple[str, str, str]]) -> dict[str, Rows]:
-        """The rows of each split of (split, image, mask); {} if they are no images of here."""
-        found: dict[str, Rows] = {}
-        lost = len(self.lost)
-        for split, image, mask in entries:
-            if self._image(image):
-                found.setdefault(split, {})[self._image(image)] = self._mask(mask)
-        if sum(map(len, found.values())) >= max(FEWEST, _NAMED * len(entries)):
-            return found
-        del self.lost[lost:]
-        return {}
-
-    def _image_column(self, rows: list[list[str]], path: str) -> int | None:
-        """The column that names the images; None if there is none, or it is not certain."""
-        fitting: dict[int, list[str]] = {}
-        for column in range(min(map(len, rows), default=0)):
-            images = [self._image(cells[column]) for cells in rows]
-            if sum(map(bool, images)) >= max(FEWEST, _NAMED * len(rows)):
-                fitting[column] = images
-        # Names of files are certain; numbers may be an index or an age.
-        files = [
-            column for column in fitting
-            if all(cells[column].lower().endswith(IMAGE_SUFFIXES) for cells in rows)
-        ]  # fmt: skip
-        candidates = files or list(fitting)
-        different = {tuple(fitting[column]) for column in candidates}
-        if len(different) > 1:
-            self.unclear.append(path)
-        return candidates[0] if len(different) == 1 else None
-
-    def _image(self, cell: str) -> str:
-        return self.names.get(cell) or self.names.get(short_id(cell)) or ""
-
-    def rows(self, path: str) -> Rows:
-        """The rows of a list; {} if it is no list of the images."""
-        content = head(self.tree.path("", path), _LONGEST)
-        try:
-            lines = [line.strip() for line in decoded(content).splitlines()]
-        except UnicodeDecodeError:
-            return {}
-        lines = [line for line in lines if line and not line.startswith("#")]
-        lost = len(self.lost)
-        parsed = [row for line in lines if (row := self._parsed(line))]
-        rows = {image: mask for row in parsed for image, mask in row.items()}
-        # A list may name a single folder of many images.
-        all_named = len(parsed) == len(lines) and len(rows) >= FEWEST
-        if all_named or len(parsed) >= max(FEWEST, _NAMED * (len(lines) - 1)):
-            return rows
-        del self.lost[lost:]
-        return {}
-
-    def _parsed(self, line: str) -> Rows:
-        """The image that a line names, or all images of the folder, such as a video."""
-        entry = parse(line)
-        name = entry.image or entry.id
-        image = self._image(name)
-        if image:
-            return {image: self._mask(entry.mask)}
-        return dict.fromkeys(self._folders.get(name.replace("\\", "/").strip("/"), ()), "")
-
-    @functools.cached_property
-    def _folders(self) -> dict[str, list[str]]:
-        """Path and last name of folders -> their images; no names that two folders have."""
-        found: dict[str, list[str]] = {}
-        for image in dict.fromkeys(self.names.values()):
-            found.setdefault(os.path.dirname(image.removeprefix(self.root)), []).append(image)
-        lasts = Counter(os.path.basename(folder) for folder in found)
-        return found | {
-            os.path.basename(folder): images for folder, images in found.items()
-            if lasts[os.path.basename(folder)] == 1
-        }  # fmt: skip
-
-    def _mask(self, name: str) -> str:
-        parts = name.replace("\\", "/").removeprefix("./").lstrip("/").split("/")
-        # The first folders may be those of another machine.
-        for start in range(len(parts)):
-            inner = "/".join(parts[start:])
-            if "/" in inner or not start:
-                if inner and self.tree.has(inner):
-                    return self.tree.path("", inner)
-        name = parts[-1]
-        paths = self._masks.get(name, ())
-        if len(paths) != 1 and name.lower().endswith(MASK_SUFFIXES):
-            self.lost.append(name)
-        return self.tree.path("", paths[0]) if len(paths) == 1 else ""
-
-    @functools.cached_property
-    def _masks(self) -> dict[str, list[str]]:
-        """Name -> relative paths of the files in folders of masks."""
-        found: dict[str, list[str]] = {}
-        for folder, files in self.tree.files.items():
-            if place_of(folder).role == "mask":
-                for name in files:
-                    found.setdefault(name, []).append(f"{folder}/{name}")
-        return found
 
 
 def _apply(found: Found, chosen: dict[str, tuple[str, Rows]]) -> None:

@@ -8,6 +8,8 @@ from ipixmatch_jax.data.importers import names
 
 # Columns of a table that name the split of an image, and words in the name of a JSON of splits.
 SPLIT_WORDS = frozenset("split splits set subset subsets partition partitions usage phase".split())
+# Columns that number parts of the data for cross-validation, among others.
+_PARTS = SPLIT_WORDS | {"fold", "folds", "kfold"}
 # Columns that say yes for the images of one split, such as fastai's is_valid.
 _YES_COLUMNS = {"is_valid": "val", "is_val": "val", "is_test": "test"}
 _YES, _NO = ("true", "1", "yes"), ("false", "0", "no")
@@ -15,10 +17,11 @@ FEWEST = 2
 
 
 def of_table(text: str) -> list[tuple[str, list[str]]]:
-    """(split, other cells) of each row if a column of the table names splits, else []."""
-    head_line = text.partition("\n")[0]
-    separator = max(",;\t", key=head_line.count)
-    rows = [row for row in csv.reader(text.splitlines(), delimiter=separator) if any(row)]
+    """(split, other cells) of each row if a column of the table names splits, else [].
+
+    A table with one column per split, headed train and val, gives (split, [cell]).
+    """
+    rows = _rows(text)
     if len(rows) < 1 + FEWEST:
         return []
     titles = [cell.strip().lower() for cell in rows[0]]
@@ -30,7 +33,32 @@ def of_table(text: str) -> list[tuple[str, list[str]]]:
                 (split, [cell.strip() for i, cell in enumerate(row) if i != column])
                 for split, row in zip(splits, rows[1:], strict=True)
             ]
+    if len(titles) > 1 and all(map(names.is_only_split, titles)):
+        return [
+            (names.split(title), [cell.strip()])
+            for row in rows[1:]
+            for title, cell in zip(titles, row, strict=False)
+            if cell.strip()
+        ]
     return []
+
+
+def unknown_splits(text: str) -> tuple[str, list[list[str]]]:
+    """The words of a column of splits that `of_table` does not know, and the cells of each row."""
+    rows = _rows(text)
+    titles = [cell.strip().lower() for cell in rows[0]] if rows else []
+    for column, title in enumerate(titles):
+        if title in _PARTS:
+            words = sorted({row[column].strip() for row in rows[1:] if len(row) == len(titles)})
+            shown = ", ".join(words[:4])
+            return f"{title}: {shown}", [[cell.strip() for cell in row] for row in rows[1:]]
+    return "", []
+
+
+def _rows(text: str) -> list[list[str]]:
+    head_line = text.partition("\n")[0]
+    separator = max(",;\t", key=head_line.count)
+    return [row for row in csv.reader(text.splitlines(), delimiter=separator) if any(row)]
 
 
 def _split_of_cell(title: str, word: str) -> str:

@@ -4,6 +4,7 @@ import base64
 import io
 import posixpath
 import zlib
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
@@ -11,6 +12,7 @@ from PIL import Image
 from ipixmatch_jax.data.importers.annotations import Sheet, collect
 from ipixmatch_jax.data.importers.contents import read_json
 from ipixmatch_jax.data.importers.found import Choices, Found
+from ipixmatch_jax.data.importers.names import is_only_split, split
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
 
@@ -36,6 +38,10 @@ class Supervisely:
                 continue
             image = _image(tree, "/".join((*parts[:-2], "img")), parts[-1].removesuffix(".json"))
             sheets.append(_sheet(path, image, read_json(tree.path("", path)), tree.path("", path)))
+        tagged = {sheet.split for sheet in sheets if sheet.shapes}
+        if not {"train", "val"} <= tagged or "" in tagged:
+            # Tags that some images lack are no splits.
+            sheets = [replace(sheet, split="") for sheet in sheets]
         return collect(tree, sheets, names, choices)
 
 
@@ -58,7 +64,10 @@ def _sheet(source: str, image: str, content: dict, path: str) -> Sheet:
         raise DataError(
             f"{path}: no Supervisely annotation: {type(error).__name__} {error}; export it again"
         ) from None
-    return Sheet(source, image, size, shapes, known=bool(shapes))
+    tags = {str(tag.get("name")) for tag in content.get("tags") or () if isinstance(tag, dict)}
+    splits = {split(tag) for tag in tags if is_only_split(tag)}
+    own = splits.pop() if len(splits) == 1 else ""
+    return Sheet(source, image, size, shapes, split=own, known=bool(shapes))
 
 
 def _shape(entry: dict, path: str) -> dict:

@@ -11,9 +11,9 @@ from ipixmatch_jax.data.importers.tree import FolderTree
 
 # Endings of files that lie next to images and are none: lists, metadata, georeferences, models.
 _NO_IMAGES = frozenset(
-    ".txt .json .xml .csv .tsv .md .rst .html .htm .yaml .yml .toml .ini .cfg .log .py .ipynb .sh"
-    " .mat .tfw .jgw .pgw .wld .prj .aux .ovr .cpg .dbf .shp .shx .qml .geojson .kml .lif .db .xmp"
-    " .pth .pt .onnx .pkl .license .url .lnk .bak .doc .docx .xls .xlsx .odt".split()
+    ".txt .json .jsonl .xml .csv .tsv .md .rst .html .htm .yaml .yml .toml .ini .cfg .log .py"
+    " .ipynb .sh .mat .tfw .jgw .pgw .wld .prj .aux .ovr .cpg .dbf .shp .shx .qml .geojson .kml"
+    " .lif .db .xmp .pth .pt .onnx .pkl .license .url .lnk .bak .doc .docx .xls .xlsx .odt".split()
 )
 _NO_IMAGE_NAMES = frozenset("readme license licence attribution copying makefile".split())
 _KNOWN = _NO_IMAGES.union(IMAGE_SUFFIXES, MASK_SUFFIXES)

@@ -6,10 +6,12 @@ SegmentationClassNpy (-1 is ignored); lists in ImageSets/Segmentation.
 
 import io
 import posixpath
+from collections.abc import Collection
 
 import numpy as np
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
+from ipixmatch_jax.data.files.split_lists import short_id
 from ipixmatch_jax.data.importers.annotations import item_id
 from ipixmatch_jax.data.importers.class_files import ClassFile, find_classes
 from ipixmatch_jax.data.importers.contents import content
@@ -22,7 +24,9 @@ from ipixmatch_jax.data.importers.found import (
     drawn_from,
     some,
 )
+from ipixmatch_jax.data.importers.names import is_only_split, split
 from ipixmatch_jax.data.importers.pairing import pair
+from ipixmatch_jax.data.importers.split_files import apply_lists
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE
 from ipixmatch_jax.errors import DataError
@@ -53,7 +57,11 @@ class Voc:
                 f"{tree.root}: {len(bases)} folders with JPEGImages and SegmentationClass: "
                 f"{shown}; expected one; point at one of them"
             )
-        return _read(tree, bases[0])
+        found = _read(tree, bases[0])
+        lists = posixpath.join(bases[0], "ImageSets", "Segmentation")
+        if not _stems(tree, lists, (".txt",)) and not choices.get("own_lists"):
+            apply_lists(tree, found, masks=False)
+        return found
 
 
 def _bases(tree: FolderTree) -> list[str]:
@@ -82,7 +90,7 @@ def _read(tree: FolderTree, base: str) -> Found:
     pairs = pair([("", stem) for stem in images], [("", stem) for stem in masks])
     found.notes, found.warnings = list(pairs.notes), list(pairs.warnings)
     mask_of = {image[1]: masks[mask[1]] for mask, image in pairs.pairs.items()}
-    splits = _lists(tree, base)
+    splits = _lists(tree, base, images)
     unlisted = [stem for stem in mask_of if splits and stem not in splits]
     if unlisted:
         found.notes.append(
@@ -95,12 +103,12 @@ def _read(tree: FolderTree, base: str) -> Found:
             f"{len(missing)} ids of ImageSets/Segmentation have no image: {some(missing)}"
         )
     for stem, path in images.items():
-        split = splits.get(stem, "train")
+        own = splits.get(stem, "train")
         mask = mask_of.get(stem)
         drawn = mask and _mask(tree, mask)
         inner = posixpath.relpath(path, base) if base else path
-        name = item_id(posixpath.basename(inner), split)
-        found.items.append(Item(name, tree.path("", path), drawn or None, split))
+        name = item_id(posixpath.basename(inner), own)
+        found.items.append(Item(name, tree.path("", path), drawn or None, own))
     if classes.path.endswith("labelmap.txt"):
         found.classes = _by_color(classes)
         found.notes.append(f"classes by the colors of {classes.path}")
@@ -123,20 +131,28 @@ def _by_color(classes: ClassFile) -> Classes:
     return Classes(tuple(name for name, _ in named), colors, "colors", tuple(ignored))
 
 
-def _lists(tree: FolderTree, base: str) -> dict[str, str]:
-    """Id -> split by the lists train.txt, val.txt and test.txt; later ones do not overrule."""
+def _lists(tree: FolderTree, base: str, images: Collection[str]) -> dict[str, str]:
+    """Id -> split by the lists train.txt, val.txt and test.txt; later ones do not overrule.
+
+    CVAT names the lists as the subsets of the project: Train.txt, Validation.txt.
+    """
     folder, splits = posixpath.join(base, "ImageSets", "Segmentation"), {}
-    for name, split in (("val", "val"), ("test", "test"), ("train", "train")):
-        if not tree.has(posixpath.join(folder, f"{name}.txt")):
-            continue
-        path = tree.path(folder, f"{name}.txt")
-        try:
-            lines = as_path(path).read_bytes().decode("utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{path}: cannot be read ({error}); expected one id per line") from None
-        for line in lines:
-            if line.strip():
-                splits.setdefault(line.split()[0], split)
+    stems = _stems(tree, folder, (".txt",))
+    split_of = {stem: split(stem) for stem in stems if is_only_split(stem)}
+    for own in ("val", "test", "train"):
+        for stem in sorted(name for name, found in split_of.items() if found == own):
+            path = tree.path("", stems[stem])
+            try:
+                lines = as_path(path).read_bytes().decode("utf-8-sig").splitlines()
+            except (OSError, UnicodeDecodeError) as error:
+                raise DataError(
+                    f"{path}: cannot be read ({error}); expected one id per line"
+                ) from None
+            for line in filter(str.strip, lines):
+                name = line.split()[0]
+                name = line.strip().strip('"') if name not in images else name
+                name = name if name in images else short_id(name)
+                splits.setdefault(name if name in images else line.split()[0], own)
     return splits
 
 

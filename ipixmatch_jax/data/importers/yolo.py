@@ -14,6 +14,7 @@ from ipixmatch_jax.data.importers.drawing import is_rectangle
 from ipixmatch_jax.data.importers.found import Choices, Found, some
 from ipixmatch_jax.data.importers.names import without_upload_prefix
 from ipixmatch_jax.data.importers.tree import FolderTree
+from ipixmatch_jax.data.importers.yolo_splits import apply_yaml
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import as_path
 
@@ -75,6 +76,8 @@ class Yolo:
         found = collect(tree, sheets, names, choices)
         found.notes.append(note)
         found.problems += _twins(tree, sheets)
+        if not choices.get("own_lists"):
+            apply_yaml(tree, found)
         shapes = [shape["points"] for sheet in sheets for _, shape in sheet.shapes]
         if shapes and all(map(is_rectangle, shapes)):
             # Oriented boxes (OBB) have four corners, too.
@@ -196,9 +199,14 @@ def _names(tree: FolderTree, classes: set[int]) -> tuple[tuple[str, ...], str]:
             f"{tree.path('', path)}: class names {some(names)}, but {other} has {some(others)}; "
             "expected one list of names; remove the file that does not belong to these labels"
         )
-    for names, path in stated.items():
-        return _enough(names, count, path)
     file = find_classes(tree)
+    for names, path in stated.items():
+        if names != file.names and sorted(names) == sorted(file.names):
+            raise DataError(
+                f"{tree.path('', path)}, {file.path}: list the same classes in another order; "
+                "expected one list of names; remove the file that does not belong to these labels"
+            )
+        return _enough(names, count, path)
     if file.names:
         return _enough(file.names, count, file.path)
     if _COCO.search(str(tree.root)) or any(_COCO.search(folder) for folder in tree.files):

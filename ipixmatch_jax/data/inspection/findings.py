@@ -10,7 +10,7 @@ import numpy as np
 from ipixmatch_jax.data.catalog import no_foreground
 from ipixmatch_jax.data.files.file_records import record_files
 from ipixmatch_jax.data.files.jpeg_traces import all_on_blocks
-from ipixmatch_jax.data.files.mask_checks import histogram_text
+from ipixmatch_jax.data.files.mask_checks import histogram_text, percent
 from ipixmatch_jax.data.records import IGNORE, Dataset
 
 ERROR, WARNING = "error", "warning"
@@ -23,6 +23,8 @@ _FEWEST_LEVELS = 8
 _SUSPICIOUS_IGNORE = 0.1
 # Masks of class 0 alone: fewest, and share of the masks of a split.
 _LEAST_PLAIN, _MOST_PLAIN = 2, 0.2
+# Masks of two classes that are exchanged in a split: fewest, and share that agrees in each split.
+_LEAST_EXCHANGED, _EXCHANGED = 3, 0.9
 # Masks without gaps in their ids: fewest masks, and the least highest id.
 _LEAST_RANKED, _HIGHEST_RANKED = 6, 3
 
@@ -313,6 +315,32 @@ def plain_masks(split: str, names: Sequence[str], facts: Sequence[Facts]) -> lis
         "without a mask are unlabeled"
     )
     return [Finding(WARNING, "plain-masks", split, file, text, plain[0].index)]
+
+
+def exchanged_classes(names: Sequence[str], facts: Mapping[str, Sequence[Facts]]) -> list[Finding]:
+    """Warnings if the commoner of two classes is the rarer one in all masks of another split."""
+    shares = {
+        split: np.array([f.histogram[1] / max(f.histogram[:2].sum(), 1) for f in own])
+        for split, own in facts.items() if split != "unlabeled" and len(names) == 2
+    }  # fmt: skip
+    found = []
+    for split in ("val", "test"):
+        both = [shares.get("labeled", ()), shares.get(split, ())]
+        if min(map(len, both)) < _LEAST_EXCHANGED:
+            continue
+        means = [float(own.mean()) for own in both]
+        sides = [
+            np.mean((own > 0.5) == (mean > 0.5)) for own, mean in zip(both, means, strict=True)
+        ]
+        if min(sides) >= _EXCHANGED and (means[0] - 0.5) * (means[1] - 0.5) < 0:
+            text = (
+                f"{facts[split][0].files[-1]}, and the other {split} masks: {names[1]} covers "
+                f"{percent(means[1])} of their pixels, and {percent(means[0])} of those of the "
+                "labeled masks: the classes may be exchanged in one of the splits; expected one "
+                "meaning of the values; compare the masks of both splits with their photos"
+            )
+            found.append(Finding(WARNING, "exchanged", split, facts[split][0].files[-1], text))
+    return found
 
 
 def of_edges(facts: Sequence[Facts]) -> list[Finding]:

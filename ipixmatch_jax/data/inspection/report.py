@@ -196,6 +196,7 @@ def inspect_dataset(data_config: ConfigDict, seed: int, unmeasured: str = "") ->
     found += findings.of_contents(facts, similar) + near + shifted_masks(facts["labeled"])
     found += mirrored_masks(facts["labeled"])
     found += findings.of_edges(facts["labeled"])
+    found += findings.exchanged_classes(dataset.class_names, facts)
     found += findings.of_classes(
         dataset, {n: (s.pixels, s.images_with) for n, s in splits.items()}, facts
     )

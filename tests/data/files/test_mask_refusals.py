@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+import tifffile
+from PIL import Image
 
 from ipixmatch_jax.data.files.mask_values import Said, describe_masks
 from ipixmatch_jax.errors import DataError
@@ -121,3 +123,40 @@ def test_photos_are_not_called_smoothed_masks(tmp_path):
     colored.mkdir()
     shown = [rng.integers(0, 256, (128, 128, 3)).astype(np.uint8) for _ in range(2)]
     refused(save(colored, shown), "photos in place of masks", "train_images and train_masks")
+
+
+def test_tiff_files_that_agree_only_as_viewers_show_them(tmp_path):
+    def write(stored):
+        for number, path in enumerate(paths):
+            # The object touches the border.
+            mask = np.zeros((40, 56), np.uint8)
+            mask[: 8 + number, 10 : 30 + number] = 255
+            white = bool(number % 2)
+            photometric = "miniswhite" if white else "minisblack"
+            tifffile.imwrite(path, stored(mask, white), photometric=photometric)
+
+    paths = [str(tmp_path / f"m{number}.tif") for number in range(6)]
+    write(lambda mask, white: 255 - mask if white else mask)
+    with pytest.raises(DataError, match="m1.tif, and 2 other masks .*WhiteIsZero.*masks=binary"):
+        describe_masks(paths)
+    # ImageJ stores the object as 255 in both kinds.
+    write(lambda mask, white: mask)
+    assert describe_masks(paths)["mask_values"] == (0, 255)
+
+
+def test_bitmaps_with_palettes_of_white_and_black(tmp_path):
+    """One bit: a program writes white first, another one black, and viewers show the same."""
+    paths = []
+    for number in range(6):
+        mask = np.zeros((40, 56), np.uint8)
+        mask[: 8 + number, 10 : 30 + number] = 1
+        picture = Image.fromarray(mask.astype(bool))
+        if number % 2:
+            picture = Image.fromarray(1 - mask, "P")
+            picture.putpalette([255, 255, 255, 0, 0, 0])
+        paths.append(str(tmp_path / f"m{number}.png"))
+        picture.save(paths[-1], bits=1)
+    with pytest.raises(DataError, match="m1.png, and 2 other masks are shown with 0 as white"):
+        describe_masks(paths)
+    # White first in all files: read as stored.
+    assert describe_masks(paths[1::2])["num_classes"] == 2

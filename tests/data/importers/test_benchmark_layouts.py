@@ -276,6 +276,8 @@ def test_metadata_of_other_programs_are_left_alone(content, tmp_path, make_confi
     ("tasks.json", [{"task_id": "a", "response": {"annotations": {}}}], "PNG masks of the tasks"),
     ("data.json", [{"externalId": "a", "labels": [{"jsonResponse": {}}]}], "in Kili, export COCO"),
     ("export.json", {"label_classes": [], "images": [{"image_name": "a.jpg"}]}, "in Hasty, export"),
+    ("a.jpg.json", {"metadata": {"name": "a.jpg"}, "instances": [{"className": "b"}]}, "with Fuse"),
+    ("a.json", {"filename": "a", "annotations": [{"label": "b", "coordinates": []}]}, "semantic"),
     ("a.json", {"label_map": {}, "label_colour_map": {}, "7": {"instance_list": []}}, "COCO JSON"),
     ("a.jsonl", {"image": "a.jpg", "_input_hash": 1, "_task_hash": 2, "spans": []}, "in spans"),
 ])  # fmt: skip

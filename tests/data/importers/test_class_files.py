@@ -87,3 +87,59 @@ def test_two_class_files_that_number_the_classes_differently(tmp_path, make_conf
     # Of a part of the data, or with other names: not about these masks.
     (tmp_path / "labels.txt").write_text("indoor\noutdoor\n")
     check(tmp_path, make_config)
+
+
+_ITEMS = [{"id": 2, "name": "dog"}, {"id": 0, "name": "background"}, {"id": 1, "name": "cat"}]
+_SHADES = {"background": [0, 0, 0], "cat": [200, 0, 0], "dog": [0, 0, 200]}
+_COLORED = [{**item, "color": _SHADES[item["name"]]} for item in _ITEMS]
+_ITK_SNAP = """# ITK-SnAP Label Description File
+    0     0    0    0        0  0  0    "background"
+    1   200    0    0        1  1  1    "cat"
+    2     0    0  200        1  1  1    "dog"
+"""
+
+
+@pytest.mark.parametrize("name, content", [
+    ("classes.txt", "dog 2\nbackground 0\ncat 1\n"),
+    ("classes.txt", "dog: 2\nbackground: 0\ncat: 1\n"),
+    ("classes.txt", "dog,2\ncat,1\n"),
+    ("classes.txt", "id,name\n0,background\n1,cat\n2,dog\n"),
+    ("labels.txt", "name\tid\ndog\t2\ncat\t1\n"),
+    ("labels.txt", _ITK_SNAP),
+    ("labels.csv", "name,id\ndog,2\nbackground,0\ncat,1\n"),
+    ("classes.csv", "Value;Name\n1;cat\n2;dog\n"),
+    ("classes.json", json.dumps(_ITEMS)),
+    ("classes.json", json.dumps({"classes": _COLORED})),
+    ("classes.json", json.dumps([item for item in _COLORED if item["id"]])),
+])  # fmt: skip
+def test_ids_in_any_column_order_the_names(name, content, tmp_path, make_config):
+    folder(tmp_path, name, content, colored=False)
+    check(tmp_path, make_config)
+
+
+@pytest.mark.parametrize("name, content", [
+    ("classes.txt", "0 0 0 0 background\n1 200 0 0 cat\n2 0 0 200 dog\n"),
+    ("classes.txt", "0 background 0 0 0 0\n1 cat 200 0 0 255\n2 dog 0 0 200 255\n"),
+    ("labels.txt", _ITK_SNAP),
+    ("colormap.csv", "name,r,g,b\nbackground,0,0,0\ncat,200,0,0\ndog,0,0,200\n"),
+    ("classes.json", json.dumps({"background": "#000000", "cat": "#c80000", "dog": "#0000c8"})),
+    ("class_list.json", json.dumps({"#000000": "background", "#c80000": "cat", "#0000c8": "dog"})),
+    ("classes.json", json.dumps(_COLORED)),
+])  # fmt: skip
+def test_colors_in_any_column_name_the_classes(name, content, tmp_path, make_config):
+    folder(tmp_path, name, content, colored=True)
+    check(tmp_path, make_config)
+
+
+@pytest.mark.parametrize("name, content", [
+    ("classes.txt", "phase 0\nphase 1\nphase 2\n"),
+    ("classes.txt", "Boeing 737\nAirbus 320\nFokker 50\n"),
+])  # fmt: skip
+def test_numbers_that_belong_to_names(name, content, tmp_path):
+    folder(tmp_path, name, content, colored=False)
+    assert describe_folder(str(tmp_path))["class_names"] == tuple(content.split("\n")[:3])
+
+
+def test_tables_of_images_are_no_classes(tmp_path):
+    folder(tmp_path, "labels.csv", "image,label\np0.png,3\np1.png,1\n", colored=False)
+    assert describe_folder(str(tmp_path))["class_names"] == ()

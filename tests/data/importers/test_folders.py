@@ -282,3 +282,13 @@ def test_masks_in_the_unlabeled_pool_and_images_without_use_are_reported(tmp_pat
     dataset = loaded(tmp_path, make_config)
     assert any("3 of a few unlabeled images look like masks" in w for w in dataset.warnings)
     assert any("2 val images have no mask and are left out: v, w" in w for w in dataset.warnings)
+
+
+def test_numbers_of_one_and_two_digits_do_not_hide_a_mask(tmp_path):
+    """LandCover.ai: between X_1 and X_1_m the names X_10 to X_19 are sorted."""
+    for number in range(24):
+        exports.photo(tmp_path / f"output/M-33_{number}.jpg", number)
+        exports.mask(tmp_path / f"output/M-33_{number}_m.png", exports.truth())
+    masks, found = read(tmp_path)
+    assert masks == {f"output/M-33_{n}": f"output/M-33_{n}_m.png" for n in range(24)}
+    assert not found.warnings

@@ -49,3 +49,23 @@ def test_black_and_white_masks_as_jpeg_and_png(tmp_path, make_config):
     text(tmp_path / "bboxes.json", {"0": {"bbox": []}})
     dataset = check(tmp_path, make_config, expected=ids)
     assert any("masks are read by brightness" in note for note in dataset.notes)
+
+
+def test_numbers_of_matlab_are_rows_and_no_names(tmp_path):
+    """Image Labeler: the second image of gTruth is image_10, not image_2."""
+    for number in range(1, 12):
+        photo(tmp_path / f"images/image_{number}.jpg", number)
+        mask(tmp_path / f"PixelLabelData/Label_{number}.png", truth())
+    problems = read_folder(tmp_path, {})[2].problems
+    assert len(problems) == 1 and "image_10.jpg is image 2 in the order" in problems[0]
+
+
+def test_numbers_of_matlab_that_are_rows_and_names(tmp_path):
+    for number in range(1, 12):
+        photo(tmp_path / f"images/image_{number:02}.jpg", number)
+        if number % 3:
+            mask(tmp_path / f"PixelLabelData/Label_{number}.png", truth())
+    *_, found = read_folder(tmp_path, {})
+    assert not found.problems
+    masks = {item.id: item.mask.rpartition("_")[2] for item in found.items if item.mask}
+    assert masks == {f"image_{n:02}": f"{n}.png" for n in range(1, 12) if n % 3}

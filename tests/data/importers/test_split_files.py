@@ -1,6 +1,7 @@
 """Lists next to folders of images decide the split; tables pair images and masks."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from ipixmatch_jax.data.datasets.folder_config import describe_folder
 from ipixmatch_jax.data.importers import read_folder
 from ipixmatch_jax.errors import DataError
 from tests.data.importers.test_formats import cache, loaded  # noqa: F401  (a fixture)
-from tests.references.exports import mask, photo, text, truth
+from tests.references.exports import cvat_xml, labelme, mask, photo, text, truth, via
 
 
 @pytest.fixture
@@ -202,3 +203,72 @@ def test_masks_that_a_list_names_and_that_are_not_there(tmp_path, make_config):
     (tmp_path / "train.txt").write_text("\n".join(lines))
     _, _, found = read_folder(tmp_path, {})
     assert any("1 masks that lists name do not exist" in warning for warning in found.warnings)
+
+
+@pytest.mark.parametrize("tool", [labelme, cvat_xml, via])
+def test_lists_count_next_to_annotations_too(tool, tmp_path, make_config, cache):  # noqa: F811
+    tool(tmp_path)
+    names = sorted(Path(item.image).stem for item in read_folder(tmp_path, {})[2].items
+                   if item.mask is not None)  # fmt: skip
+    text(tmp_path / "val.txt", "".join(f"{name}\n" for name in names[:2]))
+    dataset = loaded(tmp_path, make_config)
+    assert [Path(path).stem for path in dataset.val.image_paths] == names[:2]
+    assert [Path(path).stem for path in dataset.labeled.image_paths] == names[2:]
+
+
+def test_lists_of_voc_folders_may_lie_anywhere(tmp_path, make_config):
+    for number in range(6):
+        photo(tmp_path / f"JPEGImages/p{number}.png", number)
+        mask(tmp_path / f"SegmentationClass/p{number}.png", np.roll(truth(), number, 1))
+    line = "JPEGImages/p{0}.png SegmentationClass/p{0}.png\n"
+    # UniMatch's names.
+    text(tmp_path / "splits/1_4/labeled.txt", "".join(line.format(n) for n in (0, 1)))
+    text(tmp_path / "splits/1_4/unlabeled.txt", "".join(line.format(n) for n in (2, 3)))
+    text(tmp_path / "splits/val.txt", "".join(line.format(n) for n in (4, 5)))
+    dataset = loaded(tmp_path, make_config)
+    assert (dataset.labeled.ids, dataset.val.ids) == (("p0", "p1"), ("val/p4", "val/p5"))
+    assert sorted(dataset.unlabeled.ids) == ["p2", "p3"]
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_masks_that_a_list_names_next_to_itself(told, tmp_path, make_config):
+    """Hugging Face's imagefolder: the names are relative to metadata.jsonl."""
+    for split in ("train", "validation")[: 1 + told]:
+        rows = []
+        for number in range(4):
+            photo(tmp_path / f"{split}/p{number}.jpg", number + 9 * len(split))
+            own = f"seg_p{(number + 1) % 4}.png"
+            mask(tmp_path / split / own, np.roll(truth(), number, 1))
+            rows.append({"file_name": f"p{number}.jpg", "mask_file_name": own})
+        text(tmp_path / split / "metadata.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    dataset = loaded(tmp_path, make_config)
+    assert not dataset.warnings
+    for part in (dataset.labeled, dataset.val):
+        for index, path in enumerate(part.image_paths):
+            number = int(Path(path).stem[1:])
+            assert (part[index]["mask"] == np.roll(truth(), number, 1)).all()
+
+
+def test_a_list_that_contradicts_the_names_is_an_error(root):
+    lines = [f"images/p{n}.png,masks/q{(n + 1) % 8}.png\n" for n in range(8)]
+    text(root / "pairs.csv", "image,mask\n" + "".join(lines))
+    problems = read_folder(root, {})[2].problems
+    assert any("a list names the mask q1.png" in problem for problem in problems)
+
+
+def test_lists_without_an_ending_and_with_a_column_per_split(root, make_config):
+    text(root / "splits/train", "".join(f"p{n}\n" for n in range(5)))
+    text(root / "splits/val", "p5\np6\n")
+    assert loaded(root, make_config).val.ids == ("val/p5", "val/p6")
+    for name in ("train", "val"):
+        (root / "splits" / name).unlink()
+    text(root / "split.csv", "train,val\np0,p3\np1,p4\np2,\n")
+    dataset = loaded(root, make_config)
+    assert (dataset.labeled.ids, dataset.val.ids) == (("p0", "p1", "p2"), ("val/p3", "val/p4"))
+
+
+def test_a_column_of_unknown_splits_is_named(root):
+    rows = "".join(f"p{n}.png,{int(n > 5)}\n" for n in range(8))
+    text(root / "list.csv", "image_id,partition\n" + rows)
+    warnings = read_folder(root, {})[2].warnings
+    assert any("list.csv (partition: 0, 1): a column of splits" in line for line in warnings)
