@@ -16,7 +16,7 @@ from ipixmatch_jax.data.files.file_records import record_files
 from ipixmatch_jax.data.files.images import resize_mask
 from ipixmatch_jax.data.files.jpeg_traces import edge_positions
 from ipixmatch_jax.data.grouping import THUMBNAIL, thumbnail_of
-from ipixmatch_jax.data.inspection import findings
+from ipixmatch_jax.data.inspection import findings, mask_sets
 from ipixmatch_jax.data.inspection.findings import ERROR, Facts, Finding
 from ipixmatch_jax.data.inspection.near_duplicates import near_duplicates
 from ipixmatch_jax.data.inspection.pairing_check import mirrored_masks, shifted_masks
@@ -195,9 +195,9 @@ def inspect_dataset(data_config: ConfigDict, seed: int, unmeasured: str = "") ->
     near, similar = near_duplicates({name: facts[name] for name in SPLITS if name != "unlabeled"})
     found += findings.of_contents(facts, similar) + near + shifted_masks(facts["labeled"])
     found += mirrored_masks(facts["labeled"])
-    found += findings.of_edges(facts["labeled"])
-    found += findings.exchanged_classes(dataset.class_names, facts)
-    found += findings.of_classes(
+    found += mask_sets.of_edges(facts["labeled"])
+    found += mask_sets.exchanged_classes(dataset.class_names, facts)
+    found += mask_sets.of_classes(
         dataset, {n: (s.pixels, s.images_with) for n, s in splits.items()}, facts
     )
     if unmeasured:

@@ -6,14 +6,8 @@ import numpy as np
 import pytest
 
 from ipixmatch_jax.data.files.jpeg_traces import edge_positions
-from ipixmatch_jax.data.inspection.findings import (
-    Facts,
-    of_edges,
-    of_record,
-    plain_masks,
-    ranked_masks,
-    unusable,
-)
+from ipixmatch_jax.data.inspection.findings import Facts, of_record, unusable
+from ipixmatch_jax.data.inspection.mask_sets import of_edges, plain_masks, ranked_masks
 
 
 @pytest.mark.parametrize(
