@@ -13,14 +13,12 @@ statistics; the losses are the same. Finished runs are in the JSON file, and are
 """
 
 import argparse
-import functools
 import json
 import pathlib
 import platform
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import numpy as np
 import torch
 
@@ -31,6 +29,7 @@ from ipixmatch_jax.config_files import demo
 from ipixmatch_jax.data import Dataset, load_dataset, train_batches
 from tests.references import torch_methods
 from tests.references.torch_unet import TorchUNet
+from tests.references.torch_views import tensors
 
 ARMS = ("supervised", "unimatch", "separate")
 
@@ -57,7 +56,8 @@ def train(arm: str, seed: int, steps: int, fork: int) -> float:
         student.parameters(), rule.learning_rate, weight_decay=rule.weight_decay
     )
     for step in range(steps):
-        v = tensors(next(batches), views, tuple(student.backbone.widths))
+        v = tensors(next(batches), views, student.backbone.widths, np.float32)
+        v["kept"] = v["kept_of_both"]
         ramp = min(max(step - fork, 0) / (fork * 3 // 4), 1.0)
         loss = loss_of(arm, student, v, config.method.confidence, ramp)
         for group in optimizer.param_groups:
@@ -107,36 +107,6 @@ def separate(student: TorchUNet, _: None, v: Mapping[str, Any], confidence: floa
         norm.momentum = 0.1
     terms.append(torch_methods.pseudo_loss(perturbed, own, v["valid"], confidence))
     return torch_methods.supervised_loss(labeled, v["mask"]), terms, None
-
-
-@functools.partial(jax.jit, static_argnums=(1, 2))
-def _views(batch, views, widths):
-    labeled, unlabeled, mix = (batch[name] for name in ("labeled", "unlabeled", "mix"))
-    keys, sides = unlabeled["key"], unlabeled["image"].shape[1:3]
-    images = {
-        "labeled": views.weak(labeled["image"]),
-        "weak": views.weak(unlabeled["image"]),
-        "weak_mix": views.weak(mix["image"]),
-    }
-    for j in (0, 1):
-        images[f"strong_{j}"] = views.strong(unlabeled["image"], keys, view=j)
-        images[f"strong_mix_{j}"] = views.strong(mix["image"], mix["key"], view=j)
-    both = jax.numpy.concatenate([labeled["key"], keys])
-    others = {f"box_{j}": views.box(keys, *sides, view=j) for j in (0, 1)} | {
-        "kept": [views.channels(both, c, 0.5, view=i) for i, c in enumerate(widths)]
-    }
-    return images, others
-
-
-def tensors(batch: Mapping[str, Any], views: Any, widths: tuple[int, ...]) -> dict[str, Any]:
-    """All views of a batch as tensors, images [B,3,H,W]."""
-    arrays = jax.tree.map(lambda x: x.astype(np.int32) if x.dtype == np.int64 else x, batch)
-    images, others = jax.device_get(_views(arrays, views, widths))
-    v = {name: torch.tensor(x).permute(0, 3, 1, 2) for name, x in images.items()}
-    v |= jax.tree.map(torch.tensor, others)
-    v |= {"valid": torch.tensor(batch["unlabeled"]["valid"])}
-    v |= {"valid_mix": torch.tensor(batch["mix"]["valid"])}
-    return v | {"mask": torch.tensor(batch["labeled"]["mask"].astype(np.int64))}
 
 
 def evaluate(student: TorchUNet, dataset: Dataset, views: Any, classes: int) -> float:

@@ -14,12 +14,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ipixmatch_jax.models.extent import Extent, corner_weights, cut, resize_within
-from ipixmatch_jax.models.layers import Numerics, convolution, kernel_init, widen
+from ipixmatch_jax.models.extent import Extent, center_weights, corner_weights, cut
+from ipixmatch_jax.models.half_pixel import resize_half_pixel
+from ipixmatch_jax.models.layers import (
+    Numerics,
+    convolution,
+    kernel_init,
+    resize_bilinear,
+    widen,
+)
 
 Size = tuple[int, int]
 # The usual order takes fewer and larger operations.
 _WORTH = 0.75
+# The resize that has these weights.
+_RESIZE = {corner_weights: resize_bilinear, center_weights: resize_half_pixel}
 
 
 class Kernel(nn.Module):
@@ -57,7 +66,7 @@ class ConvNormOfMaps(nn.Module):
             if x.shape[1:3] != size and _products(x, part, size) < _WORTH:
                 sums.append(convolve_and_resize(x, part, size, numerics.extent, self.weights))
             else:
-                resized.append(_resize(x, size, numerics.extent, self.weights))
+                resized.append(_RESIZE[self.weights](x, size, numerics.extent))
                 their_parts.append(part)
         if resized:
             operands = jnp.concatenate(resized, axis=-1), jnp.concatenate(their_parts, axis=2)
@@ -117,14 +126,6 @@ def _shifted(matrix: jax.Array, true: jax.Array, side: int) -> jax.Array:
     matrix = jnp.where(there[..., None], matrix, jnp.zeros((), matrix.dtype))
     padded = jnp.pad(matrix, ((0, 0), (reach, reach), (0, 0)))
     return jnp.stack([padded[:, i : i + out] for i in range(side)], axis=2)
-
-
-def _resize(
-    x: jax.Array, size: Size, extent: Extent | None, weights: Callable[..., jax.Array]
-) -> jax.Array:
-    if x.shape[1:3] == size:
-        return x
-    return resize_within(x, size, _true(x, extent, x.shape[1:3]), _true(x, extent, size), weights)
 
 
 def _products(x: jax.Array, kernel: jax.Array, size: Size) -> float:

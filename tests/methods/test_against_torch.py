@@ -4,7 +4,6 @@ import copy
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -18,6 +17,7 @@ from ipixmatch_jax.models import create_model
 from ipixmatch_jax.models.torch_bridge import from_torch
 from ipixmatch_jax.views import Views
 from tests.references.miniature import CLASSES, random_batch
+from tests.references.torch_views import tensors
 
 CONFIDENCE, RATE, MULTIPLIER, DECAY, TOTAL = 0.35, 0.01, 10.0, 1e-4, 10
 VIEWS = Views(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), cutmix_probability=1.0)
@@ -52,41 +52,6 @@ def networks():
     return torch_deeplab.randomised(torch_unet.TorchUNet(CLASSES, **sizes), seed=3), model
 
 
-@functools.partial(jax.jit, static_argnums=1)
-def views_of(batch, widths):
-    """Every view of a batch, by its name in the PyTorch versions."""
-    labeled, unlabeled, mix = (batch[name] for name in ("labeled", "unlabeled", "mix"))
-    keys, sides = unlabeled["key"], unlabeled["image"].shape[1:3]
-    images = {
-        "labeled": VIEWS.weak(labeled["image"]),
-        "weak": VIEWS.weak(unlabeled["image"]),
-        "weak_mix": VIEWS.weak(mix["image"]),
-    }
-    for j in (0, 1):
-        images[f"strong_{j}"] = VIEWS.strong(unlabeled["image"], keys, view=j)
-        images[f"strong_mix_{j}"] = VIEWS.strong(mix["image"], mix["key"], view=j)
-    both = jnp.concatenate([labeled["key"], keys])
-    others = {f"box_{j}": VIEWS.box(keys, *sides, view=j) for j in (0, 1)} | {
-        "kept_of_both": [VIEWS.channels(both, c, 0.5, view=i) for i, c in enumerate(widths)],
-        "kept_of_one": [VIEWS.channels(keys, c, 0.5) for c in widths],
-        "whole": VIEWS.channels(keys, 1, 0.5, view=1) > 0,
-    }
-    return images, others
-
-
-def tensors(batch, widths):
-    """The views of a batch as PyTorch tensors."""
-    import torch
-
-    images, others = jax.device_get(views_of(batch, tuple(widths)))
-    v = {k: torch.tensor(np.asarray(x, "f8")).permute(0, 3, 1, 2) for k, x in images.items()}
-    v |= jax.tree.map(torch.tensor, others)
-    v |= {"valid": torch.tensor(batch["unlabeled"]["valid"])}
-    v |= {"valid_mix": torch.tensor(batch["mix"]["valid"])}
-    v["mask"] = torch.tensor(batch["labeled"]["mask"].astype(np.int64))
-    return v
-
-
 def torch_steps(name, options, network, batches):
     """Losses of each step, and the student after the last one."""
     import torch
@@ -100,7 +65,7 @@ def torch_steps(name, options, network, batches):
     optimizer = torch.optim.SGD(groups, momentum=0.9, weight_decay=DECAY)
     base, losses = [group["lr"] for group in optimizer.param_groups], []
     for k, batch in enumerate(batches):
-        v = tensors(batch, network.backbone.widths)
+        v = tensors(batch, VIEWS, network.backbone.widths, "f8")
         kept = v["kept_of_both"] if name == "unimatch" else v["kept_of_one"]
         v["kept"] = [x.double() for x in kept]
         extra = (options.get("norm_groups") == "joint",) if name == "fixmatch" else ()
