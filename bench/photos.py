@@ -34,6 +34,9 @@ from ipixmatch_jax.workdir.evaluations import read_later_evaluations
 _VALID = "--config.relation.region=valid"
 ARMS: dict[str, list[str]] = {
     "supervised": ["--config.method.unlabeled_weight=0"],
+    "supervised-rare": [
+        "--config.method.unlabeled_weight=0", "--config.supervised.weighting=inverse_frequency",
+    ],
     "fixmatch": [],
     "fixmatch-c0.5": ["--config.method.confidence=0.5"],
     "fixmatch-c0": ["--config.method.confidence=0"],
