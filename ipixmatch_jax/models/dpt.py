@@ -102,8 +102,10 @@ class Fusion(nn.Module):
             # PyTorch's model has these weights at the coarsest level too, without using them;
             # its checkpoints hold them.
             enter(x)
-        x = resize_bilinear(Residual(self.numerics, name="residual")(x), size, extent)
-        return conv(x.shape[-1], 1, self.numerics, "out")(x)
+        # PyTorch's model resizes first. Weights of a resize sum to 1, so that a 1x1 convolution
+        # with its bias may come before, where the map has a quarter of the pixels.
+        x = conv(x.shape[-1], 1, self.numerics, "out")(Residual(self.numerics, name="residual")(x))
+        return resize_bilinear(x, size, extent)
 
 
 class Head(nn.Module):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ipixmatch_jax.models.extent import Extent, center_weights, cut, resize_within
-from ipixmatch_jax.models.layers import widen
+from ipixmatch_jax.models.layers import linear_matrix, resize_by, widen
 
 
 def resize_half_pixel(
@@ -22,8 +22,14 @@ def resize_half_pixel(
     if extent is not None and x.shape[1:3] != tuple(size):
         sizes = extent.at(x.shape[1:3]), extent.at(size)
         return resize_within(x, size, *sizes, center_weights)
-    shape = (x.shape[0], *size, x.shape[-1])
-    return jax.image.resize(widen(x), shape, "linear", antialias=False).astype(x.dtype)
+    return resize_by(_center_matrix, x, size)
+
+
+@lru_cache(maxsize=256)
+def _center_matrix(size_in: int, size_out: int) -> np.ndarray:
+    """Weights [size_out,size_in] float64 of linear interpolation between half-pixel centers."""
+    at = (np.arange(size_out) + 0.5) * size_in / size_out - 0.5
+    return linear_matrix(at.clip(0, size_in - 1), size_in)
 
 
 def adaptive_average(x: jax.Array, side: int, extent: Extent | None = None) -> jax.Array:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import flax.linen as nn
 import jax
@@ -12,7 +12,14 @@ from jax.typing import DTypeLike
 
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.models.conv_backends import conv_general_dilated
-from ipixmatch_jax.models.extent import Extent, cut, group_norm, resize_within, same_padded
+from ipixmatch_jax.models.extent import (
+    Extent,
+    cut,
+    group_norm,
+    resize_within,
+    same_padded,
+    weighted_sums,
+)
 from ipixmatch_jax.models.frozen import is_frozen, within_network
 from ipixmatch_jax.models.lora import Lora
 
@@ -20,17 +27,22 @@ from ipixmatch_jax.models.lora import Lora
 kernel_init = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
-@lru_cache(maxsize=256)
-def _bilinear_matrix(size_in: int, size_out: int) -> np.ndarray:
-    """Weights [size_out,size_in] float64 of linear interpolation with aligned corners."""
-    matrix = np.zeros((size_out, size_in))
-    at = np.linspace(0.0, size_in - 1, size_out) if size_out > 1 else np.zeros(1)
+def linear_matrix(at: np.ndarray, size_in: int) -> np.ndarray:
+    """Weights [out,size_in] float64 of linear interpolation at positions 0 … size_in - 1, [out]."""
+    matrix = np.zeros((len(at), size_in))
     low = np.minimum(np.floor(at).astype(int), max(size_in - 2, 0))
     high = np.minimum(low + 1, size_in - 1)
-    rows = np.arange(size_out)
+    rows = np.arange(len(at))
     np.add.at(matrix, (rows, low), 1.0 - (at - low))
     np.add.at(matrix, (rows, high), at - low)
     return matrix
+
+
+@lru_cache(maxsize=256)
+def _corner_matrix(size_in: int, size_out: int) -> np.ndarray:
+    """Weights [size_out,size_in] float64 of linear interpolation with aligned corners."""
+    at = np.linspace(0.0, size_in - 1, size_out) if size_out > 1 else np.zeros(1)
+    return linear_matrix(at, size_in)
 
 
 def widen(x: jax.Array) -> jax.Array:
@@ -47,14 +59,21 @@ def resize_bilinear(x: jax.Array, size: tuple[int, int], extent: Extent | None =
     """
     if extent is not None and x.shape[1:3] != tuple(size):
         return resize_within(x, size, extent.at(x.shape[1:3]), extent.at(size))
+    return resize_by(_corner_matrix, x, size)
+
+
+def resize_by(
+    matrix: Callable[[int, int], np.ndarray], x: jax.Array, size: tuple[int, int]
+) -> jax.Array:
+    """x [B,h,w,C] → [B,*size,C] in x's dtype; `matrix` maps sides (in, out) to weights [out,in]."""
+    if x.shape[1:3] == tuple(size):
+        return x
     y = widen(x)
-    dtype = y.dtype
-    einsum = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
-    if x.shape[1] != size[0]:
-        y = einsum("oh,bhwc->bowc", jnp.asarray(_bilinear_matrix(x.shape[1], size[0]), dtype), y)
-    if x.shape[2] != size[1]:
-        y = einsum("pw,bowc->bopc", jnp.asarray(_bilinear_matrix(x.shape[2], size[1]), dtype), y)
-    return y.astype(x.dtype)
+    rows, columns = (
+        jnp.broadcast_to(jnp.asarray(matrix(before, after), y.dtype), (len(x), after, before))
+        for before, after in zip(x.shape[1:3], size, strict=True)
+    )
+    return weighted_sums(y, rows, columns).astype(x.dtype)
 
 
 @jax.custom_jvp
