@@ -1,6 +1,7 @@
 """Reads runs from disk: curves, evaluations, and which runs are seeds of one method."""
 
 import dataclasses
+import itertools
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,6 +10,7 @@ from ml_collections import ConfigDict
 
 from ipixmatch_jax.config import flatten
 from ipixmatch_jax.data import comparable
+from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import AnyPath, as_path
 from ipixmatch_jax.tracking.services import tracking_defaults
@@ -102,10 +104,16 @@ def check_comparable(runs: Sequence[Run]) -> None:
     """Checks that the numbers of these runs may be compared.
 
     Raises:
-        DataError: rival protocols, other classes, another validation split, or another way of
-            evaluation.
+        DataError: rival protocols, other classes, another validation split, another way of
+            evaluation, or a run twice.
     """
     comparable(run.evaluations[-1].get("protocol", "") for run in runs if run.evaluations)
+    for one, other in itertools.combinations(runs, 2):
+        if _same(one, other):
+            raise DataError(
+                f"{one.workdir} and {other.workdir} are the same run or copies of it, which would "
+                "count as two seeds; expected each run once; leave one out"
+            )
     first = runs[0]
     for run in runs[1:]:
         for what, one, other in _measured(first, run):
@@ -115,6 +123,21 @@ def check_comparable(runs: Sequence[Run]) -> None:
                     f"{shortened(one)!r} and {shortened(other)!r}; expected "
                     "runs measured in the same way; write a separate report for each"
                 )
+
+
+def _same(one: Run, other: Run) -> bool:
+    """Whether these are one run: the same folder, or the same config, seed and results."""
+    if one.workdir.resolve() == other.workdir.resolve():
+        return True
+    if one.config.seed != other.config.seed or _method(one) != _method(other):
+        return False
+    results = [[run.series(network) for network in NETWORKS] for run in (one, other)]
+    return results[0] == results[1] != [([], [])] * len(NETWORKS)
+
+
+def _method(run: Run) -> dict[str, Any]:
+    """The config keys that seeds of one method have in common."""
+    return {key: value for key, value in flatten(run.config) if key not in _NEUTRAL}
 
 
 def _measured(first: Run, other: Run) -> list[tuple[str, Any, Any]]:
@@ -128,7 +151,7 @@ def _measured(first: Run, other: Run) -> list[tuple[str, Any, Any]]:
 
 def grouped(runs: Sequence[Run]) -> list[tuple[str, list[int]]]:
     """Runs whose configs differ in the seed alone: (name, positions), in order of appearance."""
-    flat = [{k: v for k, v in flatten(run.config) if k not in _NEUTRAL} for run in runs]
+    flat = [_method(run) for run in runs]
     keys = [repr(sorted(values.items(), key=lambda item: item[0])) for values in flat]
     members: dict[str, list[int]] = {}
     for position, key in enumerate(keys):

@@ -22,9 +22,11 @@ def read_curves(path: AnyPath) -> Curves:
     """Metric → (steps, values), from a file of JSON lines. Empty if it does not exist.
 
     Raises:
-        DataError: a line is not a JSON object with a step.
+        DataError: not a file, or a line that is not a JSON object with a step.
     """
     curves: Curves = {}
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; expected a file of JSON lines; rename the folder")
     text = path.read_bytes().decode(errors="replace") if path.exists() else ""
     for number, line in enumerate(text.splitlines(keepends=True), 1):
         if not line.endswith("\n"):

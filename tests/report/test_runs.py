@@ -1,5 +1,7 @@
 """Runs read from disk: which ones can be compared, and how they are grouped."""
 
+import shutil
+
 import pytest
 
 from ipixmatch_jax.config import load_snapshot
@@ -26,6 +28,26 @@ def test_runs_that_must_not_stand_side_by_side(config_file, tmp_path, one_device
     command = ["--workdir", str(tmp_path / "one"), "--mode", "report"]
     assert main([*command, "--runs", str(tmp_path / "third")]) == 2
     assert "differ in data.image_size" in capsys.readouterr().err
+
+
+def test_a_run_given_twice_is_no_second_seed(config_file, tmp_path, one_device, capsys):
+    one = run_of(config_file, tmp_path / "one")
+    other = run_of(config_file, tmp_path / "other", "seed=1")
+    check_comparable([one, other])
+    (tmp_path / "link").symlink_to(tmp_path / "one")
+    shutil.copytree(tmp_path / "one", tmp_path / "copy")
+    for again in ("link", "copy"):
+        command = ["--workdir", str(tmp_path / "one"), "--mode", "report"]
+        assert main([*command, "--runs", str(tmp_path / "other"), str(tmp_path / again)]) == 2
+        assert f"{again} are the same run" in capsys.readouterr().err
+
+
+def test_a_folder_in_place_of_the_metrics(config_file, tmp_path, one_device, capsys):
+    run_of(config_file, tmp_path / "one")
+    (tmp_path / "one" / "metrics.jsonl").unlink()
+    (tmp_path / "one" / "metrics.jsonl").mkdir()
+    assert main(["--workdir", str(tmp_path / "one"), "--mode", "report"]) == 2
+    assert "metrics.jsonl is a folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
