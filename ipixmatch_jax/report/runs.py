@@ -26,6 +26,8 @@ from ipixmatch_jax.workdir.folder import THROUGHPUT, metrics_path
 
 # A chart on a screen cannot show more.
 _MOST_POINTS = 400
+# Characters of a value in a method's name.
+_LONGEST = 24
 # Keys that change what is written or where, but not what is learned.
 _NEUTRAL = ("seed", "pictures", "profile", "log_every", "checkpoint_every", "parallel", "data.root")
 _NEUTRAL += ("data.threads", "data.workers", "data.changed", "eval_batch_size", "best_network")
@@ -136,8 +138,13 @@ def _same(one: Run, other: Run) -> bool:
 
 
 def _method(run: Run) -> dict[str, Any]:
-    """The config keys that seeds of one method have in common."""
-    return {key: value for key, value in flatten(run.config) if key not in _NEUTRAL}
+    """The config keys that seeds of one method have in common.
+
+    Class weights that a run measures differ with the images that its seed holds out.
+    """
+    derived = run.config.supervised.weighting == "inverse_frequency"
+    left_out = (*_NEUTRAL, "supervised.class_weights") if derived else _NEUTRAL
+    return {key: value for key, value in flatten(run.config) if key not in left_out}
 
 
 def _measured(first: Run, other: Run) -> list[tuple[str, Any, Any]]:
@@ -163,10 +170,14 @@ def grouped(runs: Sequence[Run]) -> list[tuple[str, list[int]]]:
 
 def differing(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
     """Config keys in which the runs differ, except the seed, with the value of each run."""
-    flat = [dict(flatten(run.config)) for run in runs]
-    keys = dict.fromkeys(key for values in flat for key in values if key not in _NEUTRAL)
-    rows = [(key, [str(values.get(key, "–")) for values in flat]) for key in keys]
+    flat = [_method(run) for run in runs]
+    rows = [(key, [str(values.get(key, "–")) for values in flat]) for key in _keys(flat)]
     return [(key, values) for key, values in rows if len(set(values)) > 1]
+
+
+def _keys(flat: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The keys of any of them, in order of appearance."""
+    return list(dict.fromkeys(key for values in flat for key in values))
 
 
 def method_name(flat: Mapping[str, Any]) -> str:
@@ -181,9 +192,14 @@ def _names(flat: Sequence[Mapping[str, Any]]) -> list[str]:
     """Names of methods; equal names are completed by the other keys that differ."""
     names = [method_name(values) for values in flat]
     named = {"method.name", "relation.name", "relation.distance"}
-    rest = [k for k in flat[0] if len({repr(values.get(k)) for values in flat}) > 1]
+    rest = [k for k in _keys(flat) if len({repr(values.get(k)) for values in flat}) > 1]
     shown = [key for key in rest if key not in named]
     if len(set(names)) == len(names):
         return names
-    tails = [", ".join(f"{k.split('.')[-1]} {v[k]}" for k in shown if k in v) for v in flat]
+    tails = [", ".join(f"{k.split('.')[-1]} {_short(v[k])}" for k in shown if k in v) for v in flat]
     return [f"{name} ({tail})" for name, tail in zip(names, tails, strict=True)]
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

@@ -88,3 +88,28 @@ def test_groups_are_named_by_what_differs(config_file, tmp_path, one_device):
     names = grouped(runs)
     assert [members for _, members in names] == [[0, 1], [2]]
     assert names[1][0] == "fixmatch with class_map/kl (weight 0.5)"
+
+
+def test_measured_class_weights_separate_no_seeds_and_long_values_are_cut_off(
+    config_file, tmp_path, one_device
+):
+    rare = "supervised.weighting=inverse_frequency"
+    runs = [
+        run_of(config_file, tmp_path / f"run{i}", weighting, f"supervised.class_weights={weights}")
+        for i, (weighting, weights) in enumerate(
+            [
+                (rare, (0.6, 1.4)),
+                (rare, (0.7, 1.3)),
+                ("supervised.weighting=given", (0.123456789, 0.987654321)),
+                ("supervised.weighting=given", (0.5, 1.5)),
+            ]
+        )
+    ]
+    names, members = zip(*grouped(runs), strict=True)
+    assert members == ([0, 1], [2], [3])
+    method = "fixmatch with class_map/kl"
+    assert names == (
+        f"{method} (weighting inverse_frequency)",
+        f"{method} (weighting given, class_weights (0.123456789, 0.9876543…)",
+        f"{method} (weighting given, class_weights (0.5, 1.5))",
+    )
