@@ -176,7 +176,7 @@ def _pairs(
     for number in range(1, len(groups)):
         for network in NETWORKS:
             one, other = (_by_seed(runs, groups[g][1], network) for g in (0, number))
-            pair = {"one": 0, "other": number, "network": network, "images": None}
+            pair = {"other": number, "network": network, "images": None}
             pair["seeds"] = paired_difference(one, other)
             if measured.keys() >= {0, number}:
                 counts = [measured[g].counts[network].images for g in (0, number)]

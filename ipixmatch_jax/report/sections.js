@@ -81,12 +81,12 @@ function comparison(report) {
   ];
   const interval = (d) => (d.low === 0 && d.high === 0 ? 'no difference' : `${signed(d.mean)}  [${signed(d.low)}, ${signed(d.high)}]`);
   const rows = report.pairs.map((pair) => [
-    report.groups[pair.other].name, report.groups[pair.one].name, pair.network,
+    report.groups[pair.other].name, pair.network,
     pair.seeds ? `${interval(pair.seeds)}, ${pair.seeds.seeds.length} seeds` : 'needs two common seeds',
     pair.images ? `${interval(pair.images)}, ${pair.images.images} images` : '–']);
   if (rows.length) out.push(
-    el('h3', {}, 'Paired differences in points of mIoU, with 95 % intervals'),
-    el('div', { class: 'card' }, table(['method', 'compared with', 'network', 'over seeds', 'over images, first seed'], rows)),
+    el('h3', {}, `Paired differences from ${report.groups[0].name} in points of mIoU, with 95 % intervals`),
+    el('div', { class: 'card' }, table(['method', 'network', 'over seeds', 'over images, first seed'], rows)),
     el('p', { class: 'dim' }, 'Over seeds: Student’s t over runs of equal seed; it says what another seed would do. Over images: '
       + 'bootstrap of the measured images for one trained pair; it says nothing of other seeds. An interval that holds 0 shows no difference.'));
   if (report.differing.length) out.push(el('details', {}, el('summary', {}, `${report.differing.length} config key(s) that differ`),
