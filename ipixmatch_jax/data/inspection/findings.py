@@ -63,6 +63,7 @@ class Facts:
         small_mask: the mask in small, uint8 [48,48], or None.
         edges: edges of the mask by their position in blocks of 8x8 pixels, int64 [8], or None.
         levels: lowest and highest value of the image, 0 to 255.
+        contrast: difference of two classes in the image, float64 [8], or None; see `contrast_of`.
     """
 
     index: int
@@ -78,6 +79,7 @@ class Facts:
     small_mask: np.ndarray | None = None
     edges: np.ndarray | None = None
     levels: tuple[int, int] = (0, 255)
+    contrast: np.ndarray | None = None
 
 
 def from_problem(problem: str) -> Finding:

@@ -18,6 +18,7 @@ from ipixmatch_jax.data.files.jpeg_traces import edge_positions
 from ipixmatch_jax.data.grouping import THUMBNAIL, thumbnail_of
 from ipixmatch_jax.data.inspection import findings, mask_sets
 from ipixmatch_jax.data.inspection.findings import ERROR, Facts, Finding
+from ipixmatch_jax.data.inspection.inverted_masks import contrast_of, inverted_masks
 from ipixmatch_jax.data.inspection.near_duplicates import near_duplicates
 from ipixmatch_jax.data.inspection.pairing_check import mirrored_masks, shifted_masks
 from ipixmatch_jax.data.records import IGNORE, NONE, Dataset, UnlabeledSource, spread_palette
@@ -196,7 +197,8 @@ def inspect_dataset(data_config: ConfigDict, seed: int, unmeasured: str = "") ->
     found += findings.of_contents(facts, similar) + near + shifted_masks(facts["labeled"])
     found += mirrored_masks(facts["labeled"])
     found += mask_sets.of_edges(facts["labeled"])
-    found += mask_sets.exchanged_classes(dataset.class_names, facts)
+    exchanged = mask_sets.exchanged_classes(dataset.class_names, facts)
+    found += exchanged or inverted_masks(dataset.class_names, facts)
     found += mask_sets.of_classes(
         dataset, {n: (s.pixels, s.images_with) for n, s in splits.items()}, facts
     )
@@ -242,6 +244,7 @@ def _read_all(source: UnlabeledSource) -> Iterator[Facts | DataError]:
             thumbnail=None if mask is None else thumbnail_of(image),
             small_mask=None if mask is None else resize_mask(mask, THUMBNAIL),
             edges=None if mask is None else edge_positions(mask),
+            contrast=None if mask is None else contrast_of(image, mask),
         )
 
     # In blocks, so that memory holds at most one block of images.
