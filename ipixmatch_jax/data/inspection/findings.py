@@ -158,7 +158,7 @@ def of_record(split: str, facts: Facts) -> list[Finding]:
 # Consequence of an image in two splits.
 _MEASURED = "the model is evaluated on a training image"
 _SEEN = "training uses it without its mask"
-_OVERLAPS = {
+OVERLAPS = {
     frozenset({"labeled", "val"}): _MEASURED,
     frozenset({"labeled", "test"}): _MEASURED,
     frozenset({"val", "test"}): "the checkpoint is chosen on a test image",
@@ -184,7 +184,7 @@ def of_ids(dataset: Dataset) -> list[Finding]:
                 Finding(
                     WARNING, "overlap", split, file,
                     f"{len(shared)} ids are in the {split} and in the {other} split: "
-                    f"{_shown(shared)} ({file}); {_OVERLAPS[frozenset(pair)]}; remove them from "
+                    f"{_shown(shared)} ({file}); {OVERLAPS[frozenset(pair)]}; remove them from "
                     "one list unless intended",
                     index,
                 )
@@ -236,7 +236,7 @@ def _copy(first_split: str, first: Facts, split: str, record: Facts) -> Finding:
     if first_split == split:
         kind, consequence = "duplicate", f"it counts twice in the {split} split"
     else:
-        kind, consequence = "overlap", _OVERLAPS[frozenset({first_split, split})]
+        kind, consequence = "overlap", OVERLAPS[frozenset({first_split, split})]
     return Finding(
         ERROR if consequence == _MEASURED else WARNING, kind, split, other,
         f"{other} ({split}): the same image as {one} ({first_split}), pixel for pixel; "

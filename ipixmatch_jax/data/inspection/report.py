@@ -21,6 +21,7 @@ from ipixmatch_jax.data.inspection.findings import ERROR, Facts, Finding
 from ipixmatch_jax.data.inspection.inverted_masks import contrast_of, inverted_masks
 from ipixmatch_jax.data.inspection.near_duplicates import near_duplicates
 from ipixmatch_jax.data.inspection.pairing_check import mirrored_masks, shifted_masks
+from ipixmatch_jax.data.inspection.tile_leaks import tile_leaks
 from ipixmatch_jax.data.records import IGNORE, NONE, Dataset, UnlabeledSource, spread_palette
 from ipixmatch_jax.errors import DataError
 
@@ -202,6 +203,7 @@ def inspect_dataset(data_config: ConfigDict, seed: int, unmeasured: str = "") ->
     found += mask_sets.of_classes(
         dataset, {n: (s.pixels, s.images_with) for n, s in splits.items()}, facts
     )
+    found += tile_leaks(dataset, facts)
     if unmeasured:
         # That these images cannot be scaled follows from it.
         found = [finding for finding in found if "set data.value_range=" not in finding.message]
