@@ -37,8 +37,8 @@ def group_keys(source: Any, rule: str) -> tuple[list[str], list[str]]:
 
     Args:
         source: labeled records with `ids`.
-        rule: `none` (every image for itself), `auto` (near-duplicates and tiles), or a regular expression:
-            its match in the id, or its first group, is the name of the group.
+        rule: `none` (every image for itself), `auto` (near-duplicates and tiles), or a regular
+            expression: its match in the id, or its first group, is the name of the group.
 
     Returns:
         One key per image: the id of the group's first image in alphabetical order, or the text
