@@ -143,6 +143,7 @@ class _Layout:
         self.notes: list[str] = []
         self.warnings: list[str] = []
         self.groups: tuple[tuple[str, str], ...] = ()
+        self.mask_names: dict[tuple[str, ...], str] = {}
         self.root = data_root(data, "images, masks and lists")
         self.pixels, self.reader = pixels_of(data), masks_of(data)
         self._read()
@@ -272,9 +273,11 @@ class _Layout:
         return kept, [labeled[index] for index in held]
 
     def scenes(self, rows: Rows) -> FileScenes:
+        names = [self.mask_names.get(row[1:], "") for row in rows]
         return FileScenes(
-            *columns(rows, 3), self.pixels, self.reader, own=True, exif=self.options.exif
-        )
+            *columns(rows, 3), self.pixels, self.reader, own=True, exif=self.options.exif,
+            mask_names=names,
+        )  # fmt: skip
 
 
 class _Imported(_Layout):
@@ -285,6 +288,7 @@ class _Imported(_Layout):
         importer, reason, found = read_folder(self.root, choices_of(self.options, lists))
         self.problems += found.problems
         items = materialize(found.items, str(self.options.cache), self.problems)
+        self.mask_names = {(i.image, str(i.mask)): i.mask_name for i in items}
         self.items = {split: [i for i in items if i.split == split] for split in SPLITS}
         self.notes.append(f"read as {importer.source}: {reason}")
         self.notes += [*counts(items), *found.notes, *style_notes(self.data)]

@@ -322,6 +322,8 @@ def _item(
     if mask is None:
         shapes = [(table[label], shape) for label, shape in sheet.shapes]
         mask = drawn_shapes(image, sheet.size, shapes, tree.path("", path))
+    if isinstance(mask, Drawn) and sheet.source:
+        mask = mask._replace(source=f"{tree.path('', sheet.source)}, image {path}")
     return Item(item_id(path, split), image, mask, split)
 
 

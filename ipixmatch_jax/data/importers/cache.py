@@ -60,8 +60,14 @@ def materialize(items: list[Item], choice: str, problems: list[str]) -> list[Ite
         if isinstance(path, DataError):
             problems.append(str(path))
         else:
-            result.append(item._replace(mask=path))
+            result.append(item._replace(mask=path, mask_name=_name(item) if index in paths else ""))
     return result
+
+
+def _name(item: Item) -> str:
+    """What messages call a drawn mask: its annotation file and image, or its own source."""
+    own = item.mask.source or item.mask.name
+    return f"{own} (its mask)" if own == item.image else own
 
 
 def _stored(mask: Drawn, folder: Path) -> str:

@@ -20,11 +20,13 @@ class Drawn(NamedTuple):
         name: the source, for messages and for the name of the cached file.
         content: bytes that determine the mask; the key of the cache is their hash.
         draw: returns the class ids, uint8 [H,W].
+        source: what messages call the mask; '' takes `name`.
     """
 
     name: str
     content: Callable[[], bytes]
     draw: Callable[[], np.ndarray]
+    source: str = ""
 
 
 def drawn_from(path: str, rule: bytes, draw: Callable[[], np.ndarray]) -> Drawn:
@@ -33,12 +35,13 @@ def drawn_from(path: str, rule: bytes, draw: Callable[[], np.ndarray]) -> Drawn:
 
 
 class Item(NamedTuple):
-    """An image with its mask (a path, a `Drawn`, or None) and its split."""
+    """An image with its mask (a path, a `Drawn`, or None), its split, and what messages call it."""
 
     id: str
     image: str
     mask: "str | Drawn | None"
     split: str
+    mask_name: str = ""
 
 
 @dataclass(frozen=True)

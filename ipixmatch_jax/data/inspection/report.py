@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from ipixmatch_jax.data.catalog import assemble, image_is_mask
 from ipixmatch_jax.data.files.exif_agreement import orientation_problems
-from ipixmatch_jax.data.files.file_records import record_files
+from ipixmatch_jax.data.files.file_records import record_names
 from ipixmatch_jax.data.files.images import resize_mask
 from ipixmatch_jax.data.files.jpeg_traces import edge_positions
 from ipixmatch_jax.data.grouping import THUMBNAIL, thumbnail_of
@@ -187,7 +187,7 @@ def inspect_dataset(data_config: ConfigDict, seed: int, unmeasured: str = "") ->
         facts[name] = []
         for index, record in enumerate(_read_all(source)):
             if isinstance(record, DataError):
-                files = record_files(source, index)
+                files = record_names(source, index)
                 found.append(findings.unusable(name, index, files, str(record)))
                 continue
             facts[name].append(record)
@@ -235,7 +235,7 @@ def _read_all(source: UnlabeledSource) -> Iterator[Facts | DataError]:
         return Facts(
             index=index,
             id=record["id"],
-            files=record_files(source, index),
+            files=record_names(source, index),
             size=image.shape[:2],
             blank=bool((image == image[:1, :1]).all()),
             levels=(int(image.min()), int(image.max())),
