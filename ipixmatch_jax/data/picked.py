@@ -30,7 +30,7 @@ class PickedSource:
         for name in ("read", "mask", "bands", "files", "names"):
             if all(hasattr(source, name) for source in sources):
                 setattr(self, name, _At(self, name))
-        for name in ("image_paths", "mask_paths"):
+        for name in ("image_paths", "mask_paths", "unsized"):
             if all(hasattr(source, name) for source in sources):
                 columns = [getattr(source, name) for source in sources]
                 setattr(self, name, tuple(columns[n][index] for n, index in self._places))

@@ -143,7 +143,7 @@ class _Layout:
         self.notes: list[str] = []
         self.warnings: list[str] = []
         self.groups: tuple[tuple[str, str], ...] = ()
-        self.mask_names: dict[tuple[str, ...], str] = {}
+        self.drawn: dict[tuple[str, ...], tuple[str, str]] = {}
         self.root = data_root(data, "images, masks and lists")
         self.pixels, self.reader = pixels_of(data), masks_of(data)
         self._read()
@@ -273,10 +273,10 @@ class _Layout:
         return kept, [labeled[index] for index in held]
 
     def scenes(self, rows: Rows) -> FileScenes:
-        names = [self.mask_names.get(row[1:], "") for row in rows]
+        names, unsized = zip(*(self.drawn.get(r[1:], ("", "")) for r in rows)) if rows else ((), ())
         return FileScenes(
             *columns(rows, 3), self.pixels, self.reader, own=True, exif=self.options.exif,
-            mask_names=names,
+            mask_names=names, unsized=unsized,
         )  # fmt: skip
 
 
@@ -288,7 +288,7 @@ class _Imported(_Layout):
         importer, reason, found = read_folder(self.root, choices_of(self.options, lists))
         self.problems += found.problems
         items = materialize(found.items, str(self.options.cache), self.problems)
-        self.mask_names = {(i.image, str(i.mask)): i.mask_name for i in items}
+        self.drawn = {(i.image, str(i.mask)): i[4:] for i in items}
         self.items = {split: [i for i in items if i.split == split] for split in SPLITS}
         self.notes.append(f"read as {importer.source}: {reason}")
         self.notes += [*counts(items), *found.notes, *style_notes(self.data)]

@@ -84,6 +84,8 @@ class FileScenes(FileImages):
             `auto`: their size tells, and `orientation_problems` finds the rest.
         mask_names: what messages call each mask, such as the annotation file from which it was
             drawn; empty, or '' for one: its path.
+        unsized: `pixels` or `shares` for each mask that was drawn from annotations without a size;
+            empty, or '' for one: the mask has the size of what was annotated.
     """
 
     def __init__(
@@ -97,10 +99,12 @@ class FileScenes(FileImages):
         own: bool = False,
         exif: str = "upright",
         mask_names: Sequence[str] = (),
+        unsized: Sequence[str] = (),
     ):
         super().__init__(ids, image_paths, pixels)
         self.mask_paths = tuple(mask_paths)
         self.mask_names = tuple(mask_names)
+        self.unsized = tuple(unsized)
         self.reader = reader
         self.own = own
         self.exif = exif

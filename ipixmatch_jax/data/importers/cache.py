@@ -60,7 +60,10 @@ def materialize(items: list[Item], choice: str, problems: list[str]) -> list[Ite
         if isinstance(path, DataError):
             problems.append(str(path))
         else:
-            result.append(item._replace(mask=path, mask_name=_name(item) if index in paths else ""))
+            drawn = (
+                {"mask_name": _name(item), "unsized": item.mask.unsized} if index in paths else {}
+            )
+            result.append(item._replace(mask=path, **drawn))
     return result
 
 

@@ -74,7 +74,7 @@ _LISTED = _DRAWN | frozenset(
     "per-object image-folders mask-parts mat labelme-xml label-studio-files cellpose".split()
 )
 # Keys of `config.data.folder` that change how a folder is read.
-CHOICE_KEYS = ("format", *PLACES, "mask_tail", "mask_prefix", "unannotated")
+CHOICE_KEYS = ("format", *PLACES, "mask_tail", "mask_prefix", "unannotated", "exif")
 
 
 def choices_of(options: Mapping[str, Any], lists: Sequence[str] = ()) -> Choices:
