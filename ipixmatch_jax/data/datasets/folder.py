@@ -273,7 +273,8 @@ class _Layout:
         return kept, [labeled[index] for index in held]
 
     def scenes(self, rows: Rows) -> FileScenes:
-        names, unsized = zip(*(self.drawn.get(r[1:], ("", "")) for r in rows)) if rows else ((), ())
+        drawn = [self.drawn.get(row[1:], ("", "")) for row in rows]
+        names, unsized = ([one[place] for one in drawn] for place in (0, 1))
         return FileScenes(
             *columns(rows, 3), self.pixels, self.reader, own=True, exif=self.options.exif,
             mask_names=names, unsized=unsized,
