@@ -180,6 +180,12 @@ def split_of_list(stem: str) -> str:
     return split(stem) if known else ""
 
 
+def split_of_array(name: str) -> str:
+    """The split that an NPY file lists, by its name: train.npy; or ''."""
+    stem, _, ending = name.rpartition(".")
+    return split_of_list(stem.lower()) if ending.lower() == "npy" else ""
+
+
 def folded(name: str) -> str:
     """A name without differences of case and Unicode form."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
