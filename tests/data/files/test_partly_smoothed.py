@@ -11,8 +11,8 @@ from tests.data.files.test_mask_values import ids, refused, save
 def masks(count, smoothed, method=Image.Resampling.BILINEAR):
     found = [ids(seed, 6, size=(120, 160)) for seed in range(count)]
     for seed in smoothed:
-        picture = Image.fromarray(ids(seed, 6, size=(60, 80)).repeat(7, 0).repeat(7, 1))
-        found[seed] = np.asarray(picture.resize((160, 120), method))
+        large = np.roll(ids(seed, 6, size=(60, 80)).repeat(7, 0).repeat(7, 1), 2, (0, 1))
+        found[seed] = np.asarray(Image.fromarray(large).resize((160, 120), method))
     return found
 
 
