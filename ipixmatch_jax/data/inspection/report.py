@@ -17,6 +17,7 @@ from ipixmatch_jax.data.files.images import resize_mask
 from ipixmatch_jax.data.files.jpeg_traces import edge_positions
 from ipixmatch_jax.data.grouping import THUMBNAIL, thumbnail_of
 from ipixmatch_jax.data.inspection import findings, mask_sets
+from ipixmatch_jax.data.inspection.class_names import object_as_ground, unreadable_names
 from ipixmatch_jax.data.inspection.findings import ERROR, Facts, Finding
 from ipixmatch_jax.data.inspection.inverted_masks import contrast_of, inverted_masks
 from ipixmatch_jax.data.inspection.near_duplicates import near_duplicates
@@ -204,6 +205,8 @@ def inspect_dataset(data_config: ConfigDict, seed: int, unmeasured: str = "") ->
         dataset, {n: (s.pixels, s.images_with) for n, s in splits.items()}, facts
     )
     found += tile_leaks(dataset, facts)
+    found += unreadable_names(dataset.class_names)
+    found += object_as_ground(dataset.class_names, facts)
     if unmeasured:
         # That these images cannot be scaled follows from it.
         found = [finding for finding in found if "set data.value_range=" not in finding.message]
