@@ -83,15 +83,13 @@ def _best_correlation(gray: np.ndarray, patch: np.ndarray) -> float:
     spectrum = np.fft.rfft2(gray - gray.mean())
     product = np.fft.irfft2(spectrum * np.fft.rfft2(centered[::-1, ::-1], size), size)
     product = product[height - 1 :, width - 1 :]
-    sums, squares = (
-        _window_sums(gray.astype(np.float64) ** power, patch.shape) for power in (1, 2)
-    )
+    sums, squares = (window_sums(gray.astype(np.float64) ** power, patch.shape) for power in (1, 2))
     spread = np.sqrt(np.maximum(squares - sums**2 / patch.size, 0))
     clear = spread > 0.5 * np.linalg.norm(centered)
     return float((product[clear] / (spread[clear] * np.linalg.norm(centered))).max(initial=0.0))
 
 
-def _window_sums(values: np.ndarray, window: tuple[int, int]) -> np.ndarray:
+def window_sums(values: np.ndarray, window: tuple[int, int]) -> np.ndarray:
     """Sums of all windows [h,w] of [H,W]."""
     total = np.pad(values, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
     height, width = window

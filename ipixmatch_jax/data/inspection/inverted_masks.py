@@ -9,6 +9,7 @@ from ipixmatch_jax.data.files.images import displayable, resample, resize_mask
 from ipixmatch_jax.data.files.mask_checks import percent
 from ipixmatch_jax.data.inspection.findings import WARNING, Facts, Finding
 from ipixmatch_jax.data.records import IGNORE
+from ipixmatch_jax.data.tiles import window_sums
 
 _SIDE = 48
 # Pixels of each class that a small mask must show.
@@ -65,7 +66,8 @@ def _features(image: np.ndarray) -> np.ndarray:
     small = resample(displayable(image), (_SIDE, _SIDE), Image.Resampling.BOX).astype(np.float64)
     gray = small.mean(-1)
     padded = np.pad(gray, _WINDOW // 2, mode="edge")
-    texture = np.lib.stride_tricks.sliding_window_view(padded, (_WINDOW, _WINDOW)).std((-2, -1))
+    sums, squares = (window_sums(padded**power, (_WINDOW, _WINDOW)) for power in (1, 2))
+    texture = np.sqrt(np.maximum(squares / _WINDOW**2 - (sums / _WINDOW**2) ** 2, 0))
     features = np.stack(
         [gray, small[..., 0] - small[..., 1], small[..., 2] - gray, texture, *_PLACES]
     )
