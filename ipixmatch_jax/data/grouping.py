@@ -1,5 +1,6 @@
 """Groups of images that must stay on one side of the hold-out: near-duplicates, video frames."""
 
+import functools
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ from PIL import Image
 
 from ipixmatch_jax.data.files.file_records import FileImages
 from ipixmatch_jax.data.files.images import displayable
-from ipixmatch_jax.data.tiles import tile_pairs
+from ipixmatch_jax.data.tiles import sibling_groups, tile_pairs
 from ipixmatch_jax.errors import ConfigError, DataError
 from ipixmatch_jax.registry import nearest
 
@@ -52,7 +53,9 @@ def group_keys(source: Any, rule: str) -> tuple[list[str], list[str]]:
         return ids, []
     if rule != "auto":
         return _by_pattern(ids, rule)
-    tiles = tile_pairs(ids, lambda index: _image(source, index))
+    read = functools.partial(_image, source)
+    tiles = tile_pairs(ids, read)
+    tiles += [(group[0], tile) for group in sibling_groups(ids, read) for tile in group[1:]]
     members = _components(_thumbnails(source), [*_pairs_by_name(ids), *tiles])
     keys = list(ids)
     for group in members:

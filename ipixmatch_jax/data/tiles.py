@@ -19,6 +19,16 @@ _PATCH, _FOUND, _LEAST_CONTRAST = 32, 0.9, 4.0
 # Pairs whose pixels are compared, and share of them that must be tiles.
 _COMPARED, _MOST = 12, 0.5
 
+# A tile's place in its image: img_1_0_512, img_1_r2_c3, img_1_tile_0_1.
+_PLACE = re.compile(
+    r"(.+?)[_\-. ]+(?:tile|patch|crop|part|chip|row|[xyr])?[_\-. ]*(\d+)"
+    r"[_\-. ]*(?:col|[xyc])?[_\-. ]*(?<!\d)(\d+)",
+    re.IGNORECASE,
+)
+# Pairs of neighbors, correlation of their borders, and share of the pairs that reach it. Borders of
+# other images have correlations around 0.
+_LEAST_NEIGHBORS, _CONTINUED, _MOST_CONTINUED = 4, 0.7, 0.7
+
 Reader = Callable[[int], np.ndarray]
 
 
@@ -49,6 +59,54 @@ def _by_name(names: Sequence[str]) -> list[tuple[int, int]]:
         if stem[: cut.start()] in owners and _TAIL.match(stem, cut.start())
         for owner in owners[stem[: cut.start()]]
     ]
+
+
+def sibling_groups(names: Sequence[str], read: Reader) -> list[list[int]]:
+    """Tiles of one image that is not there: img_1_0_0, img_1_0_1, …, whose borders go on.
+
+    Args:
+        names: ids of images; folders and endings do not count.
+        read: the image of an index, uint8 [H,W,C]; called for a few tiles.
+    """
+    grids: dict[str, dict[tuple[int, int], int]] = {}
+    for index, name in enumerate(names):
+        found = _PLACE.fullmatch(short_id(name))
+        if found:
+            place = int(found.group(2)), int(found.group(3))
+            grids.setdefault(found.group(1), {}).setdefault(place, index)
+    grids = {base: grid for base, grid in grids.items() if len(grid) > 1}
+    for axis in (0, 1):
+        pairs = [pair for grid in grids.values() for pair in _neighbors(grid, axis)]
+        if len(pairs) >= _LEAST_NEIGHBORS and _go_on(pairs[:: -(-len(pairs) // _COMPARED)], read):
+            return [sorted(grid.values()) for grid in grids.values()]
+    return []
+
+
+def _neighbors(grid: dict[tuple[int, int], int], axis: int) -> list[tuple[int, int]]:
+    """Pairs of tiles whose places follow each other in one number, and are equal in the other."""
+    order = sorted(grid, key=lambda place: (place[1 - axis], place[axis]))
+    pairs = zip(order, order[1:], strict=False)
+    return [(grid[a], grid[b]) for a, b in pairs if a[1 - axis] == b[1 - axis]]
+
+
+def _go_on(pairs: Sequence[tuple[int, int]], read: Reader) -> bool:
+    """True if most second images of the pairs go on where the first ones end, and no others do."""
+    grays = [tuple(displayable(read(i)).mean(-1, dtype=np.float32) for i in pair) for pair in pairs]
+    others = [(first, grays[(n + len(grays) // 2) % len(grays)][1])
+              for n, (first, _) in enumerate(grays)]  # fmt: skip
+    for side in (lambda a, b: (a[:, -1], b[:, 0]), lambda a, b: (a[-1], b[0])):
+        own, far = ([_correlation(*side(*pair)) for pair in some] for some in (grays, others))
+        own, far = ([one for one in some if one is not None] for some in (own, far))
+        if len(own) >= _LEAST_NEIGHBORS and np.mean(np.array(own) > _CONTINUED) > _MOST_CONTINUED:
+            return not far or float(np.mean(far)) < _CONTINUED / 2
+    return False
+
+
+def _correlation(one: np.ndarray, other: np.ndarray) -> float | None:
+    """The correlation of two borders [N]; None if they have no contrast, or other lengths."""
+    if one.shape != other.shape or min(one.std(), other.std()) < _LEAST_CONTRAST:
+        return None
+    return float(np.corrcoef(one, other)[0, 1])
 
 
 def holds(image: np.ndarray, tile: np.ndarray) -> bool:

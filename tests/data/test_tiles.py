@@ -82,3 +82,42 @@ def test_inspect_names_images_whose_tiles_are_in_another_split(
     assert len(messages) == (image_split != tile_split)
     for text in messages:
         assert "img_1.png" in text and "like 3 other" in text and "into one split" in text
+
+
+def grid(seed, name, side=40):
+    """Six tiles of a photo of 80 x 120, without the photo: (name, tile)."""
+    rough = np.random.default_rng(seed).integers(0, 256, (17, 25, 3), dtype=np.uint8)
+    image = np.asarray(Image.fromarray(rough).resize((120, 80), Image.Resampling.BICUBIC))
+    return [
+        (name.format(seed, row, column), image[row * side :, column * side :][:side, :side])
+        for row in range(2)
+        for column in range(3)
+    ]
+
+
+@pytest.mark.parametrize("name", ["img{}_{}_{}", "p{}_r{}_c{}", "t{}-tile-{}-{}"])
+def test_tiles_without_their_image_are_held_out_together(name):
+    tiles = [tile for seed in range(4) for tile in grid(seed, name)]
+    source = ArraySource([image for _, image in tiles])
+    source.ids = tuple(ids for ids, _ in tiles)
+    keys, notes = group_keys(source, "auto")
+    assert [len(set(keys[n : n + 6])) for n in (0, 6, 12, 18)] == [1, 1, 1, 1]
+    assert len(set(keys)) == 4 and "tiles of others, in 4 groups" in notes[0]
+    # Frames of videos have such names, too.
+    source = ArraySource([photo(seed, 48) for seed in range(24)])
+    source.ids = tuple(ids for ids, _ in tiles)
+    assert len(set(group_keys(source, "auto")[0])) == 24
+
+
+def test_inspect_names_tiles_of_one_image_in_two_splits(tmp_path, make_config):
+    for seed in range(4):
+        for number, (name, tile) in enumerate(grid(seed, "img{}_{}_{}")):
+            for kind, content in (("images", tile), ("masks", (tile[..., 0] > 99).astype("u1"))):
+                path = tmp_path / ("val" if number == 4 else "train") / kind / f"{name}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(np.ascontiguousarray(content)).save(path)
+    found = describe_folder(str(tmp_path))
+    config = make_config(**{"labeled": "", "unlabeled": "", "val": "", **found})
+    (finding,) = [f for f in inspect_dataset(config, 0).findings if f.kind == "tiles"]
+    assert "a tile of the same image as" in finding.message and finding.split == "val"
+    assert "img0_1_1.png" in finding.message and "like 3 other val images" in finding.message

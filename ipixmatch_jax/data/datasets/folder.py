@@ -70,7 +70,7 @@ OPTIONS: Table = {
     # A regular expression: its match in the id, or its first group, names the group.
     "group": Key(
         "auto",
-        "images held out together: auto (near-duplicates), none, or a pattern of ids like ^(.*)_",
+        "held out together: auto (near-duplicates, tiles), none, or a pattern of ids like ^(.*)_",
     ),
 }
 

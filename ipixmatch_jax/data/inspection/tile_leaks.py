@@ -1,4 +1,4 @@
-"""Tiles of an image in one split, and the image itself in another."""
+"""Tiles of an image in one split, and the image itself or other tiles of it in another."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,12 +6,19 @@ import numpy as np
 
 from ipixmatch_jax.data.inspection.findings import OVERLAPS, WARNING, Facts, Finding
 from ipixmatch_jax.data.records import Dataset
-from ipixmatch_jax.data.tiles import tile_pairs
+from ipixmatch_jax.data.tiles import sibling_groups, tile_pairs
 from ipixmatch_jax.errors import DataError
+
+# Of two splits, the one that is named first; the finding is about the other.
+_ORDER = {
+    pair: pair
+    for pair in (("labeled", "val"), ("labeled", "test"), ("unlabeled", "val"),
+                 ("unlabeled", "test"), ("val", "test"))
+}  # fmt: skip
 
 
 def tile_leaks(dataset: Dataset, facts: Mapping[str, Sequence[Facts]]) -> list[Finding]:
-    """Warnings about tiles of validation or test images, or images of their tiles, in other splits.
+    """Warnings about validation or test images whose tiles, or other tiles, are in other splits.
 
     Args:
         dataset: the data set; a few images are read again.
@@ -26,20 +33,33 @@ def tile_leaks(dataset: Dataset, facts: Mapping[str, Sequence[Facts]]) -> list[F
         except DataError:
             return np.zeros((1, 1, 3), np.uint8)
 
+    names = [fact.id for _, fact in records]
+    pairs, what = tile_pairs(names, read), "a part of"
+    if not pairs:
+        groups, what = sibling_groups(names, read), "a tile of the same image as"
+        # One tile of another split for each tile.
+        pairs = [
+            (next(other for other in group if records[other][0] == split), tile)
+            for group in groups
+            for split in dict.fromkeys(records[other][0] for other in group)
+            for tile in group
+        ]
     leaks: dict[tuple[str, str], list[tuple[Facts, Facts]]] = {}
-    for pair in tile_pairs([fact.id for _, fact in records], read):
+    for pair in pairs:
         (split, image), (other, tile) = records[pair[0]], records[pair[1]]
-        if frozenset({split, other}) in OVERLAPS:
-            leaks.setdefault((split, other), []).append((image, tile))
-    return [_finding(splits, found) for splits, found in leaks.items()]
+        if split != other and {split, other} & {"val", "test"}:
+            first = (split, other) if what == "a part of" else _ORDER.get((split, other))
+            if first:
+                leaks.setdefault(first, []).append((image, tile))
+    return [_finding(splits, found, what) for splits, found in leaks.items()]
 
 
-def _finding(splits: tuple[str, str], found: list[tuple[Facts, Facts]]) -> Finding:
+def _finding(splits: tuple[str, str], found: list[tuple[Facts, Facts]], what: str) -> Finding:
     (split, other), (image, tile) = splits, found[0]
     more = f", like {len(found) - 1} other {other} images" if len(found) > 1 else ""
     return Finding(
         WARNING, "tiles", other, tile.files[0],
-        f"{tile.files[0]} ({other}): a part of {image.files[0]} ({split}){more}; "
+        f"{tile.files[0]} ({other}): {what} {image.files[0]} ({split}){more}; "
         f"{OVERLAPS[frozenset(splits)]}; put an image and its tiles into one split, or remove "
         "either",
         tile.index,
