@@ -9,12 +9,11 @@ from ipixmatch_jax.data.records import Dataset
 from ipixmatch_jax.data.tiles import sibling_groups, tile_pairs
 from ipixmatch_jax.errors import DataError
 
-# Of two splits, the one that is named first; the finding is about the other.
-_ORDER = {
-    pair: pair
-    for pair in (("labeled", "val"), ("labeled", "test"), ("unlabeled", "val"),
-                 ("unlabeled", "test"), ("val", "test"))
-}  # fmt: skip
+# Of two splits, the one that is named first, and the one that the finding is about.
+_ORDER = frozenset(
+    [("labeled", "val"), ("labeled", "test"), ("unlabeled", "val"), ("unlabeled", "test"),
+     ("val", "test")]
+)  # fmt: skip
 
 
 def tile_leaks(dataset: Dataset, facts: Mapping[str, Sequence[Facts]]) -> list[Finding]:
@@ -48,9 +47,9 @@ def tile_leaks(dataset: Dataset, facts: Mapping[str, Sequence[Facts]]) -> list[F
     for pair in pairs:
         (split, image), (other, tile) = records[pair[0]], records[pair[1]]
         if split != other and {split, other} & {"val", "test"}:
-            first = (split, other) if what == "a part of" else _ORDER.get((split, other))
-            if first:
-                leaks.setdefault(first, []).append((image, tile))
+            # Siblings are found from both sides.
+            if what == "a part of" or (split, other) in _ORDER:
+                leaks.setdefault((split, other), []).append((image, tile))
     return [_finding(splits, found, what) for splits, found in leaks.items()]
 
 
