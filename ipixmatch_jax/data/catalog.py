@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from ipixmatch_jax.data.datasets import ade20k, cityscapes, coco, digits, folder, pet, tfds, voc
 from ipixmatch_jax.data.files.exif_agreement import orientation_problems
-from ipixmatch_jax.data.files.file_records import equal_files, record_files
+from ipixmatch_jax.data.files.file_records import equal_files, record_files, record_names
 from ipixmatch_jax.data.keys import DATA_KEYS
 from ipixmatch_jax.data.protocols import identify
 from ipixmatch_jax.data.records import (
@@ -200,7 +200,7 @@ def _probe(dataset: Dataset, *, skip: bool) -> list[str]:
 
 
 def _first_mask(dataset: Dataset) -> str:
-    return record_files(dataset.labeled, 0)[-1]
+    return record_names(dataset.labeled, 0)[-1]
 
 
 def _until_foreground(source: Source, counts: np.ndarray) -> np.ndarray:
@@ -231,7 +231,7 @@ def _probe_source(source: Source) -> tuple[np.ndarray, list[str]]:
             problems.append(str(error))
             continue
         counts += np.bincount(record["mask"].ravel(), minlength=256)
-        image, mask = record_files(source, int(index))[:2]
+        image, mask = record_names(source, int(index))[:2]
         if image_is_mask(record):
             problems.append(f"{image}: is the mask {mask}; expected a photo; put it there")
     return counts, problems

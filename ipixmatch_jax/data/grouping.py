@@ -1,5 +1,6 @@
 """Groups of images that must stay on one side of the hold-out: near-duplicates, video frames."""
 
+import functools
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ from PIL import Image
 
 from ipixmatch_jax.data.files.file_records import FileImages
 from ipixmatch_jax.data.files.images import displayable
+from ipixmatch_jax.data.tiles import sibling_groups, tile_pairs
 from ipixmatch_jax.errors import ConfigError, DataError
 from ipixmatch_jax.registry import nearest
 
@@ -36,8 +38,8 @@ def group_keys(source: Any, rule: str) -> tuple[list[str], list[str]]:
 
     Args:
         source: labeled records with `ids`.
-        rule: `none` (every image for itself), `auto` (near-duplicates), or a regular expression:
-            its match in the id, or its first group, is the name of the group.
+        rule: `none` (every image for itself), `auto` (near-duplicates and tiles), or a regular
+            expression: its match in the id, or its first group, is the name of the group.
 
     Returns:
         One key per image: the id of the group's first image in alphabetical order, or the text
@@ -51,7 +53,10 @@ def group_keys(source: Any, rule: str) -> tuple[list[str], list[str]]:
         return ids, []
     if rule != "auto":
         return _by_pattern(ids, rule)
-    members = _components(_thumbnails(source), _pairs_by_name(ids))
+    read = functools.partial(_image, source)
+    tiles = tile_pairs(ids, read)
+    tiles += [(group[0], tile) for group in sibling_groups(ids, read) for tile in group[1:]]
+    members = _components(_thumbnails(source), [*_pairs_by_name(ids), *tiles])
     keys = list(ids)
     for group in members:
         first = min(ids[index] for index in group)
@@ -62,9 +67,10 @@ def group_keys(source: Any, rule: str) -> tuple[list[str], list[str]]:
         largest = max(members, key=len)
         shown = ", ".join(ids[index] for index in largest[:3])
         notes.append(
-            f"{sum(map(len, members))} labeled images are near-duplicates of others, in "
-            f"{len(members)} groups (largest: {len(largest)} images, {shown}, …); a group is held "
-            "out together; data.folder.group sets another rule"
+            f"{sum(map(len, members))} labeled images are near-duplicates"
+            f"{' or tiles' * bool(tiles)} of others, in {len(members)} groups (largest: "
+            f"{len(largest)} images, {shown}, …); a group is held out together; "
+            "data.folder.group sets another rule"
         )
     return keys, notes
 
@@ -104,6 +110,15 @@ def _by_pattern(ids: list[str], rule: str) -> tuple[list[str], list[str]]:
         )
     text = f"{len(set(keys))} groups of labeled images by data.folder.group={rule!r}"
     return keys, [text + (f"; {missed} ids do not match and stay alone" if missed else "")]
+
+
+def _image(source: Any, index: int) -> np.ndarray:
+    """An image uint8 [H,W,C]; one black pixel if it cannot be read."""
+    files = hasattr(source, "image_paths")
+    try:
+        return (FileImages.read(source, index) if files else source[index])["image"]
+    except DataError:
+        return np.zeros((1, 1, 3), np.uint8)
 
 
 def _thumbnails(source: Any) -> np.ndarray:

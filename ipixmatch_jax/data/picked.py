@@ -27,10 +27,10 @@ class PickedSource:
         self._places = tuple(places)
         self.ids = tuple(sources[number].ids[index] for number, index in self._places)
         # Only what the sources have, so that `hasattr` tells the same of this one.
-        for name in ("read", "mask", "bands", "files"):
+        for name in ("read", "mask", "bands", "files", "names"):
             if all(hasattr(source, name) for source in sources):
                 setattr(self, name, _At(self, name))
-        for name in ("image_paths", "mask_paths"):
+        for name in ("image_paths", "mask_paths", "unsized"):
             if all(hasattr(source, name) for source in sources):
                 columns = [getattr(source, name) for source in sources]
                 setattr(self, name, tuple(columns[n][index] for n, index in self._places))

@@ -70,7 +70,7 @@ OPTIONS: Table = {
     # A regular expression: its match in the id, or its first group, names the group.
     "group": Key(
         "auto",
-        "images held out together: auto (near-duplicates), none, or a pattern of ids like ^(.*)_",
+        "held out together: auto (near-duplicates, tiles), none, or a pattern of ids like ^(.*)_",
     ),
 }
 
@@ -143,6 +143,7 @@ class _Layout:
         self.notes: list[str] = []
         self.warnings: list[str] = []
         self.groups: tuple[tuple[str, str], ...] = ()
+        self.drawn: dict[tuple[str, ...], tuple[str, str]] = {}
         self.root = data_root(data, "images, masks and lists")
         self.pixels, self.reader = pixels_of(data), masks_of(data)
         self._read()
@@ -272,9 +273,12 @@ class _Layout:
         return kept, [labeled[index] for index in held]
 
     def scenes(self, rows: Rows) -> FileScenes:
+        drawn = [self.drawn.get(row[1:], ("", "")) for row in rows]
+        names, unsized = ([one[place] for one in drawn] for place in (0, 1))
         return FileScenes(
-            *columns(rows, 3), self.pixels, self.reader, own=True, exif=self.options.exif
-        )
+            *columns(rows, 3), self.pixels, self.reader, own=True, exif=self.options.exif,
+            mask_names=names, unsized=unsized,
+        )  # fmt: skip
 
 
 class _Imported(_Layout):
@@ -285,6 +289,7 @@ class _Imported(_Layout):
         importer, reason, found = read_folder(self.root, choices_of(self.options, lists))
         self.problems += found.problems
         items = materialize(found.items, str(self.options.cache), self.problems)
+        self.drawn = {(i.image, str(i.mask)): i[4:] for i in items}
         self.items = {split: [i for i in items if i.split == split] for split in SPLITS}
         self.notes.append(f"read as {importer.source}: {reason}")
         self.notes += [*counts(items), *found.notes, *style_notes(self.data)]

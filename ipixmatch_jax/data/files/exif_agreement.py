@@ -23,8 +23,9 @@ _CLEAR = 0.1
 def orientation_problems(sources: Sequence[Any], most: int = 0) -> list[str]:
     """Problems with photos that EXIF turns by 180°, mirrors, or that are square.
 
-    Photos turned by a quarter are not asked about unless they are square: the size of the mask
-    tells whether it was drawn on the stored or on the turned pixels.
+    Photos turned by a quarter are not asked about unless they are square, or their annotations
+    state no size: the size of the mask tells whether it was drawn on the stored or on the turned
+    pixels.
 
     Args:
         sources: sources of labeled records, judged together; those not in files have no problem.
@@ -59,7 +60,13 @@ def _undecided(source: Any, index: int) -> int:
         height, width = source.size(index)
     except DataError:
         return 1
-    return orientation if orientation < 5 or height == width else 1
+    return orientation if orientation < 5 or height == width or _unsized(source, index) else 1
+
+
+def _unsized(source: Any, index: int) -> str:
+    """`pixels` or `shares` if annotations that state no size place the shapes by them, else ''."""
+    unsized = getattr(source, "unsized", ())
+    return unsized[index] if unsized else ""
 
 
 def _agreements(source: Any, index: int, orientation: int) -> float | None:
@@ -69,10 +76,23 @@ def _agreements(source: Any, index: int, orientation: int) -> float | None:
     except DataError:
         return None
     image, mask = shrunk(record["image"], record["mask"])
-    other = upright(mask, orientation)
+    size = turned_size(mask.shape, orientation)
+    other = upright(_redrawn(mask, size, _unsized(source, index)), orientation)
     if other.shape != mask.shape or np.array_equal(other, mask):
         return None
     return edge_agreement(image, mask) - edge_agreement(image, other)
+
+
+def _redrawn(mask: np.ndarray, size: tuple[int, int], unsized: str) -> np.ndarray:
+    """A mask uint8 [h,w] as if its shapes had been drawn on an image of `size` (H, W)."""
+    if mask.shape == size or not unsized:
+        return mask
+    if unsized == "shares":
+        return images.resize_mask(mask, size)
+    drawn = np.zeros(size, np.uint8)
+    height, width = np.minimum(mask.shape, size)
+    drawn[:height, :width] = mask[:height, :width]
+    return drawn
 
 
 def shrunk(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

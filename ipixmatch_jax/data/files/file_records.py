@@ -82,6 +82,10 @@ class FileScenes(FileImages):
         own: the files belong to the user, who can fix them; a published benchmark stays as it is.
         exif: pixels on which masks of photos turned by EXIF were drawn: `upright`, `stored`, or
             `auto`: their size tells, and `orientation_problems` finds the rest.
+        mask_names: what messages call each mask, such as the annotation file from which it was
+            drawn; empty, or '' for one: its path.
+        unsized: `pixels` or `shares` for each mask that was drawn from annotations without a size;
+            empty, or '' for one: the mask has the size of what was annotated.
     """
 
     def __init__(
@@ -94,22 +98,28 @@ class FileScenes(FileImages):
         *,
         own: bool = False,
         exif: str = "upright",
+        mask_names: Sequence[str] = (),
+        unsized: Sequence[str] = (),
     ):
         super().__init__(ids, image_paths, pixels)
         self.mask_paths = tuple(mask_paths)
+        self.mask_names = tuple(mask_names)
+        self.unsized = tuple(unsized)
         self.reader = reader
         self.own = own
         self.exif = exif
 
     def read(self, index: int, at_least: tuple[int, int] | None = None) -> Record:
         record = super().read(index, at_least)
-        path = self.mask_paths[index]
-        mask = self.reader.read(path, path)
+        name = self.names(index)[1]
+        mask = self.reader.read(self.mask_paths[index], name)
         native = self.size(index) if at_least else record["image"].shape[:2]
         if self.exif == "stored" or (self.exif == "auto" and mask.shape != tuple(native)):
             image = self.image_paths[index]
             mask = fitting(mask, native, images.image_orientation(image, image), self.exif)
-        masks.check_same_size(native, mask.shape, self.image_paths[index], path)
+        masks.check_same_size(
+            native, mask.shape, *self.names(index), drawn=name != self.mask_paths[index]
+        )
         if "valid" in record:
             valid = images.resize_mask(record["valid"].astype(np.uint8), mask.shape)
             mask = np.where(valid > 0, mask, np.uint8(IGNORE))
@@ -117,16 +127,27 @@ class FileScenes(FileImages):
 
     def mask(self, index: int) -> np.ndarray:
         """The mask alone, uint8 [H,W]."""
-        return self.reader.read(self.mask_paths[index], self.mask_paths[index])
+        return self.reader.read(self.mask_paths[index], self.names(index)[1])
 
     def files(self, index: int) -> tuple[str, ...]:
         return (self.image_paths[index], self.mask_paths[index])
+
+    def names(self, index: int) -> tuple[str, ...]:
+        """The image and the mask of a record in messages."""
+        own = self.mask_names[index] if self.mask_names else ""
+        return (self.image_paths[index], own or self.mask_paths[index])
 
 
 def record_files(source: Any, index: int) -> tuple[str, ...]:
     """The files of a record, or its id if the source has no files."""
     files = getattr(source, "files", None)
     return files(index) if files else (str(source.ids[index]),)
+
+
+def record_names(source: Any, index: int) -> tuple[str, ...]:
+    """The files of a record in messages: a drawn mask has the name of its source."""
+    names = getattr(source, "names", None)
+    return names(index) if names else record_files(source, index)
 
 
 def channels_of(source: Any) -> int:

@@ -46,7 +46,7 @@ def check_mask(
     shown = ", ".join(map(str, bad[:SHOWN])) + (", …" if len(bad) > SHOWN else "")
     share = 100.0 * counts[bad].sum() / mask.size
     held = {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
-    reason = likely_reason(np.flatnonzero(counts), num_classes, palette)
+    reason = likely_reason(np.flatnonzero(counts), num_classes, palette, name)
     raise DataError(
         f"{name}: mask value {shown} in {share:.1f} % of the pixels; expected class ids "
         f"0..{num_classes - 1} or {IGNORE} for ignore; "
@@ -57,7 +57,7 @@ def check_mask(
 
 
 def likely_reason(
-    values: np.ndarray, num_classes: int, palette: Sequence[Sequence[int]] = ()
+    values: np.ndarray, num_classes: int, palette: Sequence[Sequence[int]] = (), name: str = ""
 ) -> str:
     """A likely reason for these mask values, as the middle of a sentence; '' if none fits.
 
@@ -65,10 +65,14 @@ def likely_reason(
         values: the distinct values of the mask.
         num_classes: class ids should be below it.
         palette: the data set's colors.
+        name: the mask file.
     """
     held = {int(value) for value in values} - {IGNORE}
     grays = {_luma(color) for color in palette}
-    if num_classes == 19 and max(held) <= 33 and held & set(range(19, 34)):
+    trained = "trainid" in name.rpartition("/")[2].lower().replace("_", "")
+    if num_classes == 19 and trained and max(held) == 19:
+        return "void, as some tools write it in train ids: set data.ignore_values=(19,); or "
+    if num_classes == 19 and not trained and max(held) <= 33 and held & set(range(19, 34)):
         return "Cityscapes labelIds in place of trainIds: use the labelTrainIds files; or "
     if len(palette) and held <= grays and len(held) > 1:
         return "the gray values of the palette's colors: save indices, not converted colors; or "
@@ -87,12 +91,27 @@ def _luma(color: Sequence[int]) -> int:
 
 
 def check_same_size(
-    image: tuple[int, int], mask: tuple[int, int], image_name: str, mask_name: str
+    image: tuple[int, int],
+    mask: tuple[int, int],
+    image_name: str,
+    mask_name: str,
+    *,
+    drawn: bool = False,
 ) -> None:
-    """Raise a DataError unless (H, W) of image and mask agree."""
+    """Raise a DataError unless (H, W) of image and mask agree.
+
+    Args:
+        image: size of the image.
+        mask: size of the mask.
+        image_name: the image, in the message.
+        mask_name: the mask, in the message.
+        drawn: the mask was drawn from annotations, which state its size.
+    """
     if image == mask:
         return
     hint = "make the mask from this very image"
+    if drawn:
+        hint = "use the photo that was annotated, since this one was resized or is another one"
     if image == mask[::-1]:
         hint += " (the two are turned by 90°: the image's EXIF orientation is applied on reading)"
     raise DataError(

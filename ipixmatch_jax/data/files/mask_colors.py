@@ -38,9 +38,11 @@ def judge_colors(
         style: `colors`, or `nearest` if the user set it.
 
     Raises:
-        DataError: names without colors, smoothed edges, or too many colors.
+        DataError: names without colors, smoothed edges, too many colors, or colors of the palette
+            whose red and blue are exchanged.
     """
     if palette:
+        _refuse_exchanged_channels(facts, palette)
         return _keys(names, palette, style)
     total = _total(facts)
     border = total.get(_VOC_BORDER, 0)
@@ -90,6 +92,26 @@ def judge_colors(
     colors = tuple(sorted(total))
     names = tuple("#{:02x}{:02x}{:02x}".format(*color) for color in colors)
     return {**_keys(names, colors, style), "ignore_colors": ignored}
+
+
+def _refuse_exchanged_channels(facts: Sequence[MaskFacts], palette: tuple[Color, ...]) -> None:
+    """Raises a DataError if colors that are not listed are so with red and blue exchanged."""
+    known = set(palette)
+    exchanged = [
+        fact for fact in facts
+        if set(fact.colors) - known and all(color[::-1] in known for color in fact.colors)
+    ]  # fmt: skip
+    if not exchanged:
+        return
+    first = exchanged[0]
+    stray = {color: n for color, n in first.colors.items() if color not in known}
+    raise DataError(
+        f"{first.path}, and {len(exchanged) - 1} other masks of {len(facts)}: the colors "
+        f"{_text(stray)} are not listed, and with red and blue exchanged they are: written in BGR "
+        "order, as OpenCV does; other colors may be listed both ways, and would be read as the "
+        "wrong class; expected the listed colors; save these masks again with cv2.cvtColor(mask, "
+        "cv2.COLOR_BGR2RGB), or exchange red and blue in the list of colors"
+    )
 
 
 def _refuse_doubtful(facts: Sequence[MaskFacts], total: dict[Color, int]) -> None:

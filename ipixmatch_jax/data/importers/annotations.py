@@ -11,7 +11,7 @@ import numpy as np
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES, image_size
 from ipixmatch_jax.data.importers import names as folder_names
 from ipixmatch_jax.data.importers.beside import looks_like_mask
-from ipixmatch_jax.data.importers.drawing import background_first, drawn_shapes
+from ipixmatch_jax.data.importers.drawing import background_first, drawn_shapes, stored_size
 from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, Item, some
 from ipixmatch_jax.data.importers.names import folded, without_upload_prefix
 from ipixmatch_jax.data.importers.parts import parts_of
@@ -41,6 +41,7 @@ class Sheet:
         split: train, val or test; '' takes it from the folders.
         mask: a mask that is drawn in another way than from `shapes`.
         known: False if the image is listed without any annotation.
+        shares: the annotations give shares of width and height, and `size` is that of the file.
     """
 
     source: str
@@ -50,6 +51,7 @@ class Sheet:
     split: str = ""
     mask: Drawn | None = None
     known: bool = True
+    shares: bool = False
 
 
 class ImageIndex:
@@ -321,7 +323,14 @@ def _item(
     mask = sheet.mask
     if mask is None:
         shapes = [(table[label], shape) for label, shape in sheet.shapes]
-        mask = drawn_shapes(image, sheet.size, shapes, tree.path("", path))
+        # The user says that shapes were drawn on the pixels before EXIF turns them.
+        stored = sheet.size is None and choices.get("exif") == "stored"
+        size = stored_size(image) if stored else sheet.size
+        mask = drawn_shapes(image, size, shapes, tree.path("", path))
+        kinds = {sheet.size is None: "pixels", sheet.shares: "shares"}
+        mask = mask._replace(unsized=kinds.get(True, ""))
+    if isinstance(mask, Drawn) and sheet.source:
+        mask = mask._replace(source=f"{tree.path('', sheet.source)}, image {path}")
     return Item(item_id(path, split), image, mask, split)
 
 

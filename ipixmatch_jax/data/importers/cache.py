@@ -60,8 +60,17 @@ def materialize(items: list[Item], choice: str, problems: list[str]) -> list[Ite
         if isinstance(path, DataError):
             problems.append(str(path))
         else:
-            result.append(item._replace(mask=path))
+            drawn = (
+                {"mask_name": _name(item), "unsized": item.mask.unsized} if index in paths else {}
+            )
+            result.append(item._replace(mask=path, **drawn))
     return result
+
+
+def _name(item: Item) -> str:
+    """What messages call a drawn mask: its annotation file and image, or its own source."""
+    own = item.mask.source or item.mask.name
+    return f"{own} (its mask)" if own == item.image else own
 
 
 def _stored(mask: Drawn, folder: Path) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from ipixmatch_jax.data.files.split_lists import decoded
 from ipixmatch_jax.data.importers.class_lines import NUMBERED, class_lines
+from ipixmatch_jax.data.importers.class_tables import label_map, manifest_colors
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE
 from ipixmatch_jax.errors import DataError
@@ -46,20 +47,23 @@ def find_classes(tree: FolderTree) -> ClassFile:
     """
     listed: list[ClassFile] = []
     for name, read in _READERS.items():
-        found = [path for path in tree.with_ending(name.lower()) if path.rpartition("/")[2] == name]
+        found = tree.with_ending(name.lower().lstrip("*"))
+        found = [path for path in found if name[0] == "*" or path.rpartition("/")[2] == name]
         found.sort(key=lambda path: path.count("/"))
         # Files further down may belong to a part of the data.
         if not found or found[0].count("/") > 1:
             continue
         shallow = [path for path in found if path.count("/") == found[0].count("/")]
         contents = {_read(tree.path("", path), read) for path in shallow}
+        # Files of an ending may hold other things.
+        contents = {one for one in contents if one.names} if name[0] == "*" else contents
         if len({replace(content, path="") for content in contents}) > 1:
             raise DataError(
                 f"{tree.path('', shallow[0])}, {tree.path('', shallow[1])}: state different "
                 "classes; expected one list of classes; point at one of the folders, or write "
                 "classes.txt in the root"
             )
-        first = min(contents, key=lambda content: content.path)
+        first = min(contents, key=lambda content: content.path, default=ClassFile())
         if first.names:
             listed.append(first)
     if listed:
@@ -340,6 +344,10 @@ def _yaml_names(text: str) -> ClassFile:
     return ClassFile("", tuple(map(str, names)))
 
 
+def _by_id(read: Callable[[str], dict[str, int]]) -> Callable[[str], ClassFile]:
+    return lambda text: _mapped_classes(ids) if (ids := read(text)) else ClassFile()
+
+
 def _plain_lines(text: str) -> ClassFile:
     return ClassFile("", tuple(line.strip() for line in text.splitlines() if line.strip()))
 
@@ -366,6 +374,9 @@ _READERS: dict[str, Callable[[str], ClassFile]] = {
     "dataset.json": _nnunet,
     "category_id.txt": _category_ids,
     "metadata.json": _fiftyone,
+    "*.pbtxt": _by_id(label_map),
+    "*.ctbl": _lines,
+    "*.manifest": _by_id(manifest_colors),
 }
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ipixmatch_jax.data.files.images import image_size
+from ipixmatch_jax.data.files.images import image_orientation, image_size
+from ipixmatch_jax.data.files.orientation import turned_size
 from ipixmatch_jax.data.files.stored_masks import read_stored
 from ipixmatch_jax.data.importers.found import Drawn
 from ipixmatch_jax.data.records import IGNORE
@@ -114,6 +115,11 @@ _KINDS = {
     "polygon": _polygon, "rectangle": _rectangle, "circle": _circle, "ellipse": _ellipse,
     "line": _line, "mask": _mask,
 }  # fmt: skip
+
+
+def stored_size(image: str) -> tuple[int, int]:
+    """The (H, W) of an image file before EXIF turns it."""
+    return turned_size(image_size(image, image), image_orientation(image, image))
 
 
 def drawn_shapes(

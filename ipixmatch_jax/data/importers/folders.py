@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.files.masks import MASK_SUFFIXES
-from ipixmatch_jax.data.importers import beside
+from ipixmatch_jax.data.importers import beside, names
 from ipixmatch_jax.data.importers.by_content import told_by_content
 from ipixmatch_jax.data.importers.found import SPLITS, Choices, Classes, Found, Item, some
 from ipixmatch_jax.data.importers.label_kinds import numbered_by_rows, one_label_kind
@@ -126,10 +126,12 @@ class _Reader:
         if not left:
             return
         count = sum(
-            name.lower().endswith(IMAGE_SUFFIXES)
+            name.lower().endswith(IMAGE_SUFFIXES) and not names.split_of_array(name)
             for place in left
             for name in self.tree.files[place.folder]
         )
+        if not count:
+            return
         shown = some(sorted({place.folder or "." for place in left}))
         text = f"{count} images left out ({reason}): {shown}"
         if note:

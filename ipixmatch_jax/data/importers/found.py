@@ -20,11 +20,16 @@ class Drawn(NamedTuple):
         name: the source, for messages and for the name of the cached file.
         content: bytes that determine the mask; the key of the cache is their hash.
         draw: returns the class ids, uint8 [H,W].
+        source: what messages call the mask; '' takes `name`.
+        unsized: `pixels` or `shares` (of width and height), by which annotations without a size
+            place the shapes; '' if they state the size of the image.
     """
 
     name: str
     content: Callable[[], bytes]
     draw: Callable[[], np.ndarray]
+    source: str = ""
+    unsized: str = ""
 
 
 def drawn_from(path: str, rule: bytes, draw: Callable[[], np.ndarray]) -> Drawn:
@@ -33,12 +38,17 @@ def drawn_from(path: str, rule: bytes, draw: Callable[[], np.ndarray]) -> Drawn:
 
 
 class Item(NamedTuple):
-    """An image with its mask (a path, a `Drawn`, or None) and its split."""
+    """An image with its mask (a path, a `Drawn`, or None) and its split.
+
+    If the mask was drawn, also what messages call it, and `Drawn.unsized`.
+    """
 
     id: str
     image: str
     mask: "str | Drawn | None"
     split: str
+    mask_name: str = ""
+    unsized: str = ""
 
 
 @dataclass(frozen=True)

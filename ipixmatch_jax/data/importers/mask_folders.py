@@ -10,6 +10,9 @@ from ipixmatch_jax.data.importers.places import Place
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
 
+# Share of the files of a folder in a folder of masks that have the names of others there.
+_VERSIONS = 0.8
+
 
 def one_mask_folder(
     tree: FolderTree, masks: list[Place], known: Sequence[Place], found: Found
@@ -25,7 +28,48 @@ def one_mask_folder(
     Raises:
         DataError: several folders hold masks of the same images, and no name decides.
     """
+    masks = _without_versions(tree, masks, known, found)
     return _same_kind(masks, _chosen(tree, masks, found), known, found)
+
+
+def _without_versions(
+    tree: FolderTree, masks: list[Place], known: Sequence[Place], found: Found
+) -> list[Place]:
+    """The folders of masks without older versions of the same masks, such as masks/old in masks.
+
+    Raises:
+        DataError: the names do not tell which version counts: masks/corrected.
+    """
+    groups = {place.group for place in known if place.role != "mask"}
+    old = []
+    for outer in masks:
+        stems = {os.path.splitext(name)[0] for name in tree.files[outer.folder]}
+        for inner in masks:
+            own = [os.path.splitext(name)[0] for name in tree.files[inner.folder]]
+            # Scenes in subfolders have images of the same group, or files of other names.
+            if (
+                not inner.folder.startswith(f"{outer.folder}/".lstrip("/"))
+                or inner in (outer, *old)
+                or inner.chosen
+                or inner.group in groups
+                or inner.split != outer.split
+                or sum(stem in stems for stem in own) < _VERSIONS * len(own)
+            ):
+                continue
+            if names.version(_last(inner)) == "new":
+                raise DataError(
+                    f"{tree.path(inner.folder)}: {len(own)} masks with the names of those in "
+                    f"{outer.folder or '.'}: two versions; expected one; copy those that count "
+                    f"into {outer.folder or '.'} and move the others out of {tree.root}, or set "
+                    f"data.folder.{outer.split or 'train'}_masks to the folder that counts"
+                )
+            old += [inner] if names.version(_last(inner)) == "old" else []
+    if old:
+        found.notes.append(
+            f"older masks, by the names of their folders, are not used: "
+            f"{some([place.folder for place in old])}"
+        )
+    return [place for place in masks if place not in old]
 
 
 def _chosen(tree: FolderTree, masks: list[Place], found: Found) -> list[Place]:

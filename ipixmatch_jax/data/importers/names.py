@@ -37,6 +37,11 @@ _LIST_WORDS = frozenset(
     "list lists id ids set sets split splits file files filename filenames name names path paths"
     " image images img imgs data dataset index fold pair pairs".split()
 )
+# Words for what was replaced by something newer.
+_OLDER = frozenset("old older backup backups bak outdated deprecated obsolete archive archived"
+                   " previous before unused trash".split())  # fmt: skip
+_NEWER = frozenset("corrected correction corrections fixed fix new newer revised reviewed clean"
+                   " cleaned updated update refined edited final improved".split())  # fmt: skip
 _LABELED = frozenset("labeled labelled".split())
 # Words joined without a separator: trainannot, valmasks.
 _JOINED = re.compile(
@@ -178,6 +183,20 @@ def split_of_list(stem: str) -> str:
         return "train"
     known = all(_split_of(word) or word in _LIST_WORDS for word in parts)
     return split(stem) if known else ""
+
+
+def version(name: str) -> str:
+    """`old` for a folder of what was replaced (backup), `new` for corrected, v2 and the like."""
+    parts = words(name)
+    if not _OLDER.isdisjoint(parts):
+        return "old"
+    return "new" if not _NEWER.isdisjoint(parts) or re.fullmatch(r"v\d+", name.lower()) else ""
+
+
+def split_of_array(name: str) -> str:
+    """The split that an NPY file lists, by its name: train.npy; or ''."""
+    stem, _, ending = name.rpartition(".")
+    return split_of_list(stem.lower()) if ending.lower() == "npy" else ""
 
 
 def folded(name: str) -> str:

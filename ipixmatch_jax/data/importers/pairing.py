@@ -14,6 +14,7 @@ from ipixmatch_jax.data.importers.names import (
     before_roboflow,
     folded,
     joined,
+    role,
     without_upload_prefix,
 )
 
@@ -131,6 +132,9 @@ def _match_image_affix(result: Pairs, own: _Rule) -> None:
     stems = [stem for _, stem in result.images_left]
     masks = _unique(result.masks_left, _core(own.mask)).keys()
     for image in _options(stems, known_only=False) if stems and masks else ():
+        # X_label next to X_fg and X_rgb is another mask, and no image.
+        if role("".join(image)) == "mask":
+            continue
         if masks & _unique(result.images_left, _core(image)).keys():
             rule = _Rule(image, own.mask)
             _match(result, _core(image), _core(own.mask), f"the rule {rule.text()}")
@@ -310,11 +314,18 @@ def _boundaries(names: list[str], *, reverse: bool) -> list[str]:
     return found[:8]
 
 
+# Tails of nnU-Net's channels, and of the bands of cameras.
+_CHANNEL = re.compile(
+    r"(?:.*/)?(.+)(_\d{4}|[_-](?:rgb|nir|ir|swir|red|green|blue|rededge|thermal|depth|b\d\d?a?))",
+    re.IGNORECASE,
+)
+
+
 def _channels(result: Pairs) -> list[str]:
-    """The tails _0000, _0001, … of the images if each mask that is left has an image with each."""
+    """The tails _0000, _rgb, … of the images if each mask that is left has an image with each."""
     tails: dict[str, set[str]] = {}
     for _, stem in result.images_left:
-        found = re.fullmatch(r"(?:.*/)?(.+)(_\d{4})", stem)
+        found = _CHANNEL.fullmatch(stem)
         if found:
             tails.setdefault(found.group(1), set()).add(found.group(2))
     every = [tails.get(stem.rpartition("/")[2], set()) for _, stem in result.masks_left]
@@ -342,8 +353,8 @@ def _finish(result: Pairs) -> Pairs:
     if channels:
         result.warnings.append(
             f"{some(channels)}: every mask has an image with each of these tails, as nnU-Net names "
-            "the channels of one image; expected one image for a mask; join the channels in one "
-            "TIFF or NPY file of several bands"
+            "the channels of one image, and cameras their bands; expected one image for a mask; "
+            "join the channels in one TIFF or NPY file of several bands, or move the others away"
         )
     more = ", …" if len(result.masks_left) > 3 else ""
     result.warnings.append(

@@ -18,6 +18,8 @@ from ipixmatch_jax.data.importers.cityscapes import Cityscapes, Kitti
 from ipixmatch_jax.data.importers.coco import Coco
 from ipixmatch_jax.data.importers.coco_panoptic import CocoPanoptic
 from ipixmatch_jax.data.importers.cvat_xml import CvatXml
+from ipixmatch_jax.data.importers.cvppp import Cvppp
+from ipixmatch_jax.data.importers.cwfid import Cwfid
 from ipixmatch_jax.data.importers.datumaro import Datumaro
 from ipixmatch_jax.data.importers.folders import Folders, layout_words
 from ipixmatch_jax.data.importers.found import Choices, Found, Importer, some
@@ -60,6 +62,7 @@ _SPECIFIC: tuple[Importer, ...] = (
     Ade20kFull(), LabelMeXml(), ImageFolders(), MaskParts(), LabelStudioFiles(),
     CocoPanoptic(), Datumaro(), Ph2(), AgricultureVision(), Stacks(), Isat(),
     Bdd100k(), Cellpose(), CellTracking(), Idd(), KittiStep(), Refuge(), Synthia(),
+    Cvppp(), Cwfid(),
 )  # fmt: skip
 for _importer in (*_SPECIFIC, Folders()):
     IMPORTERS.register(_importer.name)(_importer)
@@ -74,7 +77,7 @@ _LISTED = _DRAWN | frozenset(
     "per-object image-folders mask-parts mat labelme-xml label-studio-files cellpose".split()
 )
 # Keys of `config.data.folder` that change how a folder is read.
-CHOICE_KEYS = ("format", *PLACES, "mask_tail", "mask_prefix", "unannotated")
+CHOICE_KEYS = ("format", *PLACES, "mask_tail", "mask_prefix", "unannotated", "exif")
 
 
 def choices_of(options: Mapping[str, Any], lists: Sequence[str] = ()) -> Choices:

@@ -13,18 +13,23 @@ from collections import Counter
 from ipixmatch_jax.data.files.split_lists import short_id
 from ipixmatch_jax.data.importers import names as folder_names
 from ipixmatch_jax.data.importers.found import Found, some
+from ipixmatch_jax.data.importers.list_texts import ARRAYS, SHEETS
 from ipixmatch_jax.data.importers.split_index import STRUCTURED, Rows, SplitIndex
 from ipixmatch_jax.data.importers.split_tables import SPLIT_WORDS
 from ipixmatch_jax.data.importers.tree import FolderTree
 
-_ENDINGS = (".txt", ".csv", ".lst", ".tsv", ".json", ".jsonl", ".yaml", ".yml")
+_ENDINGS = (".txt", ".csv", ".lst", ".tsv", ".json", ".jsonl", ".yaml", ".yml", *ARRAYS, *SHEETS)
+# Tables, by their ending.
+_TABLES = (".csv", ".tsv", *SHEETS)
 # JSON files of pairs of images and masks: MONAI, nnU-Net, Hugging Face.
 _PAIRS = frozenset("dataset datalist data pairs metadata".split())
 # Lists of splits in forms that are not read.
-_UNREAD = (".npy", ".pkl", ".xlsx", ".xls", ".mat", ".pt")
+_UNREAD = (".pkl", ".xls", ".mat", ".pt")
 # Tables that hold no images.
 _OTHERS = ("classes", "labels", "_classes", "class_dict", "labelmap")
 _DEEPEST, _MOST = 5, 50
+# A column of two or three numbers: CelebA writes 0, 1 and 2 for train, val and test.
+_NUMBERS = re.compile(r"\w+: [0-3](, [0-3]){1,2}")
 # A folder of more text files holds labels or captions, not lists.
 _MOST_TEXTS = 10
 # More images are not indexed for the sake of texts that may be no lists.
@@ -58,10 +63,14 @@ def apply_lists(tree: FolderTree, found: Found, *, masks: bool = True) -> None:
         for own, found_rows in columns.items():
             lists.setdefault("" if told else own, {})[path] = found_rows
         rows = {} if columns else index.rows(path)
+        if split and not columns and not rows and path.lower().endswith(_TABLES):
+            rows = index.table(path)
         if rows and (split or any(rows.values())):
             lists.setdefault(split, {})[path] = rows
-        elif split and not columns and (masks or not path.endswith((".csv", ".tsv"))):
-            unused.append(path)
+        elif split and not columns and (masks or not path.endswith(_TABLES)):
+            # Arrays of such names may hold anything.
+            array = path.endswith(ARRAYS) and not folder_names.is_only_split(_stem(path))
+            unused += [] if array else [path]
     if told:
         _apply_masks(tree, found, lists.get("", {}), index)
         return
@@ -73,6 +82,11 @@ def apply_lists(tree: FolderTree, found: Found, *, masks: bool = True) -> None:
             "name, or none"
         )
     found.warnings += _not_used(tree, index, unused, len(found.items), others)
+    if index and index.padded:
+        found.notes.append(
+            f"numbers in {some(index.padded)} and in the names of images have other zero padding"
+        )
+    found.problems += _numbered_splits(tree, index)
     doubled = {split: paths for split, paths in lists.items() if len(paths) > 1}
     if doubled:
         found.warnings += [
@@ -87,6 +101,21 @@ def apply_lists(tree: FolderTree, found: Found, *, masks: bool = True) -> None:
         chosen = {split: (path, dict.fromkeys(rows, "")) for split, (path, rows) in named.items()}
     if chosen:
         _apply(found, chosen)
+
+
+def _stem(path: str) -> str:
+    return os.path.splitext(path.rpartition("/")[2])[0]
+
+
+def _numbered_splits(tree: FolderTree, index: "SplitIndex | None") -> list[str]:
+    """The problem with tables that number the splits: 0 may be training, or the first of folds."""
+    unknown = index.unknown if index else {}
+    return [
+        f"{tree.path('', path)}: the column {words} numbers the splits; expected train, val and "
+        "test; write these words into the column, or set data.labeled and data.val to lists"
+        for path, words in unknown.items()
+        if _NUMBERS.fullmatch(words) and words.partition(":")[0] in SPLIT_WORDS
+    ]
 
 
 def _is_list(path: str) -> bool:
@@ -106,16 +135,24 @@ def _not_used(
             "used; write file names with their ending into one column, or set data.labeled and "
             "data.val"
         )
-    if index and index.unknown:
+    unknown = [
+        f"{path} ({words})" for path, words in (index.unknown if index else {}).items()
+        if not _NUMBERS.fullmatch(words) or words.partition(":")[0] not in SPLIT_WORDS
+    ]  # fmt: skip
+    if unknown:
         warnings.append(
-            f"{some([f'{path} ({words})' for path, words in index.unknown.items()])}: a column "
+            f"{some(unknown)}: a column "
             "of splits whose words are no names of splits; not used; write train, val or test, or "
             "set data.labeled and data.val"
         )
-    unused = unused + [
-        path for path in tree.with_ending(*_UNREAD)
-        if folder_names.is_only_split(os.path.splitext(path.rpartition("/")[2])[0])
-    ]  # fmt: skip
+    unread = [
+        path for path in tree.with_ending(*_UNREAD) if folder_names.is_only_split(_stem(path))
+    ]
+    if unread:
+        warnings.append(
+            f"{some(unread)}: named like lists of a split, in a form that is not read; not used; "
+            "if they are lists, write train.txt and val.txt with one image per line"
+        )
     if unused:
         warnings.append(
             f"{some(unused)}: named like lists of a split, and not used, since most of their lines "
@@ -206,7 +243,7 @@ def _candidates(tree: FolderTree) -> dict[str, str]:
         split = folder_names.split_of_list(stem)
         if split and (folder_names.is_only_split(stem) or stem in ("labeled", "labelled")):
             exact.add(path)
-        table = ending in (".csv", ".tsv") and stem not in _OTHERS
+        table = ending in _TABLES and stem not in _OTHERS
         words = SPLIT_WORDS | _PAIRS if ending in STRUCTURED else frozenset()
         table |= not words.isdisjoint(re.split("[^a-z]+", stem))
         if path.count("/") < _DEEPEST and (split or table):

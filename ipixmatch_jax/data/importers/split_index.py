@@ -4,16 +4,19 @@ import csv
 import functools
 import os
 import posixpath
+import re
 from collections import Counter
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.files.masks import MASK_SUFFIXES
-from ipixmatch_jax.data.files.split_lists import decoded, parse, short_id
+from ipixmatch_jax.data.files.split_lists import parse, short_id
 from ipixmatch_jax.data.importers.contents import head
 from ipixmatch_jax.data.importers.found import Item
+from ipixmatch_jax.data.importers.list_texts import list_text
 from ipixmatch_jax.data.importers.places import place_of
 from ipixmatch_jax.data.importers.split_tables import (
     FEWEST,
+    cells_of,
     of_json,
     of_table,
     pairs_of_json,
@@ -44,8 +47,10 @@ class SplitIndex:
         self.unknown: dict[str, str] = {}
         # (image, mask) that lists name, if the mask is not there or is there twice.
         self.lost: list[tuple[str, str]] = []
-        # The folder of the list that is read.
-        self.folder = ""
+        # Lists whose numbers have other zero padding than the names of the images.
+        self.padded: list[str] = []
+        # The folder of the list that is read, and whether numbers may have other padding.
+        self.folder, self.unpadded = "", False
         self.names: dict[str, str] = {}
         doubled: set[str] = set()
         for item in items:
@@ -64,7 +69,7 @@ class SplitIndex:
         """
         self.folder = path.rpartition("/")[0]
         try:
-            text = decoded(head(self.tree.path("", path), _LONGEST))
+            text = list_text(head(self.tree.path("", path), _LONGEST), path)
             ending = os.path.splitext(path)[1].lower()
             if ending in _JSON:
                 pairs = self._pairs(pairs_of_json(text, lines=ending == ".jsonl"))
@@ -127,17 +132,59 @@ class SplitIndex:
         stem, ending = os.path.splitext(cell)
         cell = stem if ending.lower() in _ANNOTATIONS else cell
         own = posixpath.join(self.folder, cell)
-        return self.names.get(own) or self.names.get(cell) or self.names.get(short_id(cell)) or ""
+        names = (own, cell, short_id(cell))
+        found = next((self.names[name] for name in names if name in self.names), "")
+        return found or (self._numbered.get(_unpadded(short_id(cell)), "") if self.unpadded else "")
+
+    @functools.cached_property
+    def _numbered(self) -> dict[str, str]:
+        """Names without the zeros before their numbers -> image; no names that two images have."""
+        plain = {image: _unpadded(short_id(image)) for image in self.names.values()}
+        counts = Counter(plain.values())
+        return {name: image for image, name in plain.items() if counts[name] == 1}
 
     def rows(self, path: str) -> Rows:
         """The rows of a list; {} if it is no list of the images."""
         self.folder = path.rpartition("/")[0]
-        content = head(self.tree.path("", path), _LONGEST)
         try:
-            lines = [line.strip() for line in decoded(content).splitlines()]
-        except UnicodeDecodeError:
+            text = list_text(head(self.tree.path("", path), _LONGEST), path)
+        except ValueError:
             return {}
+        lines = [line.strip() for line in text.splitlines()]
         lines = [line for line in lines if line and not line.startswith("#")]
+        return self._of_lines(lines) or self._with_other_padding(path, lines)
+
+    def _with_other_padding(self, path: str, lines: list[str]) -> Rows:
+        """The rows of a list whose numbers have other zero padding than the images."""
+        self.unpadded = True
+        try:
+            rows = self._of_lines(lines)
+        finally:
+            self.unpadded = False
+        # Two lines for one image: 1 and 01 are no numbers of images.
+        if len(rows) < len(lines):
+            return {}
+        self.padded.append(path)
+        return rows
+
+    def table(self, path: str) -> Rows:
+        """The rows of a table of images, one of whose columns names them; {} for other files."""
+        self.folder = path.rpartition("/")[0]
+        try:
+            rows = cells_of(list_text(head(self.tree.path("", path), _LONGEST), path))
+        except (ValueError, csv.Error):
+            return {}
+        rows = rows[1:] if rows and not any(map(self._image, rows[0])) else rows
+        column = self._image_column(rows, path)
+        found: Rows = {}
+        for cells in rows if column is not None else ():
+            image = self._image(cells[column])
+            if image:
+                masks = (self._mask(cell, image) for i, cell in enumerate(cells) if i != column)
+                found[image] = next(filter(None, masks), "")
+        return found
+
+    def _of_lines(self, lines: list[str]) -> Rows:
         lost = len(self.lost)
         parsed = [row for line in lines if (row := self._parsed(line))]
         rows = {image: mask for row in parsed for image, mask in row.items()}
@@ -195,3 +242,8 @@ class SplitIndex:
                 for name in files:
                     found.setdefault(name, []).append(f"{folder}/{name}")
         return found
+
+
+def _unpadded(name: str) -> str:
+    """A name without the zeros before its numbers."""
+    return re.sub(r"\d+", lambda match: str(int(match.group())), name)

@@ -55,6 +55,11 @@ def unknown_splits(text: str) -> tuple[str, list[list[str]]]:
     return "", []
 
 
+def cells_of(text: str) -> list[list[str]]:
+    """The cells of each row of a table, stripped."""
+    return [[cell.strip() for cell in row] for row in _rows(text)]
+
+
 def _rows(text: str) -> list[list[str]]:
     head_line = text.partition("\n")[0]
     separator = max(",;\t", key=head_line.count)

@@ -10,7 +10,7 @@ from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES, image_size
 from ipixmatch_jax.data.importers.annotations import Sheet, collect, only_rectangles
 from ipixmatch_jax.data.importers.class_files import find_classes, read_yolo_names
 from ipixmatch_jax.data.importers.coco_names import COCO_NAMES
-from ipixmatch_jax.data.importers.drawing import is_rectangle
+from ipixmatch_jax.data.importers.drawing import is_rectangle, stored_size
 from ipixmatch_jax.data.importers.found import Choices, Found, some
 from ipixmatch_jax.data.importers.names import without_upload_prefix
 from ipixmatch_jax.data.importers.tree import FolderTree
@@ -64,7 +64,7 @@ class Yolo:
             boxes = boxes or next((f"{path} line {n}" for n, _, p in rows if len(p) == 2), "")
             polygons += sum(len(p) > 2 for _, _, p in rows)
             classes |= {row[1] for row in rows}
-            sheets.append(_sheet(tree, path, image, rows))
+            sheets.append(_sheet(tree, path, image, rows, choices))
         if boxes:
             raise DataError(
                 f"{tree.root}: {boxes} holds a box (class and 4 numbers); expected polygons (class "
@@ -173,16 +173,17 @@ def _rows(path: str, text: str) -> list[tuple[int, int, list[tuple[float, float]
     return rows
 
 
-def _sheet(tree: FolderTree, path: str, image: str, rows: list) -> Sheet:
+def _sheet(tree: FolderTree, path: str, image: str, rows: list, choices: Choices) -> Sheet:
     full = tree.path("", image)
-    height, width = image_size(full, full)
+    stored = choices.get("exif") == "stored"
+    height, width = stored_size(full) if stored else image_size(full, full)
     # Six decimals of a share are exact to hundredths of a pixel, not to the border of one.
     shapes = [
         (str(label), {"kind": "polygon",
                       "points": [[round(x * width, 2), round(y * height, 2)] for x, y in points]})
         for _, label, points in rows
     ]  # fmt: skip
-    return Sheet(path, image, (height, width), shapes)
+    return Sheet(path, image, (height, width), shapes, shares=True)
 
 
 def _names(tree: FolderTree, classes: set[int]) -> tuple[tuple[str, ...], str]:

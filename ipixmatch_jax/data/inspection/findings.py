@@ -63,6 +63,7 @@ class Facts:
         small_mask: the mask in small, uint8 [48,48], or None.
         edges: edges of the mask by their position in blocks of 8x8 pixels, int64 [8], or None.
         levels: lowest and highest value of the image, 0 to 255.
+        contrast: difference of two classes in the image, float64 [8], or None; see `contrast_of`.
     """
 
     index: int
@@ -78,6 +79,7 @@ class Facts:
     small_mask: np.ndarray | None = None
     edges: np.ndarray | None = None
     levels: tuple[int, int] = (0, 255)
+    contrast: np.ndarray | None = None
 
 
 def from_problem(problem: str) -> Finding:
@@ -156,7 +158,7 @@ def of_record(split: str, facts: Facts) -> list[Finding]:
 # Consequence of an image in two splits.
 _MEASURED = "the model is evaluated on a training image"
 _SEEN = "training uses it without its mask"
-_OVERLAPS = {
+OVERLAPS = {
     frozenset({"labeled", "val"}): _MEASURED,
     frozenset({"labeled", "test"}): _MEASURED,
     frozenset({"val", "test"}): "the checkpoint is chosen on a test image",
@@ -182,7 +184,7 @@ def of_ids(dataset: Dataset) -> list[Finding]:
                 Finding(
                     WARNING, "overlap", split, file,
                     f"{len(shared)} ids are in the {split} and in the {other} split: "
-                    f"{_shown(shared)} ({file}); {_OVERLAPS[frozenset(pair)]}; remove them from "
+                    f"{_shown(shared)} ({file}); {OVERLAPS[frozenset(pair)]}; remove them from "
                     "one list unless intended",
                     index,
                 )
@@ -234,7 +236,7 @@ def _copy(first_split: str, first: Facts, split: str, record: Facts) -> Finding:
     if first_split == split:
         kind, consequence = "duplicate", f"it counts twice in the {split} split"
     else:
-        kind, consequence = "overlap", _OVERLAPS[frozenset({first_split, split})]
+        kind, consequence = "overlap", OVERLAPS[frozenset({first_split, split})]
     return Finding(
         ERROR if consequence == _MEASURED else WARNING, kind, split, other,
         f"{other} ({split}): the same image as {one} ({first_split}), pixel for pixel; "

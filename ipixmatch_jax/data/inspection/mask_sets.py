@@ -146,7 +146,8 @@ def exchanged_classes(names: Sequence[str], facts: Mapping[str, Sequence[Facts]]
                 f"{facts[split][0].files[-1]}, and the other {split} masks: {names[1]} covers "
                 f"{percent(means[1])} of their pixels, and {percent(means[0])} of those of the "
                 "labeled masks: the classes may be exchanged in one of the splits; expected one "
-                "meaning of the values; compare the masks of both splits with their photos"
+                "meaning of the values; compare the masks of both splits with their photos, and "
+                "invert those of the split that is wrong"
             )
             found.append(Finding(WARNING, "exchanged", split, facts[split][0].files[-1], text))
     return found

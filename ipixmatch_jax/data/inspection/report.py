@@ -12,14 +12,17 @@ from ml_collections import ConfigDict
 
 from ipixmatch_jax.data.catalog import assemble, image_is_mask
 from ipixmatch_jax.data.files.exif_agreement import orientation_problems
-from ipixmatch_jax.data.files.file_records import record_files
+from ipixmatch_jax.data.files.file_records import record_names
 from ipixmatch_jax.data.files.images import resize_mask
 from ipixmatch_jax.data.files.jpeg_traces import edge_positions
 from ipixmatch_jax.data.grouping import THUMBNAIL, thumbnail_of
 from ipixmatch_jax.data.inspection import findings, mask_sets
+from ipixmatch_jax.data.inspection.class_names import object_as_ground, unreadable_names
 from ipixmatch_jax.data.inspection.findings import ERROR, Facts, Finding
+from ipixmatch_jax.data.inspection.inverted_masks import contrast_of, inverted_masks
 from ipixmatch_jax.data.inspection.near_duplicates import near_duplicates
 from ipixmatch_jax.data.inspection.pairing_check import mirrored_masks, shifted_masks
+from ipixmatch_jax.data.inspection.tile_leaks import tile_leaks
 from ipixmatch_jax.data.records import IGNORE, NONE, Dataset, UnlabeledSource, spread_palette
 from ipixmatch_jax.errors import DataError
 
@@ -185,7 +188,7 @@ def inspect_dataset(data_config: ConfigDict, seed: int, unmeasured: str = "") ->
         facts[name] = []
         for index, record in enumerate(_read_all(source)):
             if isinstance(record, DataError):
-                files = record_files(source, index)
+                files = record_names(source, index)
                 found.append(findings.unusable(name, index, files, str(record)))
                 continue
             facts[name].append(record)
@@ -196,10 +199,14 @@ def inspect_dataset(data_config: ConfigDict, seed: int, unmeasured: str = "") ->
     found += findings.of_contents(facts, similar) + near + shifted_masks(facts["labeled"])
     found += mirrored_masks(facts["labeled"])
     found += mask_sets.of_edges(facts["labeled"])
-    found += mask_sets.exchanged_classes(dataset.class_names, facts)
+    exchanged = mask_sets.exchanged_classes(dataset.class_names, facts)
+    found += exchanged or inverted_masks(dataset.class_names, facts)
     found += mask_sets.of_classes(
         dataset, {n: (s.pixels, s.images_with) for n, s in splits.items()}, facts
     )
+    found += tile_leaks(dataset, facts)
+    found += unreadable_names(dataset.class_names)
+    found += object_as_ground(dataset.class_names, facts)
     if unmeasured:
         # That these images cannot be scaled follows from it.
         found = [finding for finding in found if "set data.value_range=" not in finding.message]
@@ -231,7 +238,7 @@ def _read_all(source: UnlabeledSource) -> Iterator[Facts | DataError]:
         return Facts(
             index=index,
             id=record["id"],
-            files=record_files(source, index),
+            files=record_names(source, index),
             size=image.shape[:2],
             blank=bool((image == image[:1, :1]).all()),
             levels=(int(image.min()), int(image.max())),
@@ -242,6 +249,7 @@ def _read_all(source: UnlabeledSource) -> Iterator[Facts | DataError]:
             thumbnail=None if mask is None else thumbnail_of(image),
             small_mask=None if mask is None else resize_mask(mask, THUMBNAIL),
             edges=None if mask is None else edge_positions(mask),
+            contrast=None if mask is None else contrast_of(image, mask),
         )
 
     # In blocks, so that memory holds at most one block of images.

@@ -269,6 +269,6 @@ def test_lists_without_an_ending_and_with_a_column_per_split(root, make_config):
 
 def test_a_column_of_unknown_splits_is_named(root):
     rows = "".join(f"p{n}.png,{int(n > 5)}\n" for n in range(8))
-    text(root / "list.csv", "image_id,partition\n" + rows)
+    text(root / "list.csv", "image_id,fold\n" + rows)
     warnings = read_folder(root, {})[2].warnings
-    assert any("list.csv (partition: 0, 1): a column of splits" in line for line in warnings)
+    assert any("list.csv (fold: 0, 1): a column of splits" in line for line in warnings)

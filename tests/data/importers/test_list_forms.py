@@ -1,0 +1,119 @@
+"""Lists of splits as NumPy arrays, XLSX, tables of other columns, and numbers without zeros."""
+
+import zipfile
+
+import numpy as np
+import pytest
+
+from ipixmatch_jax.data import inspect_dataset
+from ipixmatch_jax.data.datasets.folder_config import describe_folder
+from ipixmatch_jax.data.importers import read_folder
+from ipixmatch_jax.data.importers.list_texts import list_text
+from tests.data.importers.test_formats import cache, loaded  # noqa: F401  (a fixture)
+from tests.references.exports import mask, photo, text, truth
+
+VAL = tuple(f"val/p{number:04d}" for number in range(5, 8))
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Eight images with masks, p0000 to p0007."""
+    for number in range(8):
+        photo(tmp_path / f"images/p{number:04d}.png", number)
+        mask(tmp_path / f"masks/p{number:04d}.png", np.roll(truth(), number, 1))
+    return tmp_path
+
+
+def splits(root, write):
+    for split, numbers in (("train", range(5)), ("val", range(5, 8))):
+        write(root / split, [f"p{number:04d}" for number in numbers])
+
+
+def xlsx(path, rows):
+    """A workbook as Excel writes it: shared strings, and numbers in their cells."""
+    space = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
+    strings = sorted({cell for row in rows for cell in row if isinstance(cell, str)})
+    cells = [
+        "".join(
+            f'<c r="{"ABCD"[i]}{n}" t="s"><v>{strings.index(cell)}</v></c>'
+            if isinstance(cell, str) else f'<c r="{"ABCD"[i]}{n}"><v>{cell}</v></c>'
+            for i, cell in enumerate(row) if cell is not None
+        )
+        for n, row in enumerate(rows, start=1)
+    ]  # fmt: skip
+    sheet = "".join(f'<row r="{n}">{row}</row>' for n, row in enumerate(cells, start=1))
+    shared = "".join(f"<si><t>{one}</t></si>" for one in strings)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("xl/sharedStrings.xml", f"<sst {space}>{shared}</sst>")
+        content = f"<worksheet {space}><sheetData>{sheet}</sheetData></worksheet>"
+        archive.writestr("xl/worksheets/sheet1.xml", content)
+
+
+FORMS = {
+    "array": lambda path, names: np.save(f"{path}.npy", np.array(names)),
+    "column": lambda path, names: np.save(f"{path}.npy", np.array([[n] for n in names], "S9")),
+    "sheet": lambda path, names: xlsx(
+        f"{path}.xlsx", [["id", None, "file"], *([n, 24, f"{x}.png"] for n, x in enumerate(names))]
+    ),
+    "csv": lambda path, names: text(
+        path.with_suffix(".csv"),
+        "file;width;label\n" + "".join(f"images/{name}.png;32;cat\n" for name in names),
+    ),
+    "csv without a heading": lambda path, names: text(
+        path.with_suffix(".csv"), "".join(f"{n},{name},32\n" for n, name in enumerate(names))
+    ),
+    "numbers": lambda path, names: text(
+        path.with_suffix(".txt"), "".join(f"p{int(name[1:])}\n" for name in names)
+    ),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_lists_of_any_form_decide_the_split(form, root, make_config):
+    splits(root, FORMS[form])
+    dataset = loaded(root, make_config)
+    assert dataset.val.ids == VAL and len(dataset.labeled) == 5
+    assert not dataset.warnings
+    assert any("zero padding" in note for note in dataset.notes) == (form == "numbers")
+
+
+def test_one_sheet_with_a_column_of_splits(root, make_config):
+    rows = [[f"p{n:04d}", ("train", "val")[n > 4]] for n in range(8)]
+    xlsx(root / "meta.xlsx", [["name", "split"], *rows])
+    assert loaded(root, make_config).val.ids == VAL
+
+
+def test_arrays_that_list_nothing(root, make_config):
+    np.save(root / "train_images.npy", np.zeros((3, 4, 4, 3)))
+    np.save(root / "val_ids.npy", np.arange(4.0))
+    dataset = loaded(root, make_config)
+    assert len(dataset.labeled) + len(dataset.val) == 8 and not dataset.warnings
+
+
+def test_numbers_that_fit_two_images(root, make_config):
+    photo(root / "images/p07.png", 30)
+    splits(root, FORMS["numbers"])
+    assert any("val.txt: named like lists" in text for text in loaded(root, make_config).warnings)
+
+
+def test_numbered_splits_are_a_question(root, make_config):
+    rows = "".join(f"p{n:04d}.png,{int(n > 4)}\n" for n in range(8))
+    text(root / "list.csv", "image_id,partition\n" + rows)
+    found = describe_folder(str(root))
+    config = make_config(**{"labeled": "", "unlabeled": "", "val": "", **found})
+    (error,) = inspect_dataset(config, 0).errors
+    assert "list.csv: the column partition: 0, 1 numbers the splits" in error.message
+    # Folds are no splits, and lists of the user's own decide.
+    assert not read_folder(root, {"own_lists": True})[2].problems
+    text(root / "list.csv", "image_id,fold\n" + rows)
+    assert not read_folder(root, {})[2].problems
+
+
+def test_lists_in_unknown_forms_are_named(root):
+    (root / "train.pkl").write_bytes(b"\x80")
+    assert any("a form that is not read" in text for text in read_folder(root, {})[2].warnings)
+
+
+def test_a_sheet_with_entities_is_no_list():
+    with pytest.raises(ValueError):
+        list_text(b"PK\x03\x04", "a.xlsx")
