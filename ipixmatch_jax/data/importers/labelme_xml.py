@@ -23,8 +23,12 @@ class LabelMeXml:
     def sniff(self, tree: FolderTree) -> str:
         for path in tree.with_ending(".xml")[:20]:
             start = head(tree.path("", path))
-            if b"<annotation>" in start and b"<object>" in start and b"<pt>" in start:
+            if b"<annotation>" not in start or b"<object>" not in start:
+                continue
+            if b"<pt>" in start:
                 return f"objects with polygons in {path}"
+            if b"<segm>" in start and b"<mask>" in start:
+                return f"objects with mask files in {path}"
         return ""
 
     def read(self, tree: FolderTree, choices: Choices) -> Found:

@@ -47,6 +47,7 @@ from ipixmatch_jax.data.importers.tree import FolderTree, scan
 from ipixmatch_jax.data.importers.unread import unread_files
 from ipixmatch_jax.data.importers.via import Via
 from ipixmatch_jax.data.importers.voc import Voc
+from ipixmatch_jax.data.importers.voc_xml import VocXml
 from ipixmatch_jax.data.importers.yolo import Yolo
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import AnyPath
@@ -59,7 +60,7 @@ _SPECIFIC: tuple[Importer, ...] = (
     Cityscapes(), Kitti(), Supervisely(), Via(), LabelStudio(), CvatXml(), Mapillary(),
     Ade20kFull(), LabelMeXml(), ImageFolders(), MaskParts(), LabelStudioFiles(),
     CocoPanoptic(), Datumaro(), Ph2(), AgricultureVision(), Stacks(), Isat(),
-    Bdd100k(), Cellpose(), CellTracking(), Idd(), KittiStep(), Refuge(), Synthia(),
+    Bdd100k(), Cellpose(), CellTracking(), Idd(), KittiStep(), Refuge(), Synthia(), VocXml(),
 )  # fmt: skip
 for _importer in (*_SPECIFIC, Folders()):
     IMPORTERS.register(_importer.name)(_importer)
@@ -67,7 +68,7 @@ for _importer in (*_SPECIFIC, Folders()):
 PLACES = ("train_images", "train_masks", "val_images", "val_masks", "test_images", "test_masks")
 # Formats whose masks are drawn from annotation files.
 _DRAWN = frozenset(
-    "coco labelme yolo cvat-xml datumaro via label-studio supervisely isat".split()
+    "coco labelme yolo cvat-xml datumaro via label-studio supervisely isat voc-xml".split()
 )  # fmt: skip
 # Formats whose folders tell a split only by their names, or by lists next to the images.
 _LISTED = _DRAWN | frozenset(
