@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ipixmatch_jax.data.files.split_lists import decoded
-from ipixmatch_jax.data.importers.class_lines import NUMBERED, class_lines
+from ipixmatch_jax.data.importers.class_lines import NUMBERED, class_lines, voc_color
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE
 from ipixmatch_jax.errors import DataError
@@ -29,6 +29,7 @@ class ClassFile:
         palette: one color per class; ().
         values: the stored value of each class, if the file states them; ().
         ignored: stored values that mean ignore, such as nnU-Net's label `ignore`; ().
+        unlisted: no class is black, and black is the background: Datumaro and CVAT leave it out.
     """
 
     path: str = ""
@@ -36,6 +37,7 @@ class ClassFile:
     palette: tuple[Color, ...] = ()
     values: tuple[int, ...] = ()
     ignored: tuple[int, ...] = ()
+    unlisted: bool = False
 
 
 def find_classes(tree: FolderTree) -> ClassFile:
@@ -222,7 +224,12 @@ def _color_first(text: str) -> ClassFile:
     if not all(len(row) > 3 and all(word.isdigit() for word in row[:3]) for row in rows):
         return _lines(text)
     palette = tuple(tuple(map(int, row[:3])) for row in rows)
-    return ClassFile("", tuple(" ".join(row[3:]) for row in rows), palette)
+    names = tuple(" ".join(row[3:]) for row in rows)
+    return ClassFile("", names, palette, unlisted=_no_black(names, palette))
+
+
+def _no_black(names: tuple[str, ...], palette: tuple[Color, ...]) -> bool:
+    return (0, 0, 0) not in palette and "background" not in map(str.lower, names)
 
 
 def _labelmap(text: str) -> ClassFile:
@@ -231,9 +238,14 @@ def _labelmap(text: str) -> ClassFile:
     for line in text.splitlines():
         if not line.strip() or line.startswith("#"):
             continue
-        name, color = line.split(":")[:2]
-        names.append(name.strip())
-        palette.append(tuple(int(part) for part in color.split(",")))
+        name, color = (part.strip() for part in line.split(":")[:2])
+        names.append(name)
+        palette.append(tuple(map(int, color.split(","))) if color else ())
+    if not any(palette):
+        # Both tools then take the colors of Pascal VOC, in the order of the lines.
+        palette = [voc_color(number) for number in range(len(names))]
+    if not all(palette):
+        raise ValueError("some labels have a color, others have none")
     order = sorted(range(len(names)), key=lambda i: names[i].lower() != "background")
     return ClassFile("", tuple(names[i] for i in order), tuple(palette[i] for i in order))
 
@@ -245,12 +257,13 @@ def _dataset_meta(text: str) -> ClassFile:
         return ClassFile()
     labels = {int(key): str(name) for key, name in content["label_map"].items()}
     ids = sorted(labels)
-    colors = content.get("segmentation_colors") or ()
-    palette = tuple(tuple(int(c) for c in color) for color in colors)
+    palette = tuple(tuple(map(int, c)) for c in content.get("segmentation_colors") or ())
     if palette and len(palette) != len(ids):
         raise ValueError(f"{len(palette)} colors for {len(ids)} labels")
     values = () if palette or ids == list(range(len(ids))) else tuple(ids)
-    return ClassFile("", tuple(labels[i] for i in ids), palette, values)
+    names = tuple(labels[i] for i in ids)
+    unlisted = bool(palette) and _no_black(names, palette)
+    return ClassFile("", names, palette, values, unlisted=unlisted)
 
 
 def _class_dict(text: str) -> ClassFile:
