@@ -33,6 +33,7 @@ from ipixmatch_jax.data.importers.magnetic_tile import MagneticTile
 from ipixmatch_jax.data.importers.mapillary import Mapillary
 from ipixmatch_jax.data.importers.mask_parts import MaskParts
 from ipixmatch_jax.data.importers.matlab import Matlab
+from ipixmatch_jax.data.importers.open_images import OpenImages
 from ipixmatch_jax.data.importers.oxford_pet import OxfordPet
 from ipixmatch_jax.data.importers.pairing import pair
 from ipixmatch_jax.data.importers.per_object import PerObject
@@ -61,6 +62,7 @@ _SPECIFIC: tuple[Importer, ...] = (
     Ade20kFull(), LabelMeXml(), ImageFolders(), MaskParts(), LabelStudioFiles(),
     CocoPanoptic(), Datumaro(), Ph2(), AgricultureVision(), Stacks(), Isat(),
     Bdd100k(), Cellpose(), CellTracking(), Idd(), KittiStep(), Refuge(), Synthia(), VocXml(),
+    OpenImages(),
 )  # fmt: skip
 for _importer in (*_SPECIFIC, Folders()):
     IMPORTERS.register(_importer.name)(_importer)

@@ -221,3 +221,84 @@ def test_voc_masks_of_ids_next_to_a_labelmap_of_colors(tmp_path):
     voc_folder(tmp_path, lines, truth())
     found = describe_folder(str(tmp_path))
     assert found["masks"] == "ids" and found["class_names"] == ("background", "cat", "dog")
+
+
+def open_images(root, missing=False):
+    rows = ["MaskPath,ImageID,LabelName,BoxID"]
+    for i in range(3):
+        photo(root / f"images/train/p{i}.jpg", i)
+        for number, label in enumerate(("m01cat", "m02dog"), start=1):
+            file = f"p{i}_{label}_0a{number}.png"
+            rows.append(f"{file},p{i},/{label[0]}/{label[1:]},0a{number}")
+            if not missing or number == 1:
+                mask(root / f"masks/train/{file}", 255 * (truth() == number))
+    text(root / "annotations/train-annotations-object-segmentation.csv", "\n".join(rows))
+    text(root / "annotations/class-descriptions.csv", "/m/01cat,Cat\n/m/02dog,Dog\n")
+
+
+def test_open_images_names_the_class_of_each_mask_in_a_table(tmp_path):
+    open_images(tmp_path)
+    importer, _, found = read_folder(tmp_path, {})
+    names, masks = read(tmp_path)
+    assert importer.name == "open-images" and names == ("background", "Cat", "Dog")
+    np.testing.assert_array_equal(masks["p0"], truth())
+    assert len(found.items) == 3
+
+
+def test_masks_that_open_images_lists_and_that_are_missing_are_a_problem(tmp_path):
+    open_images(tmp_path, missing=True)
+    _, _, found = read_folder(tmp_path, {})
+    assert any("3 mask files that the tables list do not exist" in p for p in found.problems)
+
+
+def stack(path):
+    pages = [Image.fromarray(truth()) for _ in range(3)]
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+
+
+BARE_XML = "<annotation><filename>p0.png</filename></annotation>"
+SEGMENT_ANYTHING = '{"annotations": [{"predicted_iou": 0.9, "stability_score": 0.9}]}'
+SCALABEL = '[{"name": "p0.png", "labels": [{"category": "cat", "poly2d": []}]}]'
+FIFTYONE = '{"classes": ["cat"], "labels": {"p0": [{"label": 0, "bounding_box": [0, 0, 1, 1]}]}}'
+LABEL_STUDIO = "annotation_id,annotator,created_at,id,image,lead_time,tag\n1,1,x,1,p0.png,3,[]\n"
+KITTI = "Car 0.00 0 -1.57 599.41 156.40 629.75 189.25 2.85 2.63 12.34 0.47 1.49 69.44 -1.56\n"
+BOXES = "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax\np0,x,/m/0,1,0,1,0,1\n"
+
+
+@pytest.mark.parametrize(
+    "name, written, words",
+    [
+        ("data-00000-of-00001.arrow", "", "Arrow tables .* save each image and mask"),
+        ("annotations/train.datum", "", "binary annotations .* coco_instances"),
+        ("masks.hdf5", "", "HDF5"),
+        ("masks/p0.exr", "", "OpenEXR .* PNG of class ids"),
+        ("data.zarr/masks/zarr.json", "{}", "Zarr arrays .* one file per image"),
+        ("masks.tif", stack, "a TIFF of 3 pages, a stack of images.* each page as one file"),
+        ("p0.xml", BARE_XML, "without any object"),
+        ("p0.json", SEGMENT_ANYTHING, "Segment Anything .* no classes.* give each mask a class"),
+        ("labels.json", SCALABEL, "Scalabel"),
+        ("labels.json", FIFTYONE, "FiftyOne's labels.json holds boxes.* COCODetectionDataset"),
+        ("result.csv", LABEL_STUDIO, "Label Studio's CSV .* export JSON, the full form"),
+        ("labels/p0.txt", KITTI, "KITTI's labels hold boxes"),
+        ("boxes.csv", BOXES, "a CSV of boxes"),
+    ],
+)
+def test_exports_that_are_not_read_are_named_with_what_to_do(tmp_path, name, written, words):
+    for i in range(2):
+        photo(tmp_path / f"images/p{i}.png", i)
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    if callable(written):
+        written(tmp_path / name)
+    else:
+        text(tmp_path / name, written)
+    with pytest.raises(DataError, match=words):
+        read_folder(tmp_path, {})
+
+
+def test_empty_label_files_of_yolo_are_named(tmp_path):
+    for i in range(3):
+        photo(tmp_path / f"images/p{i}.png", i)
+        text(tmp_path / f"labels/p{i}.txt", "")
+    text(tmp_path / "classes.txt", "cat\ndog\n")
+    with pytest.raises(DataError, match="label files are empty; .* leaves out brush strokes"):
+        read_folder(tmp_path, {})
