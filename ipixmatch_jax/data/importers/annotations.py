@@ -57,10 +57,11 @@ class ImageIndex:
 
     def __init__(self, tree: FolderTree):
         self.tree = tree
+        above = len(tree.top.split("/")) if tree.top else 0
         self.images: list[str] = [
             path
             for path in tree.with_ending(*IMAGE_SUFFIXES)
-            if not any(folder_names.role(part) == "preview" for part in path.split("/")[:-1])
+            if not any(folder_names.role(p) == "preview" for p in path.split("/")[above:-1])
         ]
         # File name of an image as the annotations gave it -> its path, if an upload prefix differs,
         # the spelling (case and Unicode form), or the ending.

@@ -85,9 +85,9 @@ class Cityscapes:
 
 def _own_classes(tree: FolderTree) -> Classes | None:
     """The classes of the files that CVAT and Datumaro write, if they are others."""
-    if not any(map(tree.has, ("label_colors.txt", "dataset_meta.json"))):
-        return None
     own = find_classes(tree)
+    if not own.path.endswith(("label_colors.txt", "dataset_meta.json")):
+        return None
     known = set(CLASSES) | {"background", "unlabeled"}
     if not own.names or set(own.names) <= known:
         return None

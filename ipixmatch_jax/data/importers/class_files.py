@@ -41,17 +41,18 @@ class ClassFile:
 
 
 def find_classes(tree: FolderTree) -> ClassFile:
-    """The class file in the root of the tree, or in its only folder with one.
+    """The class file in the root of the tree or of its data, or in the only folder with one.
 
     Raises:
         DataError: a file is unreadable, or contradicts itself or another one.
     """
     listed: list[ClassFile] = []
+    deepest = 1 + (tree.top.count("/") + 1 if tree.top else 0)
     for name, read in _READERS.items():
         found = [path for path in tree.with_ending(name.lower()) if path.rpartition("/")[2] == name]
         found.sort(key=lambda path: path.count("/"))
         # Files further down may belong to a part of the data.
-        if not found or found[0].count("/") > 1:
+        if not found or found[0].count("/") > deepest:
             continue
         shallow = [path for path in found if path.count("/") == found[0].count("/")]
         contents = {_read(tree.path("", path), read) for path in shallow}
@@ -64,16 +65,13 @@ def find_classes(tree: FolderTree) -> ClassFile:
         first = min(contents, key=lambda content: content.path)
         if first.names:
             listed.append(first)
-    if listed:
-        _check_order(listed)
-        return listed[0]
-    return ClassFile()
+    _check_order(listed)
+    return listed[0] if listed else ClassFile()
 
 
 def _check_order(files: list[ClassFile]) -> None:
     """Raise a DataError if two files of one folder list the same names in another order."""
-    first = files[0]
-    for other in files[1:]:
+    for first, other in ((files[0], other) for other in files[1:]):
         beside = other.path.rpartition("/")[0] == first.path.rpartition("/")[0]
         renumbered = first.names != other.names and sorted(first.names) == sorted(other.names)
         # With equal colors for each name, the order may be that of the tool.

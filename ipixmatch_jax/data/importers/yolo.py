@@ -75,6 +75,13 @@ class Yolo:
             sheet.shapes = [(names[int(label)], shape) for label, shape in sheet.shapes]
         found = collect(tree, sheets, names, choices)
         found.notes.append(note)
+        empty = [sheet.source for sheet in sheets if sheet.known and not sheet.shapes]
+        if empty:
+            found.notes.append(
+                f"{len(empty)} label files are empty, so their images are all background: "
+                f"{some(empty, 3)}; remove the file of an image that nobody has labeled (Label "
+                "Studio writes one for each task)"
+            )
         found.problems += _twins(tree, sheets)
         if not choices.get("own_lists"):
             apply_yaml(tree, found)
