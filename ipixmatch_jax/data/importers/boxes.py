@@ -4,6 +4,7 @@ import re
 import struct
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
+from ipixmatch_jax.data.files.stored_masks import read_stored
 from ipixmatch_jax.data.files.tiff_tags import read_tags
 from ipixmatch_jax.data.importers.contents import head
 from ipixmatch_jax.data.importers.found import Choices, Found
@@ -76,6 +77,7 @@ _INSTEAD = {
     "LMDB": "save each image and mask as a file",
     "OpenEXR": "save the masks as PNG of class ids",
     "Zarr": "save each array as NPY, one file per image",
+    "MOTS": "save number // 1000, the class, as masks/NAME.png",
     "pages": "save each page as one file: images/1.tif, masks/1.tif and so on",
     "label files are empty": "draw polygons: YOLO's export leaves out brush strokes and masks; or "
     "export COCO JSON or masks (PNG)",
@@ -129,7 +131,7 @@ class Boxes:
                 content = head(tree.path("", path))
                 if all(word in content for word in words):
                     return f"{path}: {reason}"
-        found = _zarr(tree) or _pages(tree) or _labels(tree)
+        found = _zarr(tree) or _pages(tree) or _labels(tree) or _mots(tree)
         if found:
             return found
         for path in tree.with_ending(*_NO_MASKS):
@@ -188,4 +190,17 @@ def _labels(tree: FolderTree) -> str:
     for path, text in texts.items():
         if re.match(rb"\S+( -?[\d.]+){14,15}\s*(\n|$)", text):
             return f"{path}: KITTI's labels hold boxes"
+    return ""
+
+
+def _mots(tree: FolderTree) -> str:
+    """The first PNG of class * 1000 + number of the object in a folder named instances, or ''."""
+    for path in tree.with_ending(".png")[:20000]:
+        if "instances" in path.split("/")[:-1]:
+            try:
+                values = read_stored(tree.path("", path), path).values
+            except DataError:
+                continue
+            if values is not None and values.dtype.itemsize > 1 and values.max() >= 1000:
+                return f"{path}: numbers of objects (KITTI MOTS) are not read"
     return ""

@@ -17,6 +17,7 @@ from ipixmatch_jax.data.importers.cellpose import Cellpose
 from ipixmatch_jax.data.importers.cityscapes import Cityscapes, Kitti
 from ipixmatch_jax.data.importers.coco import Coco
 from ipixmatch_jax.data.importers.coco_panoptic import CocoPanoptic
+from ipixmatch_jax.data.importers.contents import head
 from ipixmatch_jax.data.importers.cvat_xml import CvatXml
 from ipixmatch_jax.data.importers.datumaro import Datumaro
 from ipixmatch_jax.data.importers.folders import Folders, layout_words
@@ -76,6 +77,8 @@ _DRAWN = frozenset(
 _LISTED = _DRAWN | frozenset(
     "per-object image-folders mask-parts mat labelme-xml label-studio-files cellpose".split()
 )
+# Endings of files that may hold annotations.
+_TABLES = (".json", ".jsonl", ".csv", ".xml", ".tsv", ".geojson")
 # Keys of `config.data.folder` that change how a folder is read.
 CHOICE_KEYS = ("format", *PLACES, "mask_tail", "mask_prefix", "unannotated")
 
@@ -220,7 +223,14 @@ def _unknown(tree: FolderTree) -> DataError:
     inside = (
         f"folders {', '.join(tops[:8])}{', …' if len(tops) > 8 else ''}" if tops else "no folder"
     )
+    tables = [(len(path), path) for path in tree.with_ending(*_TABLES)]
+    shown = ""
+    if tables:
+        path = min(tables)[1]
+        start = head(tree.path("", path), 60).decode("utf-8", "replace")
+        shown = f"; {path}, which begins with {start!r}, is no annotation file that is read"
     return DataError(
-        f"{tree.root}: no images with masks recognized; found {counts or 'no file'} in {inside}; "
-        f"{layout_words()}; known formats (data.folder.format): {', '.join(IMPORTERS.names())}"
+        f"{tree.root}: no images with masks recognized; found {counts or 'no file'} in {inside}"
+        f"{shown}; {layout_words()}; known formats (data.folder.format): "
+        f"{', '.join(IMPORTERS.names())}"
     )

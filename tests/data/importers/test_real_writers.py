@@ -256,6 +256,10 @@ def stack(path):
     pages[0].save(path, save_all=True, append_images=pages[1:])
 
 
+def mots(path):
+    Image.fromarray(1000 * truth().astype(np.uint16) + (truth() > 0)).save(path)
+
+
 BARE_XML = "<annotation><filename>p0.png</filename></annotation>"
 SEGMENT_ANYTHING = '{"annotations": [{"predicted_iou": 0.9, "stability_score": 0.9}]}'
 SCALABEL = '[{"name": "p0.png", "labels": [{"category": "cat", "poly2d": []}]}]'
@@ -274,6 +278,8 @@ BOXES = "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax\np0,x,/m/0,1,0,
         ("masks/p0.exr", "", "OpenEXR .* PNG of class ids"),
         ("data.zarr/masks/zarr.json", "{}", "Zarr arrays .* one file per image"),
         ("masks.tif", stack, "a TIFF of 3 pages, a stack of images.* each page as one file"),
+        ("train/instances/p0.png", mots, "KITTI MOTS.* number // 1000, the class"),
+        ("pylabel.csv", "img_folder,img_filename\nx,y\n", "pylabel.csv, which begins with 'img_f"),
         ("p0.xml", BARE_XML, "without any object"),
         ("p0.json", SEGMENT_ANYTHING, "Segment Anything .* no classes.* give each mask a class"),
         ("labels.json", SCALABEL, "Scalabel"),

@@ -44,7 +44,7 @@ def test_a_folder_above_all_images_may_have_any_name(tmp_path):
     base = tmp_path / TWICE
     pairs = []
     for i in range(3):
-        photo(base / f"p{i}.png", i)
+        photo(base / f"images/p{i}.png", i)
         flat = [[float(v) for point in corners(box) for v in point] for box in (CAT, DOG)]
         pairs += [{"id": 2 * i + j, "image_id": i, "category_id": j + 1, "segmentation": [flat[j]]}
                   for j in (0, 1)]  # fmt: skip
@@ -52,7 +52,7 @@ def test_a_folder_above_all_images_may_have_any_name(tmp_path):
               for i in range(3)]  # fmt: skip
     kinds = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
     content = {"images": listed, "annotations": pairs, "categories": kinds}
-    text(base / "coco.json", content)
+    text(base / "annotations/coco.json", content)
     _, _, found = read_folder(tmp_path, {})
     assert len(found.items) == 3 and all(item.mask is not None for item in found.items)
 
