@@ -75,7 +75,8 @@ _DRAWN = frozenset(
 )  # fmt: skip
 # Formats whose folders tell a split only by their names, or by lists next to the images.
 _LISTED = _DRAWN | frozenset(
-    "per-object image-folders mask-parts mat labelme-xml label-studio-files cellpose".split()
+    "per-object image-folders mask-parts mat labelme-xml label-studio-files cellpose open-images"
+    .split()
 )
 # Endings of files that may hold annotations.
 _TABLES = (".json", ".jsonl", ".csv", ".xml", ".tsv", ".geojson")
