@@ -11,6 +11,7 @@ import numpy as np
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES, image_size
 from ipixmatch_jax.data.importers import names as folder_names
 from ipixmatch_jax.data.importers.beside import looks_like_mask
+from ipixmatch_jax.data.importers.bounding_boxes import drop_bounding_boxes
 from ipixmatch_jax.data.importers.drawing import background_first, drawn_shapes
 from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, Item, some
 from ipixmatch_jax.data.importers.names import folded, without_upload_prefix
@@ -220,6 +221,7 @@ def collect(
         classes: the classes, if `sheets` bring masks of their own.
     """
     found, index = Found(), ImageIndex(tree)
+    found.warnings += drop_bounding_boxes([(sheet.image, sheet.shapes) for sheet in sheets])
     used = sorted({label for sheet in sheets for label, _ in sheet.shapes})
     given = tuple(labels) if labels is not None else ()
     _check_named(tree, sheets)

@@ -90,7 +90,7 @@ class Coco:
         if regions < boxes:
             found.warnings.append(
                 f"{boxes - regions} of {boxes} annotations have a box but no region; the pixels in "
-                "their boxes are ignored"
+                "their boxes are ignored, except in boxes of regions of the same category"
             )
         return found
 
@@ -255,6 +255,16 @@ def _check_ids(images: list[dict], path: str) -> None:
             )
 
 
+def _bounds_one_of(annotation: dict, regions: list[dict]) -> bool:
+    """True if a box is that of a region of the same category, which is written twice."""
+    return any(
+        annotation.get("category_id") == one.get("category_id")
+        and len(one.get("bbox") or ()) == 4
+        and max(abs(a - b) for a, b in zip(annotation["bbox"], one["bbox"], strict=True)) <= 2
+        for one in regions
+    )
+
+
 def _drawn(
     name: str, size: tuple[int, int], own: list[dict], class_of: dict[int, int], path: str
 ) -> Drawn:
@@ -263,7 +273,7 @@ def _drawn(
     def content() -> bytes:
         kept = [{key: annotation.get(key) for key in keys} for annotation in own]
         used = sorted((k, v) for k, v in class_of.items())
-        return json.dumps(["coco, holes", list(size), used, kept], default=str).encode()
+        return json.dumps(["coco, boxes", list(size), used, kept], default=str).encode()
 
     def draw() -> np.ndarray:
         regions = [annotation for annotation in own if annotation.get("segmentation")]
@@ -272,7 +282,11 @@ def _drawn(
         except DataError as error:
             raise DataError(f"{path}, image {name}: {error}") from None
         for annotation in own:
-            if not annotation.get("segmentation") and annotation.get("bbox"):
+            if (
+                not annotation.get("segmentation")
+                and annotation.get("bbox")
+                and not _bounds_one_of(annotation, regions)
+            ):
                 left, top, width, height = (int(round(v)) for v in annotation["bbox"])
                 box = mask[max(top, 0) : top + height, max(left, 0) : left + width]
                 # An object without a region: background would be wrong there.

@@ -74,9 +74,12 @@ _DRAWN = frozenset(
     "coco labelme yolo cvat-xml datumaro via label-studio supervisely isat voc-xml".split()
 )  # fmt: skip
 # Formats whose folders tell a split only by their names, or by lists next to the images.
-_LISTED = _DRAWN | frozenset(
-    "per-object image-folders mask-parts mat labelme-xml label-studio-files cellpose open-images"
-    .split()
+_LISTED = (
+    _DRAWN
+    | frozenset(
+        "per-object image-folders mask-parts mat labelme-xml label-studio-files cellpose".split()
+    )
+    | {OpenImages.name}
 )
 # Endings of files that may hold annotations.
 _TABLES = (".json", ".jsonl", ".csv", ".xml", ".tsv", ".geojson")
