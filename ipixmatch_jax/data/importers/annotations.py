@@ -26,6 +26,8 @@ from ipixmatch_jax.errors import DataError
 _NO_IMAGES = (".json", ".xml", ".txt", ".csv")
 # Class ids are 0..254; 255 means ignore.
 MOST_CLASSES = 255
+# Share of rectangles among the shapes from which on they may be boxes.
+_MOSTLY = 0.5
 # Images whose shapes are compared with their size.
 _CHECKED = 200
 
@@ -335,12 +337,15 @@ def _is_mask(tree: FolderTree, path: str) -> bool:
     return named and looks_like_mask(tree.path("", path))
 
 
-def only_rectangles(count: int) -> str:
-    """The warning for annotations that may be those of object detection."""
-    return (
-        f"all {count} shapes are rectangles, drawn as filled areas; boxes around objects are no "
-        "masks: draw polygons, unless the objects are rectangular"
-    )
+def mostly_rectangles(count: int, total: int) -> list[str]:
+    """The warning about annotations that may be those of object detection; [] if few are."""
+    if count < _MOSTLY * total:
+        return []
+    shown = f"all {total}" if count == total else f"{count} of {total}"
+    return [
+        f"{shown} shapes are rectangles, drawn as filled areas; boxes around objects are no masks: "
+        "draw polygons, unless the objects are rectangular"
+    ]
 
 
 def _remarks(
@@ -381,8 +386,8 @@ def _remarks(
     if left and not (choices.get("unannotated") == "background" and not rest):
         found.warnings.append(f"{len(left)} val or test images have no mask: {some(left, 3)}")
     kinds = [shape["kind"] for sheet in sheets for _, shape in sheet.shapes]
-    if kinds and set(kinds) == {"rectangle"}:
-        found.warnings.append(only_rectangles(len(kinds)))
+    if set(kinds) == {"rectangle"}:
+        found.warnings += mostly_rectangles(len(kinds), len(kinds))
     if missing:
         found.warnings.append(
             f"{len(missing)} annotated images do not exist: {some(missing)}; put them next to the "

@@ -12,7 +12,7 @@ from urllib.parse import urlparse
 
 import numpy as np
 
-from ipixmatch_jax.data.importers.annotations import Sheet, collect, only_rectangles
+from ipixmatch_jax.data.importers.annotations import Sheet, collect, mostly_rectangles
 from ipixmatch_jax.data.importers.coco_regions import check_boxes, draw_annotations
 from ipixmatch_jax.data.importers.contents import json_with, read_json
 from ipixmatch_jax.data.importers.drawing import background_first, is_rectangle
@@ -81,8 +81,8 @@ class Coco:
                 f"several categories have one name and become one class: {some(doubled)}"
             )
         polygons = [a["segmentation"] for a in annotations if a.get("segmentation")]
-        if all(map(_is_box, polygons)):
-            found.warnings.append(only_rectangles(len(polygons)))
+        # sahi's slices hold boxes in place of run lengths.
+        found.warnings += mostly_rectangles(sum(map(_is_box, polygons)), len(polygons))
         if keypoints:
             found.notes.append(f"keypoints of the same images are not read: {some(keypoints)}")
         if bare:

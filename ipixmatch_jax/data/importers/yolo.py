@@ -7,7 +7,7 @@ import os
 import re
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES, image_size
-from ipixmatch_jax.data.importers.annotations import Sheet, collect, only_rectangles
+from ipixmatch_jax.data.importers.annotations import Sheet, collect, mostly_rectangles
 from ipixmatch_jax.data.importers.class_files import find_classes, read_yolo_names
 from ipixmatch_jax.data.importers.coco_names import COCO_NAMES
 from ipixmatch_jax.data.importers.drawing import is_rectangle
@@ -86,9 +86,9 @@ class Yolo:
         if not choices.get("own_lists"):
             apply_yaml(tree, found)
         shapes = [shape["points"] for sheet in sheets for _, shape in sheet.shapes]
-        if shapes and all(map(is_rectangle, shapes)):
+        if shapes:
             # Oriented boxes (OBB) have four corners, too.
-            found.warnings.append(only_rectangles(len(shapes)))
+            found.warnings += mostly_rectangles(sum(map(is_rectangle, shapes)), len(shapes))
         if renamed:
             found.notes.append(
                 f"{len(renamed)} images found by names without Label Studio's upload prefix: "

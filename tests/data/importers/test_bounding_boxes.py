@@ -99,3 +99,20 @@ def test_coco_boxes_that_are_written_once_more_without_a_region(tmp_path):
     drawn = found.items[0].mask.draw()
     assert not (drawn[:9] == 255).any() and (drawn == 1).any()
     assert (drawn[10:14, 20:24] == 255).all()
+
+
+def test_coco_regions_most_of_which_are_rectangles_are_warned_of(tmp_path):
+    # sahi cuts boxes in place of run lengths, next to polygons that it can cut.
+    left, top, right, bottom = DOG
+    flat = [float(v) for v in (left, top, left, bottom, right, bottom, right, top)]
+    image = {"id": 1, "file_name": "p.png", "height": SIZE[0], "width": SIZE[1]}
+    for number, count in (("few", 1), ("most", 3)):
+        photo(tmp_path / number / "p.png")
+        regions = [flat] * count + [[float(v) for point in POINTS for v in point]] * 2
+        found = [{"id": i, "image_id": 1, "category_id": 1, "segmentation": [region]}
+                 for i, region in enumerate(regions)]  # fmt: skip
+        content = {"images": [image], "annotations": found}
+        text(tmp_path / number / "a.json", content | {"categories": [{"id": 1, "name": "cat"}]})
+        _, _, read = read_folder(tmp_path / number, {})
+        warned = [w for w in read.warnings if "3 of 5 shapes are rectangles" in w]
+        assert bool(warned) == (number == "most")
