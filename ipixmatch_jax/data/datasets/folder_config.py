@@ -125,11 +125,12 @@ def _classes(
         values=tuple(given.get("mask_values") or file.values),
         num_classes=int(given.get("num_classes", 0)),
         ignored=tuple(given.get("ignore_values") or file.ignored),
+        unlisted=file.unlisted and not given.get("class_names") and not given.get("palette"),
     )
     described = describe_masks(paths, said)
     if file.ignored and said.ignored == file.ignored:
         described["ignore_values"] = file.ignored
-    count = described["num_classes"]
+    count, names = described["num_classes"], described["class_names"]
     if 0 < len(names) < count:
         source = "data.class_names" if given.get("class_names") else file.path
         raise DataError(

@@ -26,6 +26,13 @@ _JET = (
     ((0, 0.125, 0.375, 0.64, 0.91, 1), (0, 0, 255, 255, 0, 0)),
     ((0, 0.11, 0.34, 0.65, 1), (127.5, 255, 255, 0, 0)),
 )
+# The colors that skimage.color.label2rgb gives to the labels of an image in turn.
+_IN_TURN = (
+    (255, 0, 0), (0, 0, 255), (255, 255, 0), (255, 0, 255), (0, 128, 0),
+    (75, 0, 130), (255, 140, 0), (0, 255, 255), (255, 192, 203), (154, 205, 50),
+)  # fmt: skip
+# With two colors, the second may be a rarer class.
+_LEAST_IN_TURN = 3
 _BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
 # Share of the masks of which a background is the commonest color.
 _MOSTLY = 0.8
@@ -49,6 +56,21 @@ def stretched_map(facts: Sequence[MaskFacts]) -> str:
         ):
             return name
     return ""
+
+
+def colored_in_turn(facts: Sequence[MaskFacts]) -> bool:
+    """True if every file shows the first colors of scikit-image's list, and not all show as many.
+
+    `label2rgb` gives red to the lowest label of an image, blue to the next one and so on: a class
+    has another color in an image that lacks a lower class.
+    """
+    counts = set()
+    for fact in facts:
+        own = set(fact.colors) - {_BLACK}
+        if own != set(_IN_TURN[: len(own)]):
+            return False
+        counts |= {len(own)} if own else set()
+    return len(counts) > 1 and max(counts) >= _LEAST_IN_TURN
 
 
 def _holds(colors: set[Color], wanted: Color) -> bool:

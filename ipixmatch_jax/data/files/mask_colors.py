@@ -5,7 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from ipixmatch_jax.data.files.color_sets import stretched_map, two_backgrounds, two_families
+from ipixmatch_jax.data.files.color_sets import (
+    colored_in_turn,
+    stretched_map,
+    two_backgrounds,
+    two_families,
+)
 from ipixmatch_jax.data.files.mask_checks import percent
 from ipixmatch_jax.data.files.mask_facts import MaskFacts
 from ipixmatch_jax.data.files.object_masks import number_colors
@@ -125,6 +130,14 @@ def _refuse_doubtful(facts: Sequence[MaskFacts], total: dict[Color, int]) -> Non
             "by itself, and the same color means another class in another file; expected one color "
             "for each class; save the ids themselves as PNG, or set data.palette to the colors if "
             "they are the same in all files"
+        )
+    if colored_in_turn(facts):
+        raise DataError(
+            f"{place}: the first colors of scikit-image's list in every file, more in some files "
+            f"than in others ({_text(total)}): label2rgb gives them in turn to the labels of an "
+            "image, and the same color means another class in an image that lacks a class; "
+            "expected one color for each class; save the ids themselves as PNG, or set "
+            "data.palette to the colors if they are the same in all files"
         )
     if two_backgrounds(facts):
         raise DataError(

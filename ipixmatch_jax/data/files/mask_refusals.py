@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from ipixmatch_jax.data.files.dithered import dithered
 from ipixmatch_jax.data.files.jpeg_traces import saved_as_jpeg
 from ipixmatch_jax.data.files.mask_checks import histogram_text, percent
 from ipixmatch_jax.data.files.mask_edges import Steps
@@ -38,6 +39,7 @@ def of_files(facts: Sequence[MaskFacts], max_pixels: int) -> None:
         max_pixels: larger masks are refused before they are decoded.
     """
     _refuse_lossy(facts)
+    _refuse_dithered(facts, max_pixels)
     _refuse_photos(facts)
     _refuse_smoothed(facts)
     _refuse_partly_smoothed(facts)
@@ -72,6 +74,17 @@ def _refuse_lossy(facts: Sequence[MaskFacts]) -> None:
             f"{len(facts) - 1} masks; its compression changes class ids at every edge: "
             f"{histogram_text(lossy[0].counts)}; expected PNG; set data.masks=binary if the masks "
             "hold background and foreground alone, or make them again without lossy compression"
+        )
+
+
+def _refuse_dithered(facts: Sequence[MaskFacts], max_pixels: int) -> None:
+    path = dithered(facts, max_pixels)
+    if path:
+        raise DataError(
+            f"{path}: Pillow's palette of 216 colors, and neighboring pixels alternate between two "
+            "of them: Image.convert('P') dithered the colors of the classes; expected one id for "
+            "each class; save the ids themselves, or convert the colored masks by "
+            "Image.quantize(dither=Image.Dither.NONE)"
         )
 
 

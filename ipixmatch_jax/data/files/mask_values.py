@@ -41,6 +41,7 @@ class Said:
         values: `data.mask_values` if the user set it.
         ignored: `data.ignore_values` if the user set it.
         num_classes: `data.num_classes` if the user set it, else 0.
+        unlisted: black is the background if the masks show it, although no class has this color.
     """
 
     names: tuple[str, ...] = ()
@@ -49,6 +50,7 @@ class Said:
     values: tuple[int, ...] = ()
     num_classes: int = 0
     ignored: tuple[int, ...] = ()
+    unlisted: bool = False
 
 
 def describe_masks(
@@ -74,6 +76,7 @@ def describe_masks(
 def judge(facts: Sequence[MaskFacts], said: Said, max_pixels: int = MAX_PIXELS) -> dict[str, Any]:
     """`describe_masks` for facts that have already been read."""
     facts = [_without(fact, said.ignored) for fact in facts] if said.ignored else facts
+    said = _with_background(facts, said) if said.unlisted else said
     if said.style in ("binary", "alpha", "objects"):
         return _binary(said, said.style)
     if said.style in ("colors", "nearest"):
@@ -94,6 +97,31 @@ def judge(facts: Sequence[MaskFacts], said: Said, max_pixels: int = MAX_PIXELS) 
         if mask_colors.orders_differ(facts):
             return mask_colors.judge_colors(facts, said.names, said.palette, "colors")
     return _values(facts, said, max_pixels)
+
+
+def _with_background(facts: Sequence[MaskFacts], said: Said) -> Said:
+    """The classes with a background in front if the masks show one that the file does not list.
+
+    Raises:
+        DataError: the masks hold ids, and 0 may be the background or the first class.
+    """
+    if any(fact.real_colors or fact.palette for fact in facts):
+        shown = any((0, 0, 0) in fact.colors for fact in facts)
+    else:
+        top = max(set().union(*(fact.values for fact in facts)) - {IGNORE}, default=0)
+        if top < len(said.names) and said.style != "ids":
+            raise DataError(
+                f"{facts[0].path}, and the other masks: ids up to {top}, and {len(said.names)} "
+                f"names with colors, none of which is black or called background: 0 may be the "
+                f"background or {said.names[0]!r}; expected to know which; write the line `0 0 0 "
+                "background` first in the file of the classes, or set data.masks=ids if 0 is "
+                f"{said.names[0]!r}"
+            )
+        shown = top == len(said.names)
+    if not shown:
+        return said
+    names, palette = ("background", *said.names), ((0, 0, 0), *said.palette)
+    return dataclasses.replace(said, names=names, palette=palette)
 
 
 def _lossy_black_and_white(facts: Sequence[MaskFacts]) -> bool:

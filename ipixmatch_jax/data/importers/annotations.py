@@ -11,6 +11,7 @@ import numpy as np
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES, image_size
 from ipixmatch_jax.data.importers import names as folder_names
 from ipixmatch_jax.data.importers.beside import looks_like_mask
+from ipixmatch_jax.data.importers.bounding_boxes import drop_bounding_boxes
 from ipixmatch_jax.data.importers.drawing import background_first, drawn_shapes, stored_size
 from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, Item, some
 from ipixmatch_jax.data.importers.names import folded, without_upload_prefix
@@ -25,6 +26,8 @@ from ipixmatch_jax.errors import DataError
 _NO_IMAGES = (".json", ".xml", ".txt", ".csv")
 # Class ids are 0..254; 255 means ignore.
 MOST_CLASSES = 255
+# Share of rectangles among the shapes from which on they may be boxes.
+_MOSTLY = 0.5
 # Images whose shapes are compared with their size.
 _CHECKED = 200
 
@@ -59,10 +62,11 @@ class ImageIndex:
 
     def __init__(self, tree: FolderTree):
         self.tree = tree
+        above = len(tree.top.split("/")) if tree.top else 0
         self.images: list[str] = [
             path
             for path in tree.with_ending(*IMAGE_SUFFIXES)
-            if not any(folder_names.role(part) == "preview" for part in path.split("/")[:-1])
+            if not any(folder_names.role(p) == "preview" for p in path.split("/")[above:-1])
         ]
         # File name of an image as the annotations gave it -> its path, if an upload prefix differs,
         # the spelling (case and Unicode form), or the ending.
@@ -221,6 +225,7 @@ def collect(
         classes: the classes, if `sheets` bring masks of their own.
     """
     found, index = Found(), ImageIndex(tree)
+    found.warnings += drop_bounding_boxes([(sheet.image, sheet.shapes) for sheet in sheets])
     used = sorted({label for sheet in sheets for label, _ in sheet.shapes})
     given = tuple(labels) if labels is not None else ()
     _check_named(tree, sheets)
@@ -341,12 +346,15 @@ def _is_mask(tree: FolderTree, path: str) -> bool:
     return named and looks_like_mask(tree.path("", path))
 
 
-def only_rectangles(count: int) -> str:
-    """The warning for annotations that may be those of object detection."""
-    return (
-        f"all {count} shapes are rectangles, drawn as filled areas; boxes around objects are no "
-        "masks: draw polygons, unless the objects are rectangular"
-    )
+def mostly_rectangles(count: int, total: int) -> list[str]:
+    """The warning about annotations that may be those of object detection; [] if few are."""
+    if count < _MOSTLY * total:
+        return []
+    shown = f"all {total}" if count == total else f"{count} of {total}"
+    return [
+        f"{shown} shapes are rectangles, drawn as filled areas; boxes around objects are no masks: "
+        "draw polygons, unless the objects are rectangular"
+    ]
 
 
 def _remarks(
@@ -387,8 +395,8 @@ def _remarks(
     if left and not (choices.get("unannotated") == "background" and not rest):
         found.warnings.append(f"{len(left)} val or test images have no mask: {some(left, 3)}")
     kinds = [shape["kind"] for sheet in sheets for _, shape in sheet.shapes]
-    if kinds and set(kinds) == {"rectangle"}:
-        found.warnings.append(only_rectangles(len(kinds)))
+    if set(kinds) == {"rectangle"}:
+        found.warnings += mostly_rectangles(len(kinds), len(kinds))
     if missing:
         found.warnings.append(
             f"{len(missing)} annotated images do not exist: {some(missing)}; put them next to the "

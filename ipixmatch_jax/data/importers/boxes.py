@@ -1,13 +1,17 @@
 """Exports without masks: boxes, class labels, unreadable containers. Refused by name."""
 
 import re
+import struct
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
+from ipixmatch_jax.data.files.stored_masks import read_stored
+from ipixmatch_jax.data.files.tiff_tags import read_tags
 from ipixmatch_jax.data.importers.contents import head
 from ipixmatch_jax.data.importers.found import Choices, Found
 from ipixmatch_jax.data.importers.places import place_of
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
+from ipixmatch_jax.paths import as_path
 
 # Ending of a file -> what it is and what to do.
 _FILES = {
@@ -17,6 +21,12 @@ _FILES = {
     ".h5": "HDF5 files are not read",
     **dict.fromkeys((".nii", ".nii.gz", ".nrrd", ".mha", ".dcm"), "volumes are not read"),
     ".parquet": "Parquet tables are not read",
+    ".arrow": "Arrow tables (save_to_disk of Hugging Face, Datumaro) are not read",
+    ".datum": "Datumaro's binary annotations are not read",
+    **dict.fromkeys((".hdf5", ".hdf"), "HDF5 files are not read"),
+    ".exr": "OpenEXR files are not read",
+    ".lmdb": "LMDB databases are not read",
+    "data.mdb": "LMDB databases are not read",
     "_cp_outlines.txt": "outlines of Cellpose are not read",
     ".ndjson": "NDJSON exports (Labelbox, Ultralytics) are not read",
     ".npz": "archives of NumPy arrays are not read",
@@ -44,6 +54,15 @@ _TEXTS = (
     (".json", (b'"label_map"', b'"label_colour_map"'), "JSON of Diffgram is not read"),
     (".json", (b'"className"', b'"instances"', b'"metadata"'), "JSON of SuperAnnotate is not read"),
     (".json", (b'"annotations"', b'"coordinates"', b'"label"'), "JSON of Dataloop is not read"),
+    (".json", (b'"poly2d"', b'"category"'), "JSON of BDD100K (Scalabel) is not read"),
+    (
+        ".json",
+        (b'"predicted_iou"', b'"stability_score"'),
+        "masks of Segment Anything (SA-1B) have no classes",
+    ),
+    (".json", (b'"classes"', b'"labels"', b'"bounding_box"'), "FiftyOne's labels.json holds boxes"),
+    (".csv", (b"annotation_id", b"annotator", b"lead_time"), "Label Studio's CSV is not read"),
+    (".tsv", (b"annotation_id", b"annotator", b"lead_time"), "Label Studio's CSV is not read"),
     (".geojson", (), "GeoJSON (QuPath, GIS) is not read"),
     (".xml", (b"<Annotations", b"<Vert"), "XML of ImageScope (Aperio; MoNuSeg) is not read"),
 )
@@ -56,6 +75,19 @@ _INSTEAD = {
     "archives of NumPy": "save each array as NPY",
     "Parquet": "save each image and mask of the table as a file",
     "an archive": "unpack it",
+    "Arrow": "save each image and mask of the table as a file",
+    "binary annotations": "export its format datumaro (JSON), coco_instances or voc_segmentation",
+    "LMDB": "save each image and mask as a file",
+    "OpenEXR": "save the masks as PNG of class ids",
+    "Zarr": "save each array as NPY, one file per image",
+    "MOTS": "save number // 1000, the class, as masks/NAME.png",
+    "pages": "save each page as one file: images/1.tif, masks/1.tif and so on",
+    "label files are empty": "draw polygons: YOLO's export leaves out brush strokes and masks; or "
+    "export COCO JSON or masks (PNG)",
+    "Segment Anything": "give each mask a class in an annotation tool, and export COCO JSON",
+    "Scalabel": "draw the polygons in poly2d as masks (PNG), or write COCO JSON of them",
+    "FiftyOne": "in FiftyOne, export COCODetectionDataset or ImageSegmentationDirectory",
+    "Studio's CSV": "export JSON, the full form",
     "JSON-MIN": "export JSON, the full form",
     "EISeg": "use the PNG files of its folder label, or export COCO JSON",
     "Cellpose": "in Cellpose's window, choose File, Save masks as PNG/tif",
@@ -86,12 +118,17 @@ class Boxes:
             content = head(tree.path("", path))
             if b"<bndbox>" in content and b"<polygon>" not in content:
                 return f"{path}: Pascal VOC XML holds boxes"
+        bare = _without_objects(tree)
+        if bare:
+            return f"{bare}: XML (Pascal VOC) without any object"
         if any(f.endswith("labelTxt") for f in tree.files):
             return "labelTxt: oriented boxes"
         for path in tree.with_ending(*_FILES):
             return f"{path}: " + next(t for e, t in _FILES.items() if path.lower().endswith(e))
         for path in tree.with_ending(".csv")[:20]:
             first = head(tree.path("", path), 1000).partition(b"\n")[0].lower()
+            if {b"xmin", b"ymin"} <= set(re.split(rb"[\s,;\"]+", first)):
+                return f"{path}: a CSV of boxes"
             if {b"encodedpixels", b"rle_mask", b"rle"} & set(re.split(rb"[\s,;\"]+", first)):
                 return f"{path}: a CSV of run lengths (Kaggle) is not read"
         for ending, words, reason in _TEXTS:
@@ -99,6 +136,9 @@ class Boxes:
                 content = head(tree.path("", path))
                 if all(word in content for word in words):
                     return f"{path}: {reason}"
+        found = _zarr(tree) or _pages(tree) or _labels(tree) or _mots(tree)
+        if found:
+            return found
         for path in tree.with_ending(*_NO_MASKS):
             if place_of(path.rpartition("/")[0]).role == "mask":
                 return f"{path}: masks in AVIF, JPEG 2000, JPEG XL or HEIC are not read"
@@ -113,3 +153,59 @@ class Boxes:
         reason = self.sniff(tree)
         advice = next((text for what, text in _INSTEAD.items() if what in reason), _EXPORT)
         raise DataError(f"{tree.root}: {reason}; expected images and masks; {advice}")
+
+
+def _without_objects(tree: FolderTree) -> str:
+    """The first of XML annotations if none of a few dozen has an object, or ''."""
+    found = [path for path in tree.with_ending(".xml")[:30]
+             if b"<annotation>" in head(tree.path("", path), 200)]  # fmt: skip
+    bare = found and not any(b"<object>" in head(tree.path("", path)) for path in found)
+    return found[0] if bare else ""
+
+
+def _zarr(tree: FolderTree) -> str:
+    for folder, names in tree.files.items():
+        if {".zarray", ".zgroup", "zarr.json"} & set(names) or ".zarr/" in f"{folder}/".lower():
+            return f"{folder or '.'}: Zarr arrays are not read"
+    return ""
+
+
+def _pages(tree: FolderTree) -> str:
+    """The first TIFF of several pages, such as a stack of all images."""
+    for path in tree.with_ending(".tif", ".tiff")[:20]:
+        try:
+            with as_path(tree.path("", path)).open("rb") as file:
+                tags = read_tags(file)
+        except (OSError, ValueError, struct.error):
+            continue
+        if tags.pages > 1:
+            return f"{path}: a TIFF of {tags.pages} pages, a stack of images"
+    return ""
+
+
+def _labels(tree: FolderTree) -> str:
+    """Text files named as images: empty ones of YOLO, or boxes of KITTI."""
+    stems = {
+        path.rpartition("/")[2].rpartition(".")[0] for path in tree.with_ending(*IMAGE_SUFFIXES)
+    }
+    own = [p for p in tree.with_ending(".txt") if p.rpartition("/")[2][:-4] in stems]
+    texts = {path: head(tree.path("", path), 2000).strip() for path in own[:200]}
+    if len(own) > 1 and not any(texts.values()):
+        return f"{own[0]}, and {len(own) - 1} others: YOLO's label files are empty"
+    for path, text in texts.items():
+        if re.match(rb"\S+( -?[\d.]+){14,15}\s*(\n|$)", text):
+            return f"{path}: KITTI's labels hold boxes"
+    return ""
+
+
+def _mots(tree: FolderTree) -> str:
+    """The first PNG of class * 1000 + number of the object in a folder named instances, or ''."""
+    for path in tree.with_ending(".png")[:20000]:
+        if "instances" in path.split("/")[:-1]:
+            try:
+                values = read_stored(tree.path("", path), path).values
+            except DataError:
+                continue
+            if values is not None and values.dtype.itemsize > 1 and values.max() >= 1000:
+                return f"{path}: numbers of objects (KITTI MOTS) are not read"
+    return ""

@@ -78,18 +78,23 @@ class Cityscapes:
                 "level3Id of AutoNUE); make them with these scripts"
             )
         if own:
-            found.notes.append("classes of label_colors.txt, not those of Cityscapes")
+            found.notes.append("classes of label_colors.txt or dataset_meta.json, not Cityscapes'")
         found.warnings += without_mask(bare)
         return found
 
 
 def _own_classes(tree: FolderTree) -> Classes | None:
-    """The classes of label_colors.txt, which CVAT and Datumaro write, if they are others."""
-    if not tree.has("label_colors.txt"):
-        return None
+    """The classes of the files that CVAT and Datumaro write, if they are others."""
     own = find_classes(tree)
+    if not own.path.endswith(("label_colors.txt", "dataset_meta.json")):
+        return None
     known = set(CLASSES) | {"background", "unlabeled"}
-    return None if not own.names or set(own.names) <= known else Classes(own.names, own.palette)
+    if not own.names or set(own.names) <= known:
+        return None
+    if own.unlisted:
+        # Both tools number the classes from 1 on then.
+        return Classes(("background", *own.names), ((0, 0, 0), *own.palette))
+    return Classes(own.names, own.palette)
 
 
 def _mask_of(tree: FolderTree, base: str, split: str, stem: str) -> tuple[str, str]:

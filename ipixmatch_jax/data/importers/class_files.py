@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ipixmatch_jax.data.files.split_lists import decoded
-from ipixmatch_jax.data.importers.class_lines import NUMBERED, class_lines
+from ipixmatch_jax.data.importers.class_lines import NUMBERED, class_lines, voc_color
 from ipixmatch_jax.data.importers.class_tables import label_map, manifest_colors
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE
@@ -30,6 +30,7 @@ class ClassFile:
         palette: one color per class; ().
         values: the stored value of each class, if the file states them; ().
         ignored: stored values that mean ignore, such as nnU-Net's label `ignore`; ().
+        unlisted: no class is black, and black is the background: Datumaro and CVAT leave it out.
     """
 
     path: str = ""
@@ -37,21 +38,23 @@ class ClassFile:
     palette: tuple[Color, ...] = ()
     values: tuple[int, ...] = ()
     ignored: tuple[int, ...] = ()
+    unlisted: bool = False
 
 
 def find_classes(tree: FolderTree) -> ClassFile:
-    """The class file in the root of the tree, or in its only folder with one.
+    """The class file in the root of the tree or of its data, or in the only folder with one.
 
     Raises:
         DataError: a file is unreadable, or contradicts itself or another one.
     """
     listed: list[ClassFile] = []
+    deepest = 1 + (tree.top.count("/") + 1 if tree.top else 0)
     for name, read in _READERS.items():
         found = tree.with_ending(name.lower().lstrip("*"))
         found = [path for path in found if name[0] == "*" or path.rpartition("/")[2] == name]
         found.sort(key=lambda path: path.count("/"))
         # Files further down may belong to a part of the data.
-        if not found or found[0].count("/") > 1:
+        if not found or found[0].count("/") > deepest:
             continue
         shallow = [path for path in found if path.count("/") == found[0].count("/")]
         contents = {_read(tree.path("", path), read) for path in shallow}
@@ -66,16 +69,13 @@ def find_classes(tree: FolderTree) -> ClassFile:
         first = min(contents, key=lambda content: content.path, default=ClassFile())
         if first.names:
             listed.append(first)
-    if listed:
-        _check_order(listed)
-        return listed[0]
-    return ClassFile()
+    _check_order(listed)
+    return listed[0] if listed else ClassFile()
 
 
 def _check_order(files: list[ClassFile]) -> None:
     """Raise a DataError if two files of one folder list the same names in another order."""
-    first = files[0]
-    for other in files[1:]:
+    for first, other in ((files[0], other) for other in files[1:]):
         beside = other.path.rpartition("/")[0] == first.path.rpartition("/")[0]
         renumbered = first.names != other.names and sorted(first.names) == sorted(other.names)
         # With equal colors for each name, the order may be that of the tool.
@@ -226,7 +226,12 @@ def _color_first(text: str) -> ClassFile:
     if not all(len(row) > 3 and all(word.isdigit() for word in row[:3]) for row in rows):
         return _lines(text)
     palette = tuple(tuple(map(int, row[:3])) for row in rows)
-    return ClassFile("", tuple(" ".join(row[3:]) for row in rows), palette)
+    names = tuple(" ".join(row[3:]) for row in rows)
+    return ClassFile("", names, palette, unlisted=_no_black(names, palette))
+
+
+def _no_black(names: tuple[str, ...], palette: tuple[Color, ...]) -> bool:
+    return (0, 0, 0) not in palette and "background" not in map(str.lower, names)
 
 
 def _labelmap(text: str) -> ClassFile:
@@ -235,9 +240,14 @@ def _labelmap(text: str) -> ClassFile:
     for line in text.splitlines():
         if not line.strip() or line.startswith("#"):
             continue
-        name, color = line.split(":")[:2]
-        names.append(name.strip())
-        palette.append(tuple(int(part) for part in color.split(",")))
+        name, color = (part.strip() for part in line.split(":")[:2])
+        names.append(name)
+        palette.append(tuple(map(int, color.split(","))) if color else ())
+    if not any(palette):
+        # Both tools then take the colors of Pascal VOC, in the order of the lines.
+        palette = [voc_color(number) for number in range(len(names))]
+    if not all(palette):
+        raise ValueError("some labels have a color, others have none")
     order = sorted(range(len(names)), key=lambda i: names[i].lower() != "background")
     return ClassFile("", tuple(names[i] for i in order), tuple(palette[i] for i in order))
 
@@ -249,12 +259,13 @@ def _dataset_meta(text: str) -> ClassFile:
         return ClassFile()
     labels = {int(key): str(name) for key, name in content["label_map"].items()}
     ids = sorted(labels)
-    colors = content.get("segmentation_colors") or ()
-    palette = tuple(tuple(int(c) for c in color) for color in colors)
+    palette = tuple(tuple(map(int, c)) for c in content.get("segmentation_colors") or ())
     if palette and len(palette) != len(ids):
         raise ValueError(f"{len(palette)} colors for {len(ids)} labels")
     values = () if palette or ids == list(range(len(ids))) else tuple(ids)
-    return ClassFile("", tuple(labels[i] for i in ids), palette, values)
+    names = tuple(labels[i] for i in ids)
+    unlisted = bool(palette) and _no_black(names, palette)
+    return ClassFile("", names, palette, values, unlisted=unlisted)
 
 
 def _class_dict(text: str) -> ClassFile:

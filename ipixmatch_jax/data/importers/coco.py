@@ -5,17 +5,19 @@ export it. Regions are decoded by pycocotools.
 """
 
 import json
+import posixpath
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlparse
 
 import numpy as np
 
-from ipixmatch_jax.data.importers.annotations import Sheet, collect, only_rectangles
+from ipixmatch_jax.data.importers.annotations import Sheet, collect, mostly_rectangles
 from ipixmatch_jax.data.importers.coco_regions import check_boxes, draw_annotations
 from ipixmatch_jax.data.importers.contents import json_with, read_json
 from ipixmatch_jax.data.importers.drawing import background_first, is_rectangle
 from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, some
+from ipixmatch_jax.data.importers.names import folded
 from ipixmatch_jax.data.importers.shape_places import check_places
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE
@@ -41,13 +43,12 @@ class Coco:
     def read(self, tree: FolderTree, choices: Choices) -> Found:
         contents = {path: read_json(tree.path("", path)) for path in _files(tree)}
         keypoints = _keypoints(contents)
-        contents = {path: one for path, one in contents.items() if path not in keypoints}
+        bare = _without_regions(contents)
+        contents = {p: one for p, one in contents.items() if p not in {*keypoints, *bare}}
         # Class ids depend on the categories of all files.
-        categories: dict[int, str] = {}
-        for path, content in contents.items():
-            _merge(categories, content["categories"], tree.path("", path))
-        names, _ = background_first([categories[key] for key in sorted(categories)])
-        class_of = _class_ids(categories)
+        own = {path: _categories(content["categories"]) for path, content in contents.items()}
+        categories, renumbered = _united(own, tree)
+        names, table = background_first(categories)
         annotations = [one for content in contents.values() for one in content["annotations"]]
         for path, content in contents.items():
             _no_crowds(content["annotations"])
@@ -56,7 +57,9 @@ class Coco:
         sheets = [
             sheet
             for path, content in contents.items()
-            for sheet in _sheets(path, content, class_of, tree.path("", path))
+            for sheet in _sheets(
+                path, content, {k: table[n] for k, n in own[path].items()}, tree.path("", path)
+            )
         ]
         boxes, regions = len(annotations), sum(bool(a.get("segmentation")) for a in annotations)
         if not boxes:
@@ -70,20 +73,24 @@ class Coco:
                 "not masks; expected polygons or run lengths; export instance segmentation"
             )
         found = collect(tree, sheets, None, choices, Classes(names=names))
-        doubled = sorted({n for n in categories.values() if list(categories.values()).count(n) > 1})
+        doubled = sorted({n for n in categories if categories.count(n) > 1})
+        if renumbered:
+            found.notes.append(f"categories are matched by their names: {renumbered}")
         if doubled:
             found.warnings.append(
                 f"several categories have one name and become one class: {some(doubled)}"
             )
         polygons = [a["segmentation"] for a in annotations if a.get("segmentation")]
-        if all(map(_is_box, polygons)):
-            found.warnings.append(only_rectangles(len(polygons)))
+        # sahi's slices hold boxes in place of run lengths.
+        found.warnings += mostly_rectangles(sum(map(_is_box, polygons)), len(polygons))
         if keypoints:
             found.notes.append(f"keypoints of the same images are not read: {some(keypoints)}")
+        if bare:
+            found.notes.append(f"files without regions of the same images: {some(bare)}")
         if regions < boxes:
             found.warnings.append(
                 f"{boxes - regions} of {boxes} annotations have a box but no region; the pixels in "
-                "their boxes are ignored"
+                "their boxes are ignored, except in boxes of regions of the same category"
             )
         return found
 
@@ -110,13 +117,28 @@ def _keypoints(contents: dict[str, dict]) -> list[str]:
         for path, content in contents.items()
         if content["categories"] and all("keypoints" in one for one in content["categories"])
     ]
-    listed = {
-        path: {str(image.get("file_name")) for image in content["images"]}
-        for path, content in contents.items()
-        if named
-    }
+    listed = {path: _listed(content) for path, content in contents.items() if named}
     others = set().union(*(names for path, names in listed.items() if path not in named))
     return [path for path in named if listed[path] & others]
+
+
+def _without_regions(contents: dict[str, dict]) -> list[str]:
+    """Files without a region whose images a file next to them describes, such as image_info."""
+    drawn: dict[str, set[str]] = {}
+    for path, content in contents.items():
+        if any(one.get("segmentation") for one in content["annotations"]):
+            drawn.setdefault(posixpath.dirname(path), set()).update(_listed(content))
+    return [
+        path
+        for path, content in contents.items()
+        if drawn.get(posixpath.dirname(path), set()) >= _listed(content)
+        and not any(one.get("segmentation") for one in content["annotations"])
+        and posixpath.dirname(path) in drawn
+    ]
+
+
+def _listed(content: dict) -> set[str]:
+    return {str(image.get("file_name")) for image in content["images"]}
 
 
 def _no_crowds(annotations: list[dict]) -> None:
@@ -151,23 +173,44 @@ def _image_name(image: dict) -> str:
     return urlparse(name).path if "://" in name else name
 
 
-def _merge(categories: dict[int, str], entries: list[dict], path: str) -> None:
+def _categories(entries: list[dict]) -> dict[int, str]:
+    """The name of each category id of one file."""
     parents = {entry.get("supercategory") for entry in entries}
-    for entry in entries:
-        if entry.get("supercategory") == "none" and entry["name"] in parents:
-            # Roboflow lists the name of the project as a category, which no annotation uses.
-            continue
-        known = categories.setdefault(entry["id"], str(entry["name"]))
-        if known != entry["name"]:
+    # Roboflow lists the name of the project as a category, which no annotation uses.
+    return {
+        entry["id"]: str(entry["name"]) for entry in entries
+        if entry.get("supercategory") != "none" or entry["name"] not in parents
+    }  # fmt: skip
+
+
+def _united(own: dict[str, dict[int, str]], tree: FolderTree) -> tuple[list[str], str]:
+    """The names of all files in the order of the ids, and an id that two files use differently.
+
+    Tools number the categories of each project by themselves; then the names tell the class.
+
+    Raises:
+        DataError: the ids differ, and names differ in case or spaces alone.
+    """
+    names: dict[int, str] = {}
+    renumbered = ""
+    for path, categories in own.items():
+        for key, name in categories.items():
+            known = names.setdefault(key, name)
+            if known != name and not renumbered:
+                renumbered = f"{key} is {name!r} in {path} and {known!r} in another file"
+    if not renumbered:
+        return [names[key] for key in sorted(names)], ""
+    united = list(dict.fromkeys(one[key] for one in own.values() for key in sorted(one)))
+    seen: dict[str, str] = {}
+    for name in united:
+        other = seen.setdefault(" ".join(folded(name).split()), name)
+        if other != name:
             raise DataError(
-                f"{path}: category {entry['id']} is {entry['name']!r} here and {known!r} in "
-                "another file; expected the same categories in all files; export them together"
+                f"{tree.root}: category {renumbered}, and {other!r} and {name!r} differ in case or "
+                "spaces alone; expected the same categories in all files; rename one of them in "
+                "the annotation tool"
             )
-
-
-def _class_ids(categories: dict[int, str]) -> dict[int, int]:
-    _, table = background_first([categories[key] for key in sorted(categories)])
-    return {key: table[name] for key, name in categories.items()}
+    return united, renumbered
 
 
 def _sheets(source: str, content: dict, class_of: dict[int, int], path: str) -> list[Sheet]:
@@ -179,8 +222,12 @@ def _sheets(source: str, content: dict, class_of: dict[int, int], path: str) -> 
         _check_ids(content["images"], path)
         for image in content["images"]:
             own = of_image.pop(image["id"], [])
-            size = (int(image["height"]), int(image["width"]))
             name = _image_name(image)
+            if not own and image["height"] is None:
+                # Label Studio does not know the size of an image without annotations.
+                sheets.append(Sheet(source, name, known=False))
+                continue
+            size = (int(image["height"]), int(image["width"]))
             mask = _drawn(name, size, own, class_of, path)
             sheets.append(Sheet(source, name, size, mask=mask, known=bool(own)))
     except (KeyError, TypeError, ValueError) as error:
@@ -208,6 +255,16 @@ def _check_ids(images: list[dict], path: str) -> None:
             )
 
 
+def _bounds_one_of(annotation: dict, regions: list[dict]) -> bool:
+    """True if a box is that of a region of the same category, which is written twice."""
+    return any(
+        annotation.get("category_id") == one.get("category_id")
+        and len(one.get("bbox") or ()) == 4
+        and max(abs(a - b) for a, b in zip(annotation["bbox"], one["bbox"], strict=True)) <= 2
+        for one in regions
+    )
+
+
 def _drawn(
     name: str, size: tuple[int, int], own: list[dict], class_of: dict[int, int], path: str
 ) -> Drawn:
@@ -216,7 +273,7 @@ def _drawn(
     def content() -> bytes:
         kept = [{key: annotation.get(key) for key in keys} for annotation in own]
         used = sorted((k, v) for k, v in class_of.items())
-        return json.dumps(["coco, holes", list(size), used, kept], default=str).encode()
+        return json.dumps(["coco, boxes", list(size), used, kept], default=str).encode()
 
     def draw() -> np.ndarray:
         regions = [annotation for annotation in own if annotation.get("segmentation")]
@@ -225,7 +282,11 @@ def _drawn(
         except DataError as error:
             raise DataError(f"{path}, image {name}: {error}") from None
         for annotation in own:
-            if not annotation.get("segmentation") and annotation.get("bbox"):
+            if (
+                not annotation.get("segmentation")
+                and annotation.get("bbox")
+                and not _bounds_one_of(annotation, regions)
+            ):
                 left, top, width, height = (int(round(v)) for v in annotation["bbox"])
                 box = mask[max(top, 0) : top + height, max(left, 0) : left + width]
                 # An object without a region: background would be wrong there.

@@ -56,6 +56,9 @@ class CvatXml:
         if lines:
             shown = ", ".join(f"{count} {kind}" for kind, count in lines.items())
             found.warnings.append(f"shapes without an area are not drawn: {shown}")
+        # Those that bound another shape were taken out.
+        boxes = sum(shape["kind"] == "rectangle" and label != "ignore"
+                    for sheet in sheets for label, shape in sheet.shapes)  # fmt: skip
         if boxes:
             found.warnings.append(f"{boxes} boxes are drawn as filled rectangles")
         return found

@@ -75,7 +75,8 @@ class LabelMe:
         if held and not found.items:
             found.warnings.append(
                 f"{held} of the JSON files hold their photo themselves (imageData): write them out "
-                "with `labelme_export_json FILE`, each as the image that imagePath names"
+                "with `labelme_export_json FILE` of LabelMe 5 (pip install 'labelme<6'), each as "
+                "the image that imagePath names"
             )
         copies = [
             item for item in found.items

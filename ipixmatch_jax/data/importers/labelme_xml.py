@@ -23,8 +23,12 @@ class LabelMeXml:
     def sniff(self, tree: FolderTree) -> str:
         for path in tree.with_ending(".xml")[:20]:
             start = head(tree.path("", path))
-            if b"<annotation>" in start and b"<object>" in start and b"<pt>" in start:
+            if b"<annotation>" not in start or b"<object>" not in start:
+                continue
+            if b"<pt>" in start:
                 return f"objects with polygons in {path}"
+            if b"<segm>" in start and b"<mask>" in start:
+                return f"objects with mask files in {path}"
         return ""
 
     def read(self, tree: FolderTree, choices: Choices) -> Found:
@@ -42,7 +46,7 @@ def _sheet(tree: FolderTree, path: str) -> Sheet:
         image = posixpath.join(root.findtext("folder", ""), root.findtext("filename", ""))
         size = root.find("imagesize")
         shapes = [
-            (one.findtext("name", "").strip(), _shape(tree, one, root.findtext("folder", ""), full))
+            (one.findtext("name", "").strip(), _shape(tree, one, root.findtext("folder", ""), path))
             for one in root.iterfind("object")
             if one.findtext("deleted", "0").strip() != "1"
         ]
@@ -52,7 +56,7 @@ def _sheet(tree: FolderTree, path: str) -> Sheet:
         raise DataError(f"{full}: no LabelMe annotation ({error}); export it again") from None
 
 
-def _shape(tree: FolderTree, one: ElementTree.Element, folder: str, name: str) -> dict:
+def _shape(tree: FolderTree, one: ElementTree.Element, folder: str, source: str) -> dict:
     polygon = one.find("polygon")
     if polygon is not None:
         points = [[float(p.findtext("x", "")), float(p.findtext("y", ""))]
@@ -61,8 +65,16 @@ def _shape(tree: FolderTree, one: ElementTree.Element, folder: str, name: str) -
     file = one.findtext("segm/mask", "").strip()
     candidates = [path for path in tree.with_ending(".png")
                   if path.endswith(f"{folder}/{file}") and "mask" in path.lower()]  # fmt: skip
+    if len(candidates) > 1:
+        # anna/Annotations/1.xml means anna/Masks/1_mask_0.png, and not that of bert.
+        shared = {p: len(posixpath.commonpath([p, source]).split("/")) for p in candidates
+                  if posixpath.commonpath([p, source])}  # fmt: skip
+        nearest = max(shared.values(), default=0)
+        candidates = [path for path, count in shared.items() if count == nearest]
     if not file or len(candidates) != 1:
-        raise DataError(f"{name}: mask file {file!r} is not there; export the masks, too")
+        raise DataError(
+            f"{tree.path('', source)}: mask file {file!r} is not there; export the masks, too"
+        )
     try:
         with Image.open(io.BytesIO(content(tree.path("", candidates[0])))) as picture:
             array = np.asarray(picture.convert("RGBA"))

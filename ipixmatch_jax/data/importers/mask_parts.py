@@ -17,6 +17,7 @@ from ipixmatch_jax.data.files.masks import MASK_SUFFIXES
 from ipixmatch_jax.data.importers import names as folder_names
 from ipixmatch_jax.data.importers.drawing import background_first, gray, union_of_files
 from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, Item, some
+from ipixmatch_jax.data.importers.open_images_tables import tables_of_masks
 from ipixmatch_jax.data.importers.places import Place, places
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE
@@ -58,6 +59,9 @@ class MaskParts:
     source = "one mask file per class or object"
 
     def sniff(self, tree: FolderTree) -> str:
+        # Its names of masks end with a number of the object, which its tables explain.
+        if tables_of_masks(tree):
+            return ""
         form = _form(_Layout(tree))
         if form is None:
             return ""

@@ -17,6 +17,7 @@ from ipixmatch_jax.data.importers.cellpose import Cellpose
 from ipixmatch_jax.data.importers.cityscapes import Cityscapes, Kitti
 from ipixmatch_jax.data.importers.coco import Coco
 from ipixmatch_jax.data.importers.coco_panoptic import CocoPanoptic
+from ipixmatch_jax.data.importers.contents import head
 from ipixmatch_jax.data.importers.cvat_xml import CvatXml
 from ipixmatch_jax.data.importers.cvppp import Cvppp
 from ipixmatch_jax.data.importers.cwfid import Cwfid
@@ -35,6 +36,7 @@ from ipixmatch_jax.data.importers.magnetic_tile import MagneticTile
 from ipixmatch_jax.data.importers.mapillary import Mapillary
 from ipixmatch_jax.data.importers.mask_parts import MaskParts
 from ipixmatch_jax.data.importers.matlab import Matlab
+from ipixmatch_jax.data.importers.open_images import OpenImages
 from ipixmatch_jax.data.importers.oxford_pet import OxfordPet
 from ipixmatch_jax.data.importers.pairing import pair
 from ipixmatch_jax.data.importers.per_object import PerObject
@@ -49,6 +51,7 @@ from ipixmatch_jax.data.importers.tree import FolderTree, scan
 from ipixmatch_jax.data.importers.unread import unread_files
 from ipixmatch_jax.data.importers.via import Via
 from ipixmatch_jax.data.importers.voc import Voc
+from ipixmatch_jax.data.importers.voc_xml import VocXml
 from ipixmatch_jax.data.importers.yolo import Yolo
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import AnyPath
@@ -61,8 +64,8 @@ _SPECIFIC: tuple[Importer, ...] = (
     Cityscapes(), Kitti(), Supervisely(), Via(), LabelStudio(), CvatXml(), Mapillary(),
     Ade20kFull(), LabelMeXml(), ImageFolders(), MaskParts(), LabelStudioFiles(),
     CocoPanoptic(), Datumaro(), Ph2(), AgricultureVision(), Stacks(), Isat(),
-    Bdd100k(), Cellpose(), CellTracking(), Idd(), KittiStep(), Refuge(), Synthia(),
-    Cvppp(), Cwfid(),
+    Bdd100k(), Cellpose(), CellTracking(), Idd(), KittiStep(), Refuge(), Synthia(), VocXml(),
+    OpenImages(), Cvppp(), Cwfid(),
 )  # fmt: skip
 for _importer in (*_SPECIFIC, Folders()):
     IMPORTERS.register(_importer.name)(_importer)
@@ -70,12 +73,18 @@ for _importer in (*_SPECIFIC, Folders()):
 PLACES = ("train_images", "train_masks", "val_images", "val_masks", "test_images", "test_masks")
 # Formats whose masks are drawn from annotation files.
 _DRAWN = frozenset(
-    "coco labelme yolo cvat-xml datumaro via label-studio supervisely isat".split()
+    "coco labelme yolo cvat-xml datumaro via label-studio supervisely isat voc-xml".split()
 )  # fmt: skip
 # Formats whose folders tell a split only by their names, or by lists next to the images.
-_LISTED = _DRAWN | frozenset(
-    "per-object image-folders mask-parts mat labelme-xml label-studio-files cellpose".split()
+_LISTED = (
+    _DRAWN
+    | frozenset(
+        "per-object image-folders mask-parts mat labelme-xml label-studio-files cellpose".split()
+    )
+    | {OpenImages.name}
 )
+# Endings of files that may hold annotations.
+_TABLES = (".json", ".jsonl", ".csv", ".xml", ".tsv", ".geojson")
 # Keys of `config.data.folder` that change how a folder is read.
 CHOICE_KEYS = ("format", *PLACES, "mask_tail", "mask_prefix", "unannotated", "exif")
 
@@ -220,7 +229,14 @@ def _unknown(tree: FolderTree) -> DataError:
     inside = (
         f"folders {', '.join(tops[:8])}{', …' if len(tops) > 8 else ''}" if tops else "no folder"
     )
+    tables = [(len(path), path) for path in tree.with_ending(*_TABLES)]
+    shown = ""
+    if tables:
+        path = min(tables)[1]
+        start = head(tree.path("", path), 60).decode("utf-8", "replace")
+        shown = f"; {path}, which begins with {start!r}, is no annotation file that is read"
     return DataError(
-        f"{tree.root}: no images with masks recognized; found {counts or 'no file'} in {inside}; "
-        f"{layout_words()}; known formats (data.folder.format): {', '.join(IMPORTERS.names())}"
+        f"{tree.root}: no images with masks recognized; found {counts or 'no file'} in {inside}"
+        f"{shown}; {layout_words()}; known formats (data.folder.format): "
+        f"{', '.join(IMPORTERS.names())}"
     )

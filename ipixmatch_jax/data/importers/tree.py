@@ -19,6 +19,8 @@ _HELPERS = frozenset(
 # Endings of files that are never folders; only used in object stores, to save requests.
 _FILE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".npy", ".json", ".txt")
 
+_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif")
+
 
 def is_helper(name: str) -> bool:
     """True for hidden files and folders and for those of operating systems and tools."""
@@ -56,6 +58,17 @@ class FolderTree:
     @functools.cached_property
     def _base(self) -> str:
         return str(self.root).rstrip("/") + "/"
+
+    @functools.cached_property
+    def top(self) -> str:
+        """The deepest folder that holds all pictures: an archive may be unpacked into folders.
+
+        The names of the folders above tell nothing about single images.
+        """
+        held = [folder for folder, names in self.files.items()
+                if any(name.lower().endswith(_PICTURES) for name in names)]  # fmt: skip
+        parts = os.path.commonprefix([folder.split("/") for folder in held])
+        return "/".join(parts)
 
     def below(self, folder: str) -> Iterator[tuple[str, list[str]]]:
         """(folder, its file names) of a folder and of all folders below it."""

@@ -6,12 +6,13 @@ SegmentationClassNpy (-1 is ignored); lists in ImageSets/Segmentation.
 
 import io
 import posixpath
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.files.split_lists import short_id
+from ipixmatch_jax.data.files.stored_masks import read_stored
 from ipixmatch_jax.data.importers.annotations import item_id
 from ipixmatch_jax.data.importers.class_files import ClassFile, find_classes
 from ipixmatch_jax.data.importers.contents import content
@@ -37,6 +38,8 @@ _MASKS = ("SegmentationClass", "SegmentationClassPNG", "SegmentationClassNpy")
 _MASK_ENDINGS = (".png", ".npy")
 # The border of VOC's own masks, where they are shown as colors.
 _BORDER = (224, 224, 192)
+# Masks in which the form of all is looked up.
+_SAMPLE = 20
 
 
 class Voc:
@@ -111,7 +114,11 @@ def _read(tree: FolderTree, base: str) -> Found:
         found.items.append(Item(name, tree.path("", path), drawn or None, own))
     if classes.path.endswith("labelmap.txt"):
         found.classes = _by_color(classes)
-        found.notes.append(f"classes by the colors of {classes.path}")
+        drawn = [str(item.mask) for item in found.items if isinstance(item.mask, str)]
+        if _are_ids(drawn[:_SAMPLE], len(classes.names)) and not _ignored(classes):
+            found.classes = Classes(classes.names)
+        by = "colors" if found.classes.palette else "order"
+        found.notes.append(f"classes by the {by} of {classes.path}")
     last = folder.rpartition("/")[2]
     others = [n for n in _MASKS if n != last and posixpath.join(base, n) in tree.files]
     if others:
@@ -119,11 +126,26 @@ def _read(tree: FolderTree, base: str) -> Found:
     return found
 
 
+def _are_ids(paths: Sequence[str], classes: int) -> bool:
+    """True if masks are gray and no value is too large for an id: someone removed the colors."""
+    stored = [read_stored(path, path) for path in paths]
+    return bool(stored) and all(
+        one.gray is not None
+        and not one.palette
+        and np.isin(one.gray, (*range(classes), IGNORE)).all()
+        for one in stored
+    )
+
+
+def _ignored(classes: ClassFile) -> list[str]:
+    return [name for name in classes.names if name.strip("_").lower() in ("ignore", "void")]
+
+
 def _by_color(classes: ClassFile) -> Classes:
-    named = [(n, c) for n, c in zip(classes.names, classes.palette, strict=True)
-             if n.strip("_").lower() not in ("ignore", "void")]  # fmt: skip
-    ignored = [c for n, c in zip(classes.names, classes.palette, strict=True)
-               if n.strip("_").lower() in ("ignore", "void")]  # fmt: skip
+    skipped = _ignored(classes)
+    both = list(zip(classes.names, classes.palette, strict=True))
+    named = [(name, color) for name, color in both if name not in skipped]
+    ignored = [color for name, color in both if name in skipped]
     colors = tuple(color for _, color in named)
     if len(set(colors)) < len(colors):
         raise DataError(f"{classes.path}: two labels have the same color; give each its own")

@@ -7,7 +7,7 @@ import os
 import re
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES, image_size
-from ipixmatch_jax.data.importers.annotations import Sheet, collect, only_rectangles
+from ipixmatch_jax.data.importers.annotations import Sheet, collect, mostly_rectangles
 from ipixmatch_jax.data.importers.class_files import find_classes, read_yolo_names
 from ipixmatch_jax.data.importers.coco_names import COCO_NAMES
 from ipixmatch_jax.data.importers.drawing import is_rectangle, stored_size
@@ -75,13 +75,20 @@ class Yolo:
             sheet.shapes = [(names[int(label)], shape) for label, shape in sheet.shapes]
         found = collect(tree, sheets, names, choices)
         found.notes.append(note)
+        empty = [sheet.source for sheet in sheets if sheet.known and not sheet.shapes]
+        if empty:
+            found.notes.append(
+                f"{len(empty)} label files are empty, so their images are all background: "
+                f"{some(empty, 3)}; remove the file of an image that nobody has labeled (Label "
+                "Studio writes one for each task)"
+            )
         found.problems += _twins(tree, sheets)
         if not choices.get("own_lists"):
             apply_yaml(tree, found)
         shapes = [shape["points"] for sheet in sheets for _, shape in sheet.shapes]
-        if shapes and all(map(is_rectangle, shapes)):
+        if shapes:
             # Oriented boxes (OBB) have four corners, too.
-            found.warnings.append(only_rectangles(len(shapes)))
+            found.warnings += mostly_rectangles(sum(map(is_rectangle, shapes)), len(shapes))
         if renamed:
             found.notes.append(
                 f"{len(renamed)} images found by names without Label Studio's upload prefix: "

@@ -1,0 +1,45 @@
+"""The tables of Open Images: a mask file and a label for each object, and the names of labels."""
+
+import csv
+
+from ipixmatch_jax.data.importers.contents import content, head
+from ipixmatch_jax.data.importers.tree import FolderTree
+from ipixmatch_jax.errors import DataError
+
+_COLUMNS = ("MaskPath", "ImageID", "LabelName")
+
+
+def tables_of_masks(tree: FolderTree) -> list[str]:
+    """Relative paths of the CSV files whose headings name masks, images and labels."""
+    found = []
+    for path in tree.with_ending(".csv"):
+        first = head(tree.path("", path), 1000).partition(b"\n")[0].decode("utf-8", "replace")
+        if set(_COLUMNS) <= {cell.strip() for cell in first.split(",")}:
+            found.append(path)
+    return found
+
+
+def masks_of(tree: FolderTree, path: str) -> list[tuple[str, str, str]]:
+    """(mask, image id, label) of each row of a table."""
+    rows = csv.DictReader(_text(tree, path).splitlines())
+    return [tuple((row[name] or "").strip() for name in _COLUMNS) for row in rows]
+
+
+def names_of(tree: FolderTree) -> dict[str, str]:
+    """Label -> name, such as /m/01yrx -> Cat, from class-descriptions.csv and files like it."""
+    names = {}
+    for path in tree.with_ending(".csv"):
+        if path.rpartition("/")[2].startswith(("class-descriptions", "oidv7-class-descriptions")):
+            for row in csv.reader(_text(tree, path).splitlines()):
+                if len(row) > 1 and row[0] != "LabelName":
+                    names[row[0].strip()] = row[1].strip()
+    return names
+
+
+def _text(tree: FolderTree, path: str) -> str:
+    try:
+        return content(tree.path("", path)).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{tree.path('', path)}: is not UTF-8 ({error.reason}); save it as UTF-8"
+        ) from None
