@@ -64,6 +64,7 @@ class Facts:
         edges: edges of the mask by their position in blocks of 8x8 pixels, int64 [8], or None.
         levels: lowest and highest value of the image, 0 to 255.
         contrast: difference of two classes in the image, float64 [8], or None; see `contrast_of`.
+        hidden: share of the image's pixels whose colors lie below transparency; `hidden_share`.
     """
 
     index: int
@@ -80,6 +81,7 @@ class Facts:
     edges: np.ndarray | None = None
     levels: tuple[int, int] = (0, 255)
     contrast: np.ndarray | None = None
+    hidden: float = 0.0
 
 
 def from_problem(problem: str) -> Finding:

@@ -19,6 +19,7 @@ from ipixmatch_jax.data.grouping import THUMBNAIL, thumbnail_of
 from ipixmatch_jax.data.inspection import findings, mask_sets
 from ipixmatch_jax.data.inspection.class_names import object_as_ground, unreadable_names
 from ipixmatch_jax.data.inspection.findings import ERROR, Facts, Finding
+from ipixmatch_jax.data.inspection.hidden_colors import hidden_colors, hidden_share
 from ipixmatch_jax.data.inspection.inverted_masks import contrast_of, inverted_masks
 from ipixmatch_jax.data.inspection.near_duplicates import near_duplicates
 from ipixmatch_jax.data.inspection.pairing_check import mirrored_masks, shifted_masks
@@ -205,6 +206,7 @@ def inspect_dataset(data_config: ConfigDict, seed: int, unmeasured: str = "") ->
         dataset, {n: (s.pixels, s.images_with) for n, s in splits.items()}, facts
     )
     found += tile_leaks(dataset, facts)
+    found += hidden_colors(facts)
     found += unreadable_names(dataset.class_names)
     found += object_as_ground(dataset.class_names, facts)
     if unmeasured:
@@ -235,6 +237,7 @@ def _read_all(source: UnlabeledSource) -> Iterator[Facts | DataError]:
         except DataError as error:
             return error
         image, mask = record["image"], record.get("mask")
+        paths = getattr(source, "image_paths", ()) if image.shape[-1] == 3 else ()
         return Facts(
             index=index,
             id=record["id"],
@@ -250,6 +253,7 @@ def _read_all(source: UnlabeledSource) -> Iterator[Facts | DataError]:
             small_mask=None if mask is None else resize_mask(mask, THUMBNAIL),
             edges=None if mask is None else edge_positions(mask),
             contrast=None if mask is None else contrast_of(image, mask),
+            hidden=hidden_share(paths[index]) if paths else 0.0,
         )
 
     # In blocks, so that memory holds at most one block of images.
