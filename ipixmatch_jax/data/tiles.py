@@ -16,6 +16,8 @@ _SEPARATOR = re.compile(r"[_\-. ]+")
 # Side of the square that is searched in the larger image, and its correlation there; JPEG lowers
 # it, and squares of other photos stay far below. Squares of less contrast tell nothing.
 _PATCH, _FOUND, _LEAST_CONTRAST = 32, 0.9, 4.0
+# Side of the parts of an image that are searched at once.
+_PART = 1024
 # Pairs whose pixels are compared, and share of them that must be tiles.
 _COMPARED, _MOST = 12, 0.5
 
@@ -118,7 +120,15 @@ def holds(image: np.ndarray, tile: np.ndarray) -> bool:
     patch = _clearest(displayable(tile).mean(-1, dtype=np.float32))
     if patch.std() < _LEAST_CONTRAST:
         return False
-    return _best_correlation(displayable(image).mean(-1, dtype=np.float32), patch) > _FOUND
+    # In parts, which overlap by a patch: photos of 100 megapixels would need gigabytes.
+    step = _PART - _PATCH
+    return any(
+        _best_correlation(displayable(part).mean(-1, dtype=np.float32), patch) > _FOUND
+        for top in range(0, max(1, image.shape[0] - _PATCH), step)
+        for left in range(0, max(1, image.shape[1] - _PATCH), step)
+        for part in [image[top : top + _PART, left : left + _PART]]
+        if min(part.shape[:2]) >= max(patch.shape)
+    )
 
 
 def _clearest(gray: np.ndarray) -> np.ndarray:

@@ -43,6 +43,14 @@ def test_a_tile_survives_jpeg(tmp_path):
     assert holds(image, np.asarray(Image.open(tmp_path / "t.jpg")))
 
 
+@pytest.mark.parametrize("place", [(0, 130), (1003, 700), (1020, 1400), (1180, 1950)])
+def test_a_tile_of_a_large_image(place):
+    image = noisy(scene(5, 2048), 5, 25)[:1240]
+    top, left = place
+    assert holds(image, image[top : top + 60, left : left + 90])
+    assert not holds(image, photo(6, 120)[:60, :90])
+
+
 def test_tiles_are_held_out_with_their_image():
     images, ids = [], []
     for seed in range(3):

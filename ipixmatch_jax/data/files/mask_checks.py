@@ -72,7 +72,7 @@ def likely_reason(
     trained = "trainid" in name.rpartition("/")[2].lower().replace("_", "")
     if num_classes == 19 and trained and max(held) == 19:
         return "void, as some tools write it in train ids: set data.ignore_values=(19,); or "
-    if num_classes == 19 and not trained and max(held) <= 33 and held & set(range(19, 34)):
+    if num_classes == 19 and max(held) <= 33 and held & set(range(19, 34)):
         return "Cityscapes labelIds in place of trainIds: use the labelTrainIds files; or "
     if len(palette) and held <= grays and len(held) > 1:
         return "the gray values of the palette's colors: save indices, not converted colors; or "

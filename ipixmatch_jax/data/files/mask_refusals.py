@@ -42,12 +42,12 @@ def of_files(facts: Sequence[MaskFacts], max_pixels: int) -> None:
     _refuse_dithered(facts, max_pixels)
     _refuse_photos(facts)
     _refuse_smoothed(facts)
-    _refuse_partly_smoothed(facts)
     _refuse_two_styles(facts)
     _refuse_shown_inverted(facts)
     _refuse_inverted(facts)
     _refuse_shifted(facts)
     _refuse_compressed(facts, max_pixels)
+    _refuse_partly_smoothed(facts)
     _refuse_objects(facts, max_pixels)
 
 

@@ -17,7 +17,7 @@ _SHOWN = 4
 # Things that are never the ground of a photo; besides those of COCO.
 _THINGS = frozenset(
     "nucleus nuclei cell cells tumor tumour lesion polyp crack defect ship boat plane airplane"
-    " vehicle pedestrian vessel crop weed leaf fruit hand face pet animal instrument tool object"
+    " vehicle pedestrian vessel weed fruit hand face pet animal instrument tool object"
     " foreground".split()
 ).union(COCO_NAMES)
 # Masks that are judged; share of their pixels and of their border that class 0 covers at least, and
