@@ -301,15 +301,16 @@ def _class_table(text: str) -> ClassFile:
 
 
 def _class_mapping(text: str) -> ClassFile:
-    """V7's `class_name,class_color` in CSV, with three numbers as a color."""
+    """V7's `class_name,class_color` in CSV: three numbers are a color, one is a stored value."""
     rows = [row for row in csv.reader(text.splitlines()) if any(row)]
     if not rows or [cell.strip().lower() for cell in rows[0][:2]] != ["class_name", "class_color"]:
         return ClassFile()
-    palette = tuple(tuple(map(int, re.findall(r"\d+", " ".join(row[1:])))) for row in rows[1:])
-    if any(len(color) != 3 for color in palette):
-        # Masks of ids have one number for each class.
-        return ClassFile()
-    return ClassFile("", tuple(row[0].strip() for row in rows[1:]), palette)
+    names = [row[0].strip() for row in rows[1:]]
+    numbers = [tuple(map(int, re.findall(r"\d+", " ".join(row[1:])))) for row in rows[1:]]
+    if all(len(found) == 1 for found in numbers):
+        return _mapped_classes({n: value for n, (value,) in zip(names, numbers, strict=True)})
+    plain = any(len(found) != 3 for found in numbers)
+    return ClassFile() if plain else ClassFile("", tuple(names), tuple(numbers))
 
 
 def _pixel_values(text: str) -> ClassFile:
@@ -386,7 +387,7 @@ def read_yolo_names(path: str) -> tuple[str, ...]:
     Raises:
         DataError: unreadable.
     """
-    return _read(path, _plain_lines if path.endswith(".names") else _yaml_names).names
+    return _read(path, _plain_lines if path.endswith((".names", ".labels")) else _yaml_names).names
 
 
 def read_mapillary(path: str) -> ClassFile:

@@ -1,4 +1,4 @@
-"""The tables of Open Images: a mask file and a label for each object, and the names of labels."""
+"""Tables with a mask file and a label for each object: those of Open Images and V7."""
 
 import csv
 
@@ -6,7 +6,8 @@ from ipixmatch_jax.data.importers.contents import content, head
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
 
-_COLUMNS = ("MaskPath", "ImageID", "LabelName")
+# Headings of the columns of masks, images and labels; V7's masks have no ending.
+_COLUMNS = (("MaskPath", "ImageID", "LabelName"), ("mask_id", "image_id", "class_name"))
 
 
 def tables_of_masks(tree: FolderTree) -> list[str]:
@@ -14,15 +15,17 @@ def tables_of_masks(tree: FolderTree) -> list[str]:
     found = []
     for path in tree.with_ending(".csv"):
         first = head(tree.path("", path), 1000).partition(b"\n")[0].decode("utf-8", "replace")
-        if set(_COLUMNS) <= {cell.strip() for cell in first.split(",")}:
+        cells = {cell.strip() for cell in first.split(",")}
+        if any(set(columns) <= cells for columns in _COLUMNS):
             found.append(path)
     return found
 
 
 def masks_of(tree: FolderTree, path: str) -> list[tuple[str, str, str]]:
     """(mask, image id, label) of each row of a table."""
-    rows = csv.DictReader(_text(tree, path).splitlines())
-    return [tuple((row[name] or "").strip() for name in _COLUMNS) for row in rows]
+    rows = list(csv.DictReader(_text(tree, path).splitlines()))
+    columns = next((c for c in _COLUMNS if rows and set(c) <= rows[0].keys()), ())
+    return [tuple((row[name] or "").strip() for name in columns) for row in rows if columns]
 
 
 def names_of(tree: FolderTree) -> dict[str, str]:
