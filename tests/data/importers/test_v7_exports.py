@@ -63,3 +63,17 @@ def test_texts_of_other_folders_that_are_no_labels_are_not_read(tmp_path):
         text(tmp_path / f"captions/p{i}.txt", "two dogs and a cat\n")
     with pytest.raises(DataError, match="no images with masks recognized"):
         read_folder(tmp_path, {})
+
+
+def test_a_table_of_another_form_that_names_the_masks_of_objects_is_told(tmp_path):
+    for i in range(3):
+        photo(tmp_path / f"images/p{i}.jpg", i)
+        for number in (0, 1):
+            mask(tmp_path / f"masks/p{i}_{number}.png", 255 * (truth() == number + 1))
+    _, _, found = read_folder(tmp_path, {})
+    assert found.classes.names == ("background", "object")
+    assert not any("may tell the class" in warning for warning in found.warnings)
+    rows = [f"p{i}_{number};{name}" for i in range(3) for number, name in enumerate("ab")]
+    text(tmp_path / "what.csv", "\n".join(["file;kind", *rows]) + "\n")
+    _, _, found = read_folder(tmp_path, {})
+    assert any("what.csv names the masks and may tell" in w for w in found.warnings)
