@@ -89,6 +89,10 @@ def read_stream(
     return array
 
 
+# No image has so few rows: the first axis of such an array are its bands.
+_LEAST_ROWS = 16
+
+
 def read_npy(stream: BinaryIO, name: str, max_pixels: int, shape_only: bool = False) -> np.ndarray:
     """The array of an open NPY file; nothing is allocated before its header has been checked.
 
@@ -114,7 +118,13 @@ def read_npy(stream: BinaryIO, name: str, max_pixels: int, shape_only: bool = Fa
 
 
 def _read_npy(stream: BinaryIO, name: str, shape_only: bool, max_pixels: int) -> np.ndarray:
-    return read_npy(stream, name, max_pixels, shape_only)
+    array = read_npy(stream, name, max_pixels, shape_only)
+    if array.ndim == 3 and array.shape[0] <= _LEAST_ROWS < min(array.shape[1:]):
+        raise DataError(
+            f"{name}: holds {list(array.shape)}: bands first, as PyTorch has them; expected "
+            "[height, width, bands]; save array.transpose(1, 2, 0)"
+        )
+    return array
 
 
 def _read_tiff(stream: BinaryIO, name: str, shape_only: bool, max_pixels: int) -> np.ndarray:

@@ -58,7 +58,8 @@ class TiffTags:
             and self.height * self.width <= _PILLOW_PIXELS
             and self.sample_format == 1
             and self.compression in _OF_PILLOW
-            and self.photometric in (0, 1, 2, 3, 5, 6)
+            # Of gray, Pillow knows one band and one with opacity; GDAL writes any number of them.
+            and (self.photometric in (2, 3, 5, 6) or self.photometric < 2 and self.samples < 3)
         )
 
 

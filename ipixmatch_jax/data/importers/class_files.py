@@ -305,15 +305,16 @@ def _class_table(text: str) -> ClassFile:
 
 
 def _class_mapping(text: str) -> ClassFile:
-    """V7's `class_name,class_color` in CSV, with three numbers as a color."""
+    """V7's `class_name,class_color` in CSV: three numbers are a color, one is a stored value."""
     rows = [row for row in csv.reader(text.splitlines()) if any(row)]
     if not rows or [cell.strip().lower() for cell in rows[0][:2]] != ["class_name", "class_color"]:
         return ClassFile()
-    palette = tuple(tuple(map(int, re.findall(r"\d+", " ".join(row[1:])))) for row in rows[1:])
-    if any(len(color) != 3 for color in palette):
-        # Masks of ids have one number for each class.
-        return ClassFile()
-    return ClassFile("", tuple(row[0].strip() for row in rows[1:]), palette)
+    names = [row[0].strip() for row in rows[1:]]
+    numbers = [tuple(map(int, re.findall(r"\d+", " ".join(row[1:])))) for row in rows[1:]]
+    if all(len(found) == 1 for found in numbers):
+        return _mapped_classes({n: value for n, (value,) in zip(names, numbers, strict=True)})
+    plain = any(len(found) != 3 for found in numbers)
+    return ClassFile() if plain else ClassFile("", tuple(names), tuple(numbers))
 
 
 def _pixel_values(text: str) -> ClassFile:
@@ -380,8 +381,7 @@ _READERS: dict[str, Callable[[str], ClassFile]] = {
     "class_names.txt": _lines,
     "labels.txt": _lines,
     "codes.txt": _lines,
-    "id2label.json": _classes_json,
-    "class_list.json": _classes_json,
+    **dict.fromkeys(("id2label.json", "class_list.json", "class_id_to_name.json"), _classes_json),
     "dataset.json": _nnunet,
     "category_id.txt": _category_ids,
     "metadata.json": _fiftyone,
@@ -397,7 +397,7 @@ def read_yolo_names(path: str) -> tuple[str, ...]:
     Raises:
         DataError: unreadable.
     """
-    return _read(path, _plain_lines if path.endswith(".names") else _yaml_names).names
+    return _read(path, _plain_lines if path.endswith((".names", ".labels")) else _yaml_names).names
 
 
 def read_mapillary(path: str) -> ClassFile:

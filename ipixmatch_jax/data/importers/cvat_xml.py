@@ -46,6 +46,12 @@ class CvatXml:
                 boxes += len(shapes)
                 areas += sum(len(image.findall(kind)) for kind in _KINDS if kind != "box")
                 sheets.append(_sheet(path, image, full))
+        if sheets and not boxes and not areas:
+            raise DataError(
+                f"{tree.root}: {len(sheets)} images in CVAT's XML, and no shape with an area; "
+                "expected polygons or masks; draw them, or export COCO JSON (V7 leaves polygons "
+                "out of this format)"
+            )
         if boxes and not areas:
             raise DataError(
                 f"{tree.root}: {boxes} boxes and no polygon or mask: object detection, not "

@@ -17,7 +17,7 @@ from ipixmatch_jax.data.files.masks import MASK_SUFFIXES
 from ipixmatch_jax.data.importers import names as folder_names
 from ipixmatch_jax.data.importers.drawing import background_first, gray, union_of_files
 from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, Item, some
-from ipixmatch_jax.data.importers.open_images_tables import tables_of_masks
+from ipixmatch_jax.data.importers.open_images_tables import naming, tables_of_masks
 from ipixmatch_jax.data.importers.places import Place, places
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE
@@ -43,6 +43,8 @@ _MOST_COUNTED = 50
 _WIDTHS = range(2, 9)
 # Share of the pixels that must be dark or bright in a mask of a single class.
 _CLEAR = 0.9
+# Masks that are looked for in tables.
+_NAMED = 20
 # Share of the foreground that several classes may claim.
 _MOST_SHARED = 0.5
 # Numbers below this are ids; smoothed edges reach higher.
@@ -99,6 +101,13 @@ class MaskParts:
             found.items.append(Item(layout.id(image), tree.path("", image), drawn, split))
         if objects:
             found.notes.append(f"{counts['']} objects, drawn together as class 1 of 2")
+            files = [file for parts in form.values() for own in parts.values() for file in own]
+            table = naming(tree, files[:_NAMED])
+            if table:
+                found.warnings.append(
+                    f"{table} names the masks and may tell the class of each, which is not read; "
+                    "if there are several classes, put the masks of each into masks/CLASS/"
+                )
         else:
             shown = some([f"{name} ({n})" for name, n in sorted(counts.items()) if name], 12)
             found.notes.append(

@@ -1,7 +1,8 @@
-"""Open Images: a mask file per object, listed in train-annotations-object-segmentation.csv.
+"""Mask files of objects that a CSV lists with their labels: Open Images, V7's instance masks.
 
-Written for Open Images V5 to V7 and Datumaro's export. Pixels that two classes claim are ignored;
-an object of a label `/m/01yrx` has the name that class-descriptions.csv gives it.
+Written for train-annotations-object-segmentation.csv of Open Images V5 to V7, Datumaro's export of
+it, and instance_mask_annotations.csv of darwin-py. Pixels that two classes claim are ignored; an
+object of a label `/m/01yrx` has the name that class-descriptions.csv gives it.
 """
 
 import os
@@ -21,16 +22,21 @@ class OpenImages:
     """CSV tables with a mask file for each object."""
 
     name = "open-images"
-    source = "Open Images (a CSV of MaskPath, ImageID and LabelName)"
+    source = "mask files that a CSV lists with their labels (Open Images, V7)"
 
     def sniff(self, tree: FolderTree) -> str:
         files = tables_of_masks(tree)
-        return f"MaskPath, ImageID and LabelName in {some(files, 3)}" if files else ""
+        return f"masks, images and labels in {some(files, 3)}" if files else ""
 
     def read(self, tree: FolderTree, choices: Choices) -> Found:
         found, label_names = Found(), names_of(tree)
         rows = [row for path in tables_of_masks(tree) for row in masks_of(tree, path)]
-        files = {path.rpartition("/")[2]: path for path in tree.with_ending(*MASK_SUFFIXES)}
+        files = {}
+        for path in tree.with_ending(*MASK_SUFFIXES):
+            name = path.rpartition("/")[2]
+            files |= {name: path}
+            if place_of(path.rpartition("/")[0]).role == "mask":
+                files.setdefault(os.path.splitext(name)[0], path)
         named = [label_names.get(label, label) for _, _, label in rows]
         names, table = background_first(sorted(set(named)))
         parts: dict[str, dict[int, list[str]]] = {}

@@ -5,6 +5,7 @@ Written for Ultralytics YOLOv5 to YOLO11. An empty file means an image without o
 
 import os
 import re
+from collections import Counter
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES, image_size
 from ipixmatch_jax.data.importers.annotations import Sheet, collect, mostly_rectangles
@@ -45,12 +46,14 @@ class Yolo:
                     "(pose), not masks; expected polygons; export segmentation labels"
                 )
         images = {os.path.splitext(path)[0]: path for path in tree.with_ending(*IMAGE_SUFFIXES)}
-        uploaded = _without_prefixes(images)
+        uploaded, named = _without_prefixes(images), _by_names(images)
         sheets, classes, boxes, polygons = [], set(), "", 0
         renamed: list[str] = []
         for path in _label_files(tree):
             stem = os.path.splitext(path)[0]
             image = _image_of(stem, images)
+            if not image and "labels" not in stem.lower().split("/"):
+                image = named.get(stem.rpartition("/")[2], "")
             if not image:
                 # Label Studio's upload prefix may be in the name of the labels, or of the image.
                 folder, _, name = stem.rpartition("/")
@@ -115,10 +118,16 @@ def _twins(tree: FolderTree, sheets: list[Sheet]) -> list[str]:
 def _label_files(tree: FolderTree) -> list[str]:
     """Text files in folders named labels, or with an image of their name in their folder."""
     images = {os.path.splitext(path)[0] for path in tree.with_ending(*IMAGE_SUFFIXES)}
-    return [
-        path for path in tree.with_ending(".txt")
+    texts = tree.with_ending(".txt")
+    found = [
+        path for path in texts
         if "labels" in path.lower().split("/")[:-1] or os.path.splitext(path)[0] in images
     ]  # fmt: skip
+    if found:
+        return found
+    # V7 writes annotations/X.txt for images/X.jpg.
+    names = {stem.rpartition("/")[2] for stem in images}
+    return [path for path in texts if path.rpartition("/")[2][:-4] in names]
 
 
 def _without_prefixes(images: dict[str, str]) -> dict[str, str]:
@@ -150,6 +159,13 @@ def _image_of(stem: str, images: dict[str, str]) -> str:
         if parts[index].lower() == "labels" and path in images:
             return images[path]
     return ""
+
+
+def _by_names(images: dict[str, str]) -> dict[str, str]:
+    """Name without folder and ending -> image, for names that one image alone has."""
+    count = Counter(stem.rpartition("/")[2] for stem in images)
+    return {name: path for stem, path in images.items()
+            if count[name := stem.rpartition("/")[2]] == 1}  # fmt: skip
 
 
 def _text(tree: FolderTree, path: str) -> str:
@@ -197,7 +213,7 @@ def _names(tree: FolderTree, classes: set[int]) -> tuple[tuple[str, ...], str]:
     """Names of the YOLO classes, and where they come from."""
     count = max(classes, default=-1) + 1
     stated: dict[tuple[str, ...], str] = {}
-    for path in tree.with_ending(".yaml", ".yml", ".names"):
+    for path in tree.with_ending(".yaml", ".yml", ".names", ".labels"):
         names = read_yolo_names(tree.path("", path))
         if names:
             stated.setdefault(names, path)

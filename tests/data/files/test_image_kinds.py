@@ -169,6 +169,23 @@ def test_tiff_of_many_kinds(tmp_path, options, bands, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("bands", [3, 4])
+def test_tiff_of_8_bits_whose_bands_have_no_colors(tmp_path, bands):
+    # GDAL writes so if it does not know that the bands are red, green and blue.
+    image = RNG.integers(0, 256, (24, 30, bands)).astype(np.uint8)
+    options = {"photometric": "minisblack", "planarconfig": "contig"}
+    tifffile.imwrite(tmp_path / "a.tif", image, extrasamples=[0] * (bands - 1), **options)
+    np.testing.assert_array_equal(read_bands(tmp_path / "a.tif", "a", bands), image)
+
+
+def test_arrays_with_the_bands_first_are_refused(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((3, 24, 30), np.uint8))
+    with pytest.raises(DataError, match=r"bands first, .*transpose\(1, 2, 0\)"):
+        read_bands(tmp_path / "a.npy", "a", 3)
+    np.save(tmp_path / "b.npy", np.zeros((24, 30, 12), np.uint8))
+    assert read_bands(tmp_path / "b.npy", "b", 12).shape == (24, 30, 12)
+
+
 def test_cmyk_heic_avif_and_gif(tmp_path):
     pillow_heif = pytest.importorskip("pillow_heif")
     pillow_heif.register_heif_opener()

@@ -308,3 +308,21 @@ def test_empty_label_files_of_yolo_are_named(tmp_path):
     text(tmp_path / "classes.txt", "cat\ndog\n")
     with pytest.raises(DataError, match="label files are empty; .* leaves out brush strokes"):
         read_folder(tmp_path, {})
+
+
+def test_cvat_xml_without_a_shape_is_named(tmp_path):
+    photo(tmp_path / "images/p0.png")
+    image = f'<image id="0" name="p0.png" width="{SIZE[1]}" height="{SIZE[0]}"/>'
+    text(tmp_path / "a.xml", f"<annotations><version>1.1</version>{image}</annotations>")
+    with pytest.raises(DataError, match="1 images in CVAT's XML, and no shape with an area"):
+        read_folder(tmp_path, {})
+
+
+def test_names_by_id_of_lightly_with_a_background_of_255(tmp_path):
+    text(tmp_path / "class_id_to_name.json", {"0": "cat", "1": "dog", "255": "background"})
+    for i in range(3):
+        photo(tmp_path / f"images/p{i}.png", i)
+        mask(tmp_path / f"SegmentationClass/p{i}.png", np.array([255, 0, 1])[truth()])
+    found = describe_folder(str(tmp_path))
+    assert found["class_names"] == ("cat", "dog", "background")
+    assert found["mask_values"] == (0, 1, 255)
