@@ -9,7 +9,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from ipixmatch_jax.data.importers.annotations import MOST_CLASSES, item_id, split_of
+from ipixmatch_jax.data.importers.annotations import MOST_CLASSES
 from ipixmatch_jax.data.importers.contents import content, read_json
 from ipixmatch_jax.data.importers.found import (
     Choices,
@@ -20,6 +20,7 @@ from ipixmatch_jax.data.importers.found import (
     drawn_from,
     some,
 )
+from ipixmatch_jax.data.importers.places import item_id, split_of
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE
 from ipixmatch_jax.errors import DataError

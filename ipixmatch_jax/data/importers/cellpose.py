@@ -10,7 +10,6 @@ import posixpath
 import numpy as np
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
-from ipixmatch_jax.data.importers.annotations import item_id, split_of
 from ipixmatch_jax.data.importers.contents import head
 from ipixmatch_jax.data.importers.drawing import gray
 from ipixmatch_jax.data.importers.found import (
@@ -23,6 +22,7 @@ from ipixmatch_jax.data.importers.found import (
     some,
 )
 from ipixmatch_jax.data.importers.names import role
+from ipixmatch_jax.data.importers.places import item_id, split_of
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
 

@@ -1,44 +1,24 @@
 """Class names and colors from the files that people and tools leave with their masks."""
 
-import csv
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ipixmatch_jax.data.files.split_lists import decoded
+from ipixmatch_jax.data.importers.class_csv import (
+    class_dict,
+    class_mapping,
+    class_table,
+    pixel_values,
+)
+from ipixmatch_jax.data.importers.class_file import ClassFile, Color, color_of, mapped_classes
 from ipixmatch_jax.data.importers.class_lines import NUMBERED, class_lines, voc_color
 from ipixmatch_jax.data.importers.class_tables import label_map, manifest_colors
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import as_path
-
-Color = tuple[int, int, int]
-# Headings of the columns of stored values and of names.
-_NUMBERS = ("id", "value", "pixel value", "pixel_value", "index", "label_id", "class_id")
-_NAMES = ("name", "class", "label", "class_name", "classname", "label_name")
-
-
-@dataclass(frozen=True)
-class ClassFile:
-    """The content of a class file.
-
-    Attributes:
-        path: the file; '' if there is none.
-        names: class names in the order of the ids.
-        palette: one color per class; ().
-        values: the stored value of each class, if the file states them; ().
-        ignored: stored values that mean ignore, such as nnU-Net's label `ignore`; ().
-        unlisted: no class is black, and black is the background: Datumaro and CVAT leave it out.
-    """
-
-    path: str = ""
-    names: tuple[str, ...] = ()
-    palette: tuple[Color, ...] = ()
-    values: tuple[int, ...] = ()
-    ignored: tuple[int, ...] = ()
-    unlisted: bool = False
 
 
 def find_classes(tree: FolderTree) -> ClassFile:
@@ -111,36 +91,11 @@ def _classes_json(text: str) -> ClassFile:
     if isinstance(content, list):
         return _listed_classes(content)
     if "classes" not in content:
-        return _mapped_classes(content)
+        return mapped_classes(content)
     if content["classes"] and isinstance(content["classes"][0], dict):
         return _listed_classes(content["classes"])
     palette = tuple(tuple(int(c) for c in color) for color in content.get("palette", ()))
     return ClassFile("", tuple(map(str, content["classes"])), palette)
-
-
-def _mapped_classes(content: dict) -> ClassFile:
-    """`{"0": "sky"}`, `{"sky": 0}` or `{"sky": [red, green, blue]}`."""
-    if content and all(isinstance(value, list) for value in content.values()):
-        colors = [tuple(map(int, color)) for color in content.values()]
-        if any(len(color) != 3 for color in colors):
-            raise ValueError("expected three numbers for each color")
-        return ClassFile("", tuple(content), tuple(colors))
-    if content and all(re.fullmatch("#[0-9A-Fa-f]{6}", str(v)) for v in content.values()):
-        return ClassFile("", tuple(content), tuple(map(_color, content.values())))
-    if content and all(re.fullmatch("#[0-9A-Fa-f]{6}", key) for key in content):
-        # A2D2's class_list.json.
-        return ClassFile("", tuple(map(str, content.values())), tuple(map(_color, content)))
-    if all(isinstance(value, str) for value in content.values()):
-        pairs = sorted((int(key), name) for key, name in content.items())
-    else:
-        pairs = sorted((int(number), name) for name, number in content.items())
-    values = tuple(number for number, _ in pairs)
-    if len(set(values)) < len(values):
-        raise ValueError("a number occurs twice; expected one for each class")
-    names = tuple(name for _, name in pairs)
-    if values == tuple(range(1, len(values) + 1)):
-        return ClassFile("", ("background", *names))
-    return ClassFile("", names, (), () if values == tuple(range(len(values))) else values)
 
 
 def _nnunet(text: str) -> ClassFile:
@@ -154,7 +109,7 @@ def _nnunet(text: str) -> ClassFile:
     named = {name: value for name, value in labels.items() if "ignore" not in (name, value)}
     ignored = [name if value == "ignore" else value
                for name, value in labels.items() if name not in named]  # fmt: skip
-    return replace(_mapped_classes(named), ignored=tuple(map(int, ignored)))
+    return replace(mapped_classes(named), ignored=tuple(map(int, ignored)))
 
 
 def _fiftyone(text: str) -> ClassFile:
@@ -174,7 +129,7 @@ def _fiftyone(text: str) -> ClassFile:
     if not all(key.isdigit() for key in ids) or not all(isinstance(n, str) for n in names):
         # Colors as keys, or more than names as values.
         return ClassFile()
-    return _mapped_classes({"0": "background", **tables[0]})
+    return mapped_classes({"0": "background", **tables[0]})
 
 
 def _category_ids(text: str) -> ClassFile:
@@ -196,24 +151,15 @@ def _listed_classes(content: list) -> ClassFile:
     if all(isinstance(i, int) and 0 <= i < IGNORE for i in ids) and len(set(ids)) == len(ids):
         if not any("color" in one for one in content):
             key = "title" if stated else "name"
-            return _mapped_classes({one[key]: one["id"] for one in content})
+            return mapped_classes({one[key]: one["id"] for one in content})
         # Other tools number their classes over all projects.
         if sorted(ids) in (list(range(len(ids))), list(range(1, len(ids) + 1))):
             content = sorted(content, key=lambda one: one["id"])
     names = [str(one["title"] if stated else one["name"]) for one in content]
-    colors = [_color(one["color"]) for one in content]
+    colors = [color_of(one["color"]) for one in content]
     if (0, 0, 0) not in colors and not stated:
         names, colors = ["background", *names], [(0, 0, 0), *colors]
     return ClassFile("", tuple(names), tuple(colors))
-
-
-def _color(value: object) -> Color:
-    """The color of `#ff0000`, or of a list of three numbers or more."""
-    hexadecimal = isinstance(value, str)
-    color = tuple(bytes.fromhex(value.lstrip("#"))) if hexadecimal else tuple(map(int, value))
-    if len(color) < 3 or (hexadecimal and len(color) != 3):
-        raise ValueError("expected colors such as #ff0000 or [255, 0, 0]")
-    return color[:3]
 
 
 def _lines(text: str) -> ClassFile:
@@ -268,67 +214,6 @@ def _dataset_meta(text: str) -> ClassFile:
     return ClassFile("", names, palette, values, unlisted=unlisted)
 
 
-def _class_dict(text: str) -> ClassFile:
-    """CamVid of fast.ai and Kaggle: `name,r,g,b` in CSV; the heading tells other orders."""
-    delimiter = max(",;\t", key=text.partition("\n")[0].count)
-    rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if any(row)]
-    head = [cell.strip().lower() for cell in rows[0]] if rows else []
-    columns = [0, 1, 2, 3]
-    if not all(cell.isdigit() for cell in head[1:4]):
-        rows = rows[1:]
-        wanted = (("name", "class", "label", "class_name"), ("r", "red"), ("g", "green"),
-                  ("b", "blue"))  # fmt: skip
-        stated = [next((head.index(n) for n in names if n in head), None) for names in wanted]
-        if None not in stated[1:]:
-            free = (i for i in range(len(head)) if i not in stated)
-            columns = [next(free) if stated[0] is None else stated[0], *stated[1:]]
-    palette = tuple(tuple(int(row[i]) for i in columns[1:]) for row in rows)
-    return ClassFile("", tuple(row[columns[0]].strip() for row in rows), palette)
-
-
-def _class_table(text: str) -> ClassFile:
-    """A CSV whose heading names a column of ids or colors, and one of names; or none."""
-    first = text.partition("\n")[0].lower()
-    head = [cell.strip() for cell in re.split("[,;\t]", first)]
-    number = next((head.index(n) for n in _NUMBERS if n in head), None)
-    name = next((head.index(n) for n in _NAMES if n in head), None)
-    if {"r", "g", "b"} <= set(head) or {"red", "green", "blue"} <= set(head):
-        return _class_dict(text)
-    if number is None or name is None:
-        return ClassFile()
-    delimiter = max(",;\t", key=first.count)
-    rows = [row for row in csv.reader(text.splitlines()[1:], delimiter=delimiter) if any(row)]
-    if not all(len(row) > max(number, name) and row[number].strip().isdigit() for row in rows):
-        return ClassFile()
-    ids = {row[name].strip(): int(row[number]) for row in rows}
-    return _mapped_classes(ids) if len(ids) == len(rows) else ClassFile()
-
-
-def _class_mapping(text: str) -> ClassFile:
-    """V7's `class_name,class_color` in CSV: three numbers are a color, one is a stored value."""
-    rows = [row for row in csv.reader(text.splitlines()) if any(row)]
-    if not rows or [cell.strip().lower() for cell in rows[0][:2]] != ["class_name", "class_color"]:
-        return ClassFile()
-    names = [row[0].strip() for row in rows[1:]]
-    numbers = [tuple(map(int, re.findall(r"\d+", " ".join(row[1:])))) for row in rows[1:]]
-    if all(len(found) == 1 for found in numbers):
-        return _mapped_classes({n: value for n, (value,) in zip(names, numbers, strict=True)})
-    plain = any(len(found) != 3 for found in numbers)
-    return ClassFile() if plain else ClassFile("", tuple(names), tuple(numbers))
-
-
-def _pixel_values(text: str) -> ClassFile:
-    """Roboflow's `_classes.csv` of semantic masks: `Pixel Value, Class`."""
-    rows = [row for row in csv.reader(text.splitlines()) if row and any(row)]
-    head = [cell.strip().lower() for cell in rows[0]]
-    if head[:2] != ["pixel value", "class"]:
-        return ClassFile()
-    pairs = sorted((int(row[0]), row[1].strip()) for row in rows[1:])
-    values = tuple(value for value, _ in pairs)
-    plain = values == tuple(range(len(values)))
-    return ClassFile("", tuple(name for _, name in pairs), (), () if plain else values)
-
-
 def _mapillary(text: str) -> ClassFile:
     """Mapillary's config: `labels` in the order of the ids, with `readable` and `color`."""
     content = json.loads(text)
@@ -357,7 +242,7 @@ def _yaml_names(text: str) -> ClassFile:
 
 
 def _by_id(read: Callable[[str], dict[str, int]]) -> Callable[[str], ClassFile]:
-    return lambda text: _mapped_classes(ids) if (ids := read(text)) else ClassFile()
+    return lambda text: mapped_classes(ids) if (ids := read(text)) else ClassFile()
 
 
 def _plain_lines(text: str) -> ClassFile:
@@ -370,13 +255,13 @@ _READERS: dict[str, Callable[[str], ClassFile]] = {
     "classes.txt": _lines,
     "labelmap.txt": _labelmap,
     "dataset_meta.json": _dataset_meta,
-    "_classes.csv": _pixel_values,
-    "class_dict.csv": _class_dict,
-    "label_class_dict.csv": _class_dict,
-    "class_dict_seg.csv": _class_dict,
-    "labelmap.csv": _class_dict,
-    "class_mapping.csv": _class_mapping,
-    **dict.fromkeys(("classes.csv", "labels.csv", "colormap.csv"), _class_table),
+    "_classes.csv": pixel_values,
+    "class_dict.csv": class_dict,
+    "label_class_dict.csv": class_dict,
+    "class_dict_seg.csv": class_dict,
+    "labelmap.csv": class_dict,
+    "class_mapping.csv": class_mapping,
+    **dict.fromkeys(("classes.csv", "labels.csv", "colormap.csv"), class_table),
     "label_colors.txt": _color_first,
     "class_names.txt": _lines,
     "labels.txt": _lines,

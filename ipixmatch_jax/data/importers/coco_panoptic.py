@@ -10,9 +10,10 @@ import numpy as np
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.files.stored_masks import read_stored
-from ipixmatch_jax.data.importers.annotations import ImageIndex, Sheet, collect
+from ipixmatch_jax.data.importers.annotations import Sheet, collect
 from ipixmatch_jax.data.importers.contents import json_with, read_json
 from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, some
+from ipixmatch_jax.data.importers.image_index import ImageIndex
 from ipixmatch_jax.data.importers.mapillary import Mapillary
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE

@@ -10,10 +10,11 @@ from collections import defaultdict
 from urllib.parse import unquote, urlparse
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
-from ipixmatch_jax.data.importers.annotations import ImageIndex, Sheet, collect
+from ipixmatch_jax.data.importers.annotations import Sheet, collect
 from ipixmatch_jax.data.importers.contents import read_json
 from ipixmatch_jax.data.importers.drawing import background_first
 from ipixmatch_jax.data.importers.found import Choices, Classes, Found, some
+from ipixmatch_jax.data.importers.image_index import ImageIndex
 from ipixmatch_jax.data.importers.label_studio import LabelStudio
 from ipixmatch_jax.data.importers.mask_parts import drawn_parts
 from ipixmatch_jax.data.importers.tree import FolderTree

@@ -15,13 +15,14 @@ import numpy as np
 from PIL import Image
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
-from ipixmatch_jax.data.importers.annotations import ImageIndex, Sheet, collect
+from ipixmatch_jax.data.importers.annotations import Sheet, collect
 from ipixmatch_jax.data.importers.class_files import find_classes
 from ipixmatch_jax.data.importers.contents import NotUnicodeError, json_with, read_json
 from ipixmatch_jax.data.importers.contents import content as file_bytes
 from ipixmatch_jax.data.importers.encodings import in_code_page
 from ipixmatch_jax.data.importers.found import Choices, Found, some
 from ipixmatch_jax.data.importers.image_folders import written_next_to
+from ipixmatch_jax.data.importers.image_index import ImageIndex
 from ipixmatch_jax.data.importers.names import folded
 from ipixmatch_jax.data.importers.parts import parts_of
 from ipixmatch_jax.data.importers.tree import FolderTree

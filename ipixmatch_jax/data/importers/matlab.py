@@ -11,7 +11,6 @@ import numpy as np
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.files.object_masks import without_gaps
 from ipixmatch_jax.data.importers import names as folder_names
-from ipixmatch_jax.data.importers.annotations import item_id, split_of
 from ipixmatch_jax.data.importers.contents import content
 from ipixmatch_jax.data.importers.found import (
     Choices,
@@ -23,6 +22,7 @@ from ipixmatch_jax.data.importers.found import (
     some,
 )
 from ipixmatch_jax.data.importers.pairing import pair
+from ipixmatch_jax.data.importers.places import item_id, split_of
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE
 from ipixmatch_jax.errors import DataError

@@ -230,3 +230,21 @@ def masks_of_split(split: str, masks: list[Place]) -> list[Place]:
     if split == "unlabeled":
         return []
     return [p for p in masks if p.split == split or (not p.split and not own)]
+
+
+def split_of(path: str, source: str = "", default: str = "train") -> str:
+    """The split by the folders of an image, or by the name of the annotation file; or `default`."""
+    folders = "/".join([*path.split("/")[:-1], *source.split("/")[:-1]])
+    stem = os.path.splitext(source.rpartition("/")[2])[0]
+    return names.split_of_path(folders, names.split(stem) or default)
+
+
+def item_id(path: str, split: str) -> str:
+    """The id of an image: its path without ending and without folders such as images and train.
+
+    Validation and test images have their split as a prefix.
+    """
+    folder, _, name = path.rpartition("/")
+    group = place_of(folder).group
+    stem = os.path.splitext(f"{group}/{name}" if group else name)[0]
+    return names.with_split(stem, split)

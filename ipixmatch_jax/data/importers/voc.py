@@ -13,8 +13,8 @@ import numpy as np
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.files.split_lists import short_id
 from ipixmatch_jax.data.files.stored_masks import read_stored
-from ipixmatch_jax.data.importers.annotations import item_id
-from ipixmatch_jax.data.importers.class_files import ClassFile, find_classes
+from ipixmatch_jax.data.importers.class_file import ClassFile
+from ipixmatch_jax.data.importers.class_files import find_classes
 from ipixmatch_jax.data.importers.contents import content
 from ipixmatch_jax.data.importers.found import (
     Choices,
@@ -27,6 +27,7 @@ from ipixmatch_jax.data.importers.found import (
 )
 from ipixmatch_jax.data.importers.names import is_only_split, split
 from ipixmatch_jax.data.importers.pairing import pair
+from ipixmatch_jax.data.importers.places import item_id
 from ipixmatch_jax.data.importers.split_files import apply_lists
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE
