@@ -17,7 +17,7 @@ from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, I
 from ipixmatch_jax.data.importers.image_index import ImageIndex
 from ipixmatch_jax.data.importers.names import folded
 from ipixmatch_jax.data.importers.parts import parts_of
-from ipixmatch_jax.data.importers.places import item_id, split_of
+from ipixmatch_jax.data.importers.places import item_id, place_of, split_of
 from ipixmatch_jax.data.importers.shape_places import check_places
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE

@@ -13,18 +13,19 @@ from collections import Counter
 from ipixmatch_jax.data.files.split_lists import short_id
 from ipixmatch_jax.data.importers import names as folder_names
 from ipixmatch_jax.data.importers.found import Found, some
-from ipixmatch_jax.data.importers.list_texts import ARRAYS, SHEETS
+from ipixmatch_jax.data.importers.list_texts import ARRAYS
 from ipixmatch_jax.data.importers.split_index import STRUCTURED, Rows, SplitIndex
 from ipixmatch_jax.data.importers.split_tables import SPLIT_WORDS
 from ipixmatch_jax.data.importers.tree import FolderTree
 
-_ENDINGS = (".txt", ".csv", ".lst", ".tsv", ".json", ".jsonl", ".yaml", ".yml", *ARRAYS, *SHEETS)
+_ENDINGS = (".txt", ".csv", ".lst", ".tsv", ".json", ".jsonl", ".yaml", ".yml", *ARRAYS)
 # Tables, by their ending.
-_TABLES = (".csv", ".tsv", *SHEETS)
+_TABLES = (".csv", ".tsv")
 # JSON files of pairs of images and masks: MONAI, nnU-Net, Hugging Face.
 _PAIRS = frozenset("dataset datalist data pairs metadata".split())
 # Lists of splits in forms that are not read.
-_UNREAD = (".pkl", ".xls", ".mat", ".pt")
+_SHEETS = (".xlsx", ".xls", ".ods")
+_UNREAD = (".pkl", ".mat", ".pt")
 # Tables that hold no images.
 _OTHERS = ("classes", "labels", "_classes", "class_dict", "labelmap")
 _DEEPEST, _MOST = 5, 50
@@ -86,7 +87,7 @@ def apply_lists(tree: FolderTree, found: Found, *, masks: bool = True) -> None:
         found.notes.append(
             f"numbers in {some(index.padded)} and in the names of images have other zero padding"
         )
-    found.problems += _numbered_splits(tree, index)
+    found.problems += _numbered_splits(tree, index) + _sheets(tree)
     doubled = {split: paths for split, paths in lists.items() if len(paths) > 1}
     if doubled:
         found.warnings += [
@@ -115,6 +116,15 @@ def _numbered_splits(tree: FolderTree, index: "SplitIndex | None") -> list[str]:
         "test; write these words into the column, or set data.labeled and data.val to lists"
         for path, words in unknown.items()
         if _NUMBERS.fullmatch(words) and words.partition(":")[0] in SPLIT_WORDS
+    ]
+
+
+def _sheets(tree: FolderTree) -> list[str]:
+    """The problem with lists in spreadsheets: without them, images of val would train."""
+    return [
+        f"{tree.path('', path)}: a list of a split in a spreadsheet; expected text; save it as CSV"
+        for path in tree.with_ending(*_SHEETS)
+        if folder_names.is_only_split(_stem(path))
     ]
 
 

@@ -1,6 +1,4 @@
-"""Lists of splits as NumPy arrays, XLSX, tables of other columns, and numbers without zeros."""
-
-import zipfile
+"""Lists of splits as NumPy arrays, tables of other columns, and numbers without zeros."""
 
 import numpy as np
 import pytest
@@ -8,7 +6,6 @@ import pytest
 from ipixmatch_jax.data import inspect_dataset
 from ipixmatch_jax.data.datasets.folder_config import describe_folder
 from ipixmatch_jax.data.importers import read_folder
-from ipixmatch_jax.data.importers.list_texts import list_text
 from tests.data.importers.test_formats import cache, loaded  # noqa: F401  (a fixture)
 from tests.references.exports import mask, photo, text, truth
 
@@ -29,32 +26,9 @@ def splits(root, write):
         write(root / split, [f"p{number:04d}" for number in numbers])
 
 
-def xlsx(path, rows):
-    """A workbook as Excel writes it: shared strings, and numbers in their cells."""
-    space = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
-    strings = sorted({cell for row in rows for cell in row if isinstance(cell, str)})
-    cells = [
-        "".join(
-            f'<c r="{"ABCD"[i]}{n}" t="s"><v>{strings.index(cell)}</v></c>'
-            if isinstance(cell, str) else f'<c r="{"ABCD"[i]}{n}"><v>{cell}</v></c>'
-            for i, cell in enumerate(row) if cell is not None
-        )
-        for n, row in enumerate(rows, start=1)
-    ]  # fmt: skip
-    sheet = "".join(f'<row r="{n}">{row}</row>' for n, row in enumerate(cells, start=1))
-    shared = "".join(f"<si><t>{one}</t></si>" for one in strings)
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("xl/sharedStrings.xml", f"<sst {space}>{shared}</sst>")
-        content = f"<worksheet {space}><sheetData>{sheet}</sheetData></worksheet>"
-        archive.writestr("xl/worksheets/sheet1.xml", content)
-
-
 FORMS = {
     "array": lambda path, names: np.save(f"{path}.npy", np.array(names)),
     "column": lambda path, names: np.save(f"{path}.npy", np.array([[n] for n in names], "S9")),
-    "sheet": lambda path, names: xlsx(
-        f"{path}.xlsx", [["id", None, "file"], *([n, 24, f"{x}.png"] for n, x in enumerate(names))]
-    ),
     "csv": lambda path, names: text(
         path.with_suffix(".csv"),
         "file;width;label\n" + "".join(f"images/{name}.png;32;cat\n" for name in names),
@@ -75,12 +49,6 @@ def test_lists_of_any_form_decide_the_split(form, root, make_config):
     assert dataset.val.ids == VAL and len(dataset.labeled) == 5
     assert not dataset.warnings
     assert any("zero padding" in note for note in dataset.notes) == (form == "numbers")
-
-
-def test_one_sheet_with_a_column_of_splits(root, make_config):
-    rows = [[f"p{n:04d}", ("train", "val")[n > 4]] for n in range(8)]
-    xlsx(root / "meta.xlsx", [["name", "split"], *rows])
-    assert loaded(root, make_config).val.ids == VAL
 
 
 def test_arrays_that_list_nothing(root, make_config):
@@ -114,6 +82,11 @@ def test_lists_in_unknown_forms_are_named(root):
     assert any("a form that is not read" in text for text in read_folder(root, {})[2].warnings)
 
 
-def test_a_sheet_with_entities_is_no_list():
-    with pytest.raises(ValueError):
-        list_text(b"PK\x03\x04", "a.xlsx")
+def test_lists_in_spreadsheets_are_refused(root):
+    (root / "splits").mkdir()
+    (root / "splits/val.xlsx").write_bytes(b"PK")
+    (root / "notes.xlsx").write_bytes(b"PK")
+    (problem,) = read_folder(root, {})[2].problems
+    assert "splits/val.xlsx: a list of a split in a spreadsheet" in problem
+    assert "save it as CSV" in problem
+    assert not read_folder(root, {"own_lists": True})[2].problems
