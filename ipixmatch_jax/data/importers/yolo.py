@@ -20,6 +20,10 @@ from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import as_path
 
 _LINE = re.compile(r"^\s*\d+(\.0*)?(\s+[-+.\deE]+){4,}\s*$")
+# The same, with coordinates from 0 to 1.
+_SHARES = re.compile(
+    r"^\s*\d+(\.0*)?(\s+(0?\.\d+([eE][-+]?\d+)?|\d(\.\d+)?[eE]-\d+|0|1(\.0*)?)){4,}\s*$"
+)
 # Ultralytics' key of data sets for pose.
 _KEYPOINTS = re.compile(r"^\s*kpt_shape\s*:", re.MULTILINE)
 _COCO = re.compile(r"(^|[/_-])coco(8|128|2017)?(-seg)?($|/)", re.IGNORECASE)
@@ -125,9 +129,13 @@ def _label_files(tree: FolderTree) -> list[str]:
     ]  # fmt: skip
     if found:
         return found
-    # V7 writes annotations/X.txt for images/X.jpg.
+    # V7 writes annotations/X.txt for images/X.jpg. Texts of other numbers, such as SYNTHIA's GTTXT,
+    # have such names too.
     names = {stem.rpartition("/")[2] for stem in images}
-    return [path for path in texts if path.rpartition("/")[2][:-4] in names]
+    found = [path for path in texts if path.rpartition("/")[2][:-4] in names]
+    contents = filter(str.strip, (_text(tree, path) for path in found[:50]))
+    lines = next(contents, "").strip().splitlines()
+    return found if all(map(_SHARES.match, lines)) else []
 
 
 def _without_prefixes(images: dict[str, str]) -> dict[str, str]:

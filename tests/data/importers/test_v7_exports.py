@@ -77,3 +77,12 @@ def test_a_table_of_another_form_that_names_the_masks_of_objects_is_told(tmp_pat
     text(tmp_path / "what.csv", "\n".join(["file;kind", *rows]) + "\n")
     _, _, found = read_folder(tmp_path, {})
     assert any("what.csv names the masks and may tell" in w for w in found.warnings)
+
+
+def test_texts_of_other_numbers_next_to_masks_are_no_labels(tmp_path):
+    for number in range(4):
+        photo(tmp_path / f"RGB/00{number}.png", number)
+        mask(tmp_path / f"GT/00{number}.png", truth())
+        text(tmp_path / f"GTTXT/00{number}.txt", "1 1 10 10 10\n1 1 10 10 10\n")
+    _, _, found = read_folder(tmp_path, {})
+    assert not found.problems and all(item.mask for item in found.items)
