@@ -121,8 +121,10 @@ def _twins(tree: FolderTree, sheets: list[Sheet]) -> list[str]:
 
 def _label_files(tree: FolderTree) -> list[str]:
     """Text files in folders named labels, or with an image of their name in their folder."""
-    images = {os.path.splitext(path)[0] for path in tree.with_ending(*IMAGE_SUFFIXES)}
     texts = tree.with_ending(".txt")
+    if not texts:
+        return []
+    images = {os.path.splitext(path)[0] for path in tree.with_ending(*IMAGE_SUFFIXES)}
     found = [
         path for path in texts
         if "labels" in path.lower().split("/")[:-1] or os.path.splitext(path)[0] in images
