@@ -203,7 +203,7 @@ def table(results: Mapping[str, Mapping[int, Any]], base: str, network: str) -> 
 
 def chosen(results: Mapping[str, Mapping[int, Any]], network: str) -> str:
     """The arm with the highest mean on the validation images, over the seeds that all arms have."""
-    seeds = set.intersection(*(set(runs) for runs in results.values()))
+    seeds = set.intersection(*map(set, results.values())) if results else set()
     if not seeds:
         return "no seed of all arms is finished"
     means = {

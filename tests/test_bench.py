@@ -44,6 +44,7 @@ def test_the_table_of_arms():
     assert photos.chosen(results, "teacher") == "corr-valid"
     results["supervised"][0]["teacher"]["last"] = 30.0
     assert photos.chosen(results, "teacher") == "supervised"
+    assert photos.chosen({}, "teacher") == "no seed of all arms is finished"
 
 
 def test_the_test_split_is_the_last_quarter_of_each_group():
