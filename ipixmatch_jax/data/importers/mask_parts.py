@@ -17,7 +17,7 @@ from ipixmatch_jax.data.files.masks import MASK_SUFFIXES
 from ipixmatch_jax.data.importers import names as folder_names
 from ipixmatch_jax.data.importers.drawing import background_first, gray, union_of_files
 from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, Item, some
-from ipixmatch_jax.data.importers.open_images_tables import naming, tables_of_masks
+from ipixmatch_jax.data.importers.mask_tables import naming, tables_of_masks
 from ipixmatch_jax.data.importers.places import Place, places
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE

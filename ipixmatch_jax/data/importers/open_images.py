@@ -12,7 +12,7 @@ from ipixmatch_jax.data.files.masks import MASK_SUFFIXES
 from ipixmatch_jax.data.importers.drawing import background_first
 from ipixmatch_jax.data.importers.found import Choices, Classes, Found, Item, some, without_mask
 from ipixmatch_jax.data.importers.mask_parts import drawn_parts
-from ipixmatch_jax.data.importers.open_images_tables import masks_of, names_of, tables_of_masks
+from ipixmatch_jax.data.importers.mask_tables import masks_of, names_of, tables_of_masks
 from ipixmatch_jax.data.importers.places import item_id, place_of, split_of
 from ipixmatch_jax.data.importers.tree import FolderTree
 

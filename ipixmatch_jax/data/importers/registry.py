@@ -11,7 +11,6 @@ from ipixmatch_jax.data.files.masks import MASK_SUFFIXES
 from ipixmatch_jax.data.importers.ade20k_full import Ade20kFull
 from ipixmatch_jax.data.importers.agriculture_vision import AgricultureVision
 from ipixmatch_jax.data.importers.bdd100k import Bdd100k
-from ipixmatch_jax.data.importers.boxes import Boxes
 from ipixmatch_jax.data.importers.cell_tracking import CellTracking
 from ipixmatch_jax.data.importers.cellpose import Cellpose
 from ipixmatch_jax.data.importers.cityscapes import Cityscapes, Kitti
@@ -52,6 +51,7 @@ from ipixmatch_jax.data.importers.unread import unread_files
 from ipixmatch_jax.data.importers.via import Via
 from ipixmatch_jax.data.importers.voc import Voc
 from ipixmatch_jax.data.importers.voc_xml import VocXml
+from ipixmatch_jax.data.importers.without_masks import WithoutMasks
 from ipixmatch_jax.data.importers.yolo import Yolo
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import AnyPath
@@ -126,7 +126,7 @@ def recognize(tree: FolderTree, choices: Choices) -> tuple[Importer, str]:
     folders = IMPORTERS["folders"]
     reason = folders.sniff(tree)
     if not reason:
-        boxes = Boxes()
+        boxes = WithoutMasks()
         if boxes.sniff(tree):
             boxes.read(tree, choices)
         raise _unknown(tree)

@@ -107,7 +107,7 @@ _INSTEAD = {
 }
 
 
-class Boxes:
+class WithoutMasks:
     """Recognizes exports that hold no masks, in order to say so."""
 
     name = "boxes"
