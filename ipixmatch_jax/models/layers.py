@@ -70,7 +70,7 @@ def resize_by(
         return x
     y = widen(x)
     rows, columns = (
-        jnp.broadcast_to(jnp.asarray(matrix(before, after), y.dtype), (len(x), after, before))
+        jnp.broadcast_to(jnp.asarray(matrix(before, after), y.dtype), (x.shape[0], after, before))
         for before, after in zip(x.shape[1:3], size, strict=True)
     )
     return weighted_sums(y, rows, columns).astype(x.dtype)
