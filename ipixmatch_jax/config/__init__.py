@@ -4,6 +4,7 @@ from ipixmatch_jax.config.defaults import default_config, flatten
 from ipixmatch_jax.config.fit_to_run import for_run
 from ipixmatch_jax.config.loading import command_line_keys, load_config, with_overrides
 from ipixmatch_jax.config.snapshot import (
+    cut_off,
     load_snapshot,
     overview,
     read_snapshot,
@@ -14,6 +15,7 @@ from ipixmatch_jax.config.validation import checked, validate
 
 __all__ = [
     "checked",
+    "cut_off",
     "command_line_keys",
     "default_config",
     "flatten",

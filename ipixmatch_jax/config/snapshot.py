@@ -157,7 +157,7 @@ def overview(config: ConfigDict, workdir: AnyPath) -> str:
     for name, value in sorted(changed(config).items(), key=lambda pair: "." in pair[0]):
         group, _, key = name.rpartition(".")
         star = "*" if name in chosen else ""
-        groups.setdefault(group or "run", []).append(f"{key}={_short(value)}{star}")
+        groups.setdefault(group or "run", []).append(f"{key}={cut_off(value, _LONGEST)}{star}")
     where = config_path(workdir)
     lines = [f"config keys that differ from the defaults (all keys: {where})"]
     width = max(map(len, groups), default=0)
@@ -174,9 +174,10 @@ def overview(config: ConfigDict, workdir: AnyPath) -> str:
     return "\n".join(lines)
 
 
-def _short(value: Any) -> str:
+def cut_off(value: Any, most: int) -> str:
+    """A value as a text of at most so many characters."""
     text = str(value)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _fill(config: ConfigDict, saved: Mapping[str, Any]) -> None:

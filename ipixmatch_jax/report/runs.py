@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from ipixmatch_jax.config import flatten
+from ipixmatch_jax.config import cut_off, flatten
 from ipixmatch_jax.data import comparable
 from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.errors import DataError
@@ -196,10 +196,8 @@ def _names(flat: Sequence[Mapping[str, Any]]) -> list[str]:
     shown = [key for key in rest if key not in named]
     if len(set(names)) == len(names):
         return names
-    tails = [", ".join(f"{k.split('.')[-1]} {_short(v[k])}" for k in shown if k in v) for v in flat]
+    tails = [
+        ", ".join(f"{k.split('.')[-1]} {cut_off(v[k], _LONGEST)}" for k in shown if k in v)
+        for v in flat
+    ]
     return [f"{name} ({tail})" for name, tail in zip(names, tails, strict=True)]
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

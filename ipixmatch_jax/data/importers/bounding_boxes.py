@@ -60,20 +60,21 @@ def drop_bounding_boxes(images: Sequence[tuple[str, list[Shape]]]) -> list[str]:
 
 def _twins(shapes: Sequence[Shape]) -> set[int]:
     """The numbers of the rectangles that bound another shape of the same label."""
+    boxes = {number: box for number, (_, shape) in enumerate(shapes) if (box := _box(shape))}
+    # Most annotations have no boxes; the bounds of masks and polygons take time.
     areas: dict[str, list[Bounds]] = {}
-    for label, shape in shapes:
-        bounds = _bounds(shape) if _box(shape) is None else None
+    for number, (label, shape) in enumerate(shapes if boxes else ()):
+        bounds = None if number in boxes else _bounds(shape)
         if bounds:
             areas.setdefault(label, []).append(bounds)
-    found = set()
-    for number, (label, shape) in enumerate(shapes):
-        box = _box(shape)
-        if box and any(
+    return {
+        number
+        for number, box in boxes.items()
+        if any(
             max(abs(a - b) for a, b in zip(box, other, strict=True)) <= _NEAR
-            for other in areas.get(label, ())
-        ):
-            found.add(number)
-    return found
+            for other in areas.get(shapes[number][0], ())
+        )
+    }
 
 
 def _box(shape: dict) -> Bounds | None:

@@ -13,10 +13,10 @@ from ipixmatch_jax.data.importers.class_csv import (
     pixel_values,
 )
 from ipixmatch_jax.data.importers.class_file import ClassFile, Color, color_of, mapped_classes
-from ipixmatch_jax.data.importers.class_lines import NUMBERED, class_lines, voc_color
+from ipixmatch_jax.data.importers.class_lines import NUMBERED, class_lines
 from ipixmatch_jax.data.importers.class_tables import label_map, manifest_colors
 from ipixmatch_jax.data.importers.tree import FolderTree
-from ipixmatch_jax.data.records import IGNORE
+from ipixmatch_jax.data.records import IGNORE, spread_palette
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import as_path
 
@@ -191,7 +191,7 @@ def _labelmap(text: str) -> ClassFile:
         palette.append(tuple(map(int, color.split(","))) if color else ())
     if not any(palette):
         # Both tools then take the colors of Pascal VOC, in the order of the lines.
-        palette = [voc_color(number) for number in range(len(names))]
+        palette = [tuple(color) for color in spread_palette(len(names)).tolist()]
     if not all(palette):
         raise ValueError("some labels have a color, others have none")
     order = sorted(range(len(names)), key=lambda i: names[i].lower() != "background")

@@ -105,12 +105,3 @@ def _numbered(lines: list[str]) -> tuple[list[str], tuple[int, ...]]:
         return names, ()
     # `10 euro`, `20 euro` are names; with a colon or comma, numbers with gaps are stored values.
     return (names, values) if all(_SEPARATED.match(line) for line in lines if line) else (lines, ())
-
-
-def voc_color(number: int) -> tuple[int, int, int]:
-    """The color of a class in Pascal VOC's devkit: its bits in turn, the highest bits first."""
-    channels = [0, 0, 0]
-    for place in range(8):
-        for channel in range(3):
-            channels[channel] |= (number >> (3 * place + channel) & 1) << (7 - place)
-    return channels[0], channels[1], channels[2]

@@ -1,4 +1,4 @@
-"""Class names of TensorFlow's label maps, 3D Slicer's color tables and SageMaker's manifests."""
+"""Class names in TensorFlow's label maps and SageMaker's manifests."""
 
 import json
 import re

@@ -115,8 +115,13 @@ def _numbered_splits(tree: FolderTree, index: "SplitIndex | None") -> list[str]:
         f"{tree.path('', path)}: the column {words} numbers the splits; expected train, val and "
         "test; write these words into the column, or set data.labeled and data.val to lists"
         for path, words in unknown.items()
-        if _NUMBERS.fullmatch(words) and words.partition(":")[0] in SPLIT_WORDS
+        if _numbers_splits(words)
     ]
+
+
+def _numbers_splits(words: str) -> bool:
+    """True for a column and its words such as `partition: 0, 1`."""
+    return bool(_NUMBERS.fullmatch(words)) and words.partition(":")[0] in SPLIT_WORDS
 
 
 def _sheets(tree: FolderTree) -> list[str]:
@@ -147,7 +152,7 @@ def _not_used(
         )
     unknown = [
         f"{path} ({words})" for path, words in (index.unknown if index else {}).items()
-        if not _NUMBERS.fullmatch(words) or words.partition(":")[0] not in SPLIT_WORDS
+        if not _numbers_splits(words)
     ]  # fmt: skip
     if unknown:
         warnings.append(
