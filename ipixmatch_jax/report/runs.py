@@ -197,7 +197,12 @@ def _names(flat: Sequence[Mapping[str, Any]]) -> list[str]:
     if len(set(names)) == len(names):
         return names
     tails = [
-        ", ".join(f"{k.split('.')[-1]} {cut_off(v[k], _LONGEST)}" for k in shown if k in v)
+        ", ".join(f"{k.split('.')[-1]} {cut_off(v[k], _LONGEST)}" for k in shown if _says(v.get(k)))
         for v in flat
     ]
-    return [f"{name} ({tail})" for name, tail in zip(names, tails, strict=True)]
+    return [f"{name} ({tail})" if tail else name for name, tail in zip(names, tails, strict=True)]
+
+
+def _says(value: Any) -> bool:
+    """False of values that stand for nothing, such as class weights of ()."""
+    return value is not None and value not in ((), "")

@@ -102,14 +102,16 @@ def test_measured_class_weights_separate_no_seeds_and_long_values_are_cut_off(
                 (rare, (0.7, 1.3)),
                 ("supervised.weighting=given", (0.123456789, 0.987654321)),
                 ("supervised.weighting=given", (0.5, 1.5)),
+                ("supervised.weighting=none", ()),
             ]
         )
     ]
     names, members = zip(*grouped(runs), strict=True)
-    assert members == ([0, 1], [2], [3])
+    assert members == ([0, 1], [2], [3], [4])
     method = "fixmatch with class_map/kl"
     assert names == (
         f"{method} (weighting inverse_frequency)",
         f"{method} (weighting given, class_weights (0.123456789, 0.9876543…)",
         f"{method} (weighting given, class_weights (0.5, 1.5))",
+        f"{method} (weighting none)",
     )
