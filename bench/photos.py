@@ -66,8 +66,10 @@ ARMS: dict[str, list[str]] = {
         "--config.relation.name=class_map", "--config.relation.distance=kl",
         "--config.relation.weight=0.1",
     ],
+    "soft": ["--config.method.distance=soft_cross_entropy"],
     "peer": ["--config.method.labeler=peer"],
 }  # fmt: skip
+ARMS["peer-soft"] = [*ARMS["peer"], *ARMS["soft"]]
 ARMS["peer-kl-valid-t4"] = [*ARMS["peer"], *ARMS["kl-valid-t4"]]
 # Relations whose gradients have half the norm of the pseudo-labels'.
 _BALANCED = ["--config.relation.balance=gradient", "--config.relation.weight=0.5"]
@@ -76,7 +78,7 @@ ARMS["affinity-kl-valid-balanced"] = [*ARMS["affinity-kl-valid"], *_BALANCED]
 # The arm whose state a trunk trains, for arms that cannot continue from that of FixMatch: two
 # networks, or the norms of gradients.
 TRUNKS = {
-    "peer": "peer", "peer-kl-valid-t4": "peer",
+    "peer": "peer", "peer-soft": "peer", "peer-kl-valid-t4": "peer",
     "corr-valid-balanced": "corr-valid-balanced",
     "affinity-kl-valid-balanced": "affinity-kl-valid-balanced",
 }  # fmt: skip
