@@ -66,7 +66,7 @@ ARMS: dict[str, list[str]] = {
         "--config.relation.name=class_map", "--config.relation.distance=kl",
         "--config.relation.weight=0.1",
     ],
-    "soft": ["--config.method.distance=soft_cross_entropy"],
+    "soft": ["--config.method.options.distance=soft_cross_entropy"],
     "peer": ["--config.method.labeler=peer"],
 }  # fmt: skip
 ARMS["peer-soft"] = [*ARMS["peer"], *ARMS["soft"]]
