@@ -230,4 +230,9 @@ def _key_of(config: ConfigDict, name: str) -> Key:
         raise ConfigError(unknown_option(config, *option, known))
     if isinstance(get_value(config, name), ConfigDict):
         raise ConfigError(f"{_PREFIX}{name} is a group of keys; set one of its keys")
-    raise ConfigError(f"no config key {name!r}{did_you_mean(name, [*keys, *present])}")
+    group, _, leaf = name.rpartition(".")
+    if _option(f"{group}.options.{leaf}") and leaf in option_keys(config, group):
+        hint = f" (did you mean '{group}.options.{leaf}'?)"
+    else:
+        hint = did_you_mean(name, [*keys, *present])
+    raise ConfigError(f"no config key {name!r}{hint}")

@@ -21,6 +21,14 @@ def test_near_misses_suggest_what_is_meant(key, meant):
     assert did_you_mean(key, all_keys()) == f" (did you mean {meant!r}?)"
 
 
+@pytest.mark.parametrize("key, meant", [
+    ("method.distance", "method.options.distance"), ("method.confidense", "method.confidence"),
+])  # fmt: skip
+def test_an_option_without_its_group_is_suggested(key, meant):
+    with pytest.raises(ConfigError, match=rf"no config key '{key}' .did you mean '{meant}'"):
+        load_config("demo", [f"--config.{key}=kl"])
+
+
 def test_a_key_that_is_gone_says_what_took_its_place():
     with pytest.raises(ConfigError, match="'eval.pad_to'; it is gone: .*eval.shapes"):
         load_config("demo", ["--config.eval.pad_to=64"])
