@@ -71,6 +71,10 @@ ARMS: dict[str, list[str]] = {
 }  # fmt: skip
 ARMS["peer-soft"] = [*ARMS["peer"], *ARMS["soft"]]
 ARMS["peer-kl-valid-t4"] = [*ARMS["peer"], *ARMS["kl-valid-t4"]]
+# Relations in place of pseudo-labels, which have a hundredth of their weight.
+for _name, _weight in (("kl-valid-t4", 15), ("corr-valid", 20), ("affinity-kl-valid", 500)):
+    _instead = ["--config.method.unlabeled_weight=0.01", f"--config.relation.weight={_weight}"]
+    ARMS[f"{_name}-only"] = [*ARMS[_name], *_instead]
 # Relations whose gradients have half the norm of the pseudo-labels'.
 _BALANCED = ["--config.relation.balance=gradient", "--config.relation.weight=0.5"]
 ARMS["corr-valid-balanced"] = [*ARMS["corr-valid"], *_BALANCED]
