@@ -2,7 +2,7 @@
 masks/cat/ID_c.png (IDRiD), masks/ID/1.png, masks/ID_cat.png.
 
 The names of classes come from the folders or file names; numbers are objects. Pixels that two
-classes claim are ignored.
+classes claim are ignored, unless one of them lies inside the other in all images.
 """
 
 import os
@@ -18,6 +18,7 @@ from ipixmatch_jax.data.importers import names as folder_names
 from ipixmatch_jax.data.importers.drawing import background_first, gray, union_of_files
 from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, Item, some
 from ipixmatch_jax.data.importers.mask_tables import naming, tables_of_masks
+from ipixmatch_jax.data.importers.nested_classes import nested_classes
 from ipixmatch_jax.data.importers.places import Place, places
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE
@@ -88,17 +89,26 @@ class MaskParts:
         found.classes = Classes(names)
         table[""] = 1 if objects else IGNORE
         counts: dict[str, int] = defaultdict(int)
+        by_class: dict[str, dict[str, list[str]]] = {}
         for image in layout.images:
             parts = form.get(image)
-            split = layout.split(image)
-            drawn = None
-            if parts and split != "unlabeled":
+            if parts and layout.split(image) != "unlabeled":
                 paths: dict[str, list[str]] = defaultdict(list)
                 for part, files in parts.items():
                     counts[_class_of(part)] += len(files)
                     paths[_class_of(part)] += [tree.path("", file) for file in files]
-                drawn = drawn_parts(tree.path("", image), [(table[k], v) for k, v in paths.items()])
-            found.items.append(Item(layout.id(image), tree.path("", image), drawn, split))
+                by_class[image] = paths
+        nested = [] if objects else nested_classes(
+            [(tree.path("", image), paths) for image, paths in by_class.items()]
+        )  # fmt: skip
+        inside = tuple((table[inner], table[outer]) for inner, outer in nested)
+        for image in layout.images:
+            drawn = None
+            if image in by_class:
+                files = [(table[k], v) for k, v in by_class[image].items()]
+                drawn = drawn_parts(tree.path("", image), files, inside)
+            path = tree.path("", image)
+            found.items.append(Item(layout.id(image), path, drawn, layout.split(image)))
         if objects:
             found.notes.append(f"{counts['']} objects, drawn together as class 1 of 2")
             files = [file for parts in form.values() for own in parts.values() for file in own]
@@ -110,8 +120,10 @@ class MaskParts:
                 )
         else:
             shown = some([f"{name} ({n})" for name, n in sorted(counts.items()) if name], 12)
+            lying = some([f"{inner} in {outer}" for inner, outer in nested], 6)
             found.notes.append(
                 f"masks per class: {shown}; pixels that two classes claim are ignored"
+                + f", unless one class lies inside the other in all images: {lying}" * bool(nested)
             )
         bare = [i.id for i in found.items if i.mask is None and i.split in ("val", "test")]
         if bare:
@@ -321,17 +333,20 @@ def _check_binary(path: str) -> None:
         )
 
 
-def drawn_parts(image: str, parts: list[tuple[int, list[str]]]) -> Drawn:
+def drawn_parts(
+    image: str, parts: list[tuple[int, list[str]]], inside: tuple[tuple[int, int], ...] = ()
+) -> Drawn:
     """The mask of an image from files of background and one class each.
 
     Args:
         image: the image file.
         parts: (class id, paths of its files). Pixels that two classes claim become 255; drawing
             raises a DataError if that is most of the foreground.
+        inside: (inner, outer) ids of classes; pixels of both are the inner one.
     """
 
     def content() -> bytes:
-        pieces = [b"parts"]
+        pieces = [b"parts", *(b"%d in %d" % pair for pair in inside)]
         for class_id, paths in parts:
             pieces += [b"%d" % class_id, *(as_path(path).read_bytes() for path in paths)]
         return b"|".join(pieces)
@@ -339,10 +354,14 @@ def drawn_parts(image: str, parts: list[tuple[int, list[str]]]) -> Drawn:
     def draw() -> np.ndarray:
         ids = np.zeros(image_size(image, image), np.uint8)
         claims = np.zeros(ids.shape, np.uint8)
-        for class_id, paths in parts:
-            for path in paths:
-                _check_binary(path)
-            pixels = union_of_files(paths, image) > 0
+        for path in (path for _, paths in parts for path in paths):
+            _check_binary(path)
+        masks = {class_id: union_of_files(paths, image) > 0 for class_id, paths in parts}
+        for class_id, own in masks.items():
+            pixels = own.copy()
+            for inner, outer in inside:
+                if outer == class_id and inner in masks:
+                    pixels &= ~masks[inner]
             # A mask of background claims nothing.
             if class_id:
                 claims += pixels
