@@ -89,15 +89,13 @@ class MaskParts:
         found.classes = Classes(names)
         table[""] = 1 if objects else IGNORE
         counts: dict[str, int] = defaultdict(int)
-        by_class: dict[str, dict[str, list[str]]] = {}
-        for image in layout.images:
-            parts = form.get(image)
-            if parts and layout.split(image) != "unlabeled":
-                paths: dict[str, list[str]] = defaultdict(list)
-                for part, files in parts.items():
-                    counts[_class_of(part)] += len(files)
-                    paths[_class_of(part)] += [tree.path("", file) for file in files]
-                by_class[image] = paths
+        by_class = {
+            image: _by_class(tree, parts) for image, parts in form.items()
+            if parts and layout.split(image) != "unlabeled"
+        }  # fmt: skip
+        for own in by_class.values():
+            for name, files in own.items():
+                counts[name] += len(files)
         nested = [] if objects else nested_classes(
             [(tree.path("", image), paths) for image, paths in by_class.items()]
         )  # fmt: skip
@@ -111,13 +109,7 @@ class MaskParts:
             found.items.append(Item(layout.id(image), path, drawn, layout.split(image)))
         if objects:
             found.notes.append(f"{counts['']} objects, drawn together as class 1 of 2")
-            files = [file for parts in form.values() for own in parts.values() for file in own]
-            table = naming(tree, files[:_NAMED])
-            if table:
-                found.warnings.append(
-                    f"{table} names the masks and may tell the class of each, which is not read; "
-                    "if there are several classes, put the masks of each into masks/CLASS/"
-                )
+            found.warnings += _named_in_table(tree, form)
         else:
             shown = some([f"{name} ({n})" for name, n in sorted(counts.items()) if name], 12)
             lying = some([f"{inner} in {outer}" for inner, outer in nested], 6)
@@ -140,6 +132,26 @@ class MaskParts:
                 "one form; rename the masks"
             )
         return found
+
+
+def _named_in_table(tree: FolderTree, form: dict[str, Parts]) -> list[str]:
+    """A warning if a table names the masks of objects, and may tell their classes."""
+    files = [file for parts in form.values() for own in parts.values() for file in own]
+    table = naming(tree, files[:_NAMED])
+    if not table:
+        return []
+    return [
+        f"{table} names the masks and may tell the class of each, which is not read; if there are "
+        "several classes, put the masks of each into masks/CLASS/"
+    ]
+
+
+def _by_class(tree: FolderTree, parts: Parts) -> dict[str, list[str]]:
+    """Class -> the files of its masks, for one image."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for part, files in parts.items():
+        found[_class_of(part)] += [tree.path("", file) for file in files]
+    return found
 
 
 class _Layout:
