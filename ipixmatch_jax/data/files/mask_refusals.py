@@ -48,6 +48,7 @@ def of_files(facts: Sequence[MaskFacts], max_pixels: int) -> None:
     _refuse_shifted(facts)
     _refuse_compressed(facts, max_pixels)
     _refuse_partly_smoothed(facts)
+    _refuse_interpolated(facts)
     _refuse_objects(facts, max_pixels)
 
 
@@ -112,9 +113,9 @@ def _refuse_ignored(total: Mapping[int, int], where: str) -> None:
         )
 
 
-def _refuse_smoothed(facts: Sequence[MaskFacts]) -> None:
+def _refuse_interpolated(facts: Sequence[MaskFacts]) -> None:
     steps = sum((fact.steps for fact in facts), Steps())
-    if steps.smoothed:
+    if steps.interpolated:
         raise DataError(
             f"{facts[0].path}, and {len(facts) - 1} other masks: {steps.through} edges pass "
             f"through the ids between those on both sides, {steps.direct} do not: ids resized with "
@@ -122,6 +123,11 @@ def _refuse_smoothed(facts: Sequence[MaskFacts]) -> None:
             "by nearest neighbor; make the masks again, or set data.masks=ids if the rims are "
             "classes"
         )
+
+
+def _refuse_smoothed(facts: Sequence[MaskFacts]) -> None:
+    if sum((fact.steps for fact in facts), Steps()).smoothed:
+        _refuse_interpolated(facts)
     smoothed = [fact for fact in facts if fact.smoothed]
     if smoothed:
         first = smoothed[0]
