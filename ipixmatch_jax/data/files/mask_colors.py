@@ -85,8 +85,8 @@ def judge_colors(
         raise DataError(
             f"{facts[0].path}, and the other masks: nearly every one of {len(total)} colors "
             f"occurs in one mask alone ({_text(total)}): they tell objects apart, not classes; "
-            "expected one color for each class; export semantic masks, or set data.palette to the "
-            "colors of the classes"
+            "expected one color for each class; export semantic masks; or set data.masks=objects "
+            "to read every color but black as class 1, or data.palette to the colors of the classes"
         )
     if names:
         raise DataError(

@@ -8,7 +8,7 @@ from ipixmatch_jax.data.files.jpeg_traces import saved_as_jpeg
 from ipixmatch_jax.data.files.mask_checks import histogram_text, percent
 from ipixmatch_jax.data.files.mask_edges import Steps
 from ipixmatch_jax.data.files.mask_facts import MaskFacts
-from ipixmatch_jax.data.files.object_masks import number_objects, number_regions
+from ipixmatch_jax.data.files.object_masks import number_objects, number_regions, one_channel
 from ipixmatch_jax.data.files.rare_ids import specks
 from ipixmatch_jax.data.files.webp_traces import saved_as_webp
 from ipixmatch_jax.data.records import IGNORE
@@ -65,6 +65,11 @@ def of_ids(
     """
     _refuse_specks(facts, total, max_pixels)
     _refuse_ignored(total, where)
+
+
+def of_channels(facts: Sequence[MaskFacts], max_pixels: int) -> None:
+    """Raise a DataError if one channel of colored masks numbers the objects of each image."""
+    _refuse_objects(one_channel(facts), max_pixels)
 
 
 def _refuse_lossy(facts: Sequence[MaskFacts]) -> None:
@@ -179,6 +184,8 @@ def _refuse_compressed(facts: Sequence[MaskFacts], max_pixels: int) -> None:
 
 
 def _refuse_objects(facts: Sequence[MaskFacts], max_pixels: int) -> None:
+    if not facts:
+        return
     if number_regions(facts):
         count = len(set().union(*(fact.values for fact in facts)) - {IGNORE})
         raise DataError(

@@ -95,6 +95,8 @@ def judge(facts: Sequence[MaskFacts], said: Said, max_pixels: int = MAX_PIXELS) 
             return _alpha(facts, alpha, said)
         if any(fact.real_colors for fact in facts):
             mask_colors.check_one_style(facts)
+            if not said.palette:
+                mask_refusals.of_channels(facts, max_pixels)
             return mask_colors.judge_colors(facts, said.names, said.palette, "colors")
         if other_order or said.palette and _shown_in(facts, said.palette):
             return mask_colors.judge_colors(facts, said.names, said.palette, "colors")
