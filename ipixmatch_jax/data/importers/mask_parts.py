@@ -284,6 +284,9 @@ def _possible(layout: _Layout) -> bool:
 def _convincing(parts: dict[str, Parts]) -> bool:
     labels = {_class_of(part) for found in parts.values() for part in found}
     several = sum(sum(map(len, found.values())) > 1 for found in parts.values())
+    if len(labels) == 1 and "" not in labels and all(len(own) == 1 for own in parts.values()):
+        # Two folders with a file X_lab for each image: two forms of one mask.
+        return False
     whole = any(part.lower() in _VIEWS or folder_names.role(part) for part in labels if part)
     return several >= max(1, len(parts) // 4) and len(labels) <= _MOST_CLASSES and not whole
 
