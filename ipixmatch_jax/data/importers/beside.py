@@ -235,13 +235,22 @@ def _drop_other_tails(
 
 
 def _worded(names: list[Name]) -> list[Name]:
-    """Masks whose names have a mask's word where images have another: 1_sat and 1_mask."""
-    masks = [name for name in names if bare(name[1])]
-    others = [name for name in names if not bare(name[1])]
+    """Masks whose names have a mask's word where images have another: 1_sat and 1_mask.
+
+    Or none, as frame_1 and frame_mask_1.
+    """
+    masks = [name for name in names if bare(name[1]) or _word_inside(name[1])]
+    known = set(masks)
+    others = [name for name in names if name not in known]
     if len(masks) < 2 or not others:
         return []
     paired = pair(others, masks).pairs
     return masks if len(paired) >= _COVERAGE * len(masks) else []
+
+
+def _word_inside(stem: str) -> bool:
+    """True if a word for masks stands between others: frame_mask_1."""
+    return any(part.lower() in MASK_AFFIXES for part in re.split(r"[_\-. ]", stem)[1:-1])
 
 
 def _move_twins(tree: FolderTree, images: Files, masks: Files, found: Found) -> None:

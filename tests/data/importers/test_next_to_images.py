@@ -35,10 +35,13 @@ def test_two_pictures_of_one_kind_are_no_pair(pictures, tmp_path):
         describe_folder(str(tmp_path))
 
 
-def test_words_and_numbers_without_a_separator(tmp_path, make_config):
+@pytest.mark.parametrize(
+    ("image", "own"), [("image{}", "mask{}"), ("frame_{:04d}", "frame_mask_{:04d}")]
+)
+def test_words_before_numbers(image, own, tmp_path, make_config):
     for number in range(1, 5):
-        photo(tmp_path / f"image{number}.png", number)
-        mask(tmp_path / f"mask{number}.png", np.roll(truth(), number, axis=1))
+        photo(tmp_path / f"{image.format(number)}.png", number)
+        mask(tmp_path / f"{own.format(number)}.png", np.roll(truth(), number, axis=1))
     dataset = loaded(tmp_path, make_config)
     records = [source[i] for source in (dataset.labeled, dataset.val) for i in range(len(source))]
     assert len(records) == 4
