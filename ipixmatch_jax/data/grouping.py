@@ -146,6 +146,12 @@ def thumbnail_of(image: np.ndarray) -> np.ndarray:
     return np.asarray(picture.resize((_SIDE, _SIDE), Image.Resampling.BOX))
 
 
+def small_colors(image: np.ndarray) -> np.ndarray:
+    """The colors of an image uint8 [H,W,C] in small: uint8 [48,48,3]."""
+    picture = Image.fromarray(displayable(image)).convert("RGB")
+    return np.asarray(picture.resize((_SIDE, _SIDE), Image.Resampling.BOX))
+
+
 def _normalized(rows: np.ndarray) -> np.ndarray:
     """Rows [N,M] with mean 0 and length 1; rows without contrast become 0."""
     centered = rows - rows.mean(1, keepdims=True)

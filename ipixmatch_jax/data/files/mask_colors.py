@@ -29,6 +29,7 @@ _NEARLY = 4
 # Pascal VOC draws the border of objects in this color; it means ignore. VOC 2012, devkit.
 _VOC_BORDER = (224, 224, 192)
 _MOST_BORDER = 0.15
+_BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
 
 
 def judge_colors(
@@ -84,8 +85,8 @@ def judge_colors(
         raise DataError(
             f"{facts[0].path}, and the other masks: nearly every one of {len(total)} colors "
             f"occurs in one mask alone ({_text(total)}): they tell objects apart, not classes; "
-            "expected one color for each class; export semantic masks, or set data.palette to the "
-            "colors of the classes"
+            "expected one color for each class; export semantic masks; or set data.masks=objects "
+            "to read every color but black as class 1, or data.palette to the colors of the classes"
         )
     if names:
         raise DataError(
@@ -190,6 +191,49 @@ def orders_differ(facts: Sequence[MaskFacts]) -> bool:
             "are the classes, or data.masks=ids if the values are"
         )
     return False
+
+
+def listed_in_other_order(
+    facts: Sequence[MaskFacts], names: tuple[str, ...], palette: tuple[Color, ...]
+) -> bool:
+    """True if gray masks show colors of a list whose order is not that of their brightness.
+
+    A list of `road 255 255 255` and `background 0 0 0` says that 255 is class 0.
+
+    Raises:
+        DataError: the list holds black last and white first, and the masks 0 and 1.
+    """
+    if not palette or any(fact.palette or fact.real_colors or fact.alpha for fact in facts):
+        return False
+    if any(fact.lossy for fact in facts):
+        return tuple(palette) == (_WHITE, _BLACK)
+    shown = sorted(_total(facts))
+    if tuple(palette) == (_WHITE, _BLACK) and shown == [_BLACK, (1, 1, 1)]:
+        first, last = names or ("white", "black")
+        raise DataError(
+            f"{facts[0].path}, and the other masks: ids 0 and 1, and the list of classes has "
+            f"{first!r} in white first and {last!r} in black last: 0 may be black, or the first "
+            "class; expected to know which; list the class in black first, or set data.masks=ids "
+            f"if 0 is {first!r}"
+        )
+    known = {color: class_id for class_id, color in enumerate(palette)}
+    if len(shown) < 2 or not known.keys() >= {*shown}:
+        return False
+    return [known[color] for color in shown] != list(range(len(shown)))
+
+
+def refuse_background_last(
+    facts: Sequence[MaskFacts], names: tuple[str, ...], palette: tuple[Color, ...]
+) -> None:
+    """Raises a DataError if masks are black and white, and of two names the last is background."""
+    if palette or len(names) != 2 or names[1].strip("_ ").lower() not in ("background", "bg"):
+        return
+    raise DataError(
+        f"{facts[0].path}, and the other masks: black and white, and the list of classes has "
+        f"{names[0]!r} first, {names[1]!r} last: black, 0, may be either; expected the name of "
+        f"black first; exchange the lines of the list, or write a color for each: {names[0]} 255 "
+        f"255 255 and {names[1]} 0 0 0"
+    )
 
 
 def check_one_style(facts: Sequence[MaskFacts]) -> None:

@@ -95,7 +95,9 @@ def facts_of(stored: StoredMask, path: str) -> MaskFacts:
     palette = {value: stored.palette[value] for value in counts if value < len(stored.palette)}
     if not _telling(palette):
         palette = {}
-    shown = palette or ({v: (v, v, v) for v in counts} if max(counts) <= 255 else {})
+    # Viewers show the 1 of an image of one bit as white.
+    white = 255 if gray.dtype == bool else 1
+    shown = palette or ({v: (v * white,) * 3 for v in counts} if max(counts) <= 255 else {})
     return MaskFacts(
         counts=counts,
         colors=_merged(counts, shown),

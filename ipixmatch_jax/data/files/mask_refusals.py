@@ -8,7 +8,7 @@ from ipixmatch_jax.data.files.jpeg_traces import saved_as_jpeg
 from ipixmatch_jax.data.files.mask_checks import histogram_text, percent
 from ipixmatch_jax.data.files.mask_edges import Steps
 from ipixmatch_jax.data.files.mask_facts import MaskFacts
-from ipixmatch_jax.data.files.object_masks import number_objects, number_regions
+from ipixmatch_jax.data.files.object_masks import number_objects, number_regions, one_channel
 from ipixmatch_jax.data.files.rare_ids import specks
 from ipixmatch_jax.data.files.webp_traces import saved_as_webp
 from ipixmatch_jax.data.records import IGNORE
@@ -48,6 +48,7 @@ def of_files(facts: Sequence[MaskFacts], max_pixels: int) -> None:
     _refuse_shifted(facts)
     _refuse_compressed(facts, max_pixels)
     _refuse_partly_smoothed(facts)
+    _refuse_interpolated(facts)
     _refuse_objects(facts, max_pixels)
 
 
@@ -64,6 +65,11 @@ def of_ids(
     """
     _refuse_specks(facts, total, max_pixels)
     _refuse_ignored(total, where)
+
+
+def of_channels(facts: Sequence[MaskFacts], max_pixels: int) -> None:
+    """Raise a DataError if one channel of colored masks numbers the objects of each image."""
+    _refuse_objects(one_channel(facts), max_pixels)
 
 
 def _refuse_lossy(facts: Sequence[MaskFacts]) -> None:
@@ -112,9 +118,9 @@ def _refuse_ignored(total: Mapping[int, int], where: str) -> None:
         )
 
 
-def _refuse_smoothed(facts: Sequence[MaskFacts]) -> None:
+def _refuse_interpolated(facts: Sequence[MaskFacts]) -> None:
     steps = sum((fact.steps for fact in facts), Steps())
-    if steps.smoothed:
+    if steps.interpolated:
         raise DataError(
             f"{facts[0].path}, and {len(facts) - 1} other masks: {steps.through} edges pass "
             f"through the ids between those on both sides, {steps.direct} do not: ids resized with "
@@ -122,6 +128,11 @@ def _refuse_smoothed(facts: Sequence[MaskFacts]) -> None:
             "by nearest neighbor; make the masks again, or set data.masks=ids if the rims are "
             "classes"
         )
+
+
+def _refuse_smoothed(facts: Sequence[MaskFacts]) -> None:
+    if sum((fact.steps for fact in facts), Steps()).smoothed:
+        _refuse_interpolated(facts)
     smoothed = [fact for fact in facts if fact.smoothed]
     if smoothed:
         first = smoothed[0]
@@ -173,6 +184,8 @@ def _refuse_compressed(facts: Sequence[MaskFacts], max_pixels: int) -> None:
 
 
 def _refuse_objects(facts: Sequence[MaskFacts], max_pixels: int) -> None:
+    if not facts:
+        return
     if number_regions(facts):
         count = len(set().union(*(fact.values for fact in facts)) - {IGNORE})
         raise DataError(

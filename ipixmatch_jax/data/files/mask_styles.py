@@ -213,14 +213,19 @@ def binary_of(stored: StoredMask, reader: Reader, name: str) -> np.ndarray:
 
 
 def objects_of(stored: StoredMask, reader: Reader, name: str) -> np.ndarray:
-    """Background 0, and 1 for every number of an object; missing data becomes 255."""
+    """Background 0, and 1 for every number or color of an object; missing data becomes 255.
+
+    Black is the background of colors.
+    """
     _refuse_alpha(stored, name)
-    if stored.lossy or stored.gray is None:
+    if stored.lossy:
         raise DataError(
-            f"{name}: colors or lossy compression; expected numbers of objects in one channel "
-            "(data.masks=objects); save them as gray PNG or TIFF"
+            f"{name}: lossy compression; expected numbers or colors of objects "
+            "(data.masks=objects); save them as PNG or TIFF"
         )
     gray = stored.gray
+    if gray is None:
+        return (stored.colors > 0).any(-1).astype(np.uint8)
     if gray.dtype.kind == "u":
         return (gray > 0).astype(np.uint8)
     integers = whole_numbers(gray, stored.nodata, name)

@@ -84,15 +84,21 @@ def judge(facts: Sequence[MaskFacts], said: Said, max_pixels: int = MAX_PIXELS) 
     if said.values:
         return _listed(said, said.values)
     if not said.style:
+        other_order = mask_colors.listed_in_other_order(facts, said.names, said.palette)
         if _lossy_black_and_white(facts):
+            if other_order:
+                return mask_colors.judge_colors(facts, said.names, said.palette, "nearest")
+            mask_colors.refuse_background_last(facts, said.names, said.palette)
             return _binary(said, "binary")
         alpha = [fact for fact in facts if fact.alpha]
         if alpha:
             return _alpha(facts, alpha, said)
         if any(fact.real_colors for fact in facts):
             mask_colors.check_one_style(facts)
+            if not said.palette:
+                mask_refusals.of_channels(facts, max_pixels)
             return mask_colors.judge_colors(facts, said.names, said.palette, "colors")
-        if said.palette and _shown_in(facts, said.palette):
+        if other_order or said.palette and _shown_in(facts, said.palette):
             return mask_colors.judge_colors(facts, said.names, said.palette, "colors")
         if mask_colors.orders_differ(facts):
             return mask_colors.judge_colors(facts, said.names, said.palette, "colors")
@@ -197,6 +203,7 @@ def _brightness(
     """
     ids = sorted(set(total) - {IGNORE})
     if ids == [0] and IGNORE in total:
+        mask_colors.refuse_background_last(facts, said.names, said.palette)
         return _listed(said, (0, IGNORE), _BINARY_NAMES, _BINARY_PALETTE)
     top = max(ids, default=0)
     names = len(said.names) or said.num_classes
@@ -286,12 +293,11 @@ def _listed(
 
 def _binary(said: Said, style: str) -> dict[str, Any]:
     names = ("background", "object") if style == "objects" else _BINARY_NAMES
-    return {
-        "num_classes": 2,
-        "class_names": said.names or names,
-        "palette": said.palette or _BINARY_PALETTE,
-        "masks": style,
-    }
+    own, palette = said.names or names, said.palette or _BINARY_PALETTE
+    if len(own) == len(palette) == 2 and palette == _BINARY_PALETTE[::-1]:
+        # A list of white first and black last: black is class 0 here.
+        own, palette = own[::-1], palette[::-1]
+    return {"num_classes": 2, "class_names": own, "palette": palette, "masks": style}
 
 
 def _alpha(facts: Sequence[MaskFacts], alpha: list[MaskFacts], said: Said) -> dict[str, Any]:

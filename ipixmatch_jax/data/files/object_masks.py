@@ -1,5 +1,6 @@
 """Signs that masks number objects, not classes: 1, 2, 3, … in every file, one area per number."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -48,6 +49,26 @@ def number_regions(facts: Sequence[MaskFacts]) -> bool:
     )
 
 
+def one_channel(facts: Sequence[MaskFacts]) -> list[MaskFacts]:
+    """Facts of colored masks, with the values of the only channel that is not 0 as ids; or []."""
+    colors = set().union(*(fact.colors for fact in facts))
+    used = [channel for channel in range(3) if any(color[channel] for color in colors)]
+    if len(used) != 1 or any(fact.lossy or fact.palette for fact in facts):
+        return []
+    return [
+        dataclasses.replace(fact, counts={color[used[0]]: n for color, n in fact.colors.items()})
+        for fact in facts
+    ]
+
+
+def _values(path: str, max_pixels: int) -> np.ndarray:
+    """The stored ids of a mask; of colors, the largest channel."""
+    stored = read_stored(path, path, max_pixels)
+    if stored.gray is None:
+        return stored.colors.max(-1)
+    return whole_numbers(stored.gray, stored.nodata, path)
+
+
 def _few_numbers(held: Sequence[set[int]]) -> bool:
     """True if the ids of each mask run from 1 without a gap, up to two different numbers."""
     highest = [max(ids, default=0) for ids in held]
@@ -67,8 +88,7 @@ def _in_order(facts: Sequence[MaskFacts], max_pixels: int) -> bool:
     them are not the ones that a mask misses.
     """
     for fact in facts[:: max(1, len(facts) // _OPENED)]:
-        stored = read_stored(fact.path, fact.path, max_pixels)
-        values = whole_numbers(stored.gray, stored.nodata, fact.path)
+        values = _values(fact.path, max_pixels)
         found, first = np.unique(values, return_index=True)
         first = first[(found != 0) & (found != IGNORE)]
         if (np.diff(first) < 0).any():
@@ -109,8 +129,7 @@ def _single_areas(facts: Sequence[MaskFacts], max_pixels: int) -> float:
     several = [fact for fact in facts if len(fact.values) > 2]
     single = total = 0
     for fact in several[:: max(1, len(several) // _OPENED)]:
-        stored = read_stored(fact.path, fact.path, max_pixels)
-        values = whole_numbers(stored.gray, stored.nodata, fact.path)
+        values = _values(fact.path, max_pixels)
         for value in sorted(fact.values - {0, IGNORE}):
             rows, columns = np.nonzero(values == value)
             part = values[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] == value

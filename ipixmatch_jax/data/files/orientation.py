@@ -50,17 +50,39 @@ def edge_agreement(image: np.ndarray, mask: np.ndarray) -> float:
         image: uint8 [H,W,C].
         mask: uint8 [H,W].
     """
-    gray = image.astype(np.float32).mean(-1)
-    gradient = np.zeros(gray.shape, np.float32)
-    gradient[:, 1:] += np.abs(np.diff(gray, axis=1))
-    gradient[1:] += np.abs(np.diff(gray, axis=0))
+    return gradient_agreement(gradient_of(image), mask)
+
+
+def gradient_of(image: np.ndarray) -> np.ndarray:
+    """Differences to the pixels on the left and above, over all bands: float32 [H,W].
+
+    Objects may differ from what is around them in color alone.
+
+    Args:
+        image: uint8 [H,W,C].
+    """
+    bands = image.astype(np.float32)
+    gradient = np.zeros(bands.shape[:2], np.float32)
+    gradient[:, 1:] += np.abs(np.diff(bands, axis=1)).mean(-1)
+    gradient[1:] += np.abs(np.diff(bands, axis=0)).mean(-1)
+    return gradient
+
+
+def gradient_agreement(gradient: np.ndarray, mask: np.ndarray) -> float:
+    """`edge_agreement` by the gradient [H,W] of the image."""
+    edges = mask_edges(mask)
+    spread = float(gradient.std())
+    if not edges.any() or spread == 0:
+        return 0.0
+    return float((gradient[edges].mean() - gradient.mean()) / spread)
+
+
+def mask_edges(mask: np.ndarray) -> np.ndarray:
+    """True on both sides of the edges of a mask [H,W], and one pixel further: bool [H,W]."""
     edges = np.zeros(mask.shape, bool)
     edges[:, 1:] |= mask[:, 1:] != mask[:, :-1]
     edges[1:] |= mask[1:] != mask[:-1]
     # Masks are drawn by hand: an edge of the image one pixel away counts as well.
     edges[:, :-1] |= edges[:, 1:]
     edges[:-1] |= edges[1:]
-    spread = float(gradient.std())
-    if not edges.any() or spread == 0:
-        return 0.0
-    return float((gradient[edges].mean() - gradient.mean()) / spread)
+    return edges

@@ -33,11 +33,11 @@ _COVERAGE = 0.8
 
 _TAIL = re.compile(r"(.+)[_\-. ]([A-Za-z]+1?)$")
 _COMPANION = re.compile(r"(.+)([_\-. ][A-Za-z]{3,})$")
-_HEAD = re.compile(r"([A-Za-z]+)[_\-. ](.+)$")
+_HEAD = re.compile(r"([A-Za-z]+)(?:[_\-. ](.+)|(\d+))$")
 
 
 def bare(stem: str, affixes: tuple[str, str] = ("", "")) -> str:
-    """The image name in a mask's file name: `X` for X_mask or mask_X; '' if it has no affix."""
+    """The image name in a mask's file name: X of X_mask or mask_X, 1 of mask1; '' without affix."""
     prefix, tail = affixes
     if any(affixes):
         fits = stem.startswith(prefix) and stem.endswith(tail) and len(stem) > len(prefix + tail)
@@ -46,7 +46,9 @@ def bare(stem: str, affixes: tuple[str, str] = ("", "")) -> str:
     if found and found.group(2).lower() in MASK_AFFIXES:
         return found.group(1)
     found = _HEAD.match(stem)
-    return found.group(2) if found and found.group(1).lower() in MASK_AFFIXES else ""
+    if not found or found.group(1).lower() not in MASK_AFFIXES:
+        return ""
+    return found.group(2) or found.group(3)
 
 
 def sniff(tree: FolderTree, places: list[Place]) -> str:
@@ -62,7 +64,7 @@ def sniff(tree: FolderTree, places: list[Place]) -> str:
             if example:
                 return f"masks next to their images: {example} belongs to {inner(example)}"
         twins = [paths for paths in files.paths.values() if len(paths) == 2]
-        if twins and _twin_masks(tree, twins):
+        if twins and (_twin_masks(tree, twins) or _ending_of_masks(tree, twins)):
             return f"masks next to their images, with the same name: {' and '.join(twins[0])}"
         tails = _tails(tree, files.paths)
         if tails:
@@ -233,33 +235,69 @@ def _drop_other_tails(
 
 
 def _worded(names: list[Name]) -> list[Name]:
-    """Masks whose names have a mask's word where images have another: 1_sat and 1_mask."""
-    masks = [name for name in names if bare(name[1])]
-    others = [name for name in names if not bare(name[1])]
+    """Masks whose names have a mask's word where images have another: 1_sat and 1_mask.
+
+    Or none, as frame_1 and frame_mask_1.
+    """
+    masks = [name for name in names if bare(name[1]) or _word_inside(name[1])]
+    known = set(masks)
+    others = [name for name in names if name not in known]
     if len(masks) < 2 or not others:
         return []
     paired = pair(others, masks).pairs
     return masks if len(paired) >= _COVERAGE * len(masks) else []
 
 
+def _word_inside(stem: str) -> bool:
+    """True if a word for masks stands between others: frame_mask_1."""
+    return any(part.lower() in MASK_AFFIXES for part in re.split(r"[_\-. ]", stem)[1:-1])
+
+
 def _move_twins(tree: FolderTree, images: Files, masks: Files, found: Found) -> None:
     twins = {
         name: paths
         for name, paths in images.paths.items()
-        if len(paths) == 2 and sum(path.lower().endswith(_LOSSY) for path in paths) == 1
+        # Names that have a mask elsewhere are images that lie here twice.
+        if len(paths) == 2 and name not in masks.paths
     }
-    # Names that have a mask elsewhere are images that lie here twice.
-    twins = {name: paths for name, paths in twins.items() if name not in masks.paths}
-    if not twins or not _twin_masks(tree, list(twins.values())):
+    lossy = {name: paths for name, paths in twins.items() if _lossy(paths)}
+    ending = "" if lossy else _ending_of_masks(tree, list(twins.values()))
+    twins = lossy or twins
+    if not ending and not (twins and _twin_masks(tree, list(twins.values()))):
         return
     for name, paths in twins.items():
-        image = next(path for path in paths if path.lower().endswith(_LOSSY))
+        image = _lossy(paths) or next(path for path in paths if not path.lower().endswith(ending))
         (mask,) = (path for path in paths if path != image)
         images.paths[name], masks.paths[name] = [image], [mask]
     found.notes.append(
         f"{len(twins)} masks next to the image of the same name: "
         f"{some([' and '.join(paths) for paths in twins.values()], 2)}"
     )
+
+
+def _lossy(paths: list[str]) -> str:
+    """The only JPEG of two files, or ''."""
+    found = [path for path in paths if path.lower().endswith(_LOSSY)]
+    return found[0] if len(found) == 1 else ""
+
+
+def _ending_of_masks(tree: FolderTree, twins: list[list[str]]) -> str:
+    """The ending of masks next to images of the same name, none of them a JPEG: X.bmp and X.png.
+
+    '' unless all pairs have these two endings, and a few show that one is of masks, the other not.
+    """
+    endings = {tuple(sorted(os.path.splitext(path)[1].lower() for path in pair)) for pair in twins}
+    if len(endings) != 1 or any(ending in _LOSSY for ending in min(endings)):
+        return ""
+    opened = [{os.path.splitext(p)[1].lower(): tree.path("", p) for p in pair}
+              for pair in twins[:_OPENED]]  # fmt: skip
+    for ending in min(endings):
+        masks = [pair[ending] for pair in opened]
+        others = [path for pair in opened for path in pair.values() if path not in masks]
+        if all(map(looks_like_mask, masks)) and any(map(_varies, masks)) \
+                and not any(map(looks_like_mask, others)):  # fmt: skip
+            return ending
+    return ""
 
 
 def _twin_masks(tree: FolderTree, twins: list[list[str]]) -> bool:

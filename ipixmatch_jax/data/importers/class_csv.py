@@ -18,8 +18,8 @@ def class_dict(text: str) -> ClassFile:
     columns = [0, 1, 2, 3]
     if not all(cell.isdigit() for cell in head[1:4]):
         rows = rows[1:]
-        wanted = (("name", "class", "label", "class_name"), ("r", "red"), ("g", "green"),
-                  ("b", "blue"))  # fmt: skip
+        wanted = (("name", "class", "label", "class_name", "class_names"),
+                  ("r", "red"), ("g", "green"), ("b", "blue"))  # fmt: skip
         stated = [next((head.index(n) for n in names if n in head), None) for names in wanted]
         if None not in stated[1:]:
             free = (i for i in range(len(head)) if i not in stated)
@@ -36,14 +36,24 @@ def class_table(text: str) -> ClassFile:
     name = next((head.index(n) for n in _NAMES if n in head), None)
     if {"r", "g", "b"} <= set(head) or {"red", "green", "blue"} <= set(head):
         return class_dict(text)
-    if number is None or name is None:
-        return ClassFile()
     delimiter = max(",;\t", key=first.count)
+    if number is None or name is None:
+        return _without_heading([*csv.reader(text.splitlines(), delimiter=delimiter)])
     rows = [row for row in csv.reader(text.splitlines()[1:], delimiter=delimiter) if any(row)]
     if not all(len(row) > max(number, name) and row[number].strip().isdigit() for row in rows):
         return ClassFile()
     ids = {row[name].strip(): int(row[number]) for row in rows}
     return mapped_classes(ids) if len(ids) == len(rows) else ClassFile()
+
+
+def _without_heading(rows: list[list[str]]) -> ClassFile:
+    """`0,background` in every row: ids and names; or none."""
+    rows = [[cell.strip() for cell in row] for row in rows if any(row)]
+    if len(rows) < 2 or any(len(row) != 2 or not row[0].isdigit() for row in rows):
+        return ClassFile()
+    ids = {name: int(number) for number, name in rows if name and not name.isdigit()}
+    plain = len(ids) == len(rows) and len(set(ids.values())) == len(rows)
+    return mapped_classes(ids) if plain else ClassFile()
 
 
 def class_mapping(text: str) -> ClassFile:

@@ -259,6 +259,7 @@ _READERS: dict[str, Callable[[str], ClassFile]] = {
     "class_dict.csv": class_dict,
     "label_class_dict.csv": class_dict,
     "class_dict_seg.csv": class_dict,
+    "labels_class_dict.csv": class_dict,
     "labelmap.csv": class_dict,
     "class_mapping.csv": class_mapping,
     **dict.fromkeys(("classes.csv", "labels.csv", "colormap.csv"), class_table),

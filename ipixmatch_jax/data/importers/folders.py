@@ -15,7 +15,13 @@ from ipixmatch_jax.data.importers.label_kinds import numbered_by_rows, one_label
 from ipixmatch_jax.data.importers.mask_folders import one_mask_folder
 from ipixmatch_jax.data.importers.mask_parts import drawn_parts
 from ipixmatch_jax.data.importers.pairing import Name, Pairs, pair
-from ipixmatch_jax.data.importers.places import Files, Place, masks_of_split, places
+from ipixmatch_jax.data.importers.places import (
+    Files,
+    Place,
+    doubled_names,
+    masks_of_split,
+    places,
+)
 from ipixmatch_jax.data.importers.split_files import apply_lists, split_by_names
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
@@ -144,6 +150,9 @@ class _Reader:
 
     def _one_modality(self, images: list[Place], masks: list[Place]) -> list[Place]:
         """Of several image folders for the same masks, the one that the user chose."""
+        elsewhere = {p.group for p in images if _split(p) in ("val", "test")}
+        # MVTec AD: the masks of defects are those of test images.
+        masks = [p for p in masks if p.split or not p.group or p.group not in elsewhere]
         groups = {p.group for p in masks}
         train = [p for p in images if _split(p) == "train" and not p.chosen]
         outside = sorted({p.group for p in train if p.group not in groups})
@@ -159,8 +168,13 @@ class _Reader:
         if len(fitting) > 1 and shared:
             raise DataError(
                 f"{self.tree.root}: {len(fitting)} folders of images fit the masks in "
-                f"{some([p.folder for p in masks])}: {some(fitting)}; expected one; set "
-                f"data.folder.train_images to one of them, for example {fitting[0]}"
+                f"{some([p.folder for p in masks])}: {some(fitting)}; expected one; "
+                + (
+                    "by their names, these are the bands of one image: join them in one TIFF or "
+                    "NPY file for each image"
+                    if names.are_bands(fitting)
+                    else "set data.folder.train_images to one of them, for example " + fitting[0]
+                )
             )
         return images
 
@@ -201,8 +215,10 @@ class _Reader:
             one_label_kind(self.tree, mask_files, self.found)
         path = functools.partial(self.tree.path, "")
         self.further |= {path(m): [*map(path, more)] for m, more in mask_files.further.items()}
-        problems = _doubled(image_files, "images", split, self.tree)
-        problems += _doubled(mask_files, "masks", split, self.tree) if split != "unlabeled" else []
+        problems = doubled_names(image_files, "images", split, self.tree)
+        problems += (
+            doubled_names(mask_files, "masks", split, self.tree) if split != "unlabeled" else []
+        )
         self.found.problems += problems
         if split == "unlabeled":
             if mask_files.paths:
@@ -362,23 +378,6 @@ def _one_group(images: list[Place], masks: list[Place]) -> tuple[list[Place], li
     if left & right or not left or not right or (len(left) > 1 and len(right) > 1):
         return images, masks
     return [replace(p, group="") for p in images], [replace(p, group="") for p in masks]
-
-
-def _doubled(files: Files, kind: str, split: str, tree: FolderTree) -> list[str]:
-    doubled = {name: paths for name, paths in files.paths.items() if len(paths) > 1}
-    return [
-        f"{tree.path('', paths[0])}: {len(paths)} {kind} for id {name[1]!r} "
-        f"({', '.join(_short(paths))}); expected one; remove the others"
-        + f", or set data.folder.{split}_{kind} to one folder"
-        * (split != "unlabeled" and len(set(_short(paths, 0))) > 1)
-        for name, paths in doubled.items()
-    ]
-
-
-def _short(paths: list[str], part: int = 1) -> list[str]:
-    """The names of files (part 1) or their folders (0); whole paths if the names are equal."""
-    parts = [os.path.split(path)[part] for path in paths]
-    return paths if part and len(set(parts)) < len(parts) else parts
 
 
 def _id(split: str, name: Name, path: str) -> str:

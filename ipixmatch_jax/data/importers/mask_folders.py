@@ -75,12 +75,12 @@ def _without_versions(
 def _chosen(tree: FolderTree, masks: list[Place], found: Found) -> list[Place]:
     """Of the folders of masks of each split and group, those that a name chooses."""
     kept = list(masks)
-    for split, group in {(p.split, p.group) for p in masks}:
+    for split, group in sorted({(p.split, p.group) for p in masks}):
         same = [p for p in masks if (p.split, p.group) == (split, group)]
         if len(same) < 2 or any(p.chosen for p in same):
             continue
         manual = [p for p in same if p.folder.endswith(("1st_manual", "masks_machine"))]
-        colored = [p for p in same if names.shows_colors(p.top)]
+        colored = [p for p in same if names.shows_colors(p.top) or names.shows_edges(p.top)]
         stems = Counter(os.path.splitext(name)[0] for p in same for name in tree.files[p.folder])
         if manual:
             dropped = [p for p in same if p not in manual]
@@ -88,17 +88,26 @@ def _chosen(tree: FolderTree, masks: list[Place], found: Found) -> list[Place]:
             found.notes.append(f"{manual[0].folder} holds the masks; not used: {shown}")
             kept = [p for p in kept if p not in dropped]
         elif 0 < len(colored) < len(same):
+            form = "in color" if any(names.shows_colors(p.top) for p in colored) else "of edges"
             found.notes.append(
-                "masks in color, next to others for the same images, are not used: "
+                f"masks {form}, next to others for the same images, are not used: "
                 f"{some([p.folder for p in colored])}"
             )
             kept = [p for p in kept if p not in colored]
             _chosen(tree, [p for p in same if p not in colored], found)
         elif max(stems.values(), default=0) > 1:
             key = f"data.folder.{split or 'train'}_masks"
+            last = {_last(p) for p in same}
+            alike = {p.group for p in masks if p.group != group and _last(p) in last}
             raise DataError(
                 f"{tree.root}: {len(same)} folders of masks for the same images: "
-                f"{some([p.folder for p in same])}; expected one; set {key} to one of them"
+                f"{some([p.folder for p in same])}; expected one; "
+                + (
+                    f"in {len(alike)} other folders it is the same; move those that do not count "
+                    f"out of {tree.root}"
+                    if alike
+                    else f"set {key} to one of them"
+                )
             )
     return kept
 

@@ -2,7 +2,7 @@
 masks/cat/ID_c.png (IDRiD), masks/ID/1.png, masks/ID_cat.png.
 
 The names of classes come from the folders or file names; numbers are objects. Pixels that two
-classes claim are ignored.
+classes claim are ignored, unless one of them lies inside the other in all images.
 """
 
 import os
@@ -18,6 +18,7 @@ from ipixmatch_jax.data.importers import names as folder_names
 from ipixmatch_jax.data.importers.drawing import background_first, gray, union_of_files
 from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, Item, some
 from ipixmatch_jax.data.importers.mask_tables import naming, tables_of_masks
+from ipixmatch_jax.data.importers.nested_classes import nested_classes
 from ipixmatch_jax.data.importers.places import Place, places
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.records import IGNORE
@@ -88,30 +89,33 @@ class MaskParts:
         found.classes = Classes(names)
         table[""] = 1 if objects else IGNORE
         counts: dict[str, int] = defaultdict(int)
+        by_class = {
+            image: _by_class(tree, parts) for image, parts in form.items()
+            if parts and layout.split(image) != "unlabeled"
+        }  # fmt: skip
+        for own in by_class.values():
+            for name, files in own.items():
+                counts[name] += len(files)
+        nested = [] if objects else nested_classes(
+            [(tree.path("", image), paths) for image, paths in by_class.items()]
+        )  # fmt: skip
+        inside = tuple((table[inner], table[outer]) for inner, outer in nested)
         for image in layout.images:
-            parts = form.get(image)
-            split = layout.split(image)
             drawn = None
-            if parts and split != "unlabeled":
-                paths: dict[str, list[str]] = defaultdict(list)
-                for part, files in parts.items():
-                    counts[_class_of(part)] += len(files)
-                    paths[_class_of(part)] += [tree.path("", file) for file in files]
-                drawn = drawn_parts(tree.path("", image), [(table[k], v) for k, v in paths.items()])
-            found.items.append(Item(layout.id(image), tree.path("", image), drawn, split))
+            if image in by_class:
+                files = [(table[k], v) for k, v in by_class[image].items()]
+                drawn = drawn_parts(tree.path("", image), files, inside)
+            path = tree.path("", image)
+            found.items.append(Item(layout.id(image), path, drawn, layout.split(image)))
         if objects:
             found.notes.append(f"{counts['']} objects, drawn together as class 1 of 2")
-            files = [file for parts in form.values() for own in parts.values() for file in own]
-            table = naming(tree, files[:_NAMED])
-            if table:
-                found.warnings.append(
-                    f"{table} names the masks and may tell the class of each, which is not read; "
-                    "if there are several classes, put the masks of each into masks/CLASS/"
-                )
+            found.warnings += _named_in_table(tree, form)
         else:
             shown = some([f"{name} ({n})" for name, n in sorted(counts.items()) if name], 12)
+            lying = some([f"{inner} in {outer}" for inner, outer in nested], 6)
             found.notes.append(
                 f"masks per class: {shown}; pixels that two classes claim are ignored"
+                + f", unless one class lies inside the other in all images: {lying}" * bool(nested)
             )
         bare = [i.id for i in found.items if i.mask is None and i.split in ("val", "test")]
         if bare:
@@ -128,6 +132,26 @@ class MaskParts:
                 "one form; rename the masks"
             )
         return found
+
+
+def _named_in_table(tree: FolderTree, form: dict[str, Parts]) -> list[str]:
+    """A warning if a table names the masks of objects, and may tell their classes."""
+    files = [file for parts in form.values() for own in parts.values() for file in own]
+    table = naming(tree, files[:_NAMED])
+    if not table:
+        return []
+    return [
+        f"{table} names the masks and may tell the class of each, which is not read; if there are "
+        "several classes, put the masks of each into masks/CLASS/"
+    ]
+
+
+def _by_class(tree: FolderTree, parts: Parts) -> dict[str, list[str]]:
+    """Class -> the files of its masks, for one image."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for part, files in parts.items():
+        found[_class_of(part)] += [tree.path("", file) for file in files]
+    return found
 
 
 class _Layout:
@@ -260,6 +284,9 @@ def _possible(layout: _Layout) -> bool:
 def _convincing(parts: dict[str, Parts]) -> bool:
     labels = {_class_of(part) for found in parts.values() for part in found}
     several = sum(sum(map(len, found.values())) > 1 for found in parts.values())
+    if len(labels) == 1 and "" not in labels and all(len(own) == 1 for own in parts.values()):
+        # Two folders with a file X_lab for each image: two forms of one mask.
+        return False
     whole = any(part.lower() in _VIEWS or folder_names.role(part) for part in labels if part)
     return several >= max(1, len(parts) // 4) and len(labels) <= _MOST_CLASSES and not whole
 
@@ -321,17 +348,20 @@ def _check_binary(path: str) -> None:
         )
 
 
-def drawn_parts(image: str, parts: list[tuple[int, list[str]]]) -> Drawn:
+def drawn_parts(
+    image: str, parts: list[tuple[int, list[str]]], inside: tuple[tuple[int, int], ...] = ()
+) -> Drawn:
     """The mask of an image from files of background and one class each.
 
     Args:
         image: the image file.
         parts: (class id, paths of its files). Pixels that two classes claim become 255; drawing
             raises a DataError if that is most of the foreground.
+        inside: (inner, outer) ids of classes; pixels of both are the inner one.
     """
 
     def content() -> bytes:
-        pieces = [b"parts"]
+        pieces = [b"parts", *(b"%d in %d" % pair for pair in inside)]
         for class_id, paths in parts:
             pieces += [b"%d" % class_id, *(as_path(path).read_bytes() for path in paths)]
         return b"|".join(pieces)
@@ -339,10 +369,14 @@ def drawn_parts(image: str, parts: list[tuple[int, list[str]]]) -> Drawn:
     def draw() -> np.ndarray:
         ids = np.zeros(image_size(image, image), np.uint8)
         claims = np.zeros(ids.shape, np.uint8)
-        for class_id, paths in parts:
-            for path in paths:
-                _check_binary(path)
-            pixels = union_of_files(paths, image) > 0
+        for path in (path for _, paths in parts for path in paths):
+            _check_binary(path)
+        masks = {class_id: union_of_files(paths, image) > 0 for class_id, paths in parts}
+        for class_id, own in masks.items():
+            pixels = own.copy()
+            for inner, outer in inside:
+                if outer == class_id and inner in masks:
+                    pixels &= ~masks[inner]
             # A mask of background claims nothing.
             if class_id:
                 claims += pixels

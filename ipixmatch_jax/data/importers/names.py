@@ -3,6 +3,7 @@
 import itertools
 import re
 import unicodedata
+from collections.abc import Iterable
 
 # Words, in lower case. A folder name is split into words at separators and at capital letters.
 _IMAGES = frozenset(
@@ -35,13 +36,15 @@ _SHORT_SPLITS = {"tr": "train", "ts": "test", "te": "test"}
 # Words that lists have beside that of their split: train_list, val_ids, list_test.
 _LIST_WORDS = frozenset(
     "list lists id ids set sets split splits file files filename filenames name names path paths"
-    " image images img imgs data dataset index fold pair pairs".split()
+    " image images img imgs data dataset index fold pair pairs df csv".split()
 )
 # Words for what was replaced by something newer.
 _OLDER = frozenset("old older backup backups bak outdated deprecated obsolete archive archived"
                    " previous before unused trash".split())  # fmt: skip
 _NEWER = frozenset("corrected correction corrections fixed fix new newer revised reviewed clean"
                    " cleaned updated update refined edited final improved".split())  # fmt: skip
+_BANDS = frozenset("red green blue nir swir".split())
+_EDGES = frozenset("edge edges".split())
 _LABELED = frozenset("labeled labelled".split())
 # Words joined without a separator: trainannot, valmasks.
 _JOINED = re.compile(
@@ -183,6 +186,18 @@ def split_of_list(stem: str) -> str:
         return "train"
     known = all(_split_of(word) or word in _LIST_WORDS for word in parts)
     return split(stem) if known else ""
+
+
+def are_bands(folders: Iterable[str]) -> bool:
+    """True if most of several folders have the name of a band of color: train_red, train_nir."""
+    found = [not _BANDS.isdisjoint(words(folder.rpartition("/")[2])) for folder in folders]
+    return sum(found) > 1 and 2 * sum(found) > len(found)
+
+
+def shows_edges(folder: str) -> bool:
+    """True if a word of a folder's path says that its masks are edges alone: GT_Edge."""
+    parts = (part for name in folder.split("/") for part in words(name))
+    return any(part in _EDGES for part in parts)
 
 
 def version(name: str) -> str:

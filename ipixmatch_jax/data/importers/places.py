@@ -248,3 +248,21 @@ def item_id(path: str, split: str) -> str:
     group = place_of(folder).group
     stem = os.path.splitext(f"{group}/{name}" if group else name)[0]
     return names.with_split(stem, split)
+
+
+def doubled_names(files: Files, kind: str, split: str, tree: FolderTree) -> list[str]:
+    """An error for each name that several files of one kind, images or masks, have."""
+    doubled = {name: paths for name, paths in files.paths.items() if len(paths) > 1}
+    return [
+        f"{tree.path('', paths[0])}: {len(paths)} {kind} for id {name[1]!r} "
+        f"({', '.join(_short(paths))}); expected one; remove the others"
+        + f", or set data.folder.{split}_{kind} to one folder"
+        * (split != "unlabeled" and len(set(_short(paths, 0))) > 1)
+        for name, paths in doubled.items()
+    ]
+
+
+def _short(paths: list[str], part: int = 1) -> list[str]:
+    """The names of files (part 1) or their folders (0); whole paths if the names are equal."""
+    parts = [os.path.split(path)[part] for path in paths]
+    return paths if part and len(set(parts)) < len(parts) else parts

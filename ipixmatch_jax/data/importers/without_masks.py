@@ -71,6 +71,8 @@ _NO_MASKS = (".avif", ".jp2", ".j2k", ".jpx", ".jxl", ".heic", ".heif")
 _EXPORT = "export semantic masks (PNG) or polygons (COCO JSON)"
 # What to do in place of that.
 _INSTEAD = {
+    "run lengths": "decode them and save masks/NAME.png: pairs of a start, counted from 1, and a "
+    "length, down the columns in most of Kaggle's tables, along the rows in some; or " + _EXPORT,
     "volumes": "save each slice as PNG, TIFF or NPY, and its mask as PNG",
     "archives of NumPy": "save each array as NPY",
     "Parquet": "save each image and mask of the table as a file",
@@ -107,6 +109,10 @@ _INSTEAD = {
 }
 
 
+# Two or more pairs of numbers in a cell of a table: run lengths, whatever their column is called.
+_RUNS = re.compile(rb"[,;\t\"]\d+ \d+( \d+ \d+)+\"?(?=[,;\t\r\n]|$)")
+
+
 class WithoutMasks:
     """Recognizes exports that hold no masks, in order to say so."""
 
@@ -125,11 +131,14 @@ class WithoutMasks:
             return "labelTxt: oriented boxes"
         for path in tree.with_ending(*_FILES):
             return f"{path}: " + next(t for e, t in _FILES.items() if path.lower().endswith(e))
-        for path in tree.with_ending(".csv")[:20]:
-            first = head(tree.path("", path), 1000).partition(b"\n")[0].lower()
+        tables = sorted(tree.with_ending(".csv"), key=lambda path: "submission" in path.lower())
+        for path in tables[:20]:
+            start = head(tree.path("", path), 20_000)
+            first = start.partition(b"\n")[0].lower()
             if {b"xmin", b"ymin"} <= set(re.split(rb"[\s,;\"]+", first)):
                 return f"{path}: a CSV of boxes"
-            if {b"encodedpixels", b"rle_mask", b"rle"} & set(re.split(rb"[\s,;\"]+", first)):
+            named = {b"encodedpixels", b"rle_mask", b"rle"} & set(re.split(rb"[\s,;\"]+", first))
+            if named or _RUNS.search(start):
                 return f"{path}: a CSV of run lengths (Kaggle) is not read"
         for ending, words, reason in _TEXTS:
             for path in tree.with_ending(ending)[:20]:

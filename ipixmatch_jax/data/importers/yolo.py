@@ -8,12 +8,14 @@ import re
 from collections import Counter
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES, image_size
+from ipixmatch_jax.data.files.masks import MASK_SUFFIXES
 from ipixmatch_jax.data.importers.annotations import Sheet, collect, mostly_rectangles
 from ipixmatch_jax.data.importers.class_files import find_classes, read_yolo_names
 from ipixmatch_jax.data.importers.coco_names import COCO_NAMES
 from ipixmatch_jax.data.importers.drawing import is_rectangle, stored_size
 from ipixmatch_jax.data.importers.found import Choices, Found, some
 from ipixmatch_jax.data.importers.names import without_upload_prefix
+from ipixmatch_jax.data.importers.places import places
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.data.importers.yolo_splits import apply_yaml
 from ipixmatch_jax.errors import DataError
@@ -36,7 +38,10 @@ class Yolo:
     source = "YOLO polygons (Ultralytics YOLOv5 to YOLO11)"
 
     def sniff(self, tree: FolderTree) -> str:
-        for path in _label_files(tree)[:50]:
+        files = _label_files(tree)
+        if files and not _name_images(tree, files) and _mask_files(tree):
+            return ""
+        for path in files[:50]:
             lines = [line for line in _text(tree, path).splitlines() if line.strip()]
             if lines and all(map(_LINE.match, lines)):
                 return f"lines of a class and coordinates in {path}"
@@ -138,6 +143,24 @@ def _label_files(tree: FolderTree) -> list[str]:
     contents = filter(str.strip, (_text(tree, path) for path in found[:50]))
     lines = next(contents, "").strip().splitlines()
     return found if all(map(_SHARES.match, lines)) else []
+
+
+def _name_images(tree: FolderTree, files: list[str]) -> bool:
+    """True if a text file has the name of an image, by any of the rules."""
+    images = {os.path.splitext(path)[0]: path for path in tree.with_ending(*IMAGE_SUFFIXES)}
+    names = {form for stem in images for name in [stem.rpartition("/")[2]]
+             for form in (name, without_upload_prefix(name))}  # fmt: skip
+    stems = (os.path.splitext(path.rpartition("/")[2])[0] for path in files)
+    return any(not names.isdisjoint((stem, without_upload_prefix(stem))) for stem in stems)
+
+
+def _mask_files(tree: FolderTree) -> bool:
+    """True if a folder named like those of masks holds pictures."""
+    return any(
+        place.role == "mask" and name.lower().endswith(MASK_SUFFIXES)
+        for place in places(tree, {})
+        for name in tree.files[place.folder]
+    )
 
 
 def _without_prefixes(images: dict[str, str]) -> dict[str, str]:

@@ -20,6 +20,7 @@ _THINGS = frozenset(
     " vehicle pedestrian vessel weed fruit hand face pet animal instrument tool object"
     " foreground".split()
 ).union(COCO_NAMES)
+_GROUNDS = ("background", "bg")
 # Masks that are judged; share of their pixels and of their border that class 0 covers at least, and
 # share of the masks in which it covers most of the border.
 _LEAST, _COVERED, _ALONG, _MOSTLY = 4, 0.6, 0.75, 0.9
@@ -77,7 +78,9 @@ def _accents_alone(name: str) -> bool:
 
 
 def object_as_ground(names: Sequence[str], facts: Mapping[str, Sequence[Facts]]) -> list[Finding]:
-    """A warning if class 0 has the name of an object, and covers what is around the objects.
+    """A warning if class 0 has no name of a background, and covers what is around the objects.
+
+    It has the name of an object, or another class has that of the background.
 
     Args:
         names: class names.
@@ -85,7 +88,8 @@ def object_as_ground(names: Sequence[str], facts: Mapping[str, Sequence[Facts]])
     """
     first = re.split(r"[^a-z ]+", names[0].lower().replace("_", " "))[0].strip() if names else ""
     masks = [fact for own in facts.values() for fact in own if fact.small_mask is not None]
-    if len(masks) < _LEAST or not {first, first.removesuffix("s")} & _THINGS:
+    later = next((name for name in names[1:] if name.strip("_ ").lower() in _GROUNDS), "")
+    if len(masks) < _LEAST or not (later or {first, first.removesuffix("s")} & _THINGS):
         return []
     total = np.sum([fact.histogram[:IGNORE] for fact in masks], axis=0)
     share = float(total[0] / max(total.sum(), 1))
@@ -93,12 +97,17 @@ def object_as_ground(names: Sequence[str], facts: Mapping[str, Sequence[Facts]])
     if share < _COVERED or (along > 0.5).mean() < _MOSTLY or along.mean() < _ALONG:
         return []
     file = masks[0].files[-1]
+    fault = (
+        f"the class names list {later} further down; expected the name of id 0 first; put {later} "
+        "in front of the names"
+        if later
+        else "the class names do not list one, and each may stand one place too early; expected "
+        "the name of id 0 first; put a line `background` in front of the names"
+    )
     text = (
         f"{file}, and the other masks: class {names[0]} is id 0 and covers {percent(share)} of the "
         f"pixels and {percent(float(along.mean()))} of the borders of the masks, as a background "
-        f"does; the class names do not list one, and each may stand one place too early; expected "
-        "the name of id 0 first; put a line `background` in front of the names, unless 0 really is "
-        f"{names[0]}"
+        f"does; {fault}, unless 0 really is {names[0]}"
     )
     return [Finding(WARNING, "class-names", "", file, text)]
 

@@ -61,6 +61,8 @@ class Facts:
         image_is_mask: True if every band equals the mask, and the mask has several values.
         thumbnail: the image in small, uint8 [48,48], or None without a mask.
         small_mask: the mask in small, uint8 [48,48], or None.
+        gradient: differences of neighboring pixels of the small image, in any band, float16
+            [48,48], or None.
         edges: edges of the mask by their position in blocks of 8x8 pixels, int64 [8], or None.
         levels: lowest and highest value of the image, 0 to 255.
         contrast: difference of two classes in the image, float64 [8], or None; see `contrast_of`.
@@ -82,6 +84,7 @@ class Facts:
     levels: tuple[int, int] = (0, 255)
     contrast: np.ndarray | None = None
     hidden: float = 0.0
+    gradient: np.ndarray | None = None
 
 
 def from_problem(problem: str) -> Finding:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ipixmatch_jax.data.files.orientation import edge_agreement
+from ipixmatch_jax.data.files.orientation import gradient_agreement, gradient_of
 from ipixmatch_jax.data.inspection.findings import ERROR, Facts, Finding
 
 _LEAST, _MOST = 8, 200
@@ -92,9 +92,16 @@ def mirrored_masks(facts: Sequence[Facts]) -> list[Finding]:
     ]
 
 
+def small_gradient(record: Facts) -> np.ndarray:
+    """The gradient of the small image, float32 [48,48]; that of its brightness if it is unknown."""
+    if record.gradient is None:
+        return gradient_of(record.thumbnail[..., None])
+    return record.gradient.astype(np.float32)
+
+
 def _turned(records: Sequence[Facts], turn: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     return np.array([
-        edge_agreement(r.thumbnail[..., None], np.ascontiguousarray(turn(r.small_mask)))
+        gradient_agreement(small_gradient(r), np.ascontiguousarray(turn(r.small_mask)))
         for r in records
     ])  # fmt: skip
 
@@ -104,6 +111,6 @@ def _agreement(records: Sequence[Facts], shift: int) -> float:
     indices = range(1, len(records) - 1)
     picked = indices[:: max(1, len(indices) // _MOST)]
     return float(np.mean([
-        edge_agreement(records[i + shift].thumbnail[..., None], records[i].small_mask)
+        gradient_agreement(small_gradient(records[i + shift]), records[i].small_mask)
         for i in picked
     ]))  # fmt: skip

@@ -15,9 +15,11 @@ from ipixmatch_jax.data.files.exif_agreement import orientation_problems
 from ipixmatch_jax.data.files.file_records import record_names
 from ipixmatch_jax.data.files.images import resize_mask
 from ipixmatch_jax.data.files.jpeg_traces import edge_positions
-from ipixmatch_jax.data.grouping import THUMBNAIL, thumbnail_of
+from ipixmatch_jax.data.files.orientation import gradient_of
+from ipixmatch_jax.data.grouping import THUMBNAIL, small_colors, thumbnail_of
 from ipixmatch_jax.data.inspection import findings, mask_sets
 from ipixmatch_jax.data.inspection.class_names import object_as_ground, unreadable_names
+from ipixmatch_jax.data.inspection.exchanged_masks import exchanged_masks
 from ipixmatch_jax.data.inspection.findings import ERROR, Facts, Finding
 from ipixmatch_jax.data.inspection.hidden_colors import hidden_colors, hidden_share
 from ipixmatch_jax.data.inspection.inverted_masks import contrast_of, inverted_masks
@@ -197,8 +199,10 @@ def inspect_dataset(data_config: ConfigDict, seed: int, unmeasured: str = "") ->
             found += findings.of_record(name, record)
     found += findings.of_ids(dataset)
     near, similar = near_duplicates({name: facts[name] for name in SPLITS if name != "unlabeled"})
-    found += findings.of_contents(facts, similar) + near + shifted_masks(facts["labeled"])
-    found += mirrored_masks(facts["labeled"])
+    found += findings.of_contents(facts, similar) + near
+    found += shifted_masks(facts["labeled"]) or exchanged_masks(facts)
+    if not any(finding.kind == "orientation" for finding in found):
+        found += mirrored_masks(facts["labeled"])
     found += mask_sets.of_edges(facts["labeled"])
     exchanged = mask_sets.exchanged_classes(dataset.class_names, facts)
     found += exchanged or inverted_masks(dataset.class_names, facts)
@@ -251,6 +255,7 @@ def _read_all(source: UnlabeledSource) -> Iterator[Facts | DataError]:
             image_is_mask=mask is not None and image_is_mask(record),
             thumbnail=None if mask is None else thumbnail_of(image),
             small_mask=None if mask is None else resize_mask(mask, THUMBNAIL),
+            gradient=None if mask is None else gradient_of(small_colors(image)).astype(np.float16),
             edges=None if mask is None else edge_positions(mask),
             contrast=None if mask is None else contrast_of(image, mask),
             hidden=hidden_share(paths[index]) if paths else 0.0,

@@ -56,7 +56,9 @@ def test_colored_objects_are_no_classes(tmp_path):
     for seed in range(6):
         table = np.vstack([[0, 0, 0], rng.integers(40, 255, (5, 3))]).astype(np.uint8)
         masks.append(table[cells(seed, 5)])
-    refused(save(tmp_path, masks), "occurs in one mask alone", "data.palette")
+    paths = save(tmp_path, masks)
+    refused(paths, "occurs in one mask alone", "data.masks=objects", "data.palette")
+    check(paths, [mask.any(-1).astype(np.uint8) for mask in masks], Said(style="objects"))
 
 
 def resized(array):
@@ -159,3 +161,23 @@ def test_a_value_that_means_ignore(tmp_path):
     assert found["num_classes"] == 3 and "mask_values" not in found
     for path, mask in zip(paths, truth, strict=True):
         np.testing.assert_array_equal(Masks(3, ignored=(254,)).read(path, path), mask)
+
+
+@pytest.mark.parametrize("channel", [0, 2])
+def test_objects_that_one_channel_numbers_are_no_classes(channel, tmp_path):
+    """BBBC039: red is the number of the nucleus."""
+    masks = [np.zeros((45, 63, 3), np.uint8) for _ in range(6)]
+    for seed, mask in enumerate(masks):
+        mask[..., channel] = cells(seed, 4 + 3 * seed)
+    paths = save(tmp_path, masks)
+    refused(paths, "number the objects", "up to 4", "19", "data.masks=objects")
+    check(paths, [mask.any(-1).astype(np.uint8) for mask in masks], Said(style="objects"))
+
+
+def test_classes_in_one_channel_are_classes(tmp_path):
+    """CARLA: red is the class."""
+    masks = [np.stack([ids(seed, 6), *[np.zeros((40, 56), np.uint8)] * 2], -1) for seed in range(6)]
+    for mask in masks[1:]:
+        mask[:4, :4] = 0
+        mask[0, :12, 0] = 7
+    assert describe_masks(save(tmp_path, masks))["num_classes"] >= 6

@@ -37,3 +37,25 @@ def test_borders_that_all_masks_draw_are_fine(tmp_path):
         mask[10:60, 20:90] = 1
         mask[12:58, 22:88] = 2
     assert describe_masks(save(tmp_path, found))["num_classes"] == 6
+
+
+@pytest.mark.parametrize("method", ["BILINEAR", "BICUBIC", "LANCZOS"])
+@pytest.mark.parametrize("factor", [0.5, 0.7, 1.25, 1.5])
+@pytest.mark.parametrize("classes", [3, 6])
+def test_masks_that_were_all_resized_by_any_factor_are_refused(classes, factor, method, tmp_path):
+    found = []
+    for seed in range(6):
+        # Edges at any angle: an axis of pixels meets a filter in one place alone.
+        y, x = np.mgrid[:160, :200]
+        large, turn = np.zeros(y.shape, np.uint8), 0.3 + seed
+        for class_id in range(1, classes):
+            u = (y - 80) * np.cos(turn) + (x - 100) * np.sin(turn)
+            v = (x - 100) * np.cos(turn) - (y - 80) * np.sin(turn)
+            place = 24 * (class_id - classes / 2)
+            large[(np.abs(u - place) < 9) & (np.abs(v) < 40)] = class_id
+        size = (int(200 * factor), int(160 * factor))
+        resized = Image.fromarray(large).resize(size, Image.Resampling[method])
+        found.append(np.asarray(resized).clip(0, classes - 1))
+    paths = save(tmp_path, found)
+    refused(paths, "resized with interpolation", "nearest neighbor", "data.masks=ids")
+    assert describe_masks(paths, Said(style="ids"))["num_classes"] == classes
