@@ -40,6 +40,7 @@ ARMS: dict[str, tuple[str | None, str, list[str]]] = {
     "ipixmatch": ("fixmatch", "ipixmatch", []),
     "kl-valid": ("fixmatch", "ipixmatch", _VALID),
     "ipixmatch-balanced": ("ipixmatch-balanced", "ipixmatch", _BALANCED),
+    "soft": ("fixmatch", "fixmatch", ["--config.method.options.distance=soft_cross_entropy"]),
     # What CPS differs in from FixMatch, one by one.
     "fixmatch-all": ("fixmatch", "fixmatch", [_ALL_PIXELS]),
     "peer": ("peer", "fixmatch", ["--config.method.labeler=peer"]),
