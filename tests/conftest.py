@@ -27,11 +27,14 @@ import pytest  # noqa: E402
 from absl import flags  # noqa: E402
 from PIL import Image  # noqa: E402
 
+from tests.references.parameter_shapes import check_shapes_once  # noqa: E402
 from tests.references.processor_time import ProcessorTime  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+check_shapes_once()
 
 # Background jobs of a shell ignore SIGINT, those of nohup SIGHUP, and so would the subprocesses
 # that tests interrupt.
