@@ -158,6 +158,23 @@ def short_encoder(monkeypatch):
     monkeypatch.setattr(efficientnet_lite, "LITE0_STAGES", tuple(stages))
 
 
+@pytest.fixture
+def small_backbones(monkeypatch):
+    """The smallest backbone of each family of transformers and of ConvNeXt, with few channels."""
+    from ipixmatch_jax.models import convnext, dinov3, dpt, mit, vit
+
+    shapes = (
+        (convnext.CONVNEXT, "convnext_tiny", convnext.ConvNextShape((4, 6, 8, 10), (1,) * 4)),
+        (dinov3.DINOV3, "dinov3_small", dinov3.Dinov3Shape(16, 4, 2, (0, 1, 2, 3), 24)),
+        (mit.MIT, "mit_b0", mit.MitShape((8, 8, 16, 16), (1,) * 4, 8, heads=(1, 2, 2, 2))),
+        (vit.DINOV2, "dinov2_small", vit.VitShape(16, 4, 2, (0, 1, 2, 3), grid=3)),
+    )
+    for registry, name, shape in shapes:
+        monkeypatch.setitem(registry._entries, name, shape)
+    for name in ("dinov2_small", "dinov3_small"):
+        monkeypatch.setitem(dpt.DPT_SHAPES, name, dpt.DptShape(6, (4, 6, 8, 10)))
+
+
 @pytest.fixture(scope="module")
 def steps_of_module():
     return {}

@@ -9,12 +9,8 @@ import pytest
 
 from ipixmatch_jax.errors import CheckpointError, ConfigError
 from ipixmatch_jax.models import create_model, init_variables
-from ipixmatch_jax.models.convnext import CONVNEXT, ConvNextShape
-from ipixmatch_jax.models.dinov3 import DINOV3, Dinov3Shape
-from ipixmatch_jax.models.dpt import DPT_SHAPES, DptShape
 from ipixmatch_jax.models.input_channels import adapt_first_conv
 from ipixmatch_jax.models.torch_bridge import LAYOUTS, from_torch, to_torch
-from ipixmatch_jax.models.vit import DINOV2, VitShape
 
 SIZE = (1, 32, 32, 3)
 
@@ -174,20 +170,10 @@ FITTING = {
 }
 
 
-@pytest.fixture
-def miniatures(monkeypatch):
-    shape = ConvNextShape((4, 6, 8, 10), (1, 1, 1, 1))
-    monkeypatch.setitem(CONVNEXT._entries, "convnext_tiny", shape)
-    shape = Dinov3Shape(16, 4, 2, (0, 1, 2, 3), 24)
-    monkeypatch.setitem(DINOV3._entries, "dinov3_small", shape)
-    shape = VitShape(16, 4, 2, (0, 1, 2, 3), grid=3)
-    monkeypatch.setitem(DINOV2._entries, "dinov2_small", shape)
-    for name in ("dinov2_small", "dinov3_small"):
-        monkeypatch.setitem(DPT_SHAPES, name, DptShape(6, (4, 6, 8, 10)))
-
-
 @pytest.mark.parametrize("name, backbone", FITTING)
-def test_each_layout_is_detected_by_its_own_sign_and_restores_the_model(name, backbone, miniatures):
+def test_each_layout_is_detected_by_its_own_sign_and_restores_the_model(
+    name, backbone, small_backbones
+):
     options = {"backbone": backbone}
     if name == "upernet":
         options["decoder_channels"] = 8
@@ -258,7 +244,7 @@ def test_misfits_of_parts_are_listed_one_by_one():
 
 
 @pytest.mark.parametrize("channels", [1, 5])
-def test_a_first_convolution_of_rgb_is_adapted(channels, miniatures):
+def test_a_first_convolution_of_rgb_is_adapted(channels, small_backbones):
     rgb = drawn(abstract("dpt"))
     filled = from_torch(to_torch(rgb), abstract("dpt", channels=channels, in_channels=channels))
     kernels = [tree["params"]["encoder"].pop("patch_embed")["kernel"] for tree in (rgb, filled)]
