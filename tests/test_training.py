@@ -208,13 +208,6 @@ def test_non_finite_steps_end_the_run(config_file, tmp_path):
         train(config, tmp_path / "run")
 
 
-def test_batch_that_devices_cannot_share(config_file, tmp_path, monkeypatch):
-    devices = jax.local_devices()[:4]
-    monkeypatch.setattr(ONE_DEVICE, lambda *_: devices)
-    with pytest.raises(ConfigError, match="batch_size is 2, which 4 devices cannot share"):
-        train(load_config(str(config_file)), tmp_path / "run")
-
-
 def break_evaluation(monkeypatch, at, error):
     """Makes the evaluation number `at` fail."""
     real, calls = Evaluator.__call__, []
@@ -404,17 +397,3 @@ def test_a_run_from_before_a_key_existed_resumes(config_file, tmp_path):
         del saved[group][key]
     path.write_text(json.dumps(saved))
     assert int(train(long, tmp_path / "run").step) == 3
-
-
-@pytest.mark.parametrize(
-    "sizes", [(1, 2, 1), (2, 1, 1), (2, 2, 2)], ids=["labeled", "unlabeled", "micro-batches"]
-)
-def test_one_image_cannot_pass_a_pooled_batch_norm(config_file, tmp_path, short_encoder, sizes):
-    keys = ("batch_size", "unlabeled_batch_size", "accumulate_steps")
-    sized = [f"--config.{key}={size}" for key, size in zip(keys, sizes, strict=True)]
-    pooled = ["--config.model.name=deeplabv3plus", "--config.model.width=None"]
-    pooled += ["--config.model.depth=None", "--config.data.crop_size=(48,48)"]
-    config = load_config(str(config_file), sized + pooled)
-    with pytest.raises(ConfigError, match="batch norm head/aspp_pool/norm normalizes one value"):
-        train(config, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
