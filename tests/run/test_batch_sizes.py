@@ -1,4 +1,4 @@
-"""Batches that devices cannot share, or that batch norm cannot normalize, end a run at its start."""
+"""Batch sizes that devices cannot share, or batch norm not normalize, end a run at its start."""
 
 import jax
 import pytest
