@@ -27,11 +27,14 @@ import pytest  # noqa: E402
 from absl import flags  # noqa: E402
 from PIL import Image  # noqa: E402
 
+from tests.references.parameter_shapes import check_shapes_once  # noqa: E402
 from tests.references.processor_time import ProcessorTime  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+check_shapes_once()
 
 # Background jobs of a shell ignore SIGINT, those of nohup SIGHUP, and so would the subprocesses
 # that tests interrupt.
@@ -153,6 +156,23 @@ def short_encoder(monkeypatch):
 
     stages = (efficientnet_lite.Stage(1, 3, stride, 2, 8) for stride in (1, 2, 2, 2, 2))
     monkeypatch.setattr(efficientnet_lite, "LITE0_STAGES", tuple(stages))
+
+
+@pytest.fixture
+def small_backbones(monkeypatch):
+    """The smallest backbone of each family of transformers and of ConvNeXt, with few channels."""
+    from ipixmatch_jax.models import convnext, dinov3, dpt, mit, vit
+
+    shapes = (
+        (convnext.CONVNEXT, "convnext_tiny", convnext.ConvNextShape((4, 6, 8, 10), (1,) * 4)),
+        (dinov3.DINOV3, "dinov3_small", dinov3.Dinov3Shape(16, 4, 2, (0, 1, 2, 3), 24)),
+        (mit.MIT, "mit_b0", mit.MitShape((8, 8, 16, 16), (1,) * 4, 8, heads=(1, 2, 2, 2))),
+        (vit.DINOV2, "dinov2_small", vit.VitShape(16, 4, 2, (0, 1, 2, 3), grid=3)),
+    )
+    for registry, name, shape in shapes:
+        monkeypatch.setitem(registry._entries, name, shape)
+    for name in ("dinov2_small", "dinov3_small"):
+        monkeypatch.setitem(dpt.DPT_SHAPES, name, dpt.DptShape(6, (4, 6, 8, 10)))
 
 
 @pytest.fixture(scope="module")

@@ -154,7 +154,8 @@ def test_no_library_logs_in_a_fresh_process(config_file, tmp_path):
         f"""
         import ipixmatch_jax as ipm
 
-        config = ipm.load_config({str(config_file)!r}, {{"total_steps": 2, "eval_every": 2}})
+        config = {f"{config_file}:supervised"!r}
+        config = ipm.load_config(config, {{"total_steps": 2, "eval_every": 2}})
         ipm.train(config, "run")
         ipm.evaluate("run")
         ipm.load_predictor("run")

@@ -33,7 +33,7 @@ def test_a_disturbed_run_ends_as_a_straight_one():
     """The short form; the long ones are commands, with several processes too."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.references.chaos", "--kills", "2", "--stops", "0",
-         "--hangups", "1", "--full-disks", "1"],
+         "--hangups", "1", "--full-disks", "1", "--steps", "42"],
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -47,23 +47,44 @@ def interrupt(monkeypatch, after):
     )
 
 
+@pytest.fixture(scope="module")
+def straights():
+    return {}
+
+
+@pytest.fixture
+def straight(config_file, tmp_path, straights):
+    """Trains with some overrides, without a disturbance, once in this module.
+
+    Returns the config, whose data lie in the folder of the first test, and the workdir and the last
+    state of the run.
+    """
+
+    def trained(*overrides):
+        if overrides not in straights:
+            config = load_config(str(config_file), list(overrides))
+            state = train(config, tmp_path / "straight")
+            straights[overrides] = config, (tmp_path / "straight", state)
+        return straights[overrides]
+
+    return trained
+
+
 @pytest.mark.parametrize("balance", ["none", "gradient"])
-def test_a_resumed_run_equals_a_straight_one_bit_for_bit(
-    config_file, tmp_path, monkeypatch, balance
-):
-    config = load_config(str(config_file), [f"--config.relation.balance={balance}"])
-    straight = train(config, tmp_path / "straight")
+def test_a_resumed_run_equals_a_straight_one_bit_for_bit(tmp_path, monkeypatch, straight, balance):
+    overrides = [f"--config.relation.balance={balance}"] if balance != "none" else []
+    config, (undisturbed, expected) = straight(*overrides)
     with monkeypatch.context() as patch:
         interrupt(patch, after=4)
         stopped = train(config, tmp_path / "resumed")
     assert int(stopped.step) == 4
     resumed = train(config, tmp_path / "resumed")
-    chex.assert_trees_all_equal(jax.device_get(straight), jax.device_get(resumed))
-    assert lines(tmp_path / "straight") == lines(tmp_path / "resumed")
+    chex.assert_trees_all_equal(jax.device_get(expected), jax.device_get(resumed))
+    assert lines(undisturbed) == lines(tmp_path / "resumed")
     for step in (3, 6):
         results = [
-            json.loads((tmp_path / run / "eval" / f"{step}.json").read_text())
-            for run in ("straight", "resumed")
+            json.loads((run / "eval" / f"{step}.json").read_text())
+            for run in (undisturbed, tmp_path / "resumed")
         ]
         assert results[0] == results[1]
 
@@ -187,13 +208,6 @@ def test_non_finite_steps_end_the_run(config_file, tmp_path):
         train(config, tmp_path / "run")
 
 
-def test_batch_that_devices_cannot_share(config_file, tmp_path, monkeypatch):
-    devices = jax.local_devices()[:4]
-    monkeypatch.setattr(ONE_DEVICE, lambda *_: devices)
-    with pytest.raises(ConfigError, match="batch_size is 2, which 4 devices cannot share"):
-        train(load_config(str(config_file)), tmp_path / "run")
-
-
 def break_evaluation(monkeypatch, at, error):
     """Makes the evaluation number `at` fail."""
     real, calls = Evaluator.__call__, []
@@ -207,14 +221,16 @@ def break_evaluation(monkeypatch, at, error):
     monkeypatch.setattr("ipixmatch_jax.evaluator.Evaluator.__call__", failing)
 
 
+SELDOM = "--config.checkpoint_every=100"
+
+
 class Killed(BaseException):
     pass
 
 
 @pytest.mark.parametrize("error", [DataError("v3.png cannot be read"), MemoryError("no memory")])
-def test_a_failed_evaluation_costs_no_step(config_file, tmp_path, monkeypatch, error):
-    config = load_config(str(config_file), ["--config.checkpoint_every=100"])
-    straight = train(config, tmp_path / "straight")
+def test_a_failed_evaluation_costs_no_step(tmp_path, monkeypatch, straight, error):
+    config, undisturbed = straight(SELDOM)
     with monkeypatch.context() as patch:
         break_evaluation(patch, 1, error)
         with pytest.raises(type(error)) as caught:
@@ -227,8 +243,7 @@ def test_a_failed_evaluation_costs_no_step(config_file, tmp_path, monkeypatch, e
     assert not (run / "eval").exists()
     with Checkpoints(run) as checkpoints:
         assert (checkpoints.latest(), checkpoints.best()) == (3, None)
-    resumed = train(config, run)
-    check_equal_runs(tmp_path / "straight", straight, run, resumed)
+    check_equal_runs(*undisturbed, run, train(config, run))
 
 
 @pytest.mark.parametrize(
@@ -240,10 +255,9 @@ def test_a_failed_evaluation_costs_no_step(config_file, tmp_path, monkeypatch, e
     ],
 )
 def test_an_evaluation_cut_short_is_done_again_at_the_next_start(
-    config_file, tmp_path, monkeypatch, owner, name, calls
+    tmp_path, monkeypatch, straight, owner, name, calls
 ):
-    config = load_config(str(config_file), ["--config.checkpoint_every=100"])
-    straight, run = train(config, tmp_path / "straight"), tmp_path / "run"
+    (config, undisturbed), run = straight(SELDOM), tmp_path / "run"
     real, left = getattr(owner, name), [calls]
 
     def killing(*arguments, **options):
@@ -257,7 +271,7 @@ def test_an_evaluation_cut_short_is_done_again_at_the_next_start(
         patch.setattr(owner, name, killing)
         with pytest.raises(Killed):
             train(config, run)
-    check_equal_runs(tmp_path / "straight", straight, run, train(config, run))
+    check_equal_runs(*undisturbed, run, train(config, run))
 
 
 def check_equal_runs(one_workdir, one, other_workdir, other):
@@ -273,14 +287,13 @@ def check_equal_runs(one_workdir, one, other_workdir, other):
         assert path.read_bytes() == (other_workdir / "eval" / path.name).read_bytes()
 
 
-def test_a_stop_signal_at_an_evaluation_saves_at_once(config_file, tmp_path, monkeypatch):
-    config, run = load_config(str(config_file)), tmp_path / "run"
-    straight = train(config, tmp_path / "straight")
+def test_a_stop_signal_at_an_evaluation_saves_at_once(tmp_path, monkeypatch, straight):
+    (config, undisturbed), run = straight(), tmp_path / "run"
     with monkeypatch.context() as patch:
         interrupt(patch, after=3)
         assert int(train(config, run).step) == 3
     assert not (run / "eval").exists()
-    check_equal_runs(tmp_path / "straight", straight, run, train(config, run))
+    check_equal_runs(*undisturbed, run, train(config, run))
 
 
 def test_a_better_checkpoint_replaces_the_best(config_file, tmp_path, monkeypatch):
@@ -384,17 +397,3 @@ def test_a_run_from_before_a_key_existed_resumes(config_file, tmp_path):
         del saved[group][key]
     path.write_text(json.dumps(saved))
     assert int(train(long, tmp_path / "run").step) == 3
-
-
-@pytest.mark.parametrize(
-    "sizes", [(1, 2, 1), (2, 1, 1), (2, 2, 2)], ids=["labeled", "unlabeled", "micro-batches"]
-)
-def test_one_image_cannot_pass_a_pooled_batch_norm(config_file, tmp_path, short_encoder, sizes):
-    keys = ("batch_size", "unlabeled_batch_size", "accumulate_steps")
-    sized = [f"--config.{key}={size}" for key, size in zip(keys, sizes, strict=True)]
-    pooled = ["--config.model.name=deeplabv3plus", "--config.model.width=None"]
-    pooled += ["--config.model.depth=None", "--config.data.crop_size=(48,48)"]
-    config = load_config(str(config_file), sized + pooled)
-    with pytest.raises(ConfigError, match="batch norm head/aspp_pool/norm normalizes one value"):
-        train(config, tmp_path / "run")
-    assert not (tmp_path / "run").exists()

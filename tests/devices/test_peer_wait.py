@@ -19,31 +19,35 @@ SLURM = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("arguments", "environ", "missing", "advice"),
-    [
-        (("--processes", "2", "--process", "0"), {}, "process 0 waits at {} for process 1", ""),
-        (("--processes", "4", "--process", "3"), {}, "nothing answers at {}", "--processes 1"),
-        ((), SLURM, "for processes 1 to 3 to connect", "start the command with srun"),
-    ],
-)
-def test_missing_processes_are_named_and_end_the_wait(
-    config_file, tmp_path, arguments, environ, missing, advice
-):
-    where = f"localhost:{random.randrange(20000, 60000)}"
-    place = ("--coordinator", where, *arguments) if arguments else ()
-    began = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", "ipixmatch_jax.main", "--config", config_file,
-         "--workdir", tmp_path / "run", *place],
-        env={**os.environ, **environ, "IPIXMATCH_START_TIMEOUT": "4"},
-        capture_output=True, text=True, timeout=100,
-    )  # fmt: skip
-    assert done.returncode == 2, done.stderr
-    said, error = [line for line in done.stderr.splitlines() if missing.format(where) in line]
-    assert "waiting up to 4 s (IPIXMATCH_START_TIMEOUT)" in said
-    assert error.startswith("ConfigError: the processes of the run did not find each other")
-    assert advice in error and "*** Check failure" not in done.stderr
+# Arguments and environment of a process whose others never come, and what it says.
+ALONE = [
+    (("--processes", "2", "--process", "0"), {}, "process 0 waits at {} for process 1", ""),
+    (("--processes", "4", "--process", "3"), {}, "nothing answers at {}", "--processes 1"),
+    ((), SLURM, "for processes 1 to 3 to connect", "start the command with srun"),
+]
+
+
+def test_missing_processes_are_named_and_end_the_wait(config_file, tmp_path):
+    """Three runs wait at the same time."""
+    ports = random.sample(range(20000, 60000), len(ALONE))
+    began, started = time.monotonic(), []
+    for port, (arguments, environ, *_) in zip(ports, ALONE, strict=True):
+        place = ("--coordinator", f"localhost:{port}", *arguments) if arguments else ()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ipixmatch_jax.main", "--config", config_file,
+             "--workdir", tmp_path / f"run_{port}", *place],
+            env={**os.environ, **environ, "IPIXMATCH_START_TIMEOUT": "4"},
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        started.append(process)
+    for process, port, (*_, missing, advice) in zip(started, ports, ALONE, strict=True):
+        _, errors = process.communicate(timeout=100)
+        assert process.returncode == 2, errors
+        missing = missing.format(f"localhost:{port}")
+        said, error = [line for line in errors.splitlines() if missing in line]
+        assert "waiting up to 4 s (IPIXMATCH_START_TIMEOUT)" in said
+        assert error.startswith("ConfigError: the processes of the run did not find each other")
+        assert advice in error and "*** Check failure" not in errors
     assert time.monotonic() - began < 60
 
 

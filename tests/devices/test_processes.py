@@ -22,6 +22,7 @@ from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.training import train
 from ipixmatch_jax.workdir.checkpoints import Checkpoints, abstract_like
 from tests.references import ROOT
+from tests.references.shared_steps import share_steps
 
 LOCAL = ROOT / "launch" / "local_processes.sh"
 STEPS = 12  # a stop is agreed on within six steps
@@ -76,7 +77,7 @@ def assert_same_run(config, one, other):
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory):
+def small(tmp_path_factory, steps_of_module):
     """A config file, and the workdir of a run on one process with eight devices by pmap."""
     folder = tmp_path_factory.mktemp("layouts")
     from tests.references.chaos import CONFIG
@@ -84,7 +85,8 @@ def small(tmp_path_factory):
     (folder / "small.py").write_text(CONFIG)
     config = load_config(str(folder / "small.py"), overrides("pmap"))
     # optax.adamw counts steps in int32 and raises float32 to that power.
-    with jax.numpy_dtype_promotion("standard"):
+    with jax.numpy_dtype_promotion("standard"), pytest.MonkeyPatch.context() as patch:
+        share_steps(patch, steps_of_module)
         train(config, folder / "one")
         yield folder / "small.py", config, folder / "one"
 

@@ -39,16 +39,22 @@ def test_equals_a_convolution_of_the_resized_map(name, sizes, side):
     weights, resize = RESIZE[name]
     before, after = sizes
     with jax.enable_x64(True):
-        x, kernel = map(jnp.asarray, arrays(before, side))
+        x, kernel = arrays(before, side)
         ways = (
             functools.partial(convolve_and_resize, size=after, weights=weights),
             functools.partial(usual_order, size=after, resize=resize),
         )
-        results = []
-        for way in ways:
-            y, back = jax.vjp(way, x, kernel)
-            results.append((y, *back(jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape))))
-        for ours, expected in zip(*results, strict=True):
+        slope = np.cos(np.arange(2 * after[0] * after[1] * 2)).reshape(2, *after, 2)
+
+        @jax.jit
+        def values_and_gradients(x, kernel):
+            found = []
+            for way in ways:
+                y, back = jax.vjp(way, x, kernel)
+                found.append((y, *back(jnp.asarray(slope))))
+            return found
+
+        for ours, expected in zip(*values_and_gradients(x, kernel), strict=True):
             assert ours.dtype == jnp.float64
             np.testing.assert_allclose(ours, expected, rtol=1e-11, atol=1e-11)
 
@@ -62,13 +68,15 @@ def test_each_image_of_a_frame_is_seen_alone(name):
     x, kernel = arrays((4, 4), 3, batch=len(true))
     x = np.where(np.asarray(extent.inside((4, 4)))[..., None], x, np.nan)
     operands = jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32)
-    together = np.asarray(convolve_and_resize(*operands, (8, 8), extent, weights))
+    way = functools.partial(convolve_and_resize, size=(8, 8), extent=extent, weights=weights)
+    together = np.asarray(jax.jit(way)(*operands))
     small, large = (
         list(zip(*map(np.asarray, extent.at(size)), strict=True)) for size in ((4, 4), (8, 8))
     )
     for i in range(len(true)):
         (h, w), (height, width) = small[i], large[i]
-        alone = usual_order(operands[0][i : i + 1, :h, :w], operands[1], (height, width), resize)
+        alone = functools.partial(usual_order, size=(height, width), resize=resize)
+        alone = jax.jit(alone)(operands[0][i : i + 1, :h, :w], operands[1])
         np.testing.assert_allclose(together[i, :height, :width], alone[0], rtol=1e-5, atol=1e-5)
 
 
@@ -82,16 +90,31 @@ def test_equals_conv_norm_of_the_concatenation(monkeypatch, worth, dtype):
         jnp.asarray(rng.normal(size=(2, *shape)), dtype)
         for shape in ((8, 12, 4), (2, 3, 24), (5, 5, 1))
     ]
-    joined = jnp.concatenate([resize_bilinear(x, size) for x in maps], axis=-1)
     plain, ours = ConvNorm(6, 3, numerics=numerics), ConvNormOfMaps(6, 3, numerics)
-    variables = plain.init(jax.random.key(0), joined, train=False)
-    own = ours.init(jax.random.key(0), maps, size, train=False)
-    assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), variables, own))
-    for train in (False, True):
-        y, expected = (
-            net.apply(variables, *inputs, train=train, mutable=["batch_stats"])
-            for net, inputs in ((ours, (maps, size)), (plain, (joined,)))
+
+    def joined(maps):
+        return jnp.concatenate([resize_bilinear(x, size) for x in maps], axis=-1)
+
+    @jax.jit
+    def drawn(key):
+        return (
+            plain.init(key, joined(maps), train=False),
+            ours.init(key, maps, size, train=False),
         )
+
+    variables, own = drawn(jax.random.key(0))
+    jax.tree.map(np.testing.assert_array_equal, variables, own)
+
+    @jax.jit
+    def results(variables, maps):
+        return [
+            net.apply(variables, *inputs, train=train, mutable=["batch_stats"])
+            for train in (False, True)
+            for net, inputs in ((ours, (maps, size)), (plain, (joined(maps),)))
+        ]
+
+    found = results(variables, maps)
+    for y, expected in (found[:2], found[2:]):
         # bfloat16 has 8 bits, and the usual order rounds the resized map too.
         tolerance = 1e-5 if dtype == "float32" else 4e-2
         for a, b in zip(jax.tree.leaves(y), jax.tree.leaves(expected), strict=True):

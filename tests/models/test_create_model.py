@@ -234,15 +234,15 @@ def test_init_variables_are_distributed_as_init():
 
 
 @pytest.mark.parametrize("name", ["unet", "upernet", "segformer"])
-def test_heads_read_every_stage_of_any_convolutional_backbone(name):
+def test_heads_read_every_stage_of_any_convolutional_backbone(name, small_backbones):
     for backbone in ("efficientnet_lite0", "resnet18", "mit_b0", "convnext_tiny"):
         size = {"width": 4} if name == "unet" else {"decoder_channels": 8}
         model = create_model(name, num_classes=3, backbone=backbone, **size)
         images = jax.ShapeDtypeStruct((2, 70, 97, 3), jnp.float32)
 
         def run(key, x, model=model):
-            variables = model.init(key, x, train=False)
-            return model.apply(variables, x), model.apply(variables, x, method="encode")
+            logits, variables = model.init_with_output(key, x, train=False)
+            return logits, model.apply(variables, x, method="encode")
 
         logits, features = jax.eval_shape(run, jax.random.key(0), images)
         assert logits.shape == (2, 70, 97, 3) and logits.dtype == jnp.float32

@@ -212,7 +212,7 @@ def test_every_source_of_weights_gives_the_same(tmp_path, gated):
     network(shape=shape, seed=1).float().load_state_dict(tensors, strict=True)
 
 
-def test_weights_of_dinov2_are_refused():
+def test_weights_of_dinov2_are_refused(small_backbones):
     model = create_model("dpt", num_classes=3, backbone="dinov2_small")
     there = to_torch(init_variables(model, jax.random.key(0), jnp.zeros((1, 28, 28, 3))))
     start = abstract(create_model("dpt", num_classes=3, backbone="dinov3_small"), name="")

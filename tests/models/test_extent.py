@@ -120,8 +120,12 @@ def test_segformer():
 CONVNEXT = ConvNextShape((8, 8, 8, 8), (1, 1, 1, 2))
 
 
-# The norm is that of the head, which `test_deeplabv3plus` checks with both.
-@pytest.mark.parametrize(("stride", "norm"), [(8, "batch"), (16, "group"), (32, "batch")])
+# The norm is that of the head, which `test_deeplabv3plus` checks with both. Stride 16 dilates one
+# stage, 8 two and 32 none.
+@pytest.mark.parametrize(
+    ("stride", "norm"),
+    [(8, "batch"), pytest.param(16, "group", marks=pytest.mark.slow), (32, "batch")],
+)
 def test_convnext_drops_what_fills_no_window_of_an_image(stride, norm):
     encoder = partial(ConvNext, CONVNEXT, stride)
     sizes = ((33, 96), (64, 35), (32, 32), (61, 95))
@@ -135,7 +139,10 @@ def test_upernet():
     check(model, (224, 256), ((33, 47), (224, 205), (191, 256), (96, 160)))
 
 
-@pytest.mark.parametrize(("gated", "norm"), [(False, "batch"), (True, "group")])
+# Whether the MLP is gated matters to no neighbor; `test_upernet` has the head's batch norm.
+@pytest.mark.parametrize(
+    ("gated", "norm"), [pytest.param(False, "batch", marks=pytest.mark.slow), (True, "group")]
+)
 def test_upernet_on_dinov3(gated, norm):
     encoder = Dinov3(Dinov3Shape(16, 4, 2, (0, 1, 2, 3), 24, gated, registers=2))
     model = EncoderDecoder(encoder, UperHead(4, 8, Numerics(norm=norm)))

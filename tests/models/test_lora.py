@@ -109,7 +109,7 @@ def test_only_the_columns_of_a_target_change_and_by_the_stated_product():
 
 
 @pytest.mark.parametrize("name", ["dpt", "segformer"])
-def test_at_first_they_change_nothing_and_the_rest_is_drawn_as_without(name):
+def test_at_first_they_change_nothing_and_the_rest_is_drawn_as_without(name, small_backbones):
     plain = create_model(name, num_classes=2)
     adapted = with_lora(plain, Lora(2, 16.0, TARGETS))
     images = jax.ShapeDtypeStruct((1, 56, 56, 3), jnp.float32)

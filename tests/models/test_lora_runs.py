@@ -125,7 +125,7 @@ def _steps(config, devices, parallel):
 def test_eight_devices_equal_one(configured):
     sizes = ["batch_size=8", "unlabeled_batch_size=8", f"data.num_classes={CLASSES}"]
     sizes += [f"data.crop_size=({SIZE},{SIZE})", "data.class_names="]
-    config = configured(*VIT, *LORA, *sizes, "optimizer.name=sgd", "relation.name=none")
+    config = configured(*VIT, *LORA, *sizes, "optimizer.name=sgd", SUPERVISED)
     one, metrics = _steps(config, 1, "pmap")
     for parallel in ("pmap", "zero1"):
         eight, metrics_of_eight = _steps(config, 8, parallel)

@@ -37,10 +37,10 @@ def images(*shape):
 
 
 @functools.cache
-def reference(kind, blocks, stem, stride, grid=None):
+def reference(kind, blocks, stem, stride, grid=None, width=64):
     """The whole PyTorch model in float64; ASPP rates so small that they touch a small map."""
     torch_deeplab = pytest.importorskip("tests.references.torch_deeplab")
-    backbone = torch_deeplab.ResNet(kind, blocks, stem, stride, grid)
+    backbone = torch_deeplab.ResNet(kind, blocks, stem, stride, grid, width)
     network = torch_deeplab.TorchDeepLab(backbone, CLASSES, (1, 2, 3), 16, 8)
     return torch_deeplab.randomised(network, seed=1)
 
@@ -129,12 +129,13 @@ DILATED = [
 @pytest.mark.parametrize("kind, stem, grid", DILATED, ids=str)
 def test_dilated_stages_train_as_pytorch(kind, stem, grid):
     pytest.importorskip("torch")
-    network = reference(kind, (1, 1, 2, 2), stem, 8, grid)
+    network = reference(kind, (1, 1, 2, 2), stem, 8, grid, width=8)
     block = BasicBlock if kind == "basic" else Bottleneck
     with jax.enable_x64(True):
         model = model_of("resnet18", "float64", stem=stem, output_stride=8, multi_grid=grid)
         # Recomputing in the backward pass changes neither names nor gradients.
-        encoder = model.encoder.clone(block=block, blocks=(1, 1, 2, 2), remat=grid is not None)
+        sizes = dict(block=block, blocks=(1, 1, 2, 2), width=8)
+        encoder = model.encoder.clone(**sizes, remat=grid is not None)
         check_training(network, model.clone(encoder=encoder), images(2, 33, 41))
 
 

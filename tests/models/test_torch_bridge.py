@@ -9,8 +9,6 @@ import pytest
 
 from ipixmatch_jax.errors import CheckpointError, ConfigError
 from ipixmatch_jax.models import create_model, init_variables
-from ipixmatch_jax.models.convnext import CONVNEXT, ConvNextShape
-from ipixmatch_jax.models.dinov3 import DINOV3, Dinov3Shape
 from ipixmatch_jax.models.input_channels import adapt_first_conv
 from ipixmatch_jax.models.torch_bridge import LAYOUTS, from_torch, to_torch
 
@@ -172,17 +170,14 @@ FITTING = {
 }
 
 
-@pytest.fixture
-def miniatures(monkeypatch):
-    shape = ConvNextShape((4, 6, 8, 10), (1, 1, 1, 1))
-    monkeypatch.setitem(CONVNEXT._entries, "convnext_tiny", shape)
-    shape = Dinov3Shape(16, 4, 2, (0, 1, 2, 3), 24)
-    monkeypatch.setitem(DINOV3._entries, "dinov3_small", shape)
-
-
 @pytest.mark.parametrize("name, backbone", FITTING)
-def test_each_layout_is_detected_by_its_own_sign_and_restores_the_model(name, backbone, miniatures):
-    variables = drawn(abstract(name, 48 if "dinov3" in backbone else 56, backbone=backbone))
+def test_each_layout_is_detected_by_its_own_sign_and_restores_the_model(
+    name, backbone, small_backbones
+):
+    options = {"backbone": backbone}
+    if name == "upernet":
+        options["decoder_channels"] = 8
+    variables = drawn(abstract(name, 48 if "dinov3" in backbone else 56, **options))
     default, *_ = names = FITTING[name, backbone]
     assert list(to_torch(variables)) == list(to_torch(variables, default))
     for layout in [*names, "ipixmatch_jax"]:
@@ -249,11 +244,11 @@ def test_misfits_of_parts_are_listed_one_by_one():
 
 
 @pytest.mark.parametrize("channels", [1, 5])
-def test_a_first_convolution_of_rgb_is_adapted(channels):
+def test_a_first_convolution_of_rgb_is_adapted(channels, small_backbones):
     rgb = drawn(abstract("dpt"))
     filled = from_torch(to_torch(rgb), abstract("dpt", channels=channels, in_channels=channels))
     kernels = [tree["params"]["encoder"].pop("patch_embed")["kernel"] for tree in (rgb, filled)]
     np.testing.assert_array_equal(kernels[1], adapt_first_conv(kernels[0], channels))
-    assert kernels[1].shape == (14, 14, channels, 384)
+    assert kernels[1].shape == (14, 14, channels, 16)
     filled["params"]["encoder"].pop("patch_embed", None)
     assert_equal(filled, rgb)

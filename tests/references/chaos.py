@@ -310,6 +310,9 @@ def main() -> None:
     # Starting takes longer here than running.
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    from tests.references.parameter_shapes import check_shapes_once
+
+    check_shapes_once()
     # Imported once, before the forks; no device is touched here until the last of them has ended.
     import ipixmatch_jax.training  # noqa: F401
 

@@ -42,11 +42,11 @@ def residual(kind, inputs, width, stride, before, after):
 
 
 class ResNet(nn.Module):
-    def __init__(self, kind, blocks, stem, output_stride, grid=None):
+    def __init__(self, kind, blocks, stem, output_stride, grid=None, width=64):
         super().__init__()
         if stem == "plain":
-            self.conv1, self.bn1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64)
-            inputs = 64
+            self.conv1, self.bn1 = nn.Conv2d(3, width, 7, 2, 3, bias=False), nn.BatchNorm2d(width)
+            inputs = width
         else:
             self.conv1 = nn.Sequential(
                 *conv_norm(3, 64, 3, 2), nn.ReLU(), *conv_norm(64, 64, 3), nn.ReLU()
@@ -63,9 +63,10 @@ class ResNet(nn.Module):
             layer = []
             for j, factor in enumerate(factors):
                 before = factor * (new if j else old)
-                block = residual(kind, inputs, 64 * 2**i, 1 if j else stride, before, new * factor)
+                outputs = width * 2**i
+                block = residual(kind, inputs, outputs, 1 if j else stride, before, new * factor)
                 layer.append(block)
-                inputs = 64 * 2**i * (1 if kind == "basic" else 4)
+                inputs = outputs * (1 if kind == "basic" else 4)
             setattr(self, f"layer{i + 1}", nn.Sequential(*layer))
         self.widths = inputs // 8, inputs
 

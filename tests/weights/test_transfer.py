@@ -10,6 +10,7 @@ from ipixmatch_jax.models import create_model, init_variables
 from ipixmatch_jax.models.torch_bridge import to_torch
 from ipixmatch_jax.weights.pretrained import load_pretrained
 
+pytestmark = pytest.mark.usefixtures("small_backbones")
 HERE, THERE = 3, 21
 # Our model and its options, the layout of the checkpoint, and the names of its classifier.
 DEEPLAB = ("deeplabv3plus", {"backbone": "resnet18", "stem": "deep"}, "unimatch_v1", "classifier")
