@@ -182,6 +182,7 @@ def _values(facts: Sequence[MaskFacts], said: Said, max_pixels: int) -> dict[str
                 "classes or more, such as background and one class; label the rest as 0, or set "
                 "data.masks=ids and data.num_classes if this is meant"
             )
+        _refuse_gaps(ids, said.names, where)
     count = said.num_classes or max(len(said.names), max(ids, default=0) + 1, 2)
     own = next((fact.table for fact in facts if len(fact.table) >= count), ())
     palette = said.palette or own[:count]
@@ -191,6 +192,17 @@ def _values(facts: Sequence[MaskFacts], said: Said, max_pixels: int) -> dict[str
         "class_names": said.names,
         "palette": palette if len(set(palette)) == count else (),
     }
+
+
+def _refuse_gaps(ids: set[int], names: tuple[str, ...], where: str) -> None:
+    """Raises a DataError if there is a name for each id in use, and these are not 0, 1, 2, …"""
+    if len(names) == len(ids) and max(ids) >= len(names):
+        raise DataError(
+            f"{where}: the ids in use are {', '.join(map(str, sorted(ids)))}, and there are "
+            f"{len(names)} names ({', '.join(names)}); expected a name for each id from 0 on; set "
+            f"data.mask_values={tuple(sorted(ids))} if the names are those of these ids in this "
+            "order, or add the names that are missing"
+        )
 
 
 def _brightness(
@@ -213,7 +225,7 @@ def _brightness(
     if (
         3 <= len(spaced)
         and IGNORE not in total
-        and not names
+        and names in (0, len(spaced))
         and not any(fact.palette for fact in facts)
     ):
         # 0, 10, 20: classes written with a distance, so that they can be told by eye.

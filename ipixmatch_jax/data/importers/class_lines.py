@@ -55,6 +55,10 @@ def class_lines(
 def _usual(lines: list[str]) -> list[str]:
     """Lines with the number in front of the name, and the color, without opacity, behind it."""
     own = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    if own and all(line.rstrip().endswith((",", ";")) for line in own):
+        own = [line.rstrip(" \t,;") for line in own]
+    if len(own) == 1 and re.search(r"[^\d\s][,;]", own[0]):
+        own = [name.strip() for name in re.split("[,;]", own[0]) if name.strip()]
     words = re.findall(r"[^\W\d_]+", own[0].lower()) if own else []
     if (
         len(own) > 2

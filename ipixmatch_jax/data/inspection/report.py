@@ -24,7 +24,11 @@ from ipixmatch_jax.data.inspection.findings import ERROR, Facts, Finding
 from ipixmatch_jax.data.inspection.hidden_colors import hidden_colors, hidden_share
 from ipixmatch_jax.data.inspection.inverted_masks import contrast_of, inverted_masks
 from ipixmatch_jax.data.inspection.near_duplicates import near_duplicates
-from ipixmatch_jax.data.inspection.pairing_check import mirrored_masks, shifted_masks
+from ipixmatch_jax.data.inspection.pairing_check import (
+    displaced_masks,
+    mirrored_masks,
+    shifted_masks,
+)
 from ipixmatch_jax.data.inspection.tile_leaks import tile_leaks
 from ipixmatch_jax.data.records import IGNORE, NONE, Dataset, UnlabeledSource, spread_palette
 from ipixmatch_jax.errors import DataError
@@ -200,9 +204,10 @@ def inspect_dataset(data_config: ConfigDict, seed: int, unmeasured: str = "") ->
     found += findings.of_ids(dataset)
     near, similar = near_duplicates({name: facts[name] for name in SPLITS if name != "unlabeled"})
     found += findings.of_contents(facts, similar) + near
-    found += shifted_masks(facts["labeled"]) or exchanged_masks(facts)
+    misplaced = shifted_masks(facts["labeled"]) or exchanged_masks(facts)
     if not any(finding.kind == "orientation" for finding in found):
-        found += mirrored_masks(facts["labeled"])
+        misplaced += mirrored_masks(facts["labeled"])
+    found += misplaced or displaced_masks(facts["labeled"])
     found += mask_sets.of_edges(facts["labeled"])
     exchanged = mask_sets.exchanged_classes(dataset.class_names, facts)
     found += exchanged or inverted_masks(dataset.class_names, facts)

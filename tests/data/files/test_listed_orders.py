@@ -1,4 +1,4 @@
-"""Black and white masks, and lists of classes whose order is not that of their brightness."""
+"""Lists of classes whose order is not that of the brightness of the masks, or of other ids."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from ipixmatch_jax.data import inspect_dataset
 from ipixmatch_jax.data.datasets.folder_config import describe_folder
 from ipixmatch_jax.data.files.mask_values import Said, describe_masks
 from ipixmatch_jax.errors import DataError
-from tests.data.files.test_mask_values import ids, read_all, save
+from tests.data.files.test_mask_values import check, ids, read_all, save
 
 WHITE_FIRST = Said(names=("road", "background"), palette=((255, 255, 255), (0, 0, 0)))
 BLACK_FIRST = Said(names=("background", "road"), palette=((0, 0, 0), (255, 255, 255)))
@@ -86,3 +86,15 @@ def test_inspect_warns_of_a_background_further_down(tmp_path, make_config):
     config = make_config(**describe_folder(str(tmp_path)), unlabeled="", labeled="", val="")
     said = [finding.message for finding in inspect_dataset(config, seed=0).findings]
     assert any("list background further down; expected the name of id 0" in text for text in said)
+
+
+def test_names_for_each_id_in_use(tmp_path):
+    """A distance of 10 between ids is for the eye; other gaps are asked about."""
+    truth = [ids(seed) for seed in range(4)]
+    names = ("ground", "car", "tree")
+    check(save(tmp_path, [mask * 10 for mask in truth]), truth, Said(names=names))
+    for values in ((1, 2, 3), (0, 7, 26)):
+        paths = save(tmp_path, [np.array(values, np.uint8)[mask] for mask in truth])
+        with pytest.raises(DataError, match=f"3 names .* set data.mask_values=.{values[0]}, "):
+            describe_masks(paths, Said(names=names))
+        check(paths, truth, Said(names=names, values=values))

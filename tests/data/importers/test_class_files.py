@@ -100,6 +100,9 @@ _ITK_SNAP = """# ITK-SnAP Label Description File
 
 
 @pytest.mark.parametrize("name, content", [
+    ("classes.txt", "background,\ncat,\ndog,\n"),
+    ("classes.txt", "background, cat, dog\n"),
+    ("labels.txt", "0: background; 1: cat; 2: dog"),
     ("classes.txt", "dog 2\nbackground 0\ncat 1\n"),
     ("classes.txt", "dog: 2\nbackground: 0\ncat: 1\n"),
     ("classes.txt", "dog,2\ncat,1\n"),
