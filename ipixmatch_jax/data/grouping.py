@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ipixmatch_jax.data.files.file_records import FileImages
-from ipixmatch_jax.data.files.images import displayable
+from ipixmatch_jax.data.files.images import displayable, resample
 from ipixmatch_jax.data.tiles import sibling_groups, tile_pairs
 from ipixmatch_jax.errors import ConfigError, DataError
 from ipixmatch_jax.registry import nearest
@@ -148,8 +148,7 @@ def thumbnail_of(image: np.ndarray) -> np.ndarray:
 
 def small_colors(image: np.ndarray) -> np.ndarray:
     """The colors of an image uint8 [H,W,C] in small: uint8 [48,48,3]."""
-    picture = Image.fromarray(displayable(image)).convert("RGB")
-    return np.asarray(picture.resize((_SIDE, _SIDE), Image.Resampling.BOX))
+    return resample(displayable(image), THUMBNAIL, Image.Resampling.BOX)
 
 
 def _normalized(rows: np.ndarray) -> np.ndarray:

@@ -9,6 +9,11 @@ import numpy as np
 IGNORE = 255
 
 
+def is_background(name: str) -> bool:
+    """True if a class name says background: `background`, `_background_`, `BG`."""
+    return name.strip("_ ").lower() in ("background", "bg")
+
+
 class UnlabeledRecord(TypedDict):
     """An image without ground truth: `id`, and `image` uint8 [H,W,C], C bands (usually 3)."""
 

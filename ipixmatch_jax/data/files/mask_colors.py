@@ -14,7 +14,7 @@ from ipixmatch_jax.data.files.color_sets import (
 from ipixmatch_jax.data.files.mask_checks import percent
 from ipixmatch_jax.data.files.mask_facts import MaskFacts
 from ipixmatch_jax.data.files.object_masks import number_colors
-from ipixmatch_jax.data.records import IGNORE
+from ipixmatch_jax.data.records import IGNORE, is_background
 from ipixmatch_jax.errors import DataError
 
 Color = tuple[int, int, int]
@@ -226,7 +226,7 @@ def refuse_background_last(
     facts: Sequence[MaskFacts], names: tuple[str, ...], palette: tuple[Color, ...]
 ) -> None:
     """Raises a DataError if masks are black and white, and of two names the last is background."""
-    if palette or len(names) != 2 or names[1].strip("_ ").lower() not in ("background", "bg"):
+    if palette or len(names) != 2 or not is_background(names[1]):
         return
     raise DataError(
         f"{facts[0].path}, and the other masks: black and white, and the list of classes has "

@@ -38,17 +38,19 @@ def of_files(facts: Sequence[MaskFacts], max_pixels: int) -> None:
         facts: of all masks.
         max_pixels: larger masks are refused before they are decoded.
     """
+    steps = sum((fact.steps for fact in facts), Steps())
     _refuse_lossy(facts)
     _refuse_dithered(facts, max_pixels)
     _refuse_photos(facts)
-    _refuse_smoothed(facts)
+    _refuse_smoothed(facts, steps)
     _refuse_two_styles(facts)
     _refuse_shown_inverted(facts)
     _refuse_inverted(facts)
     _refuse_shifted(facts)
     _refuse_compressed(facts, max_pixels)
     _refuse_partly_smoothed(facts)
-    _refuse_interpolated(facts)
+    if steps.interpolated:
+        raise _interpolated(facts, steps)
     _refuse_objects(facts, max_pixels)
 
 
@@ -118,21 +120,18 @@ def _refuse_ignored(total: Mapping[int, int], where: str) -> None:
         )
 
 
-def _refuse_interpolated(facts: Sequence[MaskFacts]) -> None:
-    steps = sum((fact.steps for fact in facts), Steps())
-    if steps.interpolated:
-        raise DataError(
-            f"{facts[0].path}, and {len(facts) - 1} other masks: {steps.through} edges pass "
-            f"through the ids between those on both sides, {steps.direct} do not: ids resized with "
-            "interpolation, which draws rims of other classes around objects; expected resizing "
-            "by nearest neighbor; make the masks again, or set data.masks=ids if the rims are "
-            "classes"
-        )
+def _interpolated(facts: Sequence[MaskFacts], steps: Steps) -> DataError:
+    return DataError(
+        f"{facts[0].path}, and {len(facts) - 1} other masks: {steps.through} edges pass through "
+        f"the ids between those on both sides, {steps.direct} do not: ids resized with "
+        "interpolation, which draws rims of other classes around objects; expected resizing by "
+        "nearest neighbor; make the masks again, or set data.masks=ids if the rims are classes"
+    )
 
 
-def _refuse_smoothed(facts: Sequence[MaskFacts]) -> None:
-    if sum((fact.steps for fact in facts), Steps()).smoothed:
-        _refuse_interpolated(facts)
+def _refuse_smoothed(facts: Sequence[MaskFacts], steps: Steps) -> None:
+    if steps.smoothed:
+        raise _interpolated(facts, steps)
     smoothed = [fact for fact in facts if fact.smoothed]
     if smoothed:
         first = smoothed[0]

@@ -11,7 +11,7 @@ from ipixmatch_jax.data.files.images import image_orientation, image_size
 from ipixmatch_jax.data.files.orientation import turned_size
 from ipixmatch_jax.data.files.stored_masks import read_stored
 from ipixmatch_jax.data.importers.found import Drawn
-from ipixmatch_jax.data.records import IGNORE
+from ipixmatch_jax.data.records import IGNORE, is_background
 from ipixmatch_jax.errors import DataError
 
 # (class id, shape): a shape is {"kind": ..., ...}; see `draw_shapes`.
@@ -209,7 +209,7 @@ def background_first(names: Sequence[str]) -> tuple[tuple[str, ...], dict[str, i
     A name such as `background` or `_background_` becomes class 0; without one it is added.
     """
     ignored = [name for name in names if name.strip("_ ").lower() in ("ignore", "ignored")]
-    backgrounds = [n for n in names if n.strip("_ ").lower() in ("background", "bg")]
+    backgrounds = [name for name in names if is_background(name)]
     rest = [n for n in dict.fromkeys(names) if n not in backgrounds and n not in ignored]
     table = dict.fromkeys(backgrounds, 0) | dict.fromkeys(ignored, IGNORE)
     table |= {name: index for index, name in enumerate(rest, start=1)}

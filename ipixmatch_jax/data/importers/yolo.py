@@ -39,7 +39,7 @@ class Yolo:
 
     def sniff(self, tree: FolderTree) -> str:
         files = _label_files(tree)
-        if files and not _name_images(tree, files) and _mask_files(tree):
+        if files and _mask_files(tree) and not _name_images(tree, files):
             return ""
         for path in files[:50]:
             lines = [line for line in _text(tree, path).splitlines() if line.strip()]
@@ -147,11 +147,12 @@ def _label_files(tree: FolderTree) -> list[str]:
 
 def _name_images(tree: FolderTree, files: list[str]) -> bool:
     """True if a text file has the name of an image, by any of the rules."""
-    images = {os.path.splitext(path)[0]: path for path in tree.with_ending(*IMAGE_SUFFIXES)}
-    names = {form for stem in images for name in [stem.rpartition("/")[2]]
-             for form in (name, without_upload_prefix(name))}  # fmt: skip
-    stems = (os.path.splitext(path.rpartition("/")[2])[0] for path in files)
-    return any(not names.isdisjoint((stem, without_upload_prefix(stem))) for stem in stems)
+    images, texts = (
+        {os.path.splitext(path.rpartition("/")[2])[0] for path in paths}
+        for paths in (tree.with_ending(*IMAGE_SUFFIXES), files)
+    )
+    images, texts = (own | set(map(without_upload_prefix, own)) for own in (images, texts))
+    return not images.isdisjoint(texts)
 
 
 def _mask_files(tree: FolderTree) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 from ipixmatch_jax.data.files.mask_checks import percent
 from ipixmatch_jax.data.importers.coco_names import COCO_NAMES
 from ipixmatch_jax.data.inspection.findings import WARNING, Facts, Finding
-from ipixmatch_jax.data.records import IGNORE
+from ipixmatch_jax.data.records import IGNORE, is_background
 
 # Encodings of two bytes per character, some of whose texts are valid UTF-8.
 _CODE_PAGES = ("gb2312", "big5", "euc_kr")
@@ -20,7 +20,6 @@ _THINGS = frozenset(
     " vehicle pedestrian vessel weed fruit hand face pet animal instrument tool object"
     " foreground".split()
 ).union(COCO_NAMES)
-_GROUNDS = ("background", "bg")
 # Masks that are judged; share of their pixels and of their border that class 0 covers at least, and
 # share of the masks in which it covers most of the border.
 _LEAST, _COVERED, _ALONG, _MOSTLY = 4, 0.6, 0.75, 0.9
@@ -88,7 +87,7 @@ def object_as_ground(names: Sequence[str], facts: Mapping[str, Sequence[Facts]])
     """
     first = re.split(r"[^a-z ]+", names[0].lower().replace("_", " "))[0].strip() if names else ""
     masks = [fact for own in facts.values() for fact in own if fact.small_mask is not None]
-    later = next((name for name in names[1:] if name.strip("_ ").lower() in _GROUNDS), "")
+    later = next(filter(is_background, names[1:]), "")
     if len(masks) < _LEAST or not (later or {first, first.removesuffix("s")} & _THINGS):
         return []
     total = np.sum([fact.histogram[:IGNORE] for fact in masks], axis=0)

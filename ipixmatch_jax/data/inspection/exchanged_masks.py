@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ipixmatch_jax.data.files.orientation import mask_edges
 from ipixmatch_jax.data.inspection.findings import ERROR, WARNING, Facts, Finding
-from ipixmatch_jax.data.inspection.pairing_check import small_gradient
+from ipixmatch_jax.data.inspection.pairing_check import standardized
 
 _LEAST, _MOST = 8, 1000
 # Masks that another order gives to another image; fewer tell nothing.
@@ -95,13 +94,9 @@ def _mixed_up(records: list[Facts], fits: np.ndarray) -> Finding | None:
 
 
 def agreements(records: Sequence[Facts]) -> np.ndarray:
-    """`gradient_agreement` of each mask with each image: float32 [masks,images]."""
-    gradients = np.stack([small_gradient(record).ravel() for record in records])
-    gradients -= gradients.mean(1, keepdims=True)
-    gradients /= np.maximum(gradients.std(1, keepdims=True), 1e-6)
-    edges = np.stack([mask_edges(record.small_mask).ravel() for record in records])
-    sums = edges.astype(np.float32) @ gradients.T
-    return sums / np.maximum(edges.sum(1, keepdims=True), 1)
+    """`gradient_agreement` of each mask with each image: float64 [masks,images]."""
+    gradients, edges = (maps.reshape(len(records), -1) for maps in standardized(records))
+    return edges @ gradients.T
 
 
 def _natural(name: str) -> list[tuple[int, int | str]]:

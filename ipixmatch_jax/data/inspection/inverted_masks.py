@@ -3,9 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from PIL import Image
 
-from ipixmatch_jax.data.files.images import displayable, resample, resize_mask
 from ipixmatch_jax.data.files.mask_checks import percent
 from ipixmatch_jax.data.inspection.findings import WARNING, Facts, Finding
 from ipixmatch_jax.data.records import IGNORE
@@ -36,34 +34,33 @@ _PLACES = (
 )
 
 
-def contrast_of(image: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
+def contrast_of(colors: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
     """How class 1 of a mask of two classes differs from class 0 in its image.
 
     Args:
-        image: uint8 [H,W,C].
-        mask: uint8 [H,W].
+        colors: the image in small, uint8 [48,48,3].
+        mask: the mask in small, uint8 [48,48].
 
     Returns:
         Float64 [8]: the share of class 1 along the border, then the differences of the means of
         brightness, two colors, texture and three coordinates, each divided by its standard
         deviation in the image. None for a mask of other classes, or of one class alone.
     """
-    small = resize_mask(mask, (_SIDE, _SIDE))
-    first, second = small == 0, small == 1
-    if not (first | second | (small == IGNORE)).all():
+    first, second = mask == 0, mask == 1
+    if not (first | second | (mask == IGNORE)).all():
         return None
     if min(first.sum(), second.sum()) < _FEWEST_PIXELS:
         return None
-    features = _features(image)
-    border = np.concatenate([small[0], small[-1], small[1:-1, 0], small[1:-1, -1]])
+    features = _features(colors)
+    border = np.concatenate([mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]])
     border = border[border != IGNORE]
     rim = float((border == 1).mean()) if len(border) else float(second.sum() / first.sum())
     return np.array([rim, *(features[:, second].mean(1) - features[:, first].mean(1))])
 
 
-def _features(image: np.ndarray) -> np.ndarray:
+def _features(colors: np.ndarray) -> np.ndarray:
     """Features of the pixels of an image in small, standardized: float64 [7,48,48]."""
-    small = resample(displayable(image), (_SIDE, _SIDE), Image.Resampling.BOX).astype(np.float64)
+    small = colors.astype(np.float64)
     gray = small.mean(-1)
     padded = np.pad(gray, _WINDOW // 2, mode="edge")
     sums, squares = (window_sums(padded**power, (_WINDOW, _WINDOW)) for power in (1, 2))

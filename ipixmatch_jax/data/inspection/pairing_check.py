@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ipixmatch_jax.data.files.orientation import gradient_agreement, gradient_of, mask_edges
+from ipixmatch_jax.data.files.orientation import gradient_agreement, mask_edges
 from ipixmatch_jax.data.inspection.findings import ERROR, Facts, Finding
 
 _LEAST, _MOST = 8, 200
@@ -28,7 +28,7 @@ def shifted_masks(facts: Sequence[Facts]) -> list[Finding]:
     """A finding if the masks of a split fit the images before or after their own.
 
     Args:
-        facts: records with thumbnail and small mask, of one split.
+        facts: records with gradient and small mask, of one split.
     """
     records = sorted((f for f in facts if f.small_mask is not None), key=lambda f: f.files[-1])
     if len(records) < _LEAST:
@@ -75,7 +75,7 @@ def mirrored_masks(facts: Sequence[Facts]) -> list[Finding]:
     `_flip`: copies of which the images alone were flipped.
 
     Args:
-        facts: records with thumbnail and small mask, of one split.
+        facts: records with gradient and small mask, of one split.
     """
     records = [f for f in facts if f.small_mask is not None]
     groups: dict[str, list[Facts]] = {}
@@ -118,7 +118,7 @@ def displaced_masks(facts: Sequence[Facts]) -> list[Finding]:
     What the masks agree with in images of others is subtracted: the horizon of all is no sign.
 
     Args:
-        facts: records with thumbnail and small mask, of one split.
+        facts: records with gradient and small mask, of one split.
     """
     records = [f for f in facts if f.small_mask is not None]
     if len(records) < _LEAST:
@@ -159,11 +159,7 @@ def _by_offset(records: Sequence[Facts]) -> tuple[np.ndarray, np.ndarray]:
         Float64 [N,25,25]: of each mask with its own image; and [25,25]: their mean, less the mean
         agreement with the images of others.
     """
-    gradients = np.stack([small_gradient(record) for record in records]).astype(np.float64)
-    gradients -= gradients.mean((1, 2), keepdims=True)
-    gradients /= np.maximum(gradients.std((1, 2), keepdims=True), 1e-6)
-    edges = np.stack([mask_edges(record.small_mask) for record in records]).astype(np.float64)
-    edges /= np.maximum(edges.sum((1, 2), keepdims=True), 1)
+    gradients, edges = standardized(records)
     padded = (2 * gradients.shape[1], 2 * gradients.shape[2])
     images, masks = np.fft.rfft2(gradients, padded), np.conj(np.fft.rfft2(edges, padded))
     near = np.arange(-_FARTHEST, _FARTHEST + 1)
@@ -177,16 +173,25 @@ def _by_offset(records: Sequence[Facts]) -> tuple[np.ndarray, np.ndarray]:
     return fits, fits.mean(0) - others
 
 
-def small_gradient(record: Facts) -> np.ndarray:
-    """The gradient of the small image, float32 [48,48]; that of its brightness if it is unknown."""
-    if record.gradient is None:
-        return gradient_of(record.thumbnail[..., None])
-    return record.gradient.astype(np.float32)
+def standardized(records: Sequence[Facts]) -> tuple[np.ndarray, np.ndarray]:
+    """Gradients and edges, of which sums of products are `gradient_agreement`: float64 [N,48,48].
+
+    The gradients of each image have mean 0 and deviation 1; the edges of each mask have sum 1.
+    """
+    gradients = np.stack([record.gradient for record in records]).astype(np.float64)
+    gradients -= gradients.mean((1, 2), keepdims=True)
+    gradients /= np.maximum(gradients.std((1, 2), keepdims=True), 1e-6)
+    edges = np.stack([mask_edges(record.small_mask) for record in records]).astype(np.float64)
+    return gradients, edges / np.maximum(edges.sum((1, 2), keepdims=True), 1)
+
+
+def _agreement_with(image: Facts, mask: np.ndarray) -> float:
+    return gradient_agreement(image.gradient.astype(np.float32), mask)
 
 
 def _turned(records: Sequence[Facts], turn: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     return np.array([
-        gradient_agreement(small_gradient(r), np.ascontiguousarray(turn(r.small_mask)))
+        _agreement_with(r, np.ascontiguousarray(turn(r.small_mask)))
         for r in records
     ])  # fmt: skip
 
@@ -196,6 +201,6 @@ def _agreement(records: Sequence[Facts], shift: int) -> float:
     indices = range(1, len(records) - 1)
     picked = indices[:: max(1, len(indices) // _MOST)]
     return float(np.mean([
-        gradient_agreement(small_gradient(records[i + shift]), records[i].small_mask)
+        _agreement_with(records[i + shift], records[i].small_mask)
         for i in picked
     ]))  # fmt: skip

@@ -258,12 +258,9 @@ def _read_all(source: UnlabeledSource) -> Iterator[Facts | DataError]:
             mask_hash=None if mask is None else _digest(mask),
             histogram=None if mask is None else np.bincount(mask.ravel(), minlength=256),
             image_is_mask=mask is not None and image_is_mask(record),
-            thumbnail=None if mask is None else thumbnail_of(image),
-            small_mask=None if mask is None else resize_mask(mask, THUMBNAIL),
-            gradient=None if mask is None else gradient_of(small_colors(image)).astype(np.float16),
             edges=None if mask is None else edge_positions(mask),
-            contrast=None if mask is None else contrast_of(image, mask),
             hidden=hidden_share(paths[index]) if paths else 0.0,
+            **({} if mask is None else _in_small(image, mask)),
         )
 
     # In blocks, so that memory holds at most one block of images.
@@ -271,6 +268,17 @@ def _read_all(source: UnlabeledSource) -> Iterator[Facts | DataError]:
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="inspect") as executor:
         for start in range(0, len(source), block):
             yield from executor.map(read, range(start, min(start + block, len(source))))
+
+
+def _in_small(image: np.ndarray, mask: np.ndarray) -> dict[str, Any]:
+    """The facts of an image and its mask that are those of both in small."""
+    colors, small_mask = small_colors(image), resize_mask(mask, THUMBNAIL)
+    return {
+        "thumbnail": thumbnail_of(image),
+        "small_mask": small_mask,
+        "gradient": gradient_of(colors).astype(np.float16),
+        "contrast": contrast_of(colors, small_mask),
+    }
 
 
 def _digest(array: np.ndarray) -> bytes:

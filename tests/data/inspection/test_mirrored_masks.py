@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 
+from ipixmatch_jax.data.files.orientation import gradient_of
 from ipixmatch_jax.data.inspection.findings import Facts
 from ipixmatch_jax.data.inspection.pairing_check import displaced_masks, mirrored_masks
 
@@ -21,7 +22,8 @@ def facts_of(turn, count=6, size=(48, 48), turned=None):
         own = turn(mask) if turned is None or seed < turned else mask
         found.append(
             Facts(seed, str(seed), (f"{seed}.jpg", f"m{seed}.png"), size, False, b"", b"",
-                  np.bincount(own.ravel(), minlength=256), False, image, own)
+                  np.bincount(own.ravel(), minlength=256), False, image, own,
+                  gradient=gradient_of(image[..., None]))
         )  # fmt: skip
     return found
 
