@@ -21,14 +21,15 @@ def boundary(ids: jax.Array, known: jax.Array, distance: int) -> jax.Array:
     handled at once: a pixel lies on its class's boundary where its neighborhood is not all one.
 
     Args:
-        ids: int32 [B, H, W] class ids.
+        ids: int32 [B, H, W] class ids, below 2^15.
         known: bool [B, H, W]; others belong to every class: they make no boundary.
         distance: pixels, at least 1.
 
     Returns:
         bool [B, H, W].
     """
-    large = jnp.iinfo(jnp.int32).max
+    ids = ids.astype(jnp.int16)  # half the memory, and on a CPU half the time
+    large = jnp.iinfo(ids.dtype).max
     lowest = -_widest(jnp.where(known, -ids, -large), distance)
     highest = _widest(jnp.where(known, ids, -large), distance)
     rows, columns = (np.arange(side) for side in ids.shape[1:])
@@ -58,11 +59,12 @@ def boundary_within(ids: jax.Array, known: jax.Array, true: jax.Array) -> jax.Ar
     """Like `boundary`, of images in the upper left corner of a frame, each with its own distance.
 
     Args:
-        ids: int32 [B, H, W] class ids.
+        ids: int32 [B, H, W] class ids, below 2^15.
         known: bool [B, H, W], false beside the images.
         true: int32 [B, 3], height, width and distance of each image: `true_sizes`.
     """
-    large, distance = jnp.iinfo(jnp.int32).max, true[:, 2]
+    ids = ids.astype(jnp.int16)
+    large, distance = jnp.iinfo(ids.dtype).max, true[:, 2]
     most = boundary_distance(*ids.shape[1:])
     lowest = -_widest_of_each(jnp.where(known, -ids, -large), distance, most)
     highest = _widest_of_each(jnp.where(known, ids, -large), distance, most)
