@@ -20,6 +20,7 @@ from ipixmatch_jax.config.model_switch import fit_to_model
 from ipixmatch_jax.config.options import option_keys, unknown_option
 from ipixmatch_jax.config.suggestions import did_you_mean
 from ipixmatch_jax.config.validation import problems_of, raise_problems, wrong_values
+from ipixmatch_jax.config.without_effect import warn_without_effect
 from ipixmatch_jax.devices.processes import is_first
 from ipixmatch_jax.errors import ConfigError, UserError
 from ipixmatch_jax.keys import Key
@@ -65,6 +66,7 @@ def load_config(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
     for change in changes if is_first() else ():
         tell = warn if change.startswith(_WEIGHTY) else say
         tell(change)
+    warn_without_effect(config, given)
     config.lock()
     return config
 

@@ -15,6 +15,7 @@ from ipixmatch_jax.config.planned import keep_plan, planned
 from ipixmatch_jax.config.reference import changed
 from ipixmatch_jax.config.suggestions import without_gone
 from ipixmatch_jax.config.validation import problems_of, raise_problems
+from ipixmatch_jax.config.without_effect import warn_without_effect
 from ipixmatch_jax.data import find_transform
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.paths import AnyPath
@@ -79,6 +80,7 @@ def load_snapshot(
         _refuse_code(config, set(_OWN_CODE) - set(given_values(overrides)), config_path(workdir))
     unset = set_overrides(config, overrides)
     raise_problems(problems_of(_with_known_loss(config, saved), unset))
+    warn_without_effect(config, given_values(overrides))
     config.lock()
     return config
 
