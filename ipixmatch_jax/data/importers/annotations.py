@@ -2,6 +2,7 @@
 
 import os
 import posixpath
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ from ipixmatch_jax.errors import DataError
 MOST_CLASSES = 255
 # Share of rectangles among the shapes from which on they may be boxes.
 _MOSTLY = 0.5
+# Spaces and underscores between words; those of _background_ are a part of the label.
+_WITHIN = re.compile(r"(?<=[^\W_])[\s_]+(?=[^\W_])")
 # Images whose shapes are compared with their size.
 _CHECKED = 200
 
@@ -77,7 +80,7 @@ def collect(
     used = sorted({label for sheet in sheets for label, _ in sheet.shapes})
     given = tuple(labels) if labels is not None else ()
     _check_named(tree, sheets)
-    _check_spelling(tree, used, given)
+    check_spelling(tree, used, given)
     names, table = background_first([*given, *(u for u in used if u not in given)])
     extra = [u for u in used if given and u not in given and table[u] not in (0, IGNORE)]
     if extra:
@@ -155,15 +158,15 @@ def _check_named(tree: FolderTree, sheets: Sequence[Sheet]) -> None:
         )
 
 
-def _check_spelling(tree: FolderTree, used: Sequence[str], given: Sequence[str]) -> None:
+def check_spelling(tree: FolderTree, used: Sequence[str], given: Sequence[str]) -> None:
     """Raise a DataError if a label in use differs from another only in case, spaces or form."""
     seen: dict[str, str] = {}
     for label in [*used, *(label for label in given if label not in used)]:
-        other = seen.setdefault(" ".join(folded(label).split()), label)
+        other = seen.setdefault(_WITHIN.sub(" ", folded(label).strip()), label)
         if other != label and other in used:
             raise DataError(
-                f"{tree.root}: labels {other!r} and {label!r} differ in case or spaces alone; "
-                "expected one spelling per class; rename one of them in the annotation tool"
+                f"{tree.root}: labels {other!r} and {label!r} differ in case or spaces alone (_ is "
+                "one); expected one spelling per class; rename one of them in the annotation tool"
             )
 
 

@@ -12,8 +12,14 @@ from urllib.parse import urlparse
 
 import numpy as np
 
-from ipixmatch_jax.data.importers.annotations import Sheet, collect, mostly_rectangles
-from ipixmatch_jax.data.importers.coco_regions import check_boxes, draw_annotations
+from ipixmatch_jax.data.importers.annotations import (
+    Sheet,
+    check_spelling,
+    collect,
+    mostly_rectangles,
+)
+from ipixmatch_jax.data.importers.coco_regions import check_boxes, check_runs, draw_annotations
+from ipixmatch_jax.data.importers.coco_settle import settle
 from ipixmatch_jax.data.importers.contents import json_with, read_json
 from ipixmatch_jax.data.importers.drawing import background_first, is_rectangle
 from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, some
@@ -42,17 +48,26 @@ class Coco:
 
     def read(self, tree: FolderTree, choices: Choices) -> Found:
         contents = {path: read_json(tree.path("", path)) for path in _files(tree)}
+        for path, content in contents.items():
+            settle(content, tree.path("", path))
         keypoints = _keypoints(contents)
         bare = _without_regions(contents)
         contents = {p: one for p, one in contents.items() if p not in {*keypoints, *bare}}
         # Class ids depend on the categories of all files.
         own = {path: _categories(content["categories"]) for path, content in contents.items()}
         categories, renumbered = _united(own, tree)
+        used = {
+            own[path].get(one["category_id"], "")
+            for path, content in contents.items()
+            for one in content["annotations"]
+        }
+        check_spelling(tree, sorted(used - {""}), ())
         names, table = background_first(categories)
         annotations = [one for content in contents.values() for one in content["annotations"]]
         for path, content in contents.items():
             _no_crowds(content["annotations"])
             check_boxes(content["annotations"], tree.path("", path))
+            check_runs(content["annotations"], tree.path("", path))
             check_places(_polygons(content), tree.path("", path))
         sheets = [
             sheet
@@ -273,7 +288,7 @@ def _drawn(
     def content() -> bytes:
         kept = [{key: annotation.get(key) for key in keys} for annotation in own]
         used = sorted((k, v) for k, v in class_of.items())
-        return json.dumps(["coco, boxes", list(size), used, kept], default=str).encode()
+        return json.dumps(["coco, counted areas", list(size), used, kept], default=str).encode()
 
     def draw() -> np.ndarray:
         regions = [annotation for annotation in own if annotation.get("segmentation")]

@@ -9,6 +9,8 @@ from ipixmatch_jax.errors import DataError
 
 # Annotations whose regions are compared with their boxes; pixels by which they may differ.
 _COMPARED, _LEAST_EXCHANGED, _FAR = 200, 3, 3.0
+# An outline so many times as long as that of the same pixels in another order is none.
+_RAGGED = 2
 # Difference of two equal areas, as a share of the object.
 _SAME_AREA = 0.05
 
@@ -21,7 +23,7 @@ def draw_annotations(
     """Draws the instances of one image: polygons and run lengths to class ids, uint8 [H,W].
 
     Crowds are drawn first, then instances from the largest to the smallest, so that small ones
-    stay visible.
+    stay visible. Where `area` is missing or 0, as converters leave it, the pixels are counted.
 
     Args:
         size: (H, W).
@@ -32,7 +34,7 @@ def draw_annotations(
         DataError: pycocotools is not installed, a category is unknown, or a region is damaged.
     """
     mask = np.zeros(size, np.uint8)
-    order = sorted(annotations, key=lambda a: (not a.get("iscrowd", 0), -(a.get("area") or 0.0)))
+    order = sorted(annotations, key=lambda a: (not a.get("iscrowd", 0), -_area(a, size)))
     for annotation in order:
         category = annotation["category_id"]
         if category not in class_of:
@@ -42,6 +44,10 @@ def draw_annotations(
             )
         mask[_region(annotation, size)] = class_of[category]
     return mask
+
+
+def _area(annotation: dict, size: tuple[int, int]) -> float:
+    return annotation.get("area") or float(_region(annotation, size).sum())
 
 
 def check_boxes(annotations: Sequence[dict], path: str) -> None:
@@ -76,22 +82,60 @@ def _bounds(annotation: dict) -> tuple[np.ndarray, np.ndarray] | None:
     drawn: Any = annotation.get("segmentation")
     try:
         if isinstance(drawn, dict):
-            height, width = map(int, drawn["size"])
-            if isinstance(drawn["counts"], list):
-                counts = drawn["counts"]
-                flat = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
-                mask = flat.reshape(width, height).T
-            else:
-                from pycocotools import mask as coco
-
-                mask = coco.decode(drawn).astype(bool)
-                flat = mask.T.ravel()
-            return _box_of(mask), _box_of(flat.reshape(height, width))
+            mask, turned = _both_ways(drawn)
+            return _box_of(mask), _box_of(turned)
         points = np.concatenate([np.reshape(polygon, (-1, 2)) for polygon in drawn])
         box = np.concatenate([points.min(0), points.max(0)]).astype(float)
         return box, box[[1, 0, 3, 2]]
     except Exception:  # damaged regions are reported when they are drawn
         return None
+
+
+def _both_ways(drawn: dict) -> tuple[np.ndarray, np.ndarray]:
+    """Run lengths as bool [H,W]: down the columns as COCO defines it, and along the rows."""
+    height, width = map(int, drawn["size"])
+    if isinstance(drawn["counts"], list):
+        counts = drawn["counts"]
+        flat = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
+    else:
+        from pycocotools import mask as coco
+
+        flat = coco.decode(drawn).astype(bool).T.ravel()
+    return flat.reshape(width, height).T, flat.reshape(height, width)
+
+
+def check_runs(annotations: Sequence[dict], path: str) -> None:
+    """Raises a DataError if run lengths without boxes give whole regions only along the rows.
+
+    Args:
+        annotations: entries of `annotations` in an instances file.
+        path: the file, for messages.
+    """
+    bare = [
+        one for one in annotations
+        if isinstance(one.get("segmentation"), dict) and not one.get("bbox")
+    ]  # fmt: skip
+    bare = bare[:: max(1, len(bare) // _COMPARED)]
+    ragged = []
+    for one in bare:
+        try:
+            mask, turned = _both_ways(one["segmentation"])
+        except Exception:  # damaged regions are reported when they are drawn
+            continue
+        if _outline(mask) > _RAGGED * _outline(turned):
+            ragged.append(one)
+    if len(ragged) >= _LEAST_EXCHANGED and len(ragged) > 0.5 * len(bare):
+        raise DataError(
+            f"{path}: annotation {ragged[0].get('id')}, and {len(ragged) - 1} others of "
+            f"{len(bare)} compared: the run lengths give whole regions along the rows, and "
+            "scattered pixels down the columns; expected run lengths that go down the columns; "
+            "export the annotations again"
+        )
+
+
+def _outline(mask: np.ndarray) -> int:
+    """The number of neighboring pixels that differ."""
+    return int((mask[1:] != mask[:-1]).sum() + (mask[:, 1:] != mask[:, :-1]).sum())
 
 
 def _box_of(mask: np.ndarray) -> np.ndarray:
