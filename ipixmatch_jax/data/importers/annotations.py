@@ -99,7 +99,9 @@ def collect(
     taken: dict[str, str] = {}
     lengths = Counter(sheet.source for sheet in sheets)
     located: list[tuple[Sheet, str]] = []
-    for sheet in sheets:
+    twins: list[str] = []
+    # Each job of CVAT lists all images: those without annotation there may have some elsewhere.
+    for sheet in sorted(sheets, key=lambda one: not one.known):
         try:
             split = sheet.split or split_of("", sheet.source, "")
             parts = parts_of(sheet.source, several=lengths[sheet.source] > 1)
@@ -109,6 +111,9 @@ def collect(
             continue
         if not path:
             missing.append(sheet.image)
+            continue
+        if path in taken and not sheet.known:
+            twins.append(path)
             continue
         if path in taken:
             found.problems.append(
@@ -124,6 +129,11 @@ def collect(
             empty.append(path)
         found.items.append(_item(tree, sheet, path, split, table, choices))
     _check_places(tree, located)
+    if twins:
+        found.notes.append(
+            f"{len(twins)} images are listed once more without annotation, which does not count: "
+            f"{some(twins, 3)}"
+        )
     _remarks(tree, found, index, sheets, missing, empty, taken, choices)
     return found
 

@@ -7,7 +7,7 @@ Written for ISAT with Segment Anything 0.x and 1.x. Higher layers cover lower on
 from typing import Any
 
 from ipixmatch_jax.data.importers.annotations import Sheet, collect
-from ipixmatch_jax.data.importers.contents import content, json_with, read_json
+from ipixmatch_jax.data.importers.contents import check_json, content, json_with, read_json
 from ipixmatch_jax.data.importers.found import Choices, Found, some
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
@@ -26,6 +26,7 @@ class Isat:
         return f"info and objects of ISAT in {some(files, 3)}" if files else ""
 
     def read(self, tree: FolderTree, choices: Choices) -> Found:
+        check_json(tree, _KEYS)
         sheets = []
         for path in json_with(tree, _KEYS):
             found = _read(tree, path)
