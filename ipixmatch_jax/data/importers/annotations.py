@@ -30,6 +30,8 @@ MOST_CLASSES = 255
 _MOSTLY = 0.5
 # Spaces and underscores between words; those of _background_ are a part of the label.
 _WITHIN = re.compile(r"(?<=[^\W_])[\s_]+(?=[^\W_])")
+# Labels that mean a class in some data sets, such as a void in a casting, and none in others.
+_DOUBTFUL = frozenset("void unlabeled unlabelled unannotated".split())
 # Images whose shapes are compared with their size.
 _CHECKED = 200
 
@@ -81,6 +83,7 @@ def collect(
     given = tuple(labels) if labels is not None else ()
     _check_named(tree, sheets)
     check_spelling(tree, used, given)
+    found.warnings += doubtful_labels(used)
     names, table = background_first([*given, *(u for u in used if u not in given)])
     extra = [u for u in used if given and u not in given and table[u] not in (0, IGNORE)]
     if extra:
@@ -96,12 +99,13 @@ def collect(
         )
     missing: list[str] = []
     empty: list[str] = []
-    taken: dict[str, str] = {}
+    taken: dict[str, tuple[str, str]] = {}
     lengths = Counter(sheet.source for sheet in sheets)
     located: list[tuple[Sheet, str]] = []
     twins: list[str] = []
     # Each job of CVAT lists all images: those without annotation there may have some elsewhere.
-    for sheet in sorted(sheets, key=lambda one: not one.known):
+    placed: list[tuple[int, Item]] = []
+    for place, sheet in sorted(enumerate(sheets), key=lambda one: not one[1].known):
         try:
             split = sheet.split or split_of("", sheet.source, "")
             parts = parts_of(sheet.source, several=lengths[sheet.source] > 1)
@@ -112,22 +116,23 @@ def collect(
         if not path:
             missing.append(sheet.image)
             continue
-        if path in taken and not sheet.known:
+        split = sheet.split or split_of(path, sheet.source)
+        if path in taken and not sheet.known and split == taken[path][1]:
             twins.append(path)
             continue
         if path in taken:
             found.problems.append(
-                f"{tree.path('', path)}: annotated twice, as {taken[path]} and as {sheet.image}"
+                f"{tree.path('', path)}: annotated twice, as {taken[path][0]} and as {sheet.image}"
                 + (f", the second time in {sheet.source}" if sheet.source else "")
                 + "; expected one annotation per image; remove one, or put both images here"
             )
             continue
-        taken[path] = sheet.image
+        taken[path] = sheet.image, split
         located += [(sheet, path)] if sheet.shapes else []
-        split = sheet.split or split_of(path, sheet.source)
         if not sheet.known:
             empty.append(path)
-        found.items.append(_item(tree, sheet, path, split, table, choices))
+        placed.append((place, _item(tree, sheet, path, split, table, choices)))
+    found.items = [item for _, item in sorted(placed, key=lambda one: one[0])]
     _check_places(tree, located)
     if twins:
         found.notes.append(
@@ -178,6 +183,17 @@ def check_spelling(tree: FolderTree, used: Sequence[str], given: Sequence[str]) 
                 f"{tree.root}: labels {other!r} and {label!r} differ in case or spaces alone (_ is "
                 "one); expected one spelling per class; rename one of them in the annotation tool"
             )
+
+
+def doubtful_labels(used: Iterable[str]) -> list[str]:
+    """The warning about labels such as void, which may be a class or pixels that do not count."""
+    found = [label for label in used if label.strip("_ ").lower() in _DOUBTFUL]
+    if not found:
+        return []
+    return [
+        f"label {some(found)} is a class like the others; if its pixels are not to count, call it "
+        "ignore in the annotation tool, and if they show no object, background"
+    ]
 
 
 def _item(

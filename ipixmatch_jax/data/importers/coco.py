@@ -16,6 +16,7 @@ from ipixmatch_jax.data.importers.annotations import (
     Sheet,
     check_spelling,
     collect,
+    doubtful_labels,
     mostly_rectangles,
 )
 from ipixmatch_jax.data.importers.coco_regions import check_boxes, check_runs, draw_annotations
@@ -88,6 +89,7 @@ class Coco:
                 "not masks; expected polygons or run lengths; export instance segmentation"
             )
         found = collect(tree, sheets, None, choices, Classes(names=names))
+        found.warnings += doubtful_labels(sorted(used))
         doubled = sorted({n for n in categories if categories.count(n) > 1})
         if renumbered:
             found.notes.append(f"categories are matched by their names: {renumbered}")
