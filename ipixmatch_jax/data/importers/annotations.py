@@ -13,6 +13,7 @@ from ipixmatch_jax.data.files.images import image_size
 from ipixmatch_jax.data.importers import names as folder_names
 from ipixmatch_jax.data.importers.beside import looks_like_mask
 from ipixmatch_jax.data.importers.bounding_boxes import drop_bounding_boxes
+from ipixmatch_jax.data.importers.covered_shapes import covered_shapes
 from ipixmatch_jax.data.importers.drawing import background_first, drawn_shapes, stored_size
 from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, Item, some
 from ipixmatch_jax.data.importers.image_index import ImageIndex
@@ -133,7 +134,7 @@ def collect(
             empty.append(path)
         placed.append((place, _item(tree, sheet, path, split, table, choices)))
     found.items = [item for _, item in sorted(placed, key=lambda one: one[0])]
-    _check_places(tree, located)
+    found.warnings += _check_places(tree, located)
     if twins:
         found.notes.append(
             f"{len(twins)} images are listed once more without annotation, which does not count: "
@@ -143,22 +144,33 @@ def collect(
     return found
 
 
-def _check_places(tree: FolderTree, located: Sequence[tuple[Sheet, str]]) -> None:
-    """Raises a DataError if the shapes of a few hundred images do not lie in them."""
+def _check_places(tree: FolderTree, located: Sequence[tuple[Sheet, str]]) -> list[str]:
+    """Warnings about covered shapes in a few hundred images.
+
+    Raises:
+        DataError: the shapes of these images do not lie in them.
+    """
+    images = []
+    for sheet, path in located[:: max(1, len(located) // _CHECKED)]:
+        full = tree.path("", path)
+        try:
+            images.append((path, sheet.size or image_size(full, full), sheet.shapes))
+        except DataError:
+            # Said when the image is read.
+            continue
 
     def shapes() -> Iterator[tuple[str, tuple[int, int], np.ndarray]]:
-        for sheet, path in located[:: max(1, len(located) // _CHECKED)]:
-            full = tree.path("", path)
+        for path, size, drawn in images:
             try:
-                size = sheet.size or image_size(full, full)
-                for _, shape in sheet.shapes:
+                for _, shape in drawn:
                     if shape["kind"] in ("polygon", "rectangle"):
                         yield path, size, np.asarray(shape["points"], float)
-            except (DataError, TypeError, ValueError, KeyError):
-                # Said when the image is read or the shape is drawn.
+            except (TypeError, ValueError, KeyError):
+                # Said when the shape is drawn.
                 continue
 
     check_places(shapes(), str(tree.root))
+    return covered_shapes(images)
 
 
 def _check_named(tree: FolderTree, sheets: Sequence[Sheet]) -> None:
