@@ -104,6 +104,7 @@ def collect(
     lengths = Counter(sheet.source for sheet in sheets)
     located: list[tuple[Sheet, str]] = []
     twins: list[str] = []
+    renumbered: list[str] = []
     # Each job of CVAT lists all images: those without annotation there may have some elsewhere.
     placed: list[tuple[int, Item]] = []
     for place, sheet in sorted(enumerate(sheets), key=lambda one: not one[1].known):
@@ -129,12 +130,18 @@ def collect(
             )
             continue
         taken[path] = sheet.image, split
+        renumbered += [f"{sheet.image} -> {path}"] * _of_other_number(sheet.image, path)
         located += [(sheet, path)] if sheet.shapes else []
         if not sheet.known:
             empty.append(path)
         placed.append((place, _item(tree, sheet, path, split, table, choices)))
     found.items = [item for _, item in sorted(placed, key=lambda one: one[0])]
     found.warnings += _check_places(tree, located)
+    if renumbered:
+        found.warnings.append(
+            f"{len(renumbered)} images are found in a folder of another number than that of the "
+            f"annotations: {some(renumbered, 3)}; if they are other images, put the right ones here"
+        )
     if twins:
         found.notes.append(
             f"{len(twins)} images are listed once more without annotation, which does not count: "
@@ -142,6 +149,16 @@ def collect(
         )
     _remarks(tree, found, index, sheets, missing, empty, taken, choices)
     return found
+
+
+def _of_other_number(name: str, path: str) -> bool:
+    """True if a name in annotations and a path first differ, from their ends, in a number."""
+    parts = (part.replace("\\", "/").split("/")[-2::-1] for part in (name, path))
+    for one, other in zip(*parts, strict=False):
+        if folded(one) != folded(other):
+            plain = [re.sub(r"\d+", "#", folded(part)) for part in (one, other)]
+            return plain[0] == plain[1]
+    return False
 
 
 def _check_places(tree: FolderTree, located: Sequence[tuple[Sheet, str]]) -> list[str]:

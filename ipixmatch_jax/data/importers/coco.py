@@ -19,7 +19,12 @@ from ipixmatch_jax.data.importers.annotations import (
     doubtful_labels,
     mostly_rectangles,
 )
-from ipixmatch_jax.data.importers.coco_regions import check_boxes, check_runs, draw_annotations
+from ipixmatch_jax.data.importers.coco_regions import (
+    check_boxes,
+    check_runs,
+    doubtful_holes,
+    draw_annotations,
+)
 from ipixmatch_jax.data.importers.coco_settle import settle
 from ipixmatch_jax.data.importers.contents import json_with, read_json
 from ipixmatch_jax.data.importers.drawing import background_first, is_rectangle
@@ -90,6 +95,9 @@ class Coco:
             )
         found = collect(tree, sheets, None, choices, Classes(names=names))
         found.warnings += doubtful_labels(sorted(used))
+        found.warnings += [
+            f"{path}: {text}" for path, one in contents.items() for text in doubtful_holes(one)
+        ]
         doubled = sorted({n for n in categories if categories.count(n) > 1})
         if renumbered:
             found.notes.append(f"categories are matched by their names: {renumbered}")
@@ -290,7 +298,7 @@ def _drawn(
     def content() -> bytes:
         kept = [{key: annotation.get(key) for key in keys} for annotation in own]
         used = sorted((k, v) for k, v in class_of.items())
-        return json.dumps(["coco, counted areas", list(size), used, kept], default=str).encode()
+        return json.dumps(["coco, areas, holes", list(size), used, kept], default=str).encode()
 
     def draw() -> np.ndarray:
         regions = [annotation for annotation in own if annotation.get("segmentation")]

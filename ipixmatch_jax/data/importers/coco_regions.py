@@ -143,20 +143,88 @@ def _box_of(mask: np.ndarray) -> np.ndarray:
     return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], float)
 
 
-def _has_holes(parts: list, whole: Any, area: Any) -> bool:
-    """True if some polygons of an object lie in others, and its area leaves them out.
+def _has_holes(polygons: list, parts: list, whole: Any, annotation: dict) -> bool:
+    """True if some polygons of an object lie in others, and are holes.
 
-    COCO unites the polygons of an object, but some tools write holes as further polygons.
+    COCO unites the polygons of an object, but some tools write holes as further polygons: then the
+    area leaves them out, or, without an area, they run the other way round, as those of OpenCV do.
     """
     from pycocotools import mask as coco
 
-    if len(parts) < 2 or not isinstance(area, int | float) or area <= 0:
+    if len(parts) < 2:
         return False
-    union = float(coco.area(whole))
+    area, union = _stated_area(annotation), float(coco.area(whole))
+    if area is None:
+        inner = _nested(parts)
+        return bool(inner) and all(_turn(polygons[i]) != _turn(polygons[j]) for i, j in inner)
     if union <= area or float(coco.area(parts).sum()) <= union:
         return False
     odd = float((coco.decode(parts).sum(-1) % 2 == 1).sum())
     return abs(odd - area) < abs(union - area) and abs(odd - area) <= _SAME_AREA * union
+
+
+def _stated_area(annotation: dict) -> float | None:
+    """The area of an annotation; None if it is missing, or that of the box."""
+    area, box = annotation.get("area"), annotation.get("bbox") or ()
+    if not isinstance(area, int | float) or area <= 0:
+        return None
+    return None if len(box) == 4 and abs(area - box[2] * box[3]) <= 1 else area
+
+
+def _nested(parts: list) -> list[tuple[int, int]]:
+    """(inner, outer) of the run lengths that lie wholly in others."""
+    from pycocotools import mask as coco
+
+    areas = coco.area(parts)
+    return [
+        (i, j)
+        for i in range(len(parts))
+        for j in range(len(parts))
+        if 0 < areas[i] < areas[j] and coco.area(coco.merge([parts[i], parts[j]])) == areas[j]
+    ]
+
+
+def _turn(polygon: list) -> bool:
+    """The direction in which the points of a polygon go round."""
+    x, y = np.reshape(polygon, (-1, 2)).T
+    return bool(np.dot(x, np.roll(y, 1)) > np.dot(y, np.roll(x, 1)))
+
+
+def doubtful_holes(content: dict) -> list[str]:
+    """A warning about polygons inside others of an object that may be holes; [] without any.
+
+    Args:
+        content: an instances file.
+    """
+    try:
+        from pycocotools import mask as coco
+    except ImportError:
+        # Said when the regions are drawn.
+        return []
+    sizes = {image["id"]: (image.get("height"), image.get("width")) for image in content["images"]}
+    several = [
+        one for one in content["annotations"]
+        if isinstance(one.get("segmentation"), list) and len(one["segmentation"]) > 1
+        and _stated_area(one) is None
+    ]  # fmt: skip
+    several = several[:: max(1, len(several) // _COMPARED)]
+    found = []
+    for one in several:
+        try:
+            height, width = map(int, sizes[one["image_id"]])
+            parts = coco.frPyObjects(one["segmentation"], height, width)
+            whole = coco.merge(parts)
+            if _nested(parts) and not _has_holes(one["segmentation"], parts, whole, one):
+                found.append(one.get("id"))
+        except Exception:  # damaged regions are reported when they are drawn
+            continue
+    if not found:
+        return []
+    return [
+        f"{len(found)} of {len(several)} objects of several polygons, such as annotation {found[0]}"
+        ", have polygons inside others, and no area tells whether they are holes; they are not "
+        "left out; write `area`, or run lengths, which know holes"
+    ]
 
 
 def _region(annotation: dict, size: tuple[int, int]) -> np.ndarray:
@@ -186,7 +254,7 @@ def _region(annotation: dict, size: tuple[int, int]) -> np.ndarray:
                 raise ValueError("a point is not finite")
             parts = coco.frPyObjects(polygons, height, width)
             runs = coco.merge(parts)
-            if _has_holes(parts, runs, annotation.get("area")):
+            if _has_holes(polygons, parts, runs, annotation):
                 return coco.decode(parts).sum(-1) % 2 == 1
         return coco.decode(runs).astype(bool)
     except Exception as error:  # the C extension raises bare Exceptions

@@ -6,6 +6,7 @@ order of the file, as labelme2voc does.
 
 import base64
 import io
+import os
 import posixpath
 import re
 from collections.abc import Sequence
@@ -89,6 +90,14 @@ class LabelMe:
             )
         if listed.names:
             found.notes.append(f"classes of {listed.path}")
+        stems = {os.path.splitext(path)[0]: path for path in tree.with_ending(*IMAGE_SUFFIXES)}
+        beside = [path for path in others if os.path.splitext(path)[0] in stems]
+        if beside:
+            found.warnings.append(
+                f"{len(beside)} JSON files with the name of the photo next to them are no LabelMe "
+                f"files, and are not read: {some(beside, 3)}; if they are annotations of another "
+                "program, export all annotations in one form"
+            )
         if others:
             found.notes.append(f"{len(others)} JSON files are no LabelMe files: {some(others, 3)}")
         return found
