@@ -80,33 +80,13 @@ def collect(
     """
     found, index = Found(), ImageIndex(tree)
     found.warnings += drop_bounding_boxes([(sheet.image, sheet.shapes) for sheet in sheets])
-    used = sorted({label for sheet in sheets for label, _ in sheet.shapes})
-    given = tuple(labels) if labels is not None else ()
-    _check_named(tree, sheets)
-    check_spelling(tree, used, given)
-    found.warnings += doubtful_labels(used)
-    names, table = background_first([*given, *(u for u in used if u not in given)])
-    extra = [u for u in used if given and u not in given and table[u] not in (0, IGNORE)]
-    if extra:
-        found.warnings.append(
-            f"{len(extra)} labels are in use but not in the list of classes, and were added: "
-            f"{some(extra)}"
-        )
-    found.classes = classes or Classes(names=names)
-    if len(found.classes.names) > MOST_CLASSES:
-        raise DataError(
-            f"{tree.root}: {len(found.classes.names)} classes, background included; expected at "
-            f"most {MOST_CLASSES}; merge labels in the annotation tool, or export fewer"
-        )
+    table = _settle_classes(tree, sheets, labels, classes, found)
     missing: list[str] = []
-    empty: list[str] = []
     taken: dict[str, tuple[str, str]] = {}
-    lengths = Counter(sheet.source for sheet in sheets)
-    located: list[tuple[Sheet, str]] = []
     twins: list[str] = []
-    renumbered: list[str] = []
+    lengths = Counter(sheet.source for sheet in sheets)
+    placed: list[tuple[int, Sheet, str, Item]] = []
     # Each job of CVAT lists all images: those without annotation there may have some elsewhere.
-    placed: list[tuple[int, Item]] = []
     for place, sheet in sorted(enumerate(sheets), key=lambda one: not one[1].known):
         try:
             split = sheet.split or split_of("", sheet.source, "")
@@ -130,25 +110,56 @@ def collect(
             )
             continue
         taken[path] = sheet.image, split
-        renumbered += [f"{sheet.image} -> {path}"] * _of_other_number(sheet.image, path)
-        located += [(sheet, path)] if sheet.shapes else []
-        if not sheet.known:
-            empty.append(path)
-        placed.append((place, _item(tree, sheet, path, split, table, choices)))
-    found.items = [item for _, item in sorted(placed, key=lambda one: one[0])]
-    found.warnings += _check_places(tree, located)
-    if renumbered:
-        found.warnings.append(
-            f"{len(renumbered)} images are found in a folder of another number than that of the "
-            f"annotations: {some(renumbered, 3)}; if they are other images, put the right ones here"
-        )
+        placed.append((place, sheet, path, _item(tree, sheet, path, split, table, choices)))
+    placed.sort(key=lambda one: one[0])
+    found.items = [item for *_, item in placed]
+    found.warnings += _check_places(tree, [(s, path) for _, s, path, _ in placed if s.shapes])
+    found.warnings += _other_numbers([(sheet.image, path) for _, sheet, path, _ in placed])
     if twins:
         found.notes.append(
             f"{len(twins)} images are listed once more without annotation, which does not count: "
             f"{some(twins, 3)}"
         )
+    empty = [path for _, sheet, path, _ in placed if not sheet.known]
     _remarks(tree, found, index, sheets, missing, empty, taken, choices)
     return found
+
+
+def _settle_classes(
+    tree: FolderTree, sheets: Sequence[Sheet], labels: Iterable[str] | None,
+    classes: Classes | None, found: Found,
+) -> dict[str, int]:  # fmt: skip
+    """Sets the classes of `found`, and returns the class id of each label."""
+    used = sorted({label for sheet in sheets for label, _ in sheet.shapes})
+    given = tuple(labels) if labels is not None else ()
+    _check_named(tree, sheets)
+    check_spelling(tree, used, given)
+    found.warnings += doubtful_labels(used)
+    names, table = background_first([*given, *(u for u in used if u not in given)])
+    extra = [u for u in used if given and u not in given and table[u] not in (0, IGNORE)]
+    if extra:
+        found.warnings.append(
+            f"{len(extra)} labels are in use but not in the list of classes, and were added: "
+            f"{some(extra)}"
+        )
+    found.classes = classes or Classes(names=names)
+    if len(found.classes.names) > MOST_CLASSES:
+        raise DataError(
+            f"{tree.root}: {len(found.classes.names)} classes, background included; expected at "
+            f"most {MOST_CLASSES}; merge labels in the annotation tool, or export fewer"
+        )
+    return table
+
+
+def _other_numbers(names: Iterable[tuple[str, str]]) -> list[str]:
+    """A warning about images in cam2 that the annotations name in cam1; [] without any."""
+    found = [f"{name} -> {path}" for name, path in names if _of_other_number(name, path)]
+    if not found:
+        return []
+    return [
+        f"{len(found)} images are found in a folder of another number than that of the "
+        f"annotations: {some(found, 3)}; if they are other images, put the right ones here"
+    ]
 
 
 def _of_other_number(name: str, path: str) -> bool:

@@ -82,17 +82,7 @@ class Coco:
                 path, content, {k: table[n] for k, n in own[path].items()}, tree.path("", path)
             )
         ]
-        boxes, regions = len(annotations), sum(bool(a.get("segmentation")) for a in annotations)
-        if not boxes:
-            raise DataError(
-                f"{tree.root}: no annotation in {some(list(contents), 3)}; expected polygons or "
-                "run lengths of objects; draw masks in the annotation tool, and export again"
-            )
-        if not regions:
-            raise DataError(
-                f"{tree.root}: {boxes} COCO annotations, none with a segmentation: object boxes, "
-                "not masks; expected polygons or run lengths; export instance segmentation"
-            )
+        boxes, regions = _counted(annotations, f"{tree.root}", some(list(contents), 3))
         found = collect(tree, sheets, None, choices, Classes(names=names))
         found.warnings += doubtful_labels(sorted(used))
         found.warnings += [
@@ -118,6 +108,26 @@ class Coco:
                 "their boxes are ignored, except in boxes of regions of the same category"
             )
         return found
+
+
+def _counted(annotations: list[dict], root: str, files: str) -> tuple[int, int]:
+    """The number of annotations, and of those with a region.
+
+    Raises:
+        DataError: there is none.
+    """
+    boxes, regions = len(annotations), sum(bool(a.get("segmentation")) for a in annotations)
+    if not boxes:
+        raise DataError(
+            f"{root}: no annotation in {files}; expected polygons or "
+            "run lengths of objects; draw masks in the annotation tool, and export again"
+        )
+    if not regions:
+        raise DataError(
+            f"{root}: {boxes} COCO annotations, none with a segmentation: object boxes, "
+            "not masks; expected polygons or run lengths; export instance segmentation"
+        )
+    return boxes, regions
 
 
 def _files(tree: FolderTree) -> list[str]:

@@ -59,28 +59,10 @@ class Yolo:
                     f"{tree.path('', path)}: kpt_shape: the labels are boxes and keypoints "
                     "(pose), not masks; expected polygons; export segmentation labels"
                 )
-        images = {os.path.splitext(path)[0]: path for path in tree.with_ending(*IMAGE_SUFFIXES)}
-        uploaded, named = _without_prefixes(images), _by_names(images)
         sheets, classes, boxes, polygons = [], set(), "", 0
-        renamed: list[str] = []
-        moved: list[str] = []
         labeled: list[tuple[str, str, list[Row]]] = []
-        for path in _label_files(tree):
-            stem = os.path.splitext(path)[0]
-            image = _image_of(stem, images)
-            if not image and "labels" not in stem.lower().split("/"):
-                image = named.get(stem.rpartition("/")[2], "")
-            if not image:
-                # Label Studio's upload prefix may be in the name of the labels, or of the image.
-                folder, _, name = stem.rpartition("/")
-                bare = f"{folder}/{without_upload_prefix(name)}"
-                image = _image_of(bare, images) if bare != stem else _image_of(stem, uploaded)
-                renamed += [f"{path} -> {image}"] if image else []
-            if not image:
-                # Images that were moved into another folder, but not into that of another split.
-                other = named.get(stem.rpartition("/")[2], "")
-                image = other if split_of("", path, "") in ("", split_of(other)) else ""
-                moved += [f"{path} -> {image}"] if image else []
+        partners, notes = _partners(tree)
+        for path, image in partners.items():
             if not image:
                 sheets.append(Sheet(path, os.path.splitext(path)[0], known=False))
                 continue
@@ -125,17 +107,43 @@ class Yolo:
                 f"{boxed} lines hold a box (center, width and height) before the polygon; it is "
                 "left out"
             )
-        if moved:
-            found.notes.append(
-                f"{len(moved)} images found by their names, in folders that do not fit those of "
-                f"the labels: {some(moved, 3)}"
-            )
-        if renamed:
-            found.notes.append(
-                f"{len(renamed)} images found by names without Label Studio's upload prefix: "
-                f"{some(renamed, 3)}"
-            )
+        found.notes += notes
         return found
+
+
+def _partners(tree: FolderTree) -> tuple[dict[str, str], list[str]]:
+    """The image of each label file, '' without one; and notes about names that differ."""
+    images = {os.path.splitext(path)[0]: path for path in tree.with_ending(*IMAGE_SUFFIXES)}
+    uploaded, named = _without_prefixes(images), _by_names(images)
+    partners: dict[str, str] = {}
+    renamed: list[str] = []
+    moved: list[str] = []
+    for path in _label_files(tree):
+        stem = os.path.splitext(path)[0]
+        image = _image_of(stem, images)
+        if not image and "labels" not in stem.lower().split("/"):
+            image = named.get(stem.rpartition("/")[2], "")
+        if not image:
+            # Label Studio's upload prefix may be in the name of the labels, or of the image.
+            folder, _, name = stem.rpartition("/")
+            bare = f"{folder}/{without_upload_prefix(name)}"
+            image = _image_of(bare, images) if bare != stem else _image_of(stem, uploaded)
+            renamed += [f"{path} -> {image}"] if image else []
+        if not image:
+            # Images that were moved into another folder, but not into that of another split.
+            other = named.get(stem.rpartition("/")[2], "")
+            image = other if split_of("", path, "") in ("", split_of(other)) else ""
+            moved += [f"{path} -> {image}"] if image else []
+        partners[path] = image
+    reasons = (
+        (moved, "their names, in folders that do not fit those of the labels"),
+        (renamed, "names without Label Studio's upload prefix"),
+    )
+    return partners, [
+        f"{len(found)} images found by {reason}: {some(found, 3)}"
+        for found, reason in reasons
+        if found
+    ]
 
 
 def _twins(tree: FolderTree, sheets: list[Sheet]) -> list[str]:
