@@ -2,6 +2,7 @@
 
 import os
 import posixpath
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from ipixmatch_jax.data.files.images import image_size
 from ipixmatch_jax.data.importers import names as folder_names
 from ipixmatch_jax.data.importers.beside import looks_like_mask
 from ipixmatch_jax.data.importers.bounding_boxes import drop_bounding_boxes
+from ipixmatch_jax.data.importers.covered_shapes import covered_shapes
 from ipixmatch_jax.data.importers.drawing import background_first, drawn_shapes, stored_size
 from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, Item, some
 from ipixmatch_jax.data.importers.image_index import ImageIndex
@@ -27,6 +29,10 @@ from ipixmatch_jax.errors import DataError
 MOST_CLASSES = 255
 # Share of rectangles among the shapes from which on they may be boxes.
 _MOSTLY = 0.5
+# Spaces and underscores between words; those of _background_ are a part of the label.
+_WITHIN = re.compile(r"(?<=[^\W_])[\s_]+(?=[^\W_])")
+# Labels that mean a class in some data sets, such as a void in a casting, and none in others.
+_DOUBTFUL = frozenset("void unlabeled unlabelled unannotated".split())
 # Images whose shapes are compared with their size.
 _CHECKED = 200
 
@@ -74,10 +80,61 @@ def collect(
     """
     found, index = Found(), ImageIndex(tree)
     found.warnings += drop_bounding_boxes([(sheet.image, sheet.shapes) for sheet in sheets])
+    table = _settle_classes(tree, sheets, labels, classes, found)
+    missing: list[str] = []
+    taken: dict[str, tuple[str, str]] = {}
+    twins: list[str] = []
+    lengths = Counter(sheet.source for sheet in sheets)
+    placed: list[tuple[int, Sheet, str, Item]] = []
+    # Each job of CVAT lists all images: those without annotation there may have some elsewhere.
+    for place, sheet in sorted(enumerate(sheets), key=lambda one: not one[1].known):
+        try:
+            split = sheet.split or split_of("", sheet.source, "")
+            parts = parts_of(sheet.source, several=lengths[sheet.source] > 1)
+            path = index.find(sheet.image, posixpath.dirname(sheet.source), split, parts)
+        except DataError as error:
+            found.problems.append(str(error))
+            continue
+        if not path:
+            missing.append(sheet.image)
+            continue
+        split = sheet.split or split_of(path, sheet.source)
+        if path in taken and not sheet.known and split == taken[path][1]:
+            twins.append(path)
+            continue
+        if path in taken:
+            found.problems.append(
+                f"{tree.path('', path)}: annotated twice, as {taken[path][0]} and as {sheet.image}"
+                + (f", the second time in {sheet.source}" if sheet.source else "")
+                + "; expected one annotation per image; remove one, or put both images here"
+            )
+            continue
+        taken[path] = sheet.image, split
+        placed.append((place, sheet, path, _item(tree, sheet, path, split, table, choices)))
+    placed.sort(key=lambda one: one[0])
+    found.items = [item for *_, item in placed]
+    found.warnings += _check_places(tree, [(s, path) for _, s, path, _ in placed if s.shapes])
+    found.warnings += _other_numbers([(sheet.image, path) for _, sheet, path, _ in placed])
+    if twins:
+        found.notes.append(
+            f"{len(twins)} images are listed once more without annotation, which does not count: "
+            f"{some(twins, 3)}"
+        )
+    empty = [path for _, sheet, path, _ in placed if not sheet.known]
+    _remarks(tree, found, index, sheets, missing, empty, taken, choices)
+    return found
+
+
+def _settle_classes(
+    tree: FolderTree, sheets: Sequence[Sheet], labels: Iterable[str] | None,
+    classes: Classes | None, found: Found,
+) -> dict[str, int]:  # fmt: skip
+    """Sets the classes of `found`, and returns the class id of each label."""
     used = sorted({label for sheet in sheets for label, _ in sheet.shapes})
     given = tuple(labels) if labels is not None else ()
     _check_named(tree, sheets)
-    _check_spelling(tree, used, given)
+    check_spelling(tree, used, given)
+    found.warnings += doubtful_labels(used)
     names, table = background_first([*given, *(u for u in used if u not in given)])
     extra = [u for u in used if given and u not in given and table[u] not in (0, IGNORE)]
     if extra:
@@ -91,56 +148,57 @@ def collect(
             f"{tree.root}: {len(found.classes.names)} classes, background included; expected at "
             f"most {MOST_CLASSES}; merge labels in the annotation tool, or export fewer"
         )
-    missing: list[str] = []
-    empty: list[str] = []
-    taken: dict[str, str] = {}
-    lengths = Counter(sheet.source for sheet in sheets)
-    located: list[tuple[Sheet, str]] = []
-    for sheet in sheets:
+    return table
+
+
+def _other_numbers(names: Iterable[tuple[str, str]]) -> list[str]:
+    """A warning about images in cam2 that the annotations name in cam1; [] without any."""
+    found = [f"{name} -> {path}" for name, path in names if _of_other_number(name, path)]
+    if not found:
+        return []
+    return [
+        f"{len(found)} images are found in a folder of another number than that of the "
+        f"annotations: {some(found, 3)}; if they are other images, put the right ones here"
+    ]
+
+
+def _of_other_number(name: str, path: str) -> bool:
+    """True if a name in annotations and a path first differ, from their ends, in a number."""
+    parts = (part.replace("\\", "/").split("/")[-2::-1] for part in (name, path))
+    for one, other in zip(*parts, strict=False):
+        if folded(one) != folded(other):
+            plain = [re.sub(r"\d+", "#", folded(part)) for part in (one, other)]
+            return plain[0] == plain[1]
+    return False
+
+
+def _check_places(tree: FolderTree, located: Sequence[tuple[Sheet, str]]) -> list[str]:
+    """Warnings about covered shapes in a few hundred images.
+
+    Raises:
+        DataError: the shapes of these images do not lie in them.
+    """
+    images = []
+    for sheet, path in located[:: max(1, len(located) // _CHECKED)]:
+        full = tree.path("", path)
         try:
-            split = sheet.split or split_of("", sheet.source, "")
-            parts = parts_of(sheet.source, several=lengths[sheet.source] > 1)
-            path = index.find(sheet.image, posixpath.dirname(sheet.source), split, parts)
-        except DataError as error:
-            found.problems.append(str(error))
+            images.append((path, sheet.size or image_size(full, full), sheet.shapes))
+        except DataError:
+            # Said when the image is read.
             continue
-        if not path:
-            missing.append(sheet.image)
-            continue
-        if path in taken:
-            found.problems.append(
-                f"{tree.path('', path)}: annotated twice, as {taken[path]} and as {sheet.image}"
-                + (f", the second time in {sheet.source}" if sheet.source else "")
-                + "; expected one annotation per image; remove one, or put both images here"
-            )
-            continue
-        taken[path] = sheet.image
-        located += [(sheet, path)] if sheet.shapes else []
-        split = sheet.split or split_of(path, sheet.source)
-        if not sheet.known:
-            empty.append(path)
-        found.items.append(_item(tree, sheet, path, split, table, choices))
-    _check_places(tree, located)
-    _remarks(tree, found, index, sheets, missing, empty, taken, choices)
-    return found
-
-
-def _check_places(tree: FolderTree, located: Sequence[tuple[Sheet, str]]) -> None:
-    """Raises a DataError if the shapes of a few hundred images do not lie in them."""
 
     def shapes() -> Iterator[tuple[str, tuple[int, int], np.ndarray]]:
-        for sheet, path in located[:: max(1, len(located) // _CHECKED)]:
-            full = tree.path("", path)
+        for path, size, drawn in images:
             try:
-                size = sheet.size or image_size(full, full)
-                for _, shape in sheet.shapes:
+                for _, shape in drawn:
                     if shape["kind"] in ("polygon", "rectangle"):
                         yield path, size, np.asarray(shape["points"], float)
-            except (DataError, TypeError, ValueError, KeyError):
-                # Said when the image is read or the shape is drawn.
+            except (TypeError, ValueError, KeyError):
+                # Said when the shape is drawn.
                 continue
 
     check_places(shapes(), str(tree.root))
+    return covered_shapes(images)
 
 
 def _check_named(tree: FolderTree, sheets: Sequence[Sheet]) -> None:
@@ -155,16 +213,27 @@ def _check_named(tree: FolderTree, sheets: Sequence[Sheet]) -> None:
         )
 
 
-def _check_spelling(tree: FolderTree, used: Sequence[str], given: Sequence[str]) -> None:
+def check_spelling(tree: FolderTree, used: Sequence[str], given: Sequence[str]) -> None:
     """Raise a DataError if a label in use differs from another only in case, spaces or form."""
     seen: dict[str, str] = {}
     for label in [*used, *(label for label in given if label not in used)]:
-        other = seen.setdefault(" ".join(folded(label).split()), label)
+        other = seen.setdefault(_WITHIN.sub(" ", folded(label).strip()), label)
         if other != label and other in used:
             raise DataError(
-                f"{tree.root}: labels {other!r} and {label!r} differ in case or spaces alone; "
-                "expected one spelling per class; rename one of them in the annotation tool"
+                f"{tree.root}: labels {other!r} and {label!r} differ in case or spaces alone (_ is "
+                "one); expected one spelling per class; rename one of them in the annotation tool"
             )
+
+
+def doubtful_labels(used: Iterable[str]) -> list[str]:
+    """The warning about labels such as void, which may be a class or pixels that do not count."""
+    found = [label for label in used if label.strip("_ ").lower() in _DOUBTFUL]
+    if not found:
+        return []
+    return [
+        f"label {some(found)} is a class like the others; if its pixels are not to count, call it "
+        "ignore in the annotation tool, and if they show no object, background"
+    ]
 
 
 def _item(

@@ -1,7 +1,6 @@
 """Class names and colors from the files that people and tools leave with their masks."""
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -227,26 +226,8 @@ def _mapillary(text: str) -> ClassFile:
     return ClassFile("", tuple(names), tuple(tuple(label["color"]) for label in labels))
 
 
-def _yaml_names(text: str) -> ClassFile:
-    """YOLO's data.yaml: `names` as a list or a dict; the classes do not count the background."""
-    import yaml
-
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(re.sub(r"\s+", " ", str(error))) from None
-    names = (content or {}).get("names") or ()
-    if isinstance(names, dict):
-        names = [names[key] for key in sorted(names)]
-    return ClassFile("", tuple(map(str, names)))
-
-
 def _by_id(read: Callable[[str], dict[str, int]]) -> Callable[[str], ClassFile]:
     return lambda text: mapped_classes(ids) if (ids := read(text)) else ClassFile()
-
-
-def _plain_lines(text: str) -> ClassFile:
-    return ClassFile("", tuple(line.strip() for line in text.splitlines() if line.strip()))
 
 
 # File name -> reader, in this order. Files that state the classes of masks only.
@@ -275,15 +256,6 @@ _READERS: dict[str, Callable[[str], ClassFile]] = {
     "*.ctbl": _lines,
     "*.manifest": _by_id(manifest_colors),
 }
-
-
-def read_yolo_names(path: str) -> tuple[str, ...]:
-    """The class names of a YOLO data.yaml, or of a Darknet obj.names with one name per line.
-
-    Raises:
-        DataError: unreadable.
-    """
-    return _read(path, _plain_lines if path.endswith((".names", ".labels")) else _yaml_names).names
 
 
 def read_mapillary(path: str) -> ClassFile:

@@ -12,8 +12,20 @@ from urllib.parse import urlparse
 
 import numpy as np
 
-from ipixmatch_jax.data.importers.annotations import Sheet, collect, mostly_rectangles
-from ipixmatch_jax.data.importers.coco_regions import check_boxes, draw_annotations
+from ipixmatch_jax.data.importers.annotations import (
+    Sheet,
+    check_spelling,
+    collect,
+    doubtful_labels,
+    mostly_rectangles,
+)
+from ipixmatch_jax.data.importers.coco_regions import (
+    check_boxes,
+    check_runs,
+    doubtful_holes,
+    draw_annotations,
+)
+from ipixmatch_jax.data.importers.coco_settle import settle
 from ipixmatch_jax.data.importers.contents import json_with, read_json
 from ipixmatch_jax.data.importers.drawing import background_first, is_rectangle
 from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, some
@@ -42,17 +54,26 @@ class Coco:
 
     def read(self, tree: FolderTree, choices: Choices) -> Found:
         contents = {path: read_json(tree.path("", path)) for path in _files(tree)}
+        for path, content in contents.items():
+            settle(content, tree.path("", path))
         keypoints = _keypoints(contents)
         bare = _without_regions(contents)
         contents = {p: one for p, one in contents.items() if p not in {*keypoints, *bare}}
         # Class ids depend on the categories of all files.
         own = {path: _categories(content["categories"]) for path, content in contents.items()}
         categories, renumbered = _united(own, tree)
+        used = {
+            own[path].get(one["category_id"], "")
+            for path, content in contents.items()
+            for one in content["annotations"]
+        }
+        check_spelling(tree, sorted(used - {""}), ())
         names, table = background_first(categories)
         annotations = [one for content in contents.values() for one in content["annotations"]]
         for path, content in contents.items():
             _no_crowds(content["annotations"])
             check_boxes(content["annotations"], tree.path("", path))
+            check_runs(content["annotations"], tree.path("", path))
             check_places(_polygons(content), tree.path("", path))
         sheets = [
             sheet
@@ -61,18 +82,12 @@ class Coco:
                 path, content, {k: table[n] for k, n in own[path].items()}, tree.path("", path)
             )
         ]
-        boxes, regions = len(annotations), sum(bool(a.get("segmentation")) for a in annotations)
-        if not boxes:
-            raise DataError(
-                f"{tree.root}: no annotation in {some(list(contents), 3)}; expected polygons or "
-                "run lengths of objects; draw masks in the annotation tool, and export again"
-            )
-        if not regions:
-            raise DataError(
-                f"{tree.root}: {boxes} COCO annotations, none with a segmentation: object boxes, "
-                "not masks; expected polygons or run lengths; export instance segmentation"
-            )
+        boxes, regions = _counted(annotations, f"{tree.root}", some(list(contents), 3))
         found = collect(tree, sheets, None, choices, Classes(names=names))
+        found.warnings += doubtful_labels(sorted(used))
+        found.warnings += [
+            f"{path}: {text}" for path, one in contents.items() for text in doubtful_holes(one)
+        ]
         doubled = sorted({n for n in categories if categories.count(n) > 1})
         if renumbered:
             found.notes.append(f"categories are matched by their names: {renumbered}")
@@ -93,6 +108,26 @@ class Coco:
                 "their boxes are ignored, except in boxes of regions of the same category"
             )
         return found
+
+
+def _counted(annotations: list[dict], root: str, files: str) -> tuple[int, int]:
+    """The number of annotations, and of those with a region.
+
+    Raises:
+        DataError: there is none.
+    """
+    boxes, regions = len(annotations), sum(bool(a.get("segmentation")) for a in annotations)
+    if not boxes:
+        raise DataError(
+            f"{root}: no annotation in {files}; expected polygons or "
+            "run lengths of objects; draw masks in the annotation tool, and export again"
+        )
+    if not regions:
+        raise DataError(
+            f"{root}: {boxes} COCO annotations, none with a segmentation: object boxes, "
+            "not masks; expected polygons or run lengths; export instance segmentation"
+        )
+    return boxes, regions
 
 
 def _files(tree: FolderTree) -> list[str]:
@@ -273,7 +308,7 @@ def _drawn(
     def content() -> bytes:
         kept = [{key: annotation.get(key) for key in keys} for annotation in own]
         used = sorted((k, v) for k, v in class_of.items())
-        return json.dumps(["coco, boxes", list(size), used, kept], default=str).encode()
+        return json.dumps(["coco, areas, holes", list(size), used, kept], default=str).encode()
 
     def draw() -> np.ndarray:
         regions = [annotation for annotation in own if annotation.get("segmentation")]

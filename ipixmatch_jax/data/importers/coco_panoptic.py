@@ -10,7 +10,7 @@ import numpy as np
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.files.stored_masks import read_stored
-from ipixmatch_jax.data.importers.annotations import Sheet, collect
+from ipixmatch_jax.data.importers.annotations import Sheet, collect, doubtful_labels
 from ipixmatch_jax.data.importers.contents import json_with, read_json
 from ipixmatch_jax.data.importers.found import Choices, Classes, Drawn, Found, some
 from ipixmatch_jax.data.importers.image_index import ImageIndex
@@ -59,6 +59,7 @@ class CocoPanoptic:
             ) from None
         classes = Classes(tuple(names[key] for key in sorted(names)))
         found = collect(tree, sheets, None, choices, classes)
+        found.warnings += doubtful_labels(classes.names)
         used = {picture for paths in pictures.values() for picture in paths}
         found.items = [
             i for i in found.items if os.path.relpath(i.image, str(tree.root)) not in used
@@ -84,6 +85,7 @@ def _sheets(
     pictures: dict[str, list[str]], missing: list[str],
 ) -> list[Sheet]:  # fmt: skip
     images = {image["id"]: image for image in content["images"]}
+    stems = {_stem(image["file_name"]) for image in content["images"]}
     stem = os.path.splitext(path)[0]
     index, sheets = ImageIndex(tree), []
     for annotation in content["annotations"]:
@@ -95,6 +97,11 @@ def _sheets(
         ]
         found = near or [p for p in found if "panoptic" in p.rpartition("/")[0].lower()] or found
         image = images[annotation["image_id"]]
+        if _stem(name) in stems - {_stem(image["file_name"])}:
+            raise DataError(
+                f"{tree.path('', path)}: the annotation of {image['file_name']} names {name}, the "
+                "PNG file of another image; expected that of its image; export both again"
+            )
         if len(found) > 1:
             raise DataError(
                 f"{tree.path('', found[0])}: {len(found)} files are named {name}: {some(found)}; "
@@ -110,6 +117,10 @@ def _sheets(
         file = index.find(image["file_name"], os.path.dirname(path)) or image["file_name"]
         sheets.append(Sheet(path, file, size, mask=mask))
     return sheets
+
+
+def _stem(name: str) -> str:
+    return os.path.splitext(name.replace("\\", "/").rpartition("/")[2])[0]
 
 
 def _drawn(path: str, segments: dict[int, int], size: tuple[int, int]) -> Drawn:

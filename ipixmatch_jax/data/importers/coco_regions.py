@@ -9,6 +9,8 @@ from ipixmatch_jax.errors import DataError
 
 # Annotations whose regions are compared with their boxes; pixels by which they may differ.
 _COMPARED, _LEAST_EXCHANGED, _FAR = 200, 3, 3.0
+# An outline so many times as long as that of the same pixels in another order is none.
+_RAGGED = 2
 # Difference of two equal areas, as a share of the object.
 _SAME_AREA = 0.05
 
@@ -21,7 +23,7 @@ def draw_annotations(
     """Draws the instances of one image: polygons and run lengths to class ids, uint8 [H,W].
 
     Crowds are drawn first, then instances from the largest to the smallest, so that small ones
-    stay visible.
+    stay visible. Where `area` is missing or 0, as converters leave it, the pixels are counted.
 
     Args:
         size: (H, W).
@@ -32,7 +34,7 @@ def draw_annotations(
         DataError: pycocotools is not installed, a category is unknown, or a region is damaged.
     """
     mask = np.zeros(size, np.uint8)
-    order = sorted(annotations, key=lambda a: (not a.get("iscrowd", 0), -(a.get("area") or 0.0)))
+    order = sorted(annotations, key=lambda a: (not a.get("iscrowd", 0), -_area(a, size)))
     for annotation in order:
         category = annotation["category_id"]
         if category not in class_of:
@@ -42,6 +44,10 @@ def draw_annotations(
             )
         mask[_region(annotation, size)] = class_of[category]
     return mask
+
+
+def _area(annotation: dict, size: tuple[int, int]) -> float:
+    return annotation.get("area") or float(_region(annotation, size).sum())
 
 
 def check_boxes(annotations: Sequence[dict], path: str) -> None:
@@ -76,17 +82,8 @@ def _bounds(annotation: dict) -> tuple[np.ndarray, np.ndarray] | None:
     drawn: Any = annotation.get("segmentation")
     try:
         if isinstance(drawn, dict):
-            height, width = map(int, drawn["size"])
-            if isinstance(drawn["counts"], list):
-                counts = drawn["counts"]
-                flat = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
-                mask = flat.reshape(width, height).T
-            else:
-                from pycocotools import mask as coco
-
-                mask = coco.decode(drawn).astype(bool)
-                flat = mask.T.ravel()
-            return _box_of(mask), _box_of(flat.reshape(height, width))
+            mask, turned = _both_ways(drawn)
+            return _box_of(mask), _box_of(turned)
         points = np.concatenate([np.reshape(polygon, (-1, 2)) for polygon in drawn])
         box = np.concatenate([points.min(0), points.max(0)]).astype(float)
         return box, box[[1, 0, 3, 2]]
@@ -94,25 +91,140 @@ def _bounds(annotation: dict) -> tuple[np.ndarray, np.ndarray] | None:
         return None
 
 
+def _both_ways(drawn: dict) -> tuple[np.ndarray, np.ndarray]:
+    """Run lengths as bool [H,W]: down the columns as COCO defines it, and along the rows."""
+    height, width = map(int, drawn["size"])
+    if isinstance(drawn["counts"], list):
+        counts = drawn["counts"]
+        flat = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
+    else:
+        from pycocotools import mask as coco
+
+        flat = coco.decode(drawn).astype(bool).T.ravel()
+    return flat.reshape(width, height).T, flat.reshape(height, width)
+
+
+def check_runs(annotations: Sequence[dict], path: str) -> None:
+    """Raises a DataError if run lengths without boxes give whole regions only along the rows.
+
+    Args:
+        annotations: entries of `annotations` in an instances file.
+        path: the file, for messages.
+    """
+    bare = [
+        one for one in annotations
+        if isinstance(one.get("segmentation"), dict) and not one.get("bbox")
+    ]  # fmt: skip
+    bare = bare[:: max(1, len(bare) // _COMPARED)]
+    ragged = []
+    for one in bare:
+        try:
+            mask, turned = _both_ways(one["segmentation"])
+        except Exception:  # damaged regions are reported when they are drawn
+            continue
+        if _outline(mask) > _RAGGED * _outline(turned):
+            ragged.append(one)
+    if len(ragged) >= _LEAST_EXCHANGED and len(ragged) > 0.5 * len(bare):
+        raise DataError(
+            f"{path}: annotation {ragged[0].get('id')}, and {len(ragged) - 1} others of "
+            f"{len(bare)} compared: the run lengths give whole regions along the rows, and "
+            "scattered pixels down the columns; expected run lengths that go down the columns; "
+            "export the annotations again"
+        )
+
+
+def _outline(mask: np.ndarray) -> int:
+    """The number of neighboring pixels that differ."""
+    return int((mask[1:] != mask[:-1]).sum() + (mask[:, 1:] != mask[:, :-1]).sum())
+
+
 def _box_of(mask: np.ndarray) -> np.ndarray:
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], float)
 
 
-def _has_holes(parts: list, whole: Any, area: Any) -> bool:
-    """True if some polygons of an object lie in others, and its area leaves them out.
+def _has_holes(polygons: list, parts: list, whole: Any, annotation: dict) -> bool:
+    """True if some polygons of an object lie in others, and are holes.
 
-    COCO unites the polygons of an object, but some tools write holes as further polygons.
+    COCO unites the polygons of an object, but some tools write holes as further polygons: then the
+    area leaves them out, or, without an area, they run the other way round, as those of OpenCV do.
     """
     from pycocotools import mask as coco
 
-    if len(parts) < 2 or not isinstance(area, int | float) or area <= 0:
+    if len(parts) < 2:
         return False
-    union = float(coco.area(whole))
+    area, union = _stated_area(annotation), float(coco.area(whole))
+    if area is None:
+        inner = _nested(parts)
+        return bool(inner) and all(_turn(polygons[i]) != _turn(polygons[j]) for i, j in inner)
     if union <= area or float(coco.area(parts).sum()) <= union:
         return False
     odd = float((coco.decode(parts).sum(-1) % 2 == 1).sum())
     return abs(odd - area) < abs(union - area) and abs(odd - area) <= _SAME_AREA * union
+
+
+def _stated_area(annotation: dict) -> float | None:
+    """The area of an annotation; None if it is missing, or that of the box."""
+    area, box = annotation.get("area"), annotation.get("bbox") or ()
+    if not isinstance(area, int | float) or area <= 0:
+        return None
+    return None if len(box) == 4 and abs(area - box[2] * box[3]) <= 1 else area
+
+
+def _nested(parts: list) -> list[tuple[int, int]]:
+    """(inner, outer) of the run lengths that lie wholly in others."""
+    from pycocotools import mask as coco
+
+    areas = coco.area(parts)
+    return [
+        (i, j)
+        for i in range(len(parts))
+        for j in range(len(parts))
+        if 0 < areas[i] < areas[j] and coco.area(coco.merge([parts[i], parts[j]])) == areas[j]
+    ]
+
+
+def _turn(polygon: list) -> bool:
+    """The direction in which the points of a polygon go round."""
+    x, y = np.reshape(polygon, (-1, 2)).T
+    return bool(np.dot(x, np.roll(y, 1)) > np.dot(y, np.roll(x, 1)))
+
+
+def doubtful_holes(content: dict) -> list[str]:
+    """A warning about polygons inside others of an object that may be holes; [] without any.
+
+    Args:
+        content: an instances file.
+    """
+    try:
+        from pycocotools import mask as coco
+    except ImportError:
+        # Said when the regions are drawn.
+        return []
+    sizes = {image["id"]: (image.get("height"), image.get("width")) for image in content["images"]}
+    several = [
+        one for one in content["annotations"]
+        if isinstance(one.get("segmentation"), list) and len(one["segmentation"]) > 1
+        and _stated_area(one) is None
+    ]  # fmt: skip
+    several = several[:: max(1, len(several) // _COMPARED)]
+    found = []
+    for one in several:
+        try:
+            height, width = map(int, sizes[one["image_id"]])
+            parts = coco.frPyObjects(one["segmentation"], height, width)
+            whole = coco.merge(parts)
+            if _nested(parts) and not _has_holes(one["segmentation"], parts, whole, one):
+                found.append(one.get("id"))
+        except Exception:  # damaged regions are reported when they are drawn
+            continue
+    if not found:
+        return []
+    return [
+        f"{len(found)} of {len(several)} objects of several polygons, such as annotation {found[0]}"
+        ", have polygons inside others, and no area tells whether they are holes; they are not "
+        "left out; write `area`, or run lengths, which know holes"
+    ]
 
 
 def _region(annotation: dict, size: tuple[int, int]) -> np.ndarray:
@@ -142,7 +254,7 @@ def _region(annotation: dict, size: tuple[int, int]) -> np.ndarray:
                 raise ValueError("a point is not finite")
             parts = coco.frPyObjects(polygons, height, width)
             runs = coco.merge(parts)
-            if _has_holes(parts, runs, annotation.get("area")):
+            if _has_holes(polygons, parts, runs, annotation):
                 return coco.decode(parts).sum(-1) % 2 == 1
         return coco.decode(runs).astype(bool)
     except Exception as error:  # the C extension raises bare Exceptions

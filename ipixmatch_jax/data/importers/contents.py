@@ -14,6 +14,9 @@ JSON_KEYS = (
     "regions", "shapes", "imagePath", "info", "objects", "segmentation",
 )  # fmt: skip
 
+# Byte order marks, and what is between the characters of UTF-16.
+_BLANK = b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n"
+
 
 def head(path: str, limit: int = 100_000) -> bytes:
     """The first bytes of a file, all for -1; none if it cannot be read.
@@ -98,3 +101,35 @@ def json_with(tree: FolderTree, keys: Collection[str]) -> list[str]:
         if tree.json_keys[path].issuperset(keys):
             found.append(path)
     return found
+
+
+def check_json(tree: FolderTree, keys: Collection[str]) -> None:
+    """Raises a DataError if a file that holds these keys is damaged: it may be one of several."""
+    for path in json_with(tree, keys):
+        read_json(tree.path("", path))
+
+
+def cut_files(tree: FolderTree) -> list[str]:
+    """A warning about JSON and XML files that are empty or end in the middle; [] without any."""
+    if is_remote(tree.root):
+        return []
+    cut = [path for path in tree.with_ending(".json", ".xml") if _is_cut(tree.path("", path))]
+    if not cut:
+        return []
+    return [
+        f"{len(cut)} files are empty or end in the middle, and are not read: {', '.join(cut[:3])}"
+        f"{', …' * (len(cut) > 3)}; images that they annotate count as unlabeled; export them again"
+    ]
+
+
+def _is_cut(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            start = file.read(64).strip(_BLANK)
+            file.seek(max(file.seek(0, 2) - 64, 0))
+            end = file.read().strip(_BLANK)
+    except OSError:
+        return False
+    closing = {b"{": b"}", b"[": b"]", b"<": b">"}.get(start[:1], end[-1:])
+    # JSON of one object per line begins and ends with braces, too.
+    return not start or end[-1:] != closing

@@ -69,6 +69,10 @@ def _sheet(path: str, item: dict, names: list[str], split: str, skipped: dict[st
         if kind in _NO_AREA or kind == "bbox":
             skipped[kind] = skipped.get(kind, 0) + 1
             continue
+        if one["label_id"] is None or not 0 <= one["label_id"] < len(names):
+            raise ValueError(
+                f"label_id {one['label_id']} of {item['id']}, with {len(names)} labels"
+            )
         shapes.append((names[one["label_id"]], _shape(kind, one, size)))
     # An image without regions is not labeled; see data.folder.unannotated.
     name = image.get("path") or str(item["id"])

@@ -203,12 +203,21 @@ def turned_box(low: Sequence[float], high: Sequence[float], angle: float) -> lis
     return corners.tolist()
 
 
+# Names of pixels that do not count, by their letters alone.
+_IGNORED = frozenset("ignore ignored ignoreregion ignoredregion dontcare donotcare".split())
+
+
+def _letters(name: str) -> str:
+    return "".join(char for char in name.lower() if char not in " _-'’`")
+
+
 def background_first(names: Sequence[str]) -> tuple[tuple[str, ...], dict[str, int]]:
     """Class names with a background in front, and the id of each name; ignored labels are 255.
 
-    A name such as `background` or `_background_` becomes class 0; without one it is added.
+    A name such as `background` or `_background_` becomes class 0; without one it is added. Labels
+    to ignore are `ignore`, `don't care` and the like.
     """
-    ignored = [name for name in names if name.strip("_ ").lower() in ("ignore", "ignored")]
+    ignored = [name for name in names if _letters(name) in _IGNORED]
     backgrounds = [name for name in names if is_background(name)]
     rest = [n for n in dict.fromkeys(names) if n not in backgrounds and n not in ignored]
     table = dict.fromkeys(backgrounds, 0) | dict.fromkeys(ignored, IGNORE)

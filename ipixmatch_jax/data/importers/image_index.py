@@ -84,13 +84,20 @@ class ImageIndex:
             if number:
                 (self.respelled if number == 1 else self.renamed)[name] = path
             return path
-        stem = os.path.splitext(base)[0]
+        stem, ending = os.path.splitext(base)
+        # Names of video frames may have no ending, and a dot: scene.001.
+        stem = stem if ending.lower() in IMAGE_SUFFIXES or base not in self._by_stem else base
         found = self._by_stem.get(stem, ())
         candidates = [path for path in found if self._may_be(path, folder, split, parts)]
         if len(candidates) == 1:
             self.converted[name] = candidates[0]
             return candidates[0]
         return ""
+
+    def with_stem(self, stem: str) -> str:
+        """The only image outside of folders of masks with a name before its ending; ''."""
+        found = self._by_stem.get(stem, ())
+        return found[0] if len(found) == 1 else ""
 
     def _may_be(self, path: str, folder: str, split: str, named: Sequence[str]) -> bool:
         """False if an image of that name is another one, and the one that is meant is missing.

@@ -7,8 +7,9 @@ Written for ISAT with Segment Anything 0.x and 1.x. Higher layers cover lower on
 from typing import Any
 
 from ipixmatch_jax.data.importers.annotations import Sheet, collect
-from ipixmatch_jax.data.importers.contents import content, json_with, read_json
+from ipixmatch_jax.data.importers.contents import check_json, content, json_with, read_json
 from ipixmatch_jax.data.importers.found import Choices, Found, some
+from ipixmatch_jax.data.importers.own_names import settle_names
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
 
@@ -26,12 +27,17 @@ class Isat:
         return f"info and objects of ISAT in {some(files, 3)}" if files else ""
 
     def read(self, tree: FolderTree, choices: Choices) -> Found:
+        check_json(tree, _KEYS)
         sheets = []
         for path in json_with(tree, _KEYS):
             found = _read(tree, path)
             if found:
                 sheets.append(_sheet(path, found, tree.path("", path)))
-        return collect(tree, sheets, _names(tree) or None, choices)
+        problems, notes = settle_names(tree, sheets, "ISAT", "info.name")
+        found = collect(tree, sheets, _names(tree) or None, choices)
+        found.problems += problems
+        found.notes += notes
+        return found
 
 
 def _read(tree: FolderTree, path: str) -> dict[str, Any]:

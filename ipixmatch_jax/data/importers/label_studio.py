@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlparse
 import numpy as np
 
 from ipixmatch_jax.data.importers.annotations import Sheet, collect
-from ipixmatch_jax.data.importers.contents import json_with, read_json
+from ipixmatch_jax.data.importers.contents import check_json, json_with, read_json
 from ipixmatch_jax.data.importers.found import Choices, Found, some
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
@@ -31,6 +31,7 @@ class LabelStudio:
         return f"tasks with annotations in {some(files, 3)}" if files else ""
 
     def read(self, tree: FolderTree, choices: Choices) -> Found:
+        check_json(tree, _KEYS)
         sheets, several = [], []
         for path in json_with(tree, _KEYS):
             for task in _tasks(tree, path):

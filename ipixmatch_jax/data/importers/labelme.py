@@ -22,9 +22,8 @@ from ipixmatch_jax.data.importers.contents import content as file_bytes
 from ipixmatch_jax.data.importers.encodings import in_code_page
 from ipixmatch_jax.data.importers.found import Choices, Found, some
 from ipixmatch_jax.data.importers.image_folders import written_next_to
-from ipixmatch_jax.data.importers.image_index import ImageIndex
 from ipixmatch_jax.data.importers.names import folded
-from ipixmatch_jax.data.importers.parts import parts_of
+from ipixmatch_jax.data.importers.own_names import settle_names
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
 
@@ -63,7 +62,7 @@ class LabelMe:
             sheets.append(_sheet(path, content, tree.path("", path)))
             held += bool(content.get("imageData"))
         listed = find_classes(tree)
-        problems, notes = _settle_names(tree, sheets)
+        problems, notes = settle_names(tree, sheets, "LabelMe", "imagePath")
         problems += _merge_instances(tree, sheets, listed.names)
         found = collect(tree, sheets, listed.names or None, choices)
         found.problems += problems
@@ -91,49 +90,17 @@ class LabelMe:
             )
         if listed.names:
             found.notes.append(f"classes of {listed.path}")
+        stems = {os.path.splitext(path)[0]: path for path in tree.with_ending(*IMAGE_SUFFIXES)}
+        beside = [path for path in others if os.path.splitext(path)[0] in stems]
+        if beside:
+            found.warnings.append(
+                f"{len(beside)} JSON files with the name of the photo next to them are no LabelMe "
+                f"files, and are not read: {some(beside, 3)}; if they are annotations of another "
+                "program, export all annotations in one form"
+            )
         if others:
             found.notes.append(f"{len(others)} JSON files are no LabelMe files: {some(others, 3)}")
         return found
-
-
-def _settle_names(tree: FolderTree, sheets: list[Sheet]) -> tuple[list[str], list[str]]:
-    """Compares the image that each file names with the image that has the file's own name.
-
-    If only the latter exists, both files were renamed, and it is taken.
-
-    Returns:
-        Problems and notes: both images exist, and the annotation may be that of either.
-    """
-    problems, renamed = [], []
-    images = {os.path.splitext(path)[0]: path for path in tree.with_ending(*IMAGE_SUFFIXES)}
-    index = ImageIndex(tree)
-    for sheet in sheets:
-        own = images.get(os.path.splitext(sheet.source)[0], "")
-        stem = os.path.splitext(posixpath.basename(sheet.image.replace("\\", "/")))[0]
-        if not own:
-            continue
-        same = folded(stem) == folded(os.path.splitext(posixpath.basename(own))[0])
-        try:
-            parts = parts_of(sheet.source, several=False)
-            named = index.find(sheet.image, posixpath.dirname(sheet.source), parts=parts)
-        except DataError:
-            # Several images fit; `collect` reports it.
-            continue
-        if not named:
-            renamed += [] if same else [f"{sheet.image} -> {own}"]
-            sheet.image = own
-        elif named != own and not same:
-            problems.append(
-                f"{tree.path('', sheet.source)}: imagePath is {sheet.image}, but {own} lies next "
-                "to it; expected the annotation of the image with the same name; it may be a copy: "
-                "correct imagePath, or rename or remove one of the two files"
-            )
-    if renamed:
-        return problems, [
-            f"{len(renamed)} LabelMe files name an image that does not exist, and are read for the "
-            f"image with their own name: {some(renamed, 3)}"
-        ]
-    return problems, []
 
 
 def _merge_instances(tree: FolderTree, sheets: list[Sheet], listed: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ from PIL import Image
 from ipixmatch_jax.data.importers.annotations import Sheet, collect
 from ipixmatch_jax.data.importers.contents import content, head
 from ipixmatch_jax.data.importers.found import Choices, Found
+from ipixmatch_jax.data.importers.own_names import settle_names
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
 
@@ -33,7 +34,11 @@ class LabelMeXml:
 
     def read(self, tree: FolderTree, choices: Choices) -> Found:
         sheets = [_sheet(tree, path) for path in tree.with_ending(".xml")]
-        return collect(tree, sheets, None, choices)
+        problems, notes = settle_names(tree, sheets, "LabelMe", "filename")
+        found = collect(tree, sheets, None, choices)
+        found.problems += problems
+        found.notes += notes
+        return found
 
 
 def _sheet(tree: FolderTree, path: str) -> Sheet:

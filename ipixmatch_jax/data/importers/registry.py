@@ -16,7 +16,7 @@ from ipixmatch_jax.data.importers.cellpose import Cellpose
 from ipixmatch_jax.data.importers.cityscapes import Cityscapes, Kitti
 from ipixmatch_jax.data.importers.coco import Coco
 from ipixmatch_jax.data.importers.coco_panoptic import CocoPanoptic
-from ipixmatch_jax.data.importers.contents import head
+from ipixmatch_jax.data.importers.contents import cut_files, head, read_json
 from ipixmatch_jax.data.importers.cvat_xml import CvatXml
 from ipixmatch_jax.data.importers.cvppp import Cvppp
 from ipixmatch_jax.data.importers.cwfid import Cwfid
@@ -167,6 +167,8 @@ def read_tree(tree: FolderTree, choices: Choices) -> tuple[Importer, str, Found]
             f"{others} are not read, since the folder is read as {importer.name}; set "
             "data.folder.format=folders to read them in place of the annotations"
         )
+    if importer.name in _DRAWN:
+        found.warnings += cut_files(tree)
     _unique_ids(found, str(tree.root))
     found.warnings += unread_files(tree, found)
     if tree.skipped:
@@ -233,10 +235,25 @@ def _unknown(tree: FolderTree) -> DataError:
     shown = ""
     if tables:
         path = min(tables)[1]
-        start = head(tree.path("", path), 60).decode("utf-8", "replace")
-        shown = f"; {path}, which begins with {start!r}, is no annotation file that is read"
+        shown = _of_table(tree, path)
     return DataError(
         f"{tree.root}: no images with masks recognized; found {counts or 'no file'} in {inside}"
         f"{shown}; {layout_words()}; known formats (data.folder.format): "
         f"{', '.join(IMPORTERS.names())}"
     )
+
+
+def _of_table(tree: FolderTree, path: str) -> str:
+    """What is wrong with a file that may hold annotations."""
+    data = head(tree.path("", path), 60)
+    if path.lower().endswith(".json"):
+        try:
+            read_json(tree.path("", path))
+        except DataError as error:
+            return f"; {error}"
+    if not data.strip():
+        return f"; {path} is empty"
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return f"; {path} is UTF-16, and may be read as UTF-8; save it again as UTF-8"
+    start = data.decode("utf-8", "replace")
+    return f"; {path}, which begins with {start!r}, is no annotation file that is read"

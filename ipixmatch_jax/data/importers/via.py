@@ -5,7 +5,7 @@ import json
 import math
 
 from ipixmatch_jax.data.importers.annotations import Sheet, collect
-from ipixmatch_jax.data.importers.contents import content, head, json_with, read_json
+from ipixmatch_jax.data.importers.contents import check_json, content, head, json_with, read_json
 from ipixmatch_jax.data.importers.found import Choices, Found, some
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
@@ -25,21 +25,34 @@ class Via:
         return f"filename and regions in {some(files, 3)}" if files else ""
 
     def read(self, tree: FolderTree, choices: Choices) -> Found:
-        sheets, attributes = [], set()
+        sheets, attributes, unnamed = [], set(), []
+        check_json(tree, _KEYS)
         jsons = [path for path in json_with(tree, _KEYS) if _entries(tree, path)]
-        # A CSV next to a JSON is the same export once more.
-        for path in jsons or tree.with_ending(".csv"):
+        # A CSV next to a JSON is the same export once more, unless it has images of its own.
+        named = {entry["filename"] for path in jsons for entry in _entries(tree, path)}
+        for path in [*jsons, *tree.with_ending(".csv")]:
             for entry in _entries(tree, path):
+                if path not in jsons and entry["filename"] in named:
+                    continue
                 regions = entry["regions"]
                 regions = list(regions.values()) if isinstance(regions, dict) else regions
                 attributes |= {key for r in regions for key in r.get("region_attributes", {})}
                 full = tree.path("", path)
                 shapes = [(_label(r, full, entry["filename"]), _shape(r, full)) for r in regions]
+                unnamed += [entry["filename"]] * any(
+                    not r.get("region_attributes") for r in regions
+                )
                 sheets.append(Sheet(path, entry["filename"], None, shapes, known=bool(shapes)))
         if len(attributes) > 1:
             raise DataError(
                 f"{tree.root}: regions have {len(attributes)} attributes: "
                 f"{some(sorted(attributes))}; expected one, the class; remove the others in VIA"
+            )
+        if attributes and unnamed:
+            raise DataError(
+                f"{tree.root}: regions of {len(unnamed)} images, such as {unnamed[0]}, have no "
+                f"attribute, others have {min(attributes)}; expected a class for each region; set "
+                "it in VIA, or remove those regions"
             )
         return collect(tree, sheets, None, choices)
 

@@ -10,6 +10,7 @@ import xml.etree.ElementTree as ElementTree
 from ipixmatch_jax.data.importers.annotations import Sheet, collect
 from ipixmatch_jax.data.importers.contents import content, head
 from ipixmatch_jax.data.importers.found import Choices, Found
+from ipixmatch_jax.data.importers.own_names import settle_names
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
 
@@ -33,7 +34,11 @@ class VocXml:
 
     def read(self, tree: FolderTree, choices: Choices) -> Found:
         parsed = [_sheet(tree, path) for path in tree.with_ending(".xml")]
-        found = collect(tree, [sheet for sheet, _ in parsed if sheet], None, choices)
+        sheets = [sheet for sheet, _ in parsed if sheet]
+        problems, notes = settle_names(tree, sheets, "Pascal VOC", "filename")
+        found = collect(tree, sheets, None, choices)
+        found.problems += problems
+        found.notes += notes
         boxes = sum(count for _, count in parsed)
         if boxes:
             found.warnings.append(
@@ -57,7 +62,7 @@ def _sheet(tree: FolderTree, path: str) -> tuple[Sheet | None, int]:
             drawn = [(one.findtext("name", "").strip(), {"kind": "polygon", "points": _points(p)})
                      for p in one.iterfind("polygon") if len(p)]  # fmt: skip
             polygons += drawn
-            boxes += [("ignore", _box(one))] * (not drawn)
+            boxes += [] if drawn else [("ignore", _box(one))]
         size = root.find("size")
         stated = [int(float(size.findtext(key, "0"))) for key in ("height", "width")] \
             if size is not None else [0, 0]  # fmt: skip

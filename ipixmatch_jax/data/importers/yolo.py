@@ -10,13 +10,14 @@ from collections import Counter
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES, image_size
 from ipixmatch_jax.data.files.masks import MASK_SUFFIXES
 from ipixmatch_jax.data.importers.annotations import Sheet, collect, mostly_rectangles
-from ipixmatch_jax.data.importers.class_files import find_classes, read_yolo_names
+from ipixmatch_jax.data.importers.class_files import find_classes
 from ipixmatch_jax.data.importers.coco_names import COCO_NAMES
 from ipixmatch_jax.data.importers.drawing import is_rectangle, stored_size
 from ipixmatch_jax.data.importers.found import Choices, Found, some
 from ipixmatch_jax.data.importers.names import without_upload_prefix
-from ipixmatch_jax.data.importers.places import places
+from ipixmatch_jax.data.importers.places import places, split_of
 from ipixmatch_jax.data.importers.tree import FolderTree
+from ipixmatch_jax.data.importers.yolo_names import read_yolo_names
 from ipixmatch_jax.data.importers.yolo_splits import apply_yaml
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import as_path
@@ -26,6 +27,10 @@ _LINE = re.compile(r"^\s*\d+(\.0*)?(\s+[-+.\deE]+){4,}\s*$")
 _SHARES = re.compile(
     r"^\s*\d+(\.0*)?(\s+(0?\.\d+([eE][-+]?\d+)?|\d(\.\d+)?[eE]-\d+|0|1(\.0*)?)){4,}\s*$"
 )
+# (line number, class, points in [0, 1])
+Row = tuple[int, int, list[tuple[float, float]]]
+# Lines with a box before the polygon: their number and share, and the rounding of the box.
+_LEAST_BOXED, _MOSTLY_BOXED, _EXACT = 3, 0.8, 0.005
 # Ultralytics' key of data sets for pose.
 _KEYPOINTS = re.compile(r"^\s*kpt_shape\s*:", re.MULTILINE)
 _COCO = re.compile(r"(^|[/_-])coco(8|128|2017)?(-seg)?($|/)", re.IGNORECASE)
@@ -54,21 +59,10 @@ class Yolo:
                     f"{tree.path('', path)}: kpt_shape: the labels are boxes and keypoints "
                     "(pose), not masks; expected polygons; export segmentation labels"
                 )
-        images = {os.path.splitext(path)[0]: path for path in tree.with_ending(*IMAGE_SUFFIXES)}
-        uploaded, named = _without_prefixes(images), _by_names(images)
         sheets, classes, boxes, polygons = [], set(), "", 0
-        renamed: list[str] = []
-        for path in _label_files(tree):
-            stem = os.path.splitext(path)[0]
-            image = _image_of(stem, images)
-            if not image and "labels" not in stem.lower().split("/"):
-                image = named.get(stem.rpartition("/")[2], "")
-            if not image:
-                # Label Studio's upload prefix may be in the name of the labels, or of the image.
-                folder, _, name = stem.rpartition("/")
-                bare = f"{folder}/{without_upload_prefix(name)}"
-                image = _image_of(bare, images) if bare != stem else _image_of(stem, uploaded)
-                renamed += [f"{path} -> {image}"] if image else []
+        labeled: list[tuple[str, str, list[Row]]] = []
+        partners, notes = _partners(tree)
+        for path, image in partners.items():
             if not image:
                 sheets.append(Sheet(path, os.path.splitext(path)[0], known=False))
                 continue
@@ -76,17 +70,24 @@ class Yolo:
             boxes = boxes or next((f"{path} line {n}" for n, _, p in rows if len(p) == 2), "")
             polygons += sum(len(p) > 2 for _, _, p in rows)
             classes |= {row[1] for row in rows}
-            sheets.append(_sheet(tree, path, image, rows, choices))
+            labeled.append((path, image, rows))
         if boxes:
             raise DataError(
                 f"{tree.root}: {boxes} holds a box (class and 4 numbers); expected polygons (class "
                 f"and 6 or more); {polygons} other lines are polygons; export segmentation labels"
             )
+        boxed = _leave_out_boxes([rows for _, _, rows in labeled])
+        sheets += [_sheet(tree, path, image, rows, choices) for path, image, rows in labeled]
         names, note = _names(tree, classes)
         for sheet in sheets:
             sheet.shapes = [(names[int(label)], shape) for label, shape in sheet.shapes]
-        found = collect(tree, sheets, names, choices)
+        found = collect(tree, sheets, [name for name in names if name], choices)
         found.notes.append(note)
+        doubled = sorted({name for name in names if name and names.count(name) > 1})
+        if doubled:
+            found.warnings.append(
+                f"several classes have one name and become one class: {some(doubled)}"
+            )
         empty = [sheet.source for sheet in sheets if sheet.known and not sheet.shapes]
         if empty:
             found.notes.append(
@@ -101,12 +102,48 @@ class Yolo:
         if shapes:
             # Oriented boxes (OBB) have four corners, too.
             found.warnings += mostly_rectangles(sum(map(is_rectangle, shapes)), len(shapes))
-        if renamed:
+        if boxed:
             found.notes.append(
-                f"{len(renamed)} images found by names without Label Studio's upload prefix: "
-                f"{some(renamed, 3)}"
+                f"{boxed} lines hold a box (center, width and height) before the polygon; it is "
+                "left out"
             )
+        found.notes += notes
         return found
+
+
+def _partners(tree: FolderTree) -> tuple[dict[str, str], list[str]]:
+    """The image of each label file, '' without one; and notes about names that differ."""
+    images = {os.path.splitext(path)[0]: path for path in tree.with_ending(*IMAGE_SUFFIXES)}
+    uploaded, named = _without_prefixes(images), _by_names(images)
+    partners: dict[str, str] = {}
+    renamed: list[str] = []
+    moved: list[str] = []
+    for path in _label_files(tree):
+        stem = os.path.splitext(path)[0]
+        image = _image_of(stem, images)
+        if not image and "labels" not in stem.lower().split("/"):
+            image = named.get(stem.rpartition("/")[2], "")
+        if not image:
+            # Label Studio's upload prefix may be in the name of the labels, or of the image.
+            folder, _, name = stem.rpartition("/")
+            bare = f"{folder}/{without_upload_prefix(name)}"
+            image = _image_of(bare, images) if bare != stem else _image_of(stem, uploaded)
+            renamed += [f"{path} -> {image}"] if image else []
+        if not image:
+            # Images that were moved into another folder, but not into that of another split.
+            other = named.get(stem.rpartition("/")[2], "")
+            image = other if split_of("", path, "") in ("", split_of(other)) else ""
+            moved += [f"{path} -> {image}"] if image else []
+        partners[path] = image
+    reasons = (
+        (moved, "their names, in folders that do not fit those of the labels"),
+        (renamed, "names without Label Studio's upload prefix"),
+    )
+    return partners, [
+        f"{len(found)} images found by {reason}: {some(found, 3)}"
+        for found, reason in reasons
+        if found
+    ]
 
 
 def _twins(tree: FolderTree, sheets: list[Sheet]) -> list[str]:
@@ -204,12 +241,15 @@ def _by_names(images: dict[str, str]) -> dict[str, str]:
 
 def _text(tree: FolderTree, path: str) -> str:
     try:
-        return as_path(tree.path("", path)).read_bytes().decode("utf-8-sig", "replace")
+        data = as_path(tree.path("", path)).read_bytes()
+        # PowerShell writes UTF-16.
+        utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+        return data.decode("utf-16" if utf16 else "utf-8-sig", "replace")
     except OSError as error:
         raise DataError(f"{tree.path('', path)}: cannot be read ({error.strerror})") from None
 
 
-def _rows(path: str, text: str) -> list[tuple[int, int, list[tuple[float, float]]]]:
+def _rows(path: str, text: str) -> list[Row]:
     """(line number, class, points in [0, 1]) of each line."""
     rows = []
     for number, line in enumerate(text.splitlines(), start=1):
@@ -230,7 +270,35 @@ def _rows(path: str, text: str) -> list[tuple[int, int, list[tuple[float, float]
     return rows
 
 
-def _sheet(tree: FolderTree, path: str, image: str, rows: list, choices: Choices) -> Sheet:
+def _leave_out_boxes(files: list[list[Row]]) -> int:
+    """Takes the box out of lines `class x y width height x y x y …`, if nearly all are such lines.
+
+    Returns:
+        The number of boxes; 0 if the lines are polygons alone.
+    """
+    total = sum(map(len, files))
+    boxed = [(rows, place) for rows in files for place, row in enumerate(rows) if _has_box(row[2])]
+    if len(boxed) < _LEAST_BOXED or len(boxed) < _MOSTLY_BOXED * total:
+        return 0
+    for rows, place in boxed:
+        number, label, points = rows[place]
+        rows[place] = (number, label, points[2:])
+    return len(boxed)
+
+
+def _has_box(points: list[tuple[float, float]]) -> bool:
+    """True if the first two pairs are the center and the size of the box of the others."""
+    if len(points) < 5:
+        return False
+    columns, lines = zip(*points[2:], strict=True)
+    box = (
+        (min(columns) + max(columns)) / 2, (min(lines) + max(lines)) / 2,
+        max(columns) - min(columns), max(lines) - min(lines),
+    )  # fmt: skip
+    return max(abs(a - b) for a, b in zip(box, (*points[0], *points[1]), strict=True)) <= _EXACT
+
+
+def _sheet(tree: FolderTree, path: str, image: str, rows: list[Row], choices: Choices) -> Sheet:
     full = tree.path("", image)
     stored = choices.get("exif") == "stored"
     height, width = stored_size(full) if stored else image_size(full, full)
@@ -264,21 +332,28 @@ def _names(tree: FolderTree, classes: set[int]) -> tuple[tuple[str, ...], str]:
                 f"{tree.path('', path)}, {file.path}: list the same classes in another order; "
                 "expected one list of names; remove the file that does not belong to these labels"
             )
-        return _enough(names, count, path)
+        return _enough(names, classes, path)
     if file.names:
-        return _enough(file.names, count, file.path)
+        return _enough(file.names, classes, file.path)
     if _COCO.search(str(tree.root)) or any(_COCO.search(folder) for folder in tree.files):
-        return _enough(COCO_NAMES, count, "COCO, by the name of the folder")
+        return _enough(COCO_NAMES, classes, "COCO, by the name of the folder")
     return (
         tuple(f"class {index}" for index in range(count)),
         f"no data.yaml or classes.txt: {count} classes without names",
     )
 
 
-def _enough(names: tuple[str, ...], count: int, path: str) -> tuple[tuple[str, ...], str]:
+def _enough(names: tuple[str, ...], classes: set[int], path: str) -> tuple[tuple[str, ...], str]:
+    count = max(classes, default=-1) + 1
     if len(names) < count:
         raise DataError(
             f"{path}: {len(names)} class names, and the labels use class {count - 1}; expected "
             f"{count} names or more; add them"
+        )
+    bare = sorted(number for number in classes if not names[number].strip())
+    if bare:
+        raise DataError(
+            f"{path}: no name for class {bare[0]}, which the labels use; expected a name for each "
+            "class; add it, or correct the numbers of the names"
         )
     return tuple(names), f"class names of {path}"

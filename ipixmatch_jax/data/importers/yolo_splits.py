@@ -19,10 +19,11 @@ def apply_yaml(tree: FolderTree, found: Found) -> None:
     Nothing changes if the folders tell a split, if the file states none or the same images for
     training and validation, or if the places that it names are not here.
     """
-    if any(item.split in ("val", "test") for item in found.items):
-        return
     root = str(tree.root).rstrip("/") + "/"
     inner = {item.image: item.image.removeprefix(root) for item in found.items}
+    if any(item.split in ("val", "test") for item in found.items):
+        _compare(tree, found, inner)
+        return
     for path in tree.with_ending(".yaml", ".yml"):
         stated = _stated(tree, path)
         if not {"train", "val"} <= stated.keys():
@@ -40,6 +41,25 @@ def apply_yaml(tree: FolderTree, found: Found) -> None:
             shown = ", ".join(f"{split} ({len(own)} images)" for split, own in images.items())
             found.notes.append(f"splits of {path}: {shown}")
         return
+
+
+def _compare(tree: FolderTree, found: Found, inner: dict[str, str]) -> None:
+    """Warns if the folders tell other splits than data.yaml does."""
+    for path in tree.with_ending(".yaml", ".yml"):
+        stated = _stated(tree, path)
+        images = {split: _images(tree, path, places, inner) for split, places in stated.items()}
+        others = {
+            split: [item for item in found.items
+                    if item.image in own - images.get(item.split, set()) and item.split != split]
+            for split, own in images.items()
+        }  # fmt: skip
+        for split, items in others.items():
+            if items and len(items) == len(images[split]):
+                found.warnings.append(
+                    f"{path}: {split} is {some(stated[split], 1)}, whose images are read as "
+                    f"{items[0].split} by the name of their folder; correct the file, or set "
+                    "data.labeled and data.val"
+                )
 
 
 def _stated(tree: FolderTree, path: str) -> dict[str, list[str]]:

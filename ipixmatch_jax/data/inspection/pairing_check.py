@@ -59,10 +59,11 @@ _TURNS = {
     "upside down": lambda a: a[::-1],
     "mirrored left to right": lambda a: a[:, ::-1],
     "turned by 180 degrees": lambda a: a[::-1, ::-1],
+    # Of shares of width and height, too, which know no size.
+    "with rows and columns exchanged": lambda a: a.T,
 }
 # Those that keep the size of square images alone.
 _QUARTERS = {
-    "with rows and columns exchanged": lambda a: a.T,
     "turned by 90 degrees": lambda a: np.rot90(a),
     "turned by 270 degrees": lambda a: np.rot90(a, 3),
 }

@@ -29,6 +29,7 @@ from ipixmatch_jax.data.inspection.pairing_check import (
     mirrored_masks,
     shifted_masks,
 )
+from ipixmatch_jax.data.inspection.scaled_masks import scaled_masks
 from ipixmatch_jax.data.inspection.tile_leaks import tile_leaks
 from ipixmatch_jax.data.records import IGNORE, NONE, Dataset, UnlabeledSource, spread_palette
 from ipixmatch_jax.errors import DataError
@@ -207,7 +208,7 @@ def inspect_dataset(data_config: ConfigDict, seed: int, unmeasured: str = "") ->
     misplaced = shifted_masks(facts["labeled"]) or exchanged_masks(facts)
     if not any(finding.kind == "orientation" for finding in found):
         misplaced += mirrored_masks(facts["labeled"])
-    found += misplaced or displaced_masks(facts["labeled"])
+    found += misplaced or scaled_masks(facts["labeled"]) or displaced_masks(facts["labeled"])
     found += mask_sets.of_edges(facts["labeled"])
     exchanged = mask_sets.exchanged_classes(dataset.class_names, facts)
     found += exchanged or inverted_masks(dataset.class_names, facts)

@@ -53,6 +53,26 @@ def test_a_polygon_inside_another_is_a_hole_if_the_area_says_so(tmp_path):
         np.testing.assert_array_equal(full, pixels(OUTER))
 
 
+@pytest.mark.parametrize("stated", [None, 0, (28 - 4) * (21 - 3)])
+def test_without_an_area_holes_run_the_other_way_round(stated, tmp_path):
+    # The area of the box says nothing either.
+    inner = [value for point in exports.corners(INNER)[::-1] for value in point]
+    box = [OUTER[0], OUTER[1], OUTER[2] - OUTER[0], OUTER[3] - OUTER[1]]
+    both = {"category_id": 1, "segmentation": [corners(OUTER), inner], "area": stated, "bbox": box}
+    ring = pixels(OUTER)
+    ring[INNER[1] : INNER[3], INNER[0] : INNER[2]] = 0
+    np.testing.assert_array_equal(drawn(tmp_path / "hole", both), ring)
+    both["segmentation"] = [corners(OUTER), corners(INNER)]
+    np.testing.assert_array_equal(drawn(tmp_path / "part", both), pixels(OUTER))
+    said = [text for text in read_folder(tmp_path / "part", {})[2].warnings if "holes" in text]
+    assert len(said) == 1 and "1 of 1 objects" in said[0]
+    assert not any("holes" in text for text in read_folder(tmp_path / "hole", {})[2].warnings)
+    # Parts side by side are no doubt.
+    both["segmentation"] = [corners(OUTER), corners((29, 1, 31, 3))]
+    drawn(tmp_path / "beside", both)
+    assert not any("holes" in text for text in read_folder(tmp_path / "beside", {})[2].warnings)
+
+
 def test_brush_strokes_that_cvat_marks_as_crowds_lie_above_larger_objects(tmp_path):
     stroke = {"size": list(SIZE), "counts": runs(INNER)}
     ids = drawn(

@@ -47,7 +47,12 @@ def test_masks_in_the_orientation_of_their_images_are_fine():
     assert not mirrored_masks(facts_of(lambda a: a))
     assert not mirrored_masks(facts_of(lambda a: a[::-1], count=3))
     # The sides of other images tell it; there the mask is refused for its size.
-    assert not mirrored_masks(facts_of(lambda a: a.T, size=(40, 48)))
+    assert not mirrored_masks(facts_of(np.rot90, size=(40, 48)))
+
+
+def test_shares_of_exchanged_axes_are_found_in_images_of_any_size():
+    (finding,) = mirrored_masks(facts_of(lambda a: a.T, size=(40, 48)))
+    assert "with rows and columns exchanged" in finding.message
 
 
 def test_copies_of_which_the_images_alone_were_flipped():
