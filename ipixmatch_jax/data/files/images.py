@@ -17,8 +17,13 @@ from ipixmatch_jax.data.files.decoding import (
     opened,
     unreadable,
 )
-from ipixmatch_jax.data.files.orientation import orientation_of, turned_size
-from ipixmatch_jax.data.files.png import is_deep_color, read_deep_color
+from ipixmatch_jax.data.files.orientation import orientation_of, turned_size, upright
+from ipixmatch_jax.data.files.png import (
+    is_deep_color,
+    is_deep_gray_alpha,
+    read_deep_color,
+    read_deep_gray,
+)
 from ipixmatch_jax.data.files.tiff_tags import read_tags
 from ipixmatch_jax.errors import DataError
 
@@ -199,7 +204,8 @@ def stored_channels(path: str) -> int | None:
                 stream, kind, path, shape_only=True, max_pixels=_NO_BOUND
             ).shape[-1]
         picture = decoding.open_picture(stream, kind, path, _NO_BOUND)
-        return 1 if picture.mode in _DEEP else None
+        deep_gray = picture.mode in _DEEP or (kind == "PNG" and is_deep_gray_alpha(stream))
+        return 1 if deep_gray else None
 
 
 def read_bands(
@@ -270,8 +276,10 @@ def _pillow(
     picture = decoding.open_picture(stream, kind, name, pixels.max_pixels)
     if kind == "PNG" and is_deep_color(stream):
         return read_deep_color(stream)
+    if kind == "PNG" and is_deep_gray_alpha(stream):
+        return read_deep_gray(stream)
     if picture.mode in _DEEP:
-        return np.array(picture)
+        return upright(np.array(picture), orientation_of(picture))
     if picture.mode not in _EIGHT_BIT:
         raise unreadable(name, f"pixel format {picture.mode!r}")
     if pixels.channels not in _MODE_OF_CHANNELS:
