@@ -8,8 +8,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ipixmatch_jax.data import Pixels
+from ipixmatch_jax.data.files import decoding
 from ipixmatch_jax.data.files.decoding import TooLarge
-from ipixmatch_jax.data.files.images import open_picture, read_bands
+from ipixmatch_jax.data.files.images import check_opacity, open_picture, read_bands
 from ipixmatch_jax.data.files.multiband import (
     WIDENED,
     is_raw,
@@ -36,7 +37,7 @@ def read_photo(
 ) -> np.ndarray:
     """A photo as training would have read it: uint8 [H, W, D].
 
-    JPEG files and Pillow images from them are turned upright by their EXIF tag. For a network of
+    Files and Pillow images are turned upright by their EXIF tag. For a network of
     three channels gray becomes RGB and transparency is dropped. Values of more than 8 bits become 8
     bits by the value range of the training images. For a network of 8-bit images, arrays of floats
     of 0 to 1, of wide integers of 0 to 255 and of True and False become 8 bits, too; so do 16-bit
@@ -102,6 +103,9 @@ def _stored(photo: Photo, pixels: Pixels, name: str, at_least: Any) -> np.ndarra
     """The upright photo [H, W, D] as it is stored; of more than 8 bits: NaN for missing data."""
     channels = pixels.channels
     if isinstance(photo, Image.Image):
+        content = _unread_content(photo)
+        if content is not None:
+            return _stored(content, pixels, name, at_least)
         return _without_nodata(_from_pillow(photo, channels, name), pixels)
     if not isinstance(photo, str | os.PathLike | bytes):
         return _without_nodata(_from_array(np.asarray(photo), channels, name), pixels)
@@ -122,17 +126,31 @@ def _without_nodata(array: np.ndarray, pixels: Pixels) -> np.ndarray:
 
 
 def _check_bands(picture: Image.Image, channels: int, name: str) -> None:
-    # Pillow would add an opaque fourth channel, which no training image had.
-    bands = len(picture.getbands())
-    if picture.mode in _EIGHT_BIT and channels not in (1, 3) and picture.mode != "RGBA":
-        raise DataError(f"{name}: {bands} channel(s) ({picture.mode})")
+    if picture.mode in _EIGHT_BIT and channels == 4:
+        check_opacity(picture, channels, name)
+    elif picture.mode in _EIGHT_BIT and channels not in (1, 3):
+        raise DataError(f"{name}: {len(picture.getbands())} channel(s) ({picture.mode})")
+
+
+def _unread_content(picture: Image.Image) -> bytes | None:
+    """The file of a Pillow image whose pixels were not read yet; None if they were.
+
+    Pillow reduces colors of 16 bits to 8, and reads the first page of several alone.
+    """
+    stream = getattr(picture, "fp", None)
+    if not getattr(picture, "tile", None) or stream is None or picture.tell():
+        return None
+    at = stream.tell()
+    stream.seek(0)
+    content = stream.read()
+    stream.seek(at)
+    return content if decoding.format_of(content[:64]) else None
 
 
 def _from_pillow(picture: Image.Image, channels: int, name: str) -> np.ndarray:
     _check_bands(picture, channels, name)
-    # As for files: only cameras write the tag, in JPEG. A converted copy no longer has a format.
-    if picture.format in ("JPEG", "MPO", None):
-        picture = ImageOps.exif_transpose(picture)
+    # Pillow itself turns TIFF; a copy that was turned or converted no longer has a format.
+    picture = ImageOps.exif_transpose(picture)
     if picture.mode not in _EIGHT_BIT:
         return with_channels(np.array(picture), channels, name)
     if channels not in _MODES:

@@ -6,6 +6,7 @@ import struct
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from ipixmatch_jax.data import Pixels, read_image
@@ -156,3 +157,32 @@ def test_sixteen_bits_made_from_eight_are_read_as_training_reads_them(channels, 
                                   read_image(tmp_path / "a.npy", pixels=pixels))  # fmt: skip
     with pytest.raises(DataError, match="uint16"):
         read_photo(wide + np.uint16(1), pixels)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.webp", "a.avif", "a.jpg"])
+def test_pillow_images_of_every_format_are_turned(tmp_path, name):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(image_of(6, 8, 3)).save(tmp_path / name, exif=exif)
+    want = read_image(tmp_path / name)
+    assert want.shape == (8, 6, 3)
+    loaded = Image.open(tmp_path / name)
+    loaded.load()
+    for picture in (Image.open(tmp_path / name), loaded, Image.open(tmp_path / name).copy()):
+        np.testing.assert_array_equal(read_photo(picture, RGB), want)
+
+
+def test_pillow_images_are_read_from_their_files(tmp_path):
+    """Pillow reads the first of several pages alone, and does not reverse deep WhiteIsZero."""
+    bands = image_of(6, 8, 4, dtype=np.uint16)
+    pages = np.moveaxis(bands, -1, 0)
+    tifffile.imwrite(tmp_path / "a.tif", pages, photometric="minisblack", planarconfig=None)
+    want = read_image(tmp_path / "a.tif", pixels=DEEP)
+    np.testing.assert_array_equal(read_photo(Image.open(tmp_path / "a.tif"), DEEP), want)
+    gray = Pixels(1, ((0.0, 65535.0),))
+    tifffile.imwrite(tmp_path / "b.tif", bands[..., 0], photometric="miniswhite")
+    want = read_image(tmp_path / "b.tif", pixels=gray)
+    picture = Image.open(tmp_path / "b.tif")
+    np.testing.assert_array_equal(read_photo(picture, gray), want)
+    picture.load()  # the image is as before
+    assert picture.size == (8, 6)

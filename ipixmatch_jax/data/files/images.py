@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, ImageOps
 
-from ipixmatch_jax.data.files import decoding, multiband
+from ipixmatch_jax.data.files import decoding, multiband, pnm
 from ipixmatch_jax.data.files.decoding import (
     IMAGE_SUFFIXES,
     MAX_PIXELS,
@@ -32,6 +32,7 @@ __all__ = [
     "RGB",
     "File",
     "Pixels",
+    "check_opacity",
     "displayable",
     "fetch",
     "image_orientation",
@@ -255,7 +256,8 @@ def _raw(stream: BinaryIO, kind: str, name: str, pixels: Pixels) -> np.ndarray:
     # Files of another number of bands are refused before they are decoded.
     shape = read(shape_only=True).shape
     if kind == "TIFF":
-        multiband.check_bands(shape[-1], pixels.channels, name)
+        stream.seek(0)
+        multiband.check_bands(shape[-1], pixels.channels, name, read_tags(stream).pages)
     return read(shape_only=False)
 
 
@@ -278,13 +280,29 @@ def _pillow(
         return read_deep_color(stream)
     if kind == "PNG" and is_deep_gray_alpha(stream):
         return read_deep_gray(stream)
+    if kind == "PPM" and pnm.white_of(picture) > 255:
+        return pnm.read_deep(picture, stream)
     if picture.mode in _DEEP:
         return upright(np.array(picture), orientation_of(picture))
     if picture.mode not in _EIGHT_BIT:
         raise unreadable(name, f"pixel format {picture.mode!r}")
     if pixels.channels not in _MODE_OF_CHANNELS:
         raise multiband.wrong_channels(len(picture.getbands()), pixels.channels, name)
+    check_opacity(picture, pixels.channels, name)
     return _eight_bit(picture, _MODE_OF_CHANNELS[pixels.channels], at_least)
+
+
+def check_opacity(picture: Image.Image, channels: int, name: str) -> None:
+    """Raise a DataError if four channels are wanted of a picture of 8 bits without opacity.
+
+    Pillow would make the fourth band 255, which is no value of it where it is no opacity.
+    """
+    if channels == 4 and not picture.has_transparency_data:
+        bands = len(picture.getbands())
+        raise DataError(
+            f"{name}: {bands} channel(s) ({picture.mode}), and no fourth band or opacity; expected "
+            "images of 4 channels; add the fourth band, or set data.channels=3 to train without it"
+        )
 
 
 def _eight_bit(picture: Image.Image, mode: str, at_least: tuple[int, int] | None) -> np.ndarray:
