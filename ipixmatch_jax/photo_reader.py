@@ -26,6 +26,9 @@ Photo = str | os.PathLike | bytes | Image.Image | np.ndarray
 # Pillow modes of 8 bits a channel, as training reads them.
 _EIGHT_BIT = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+# Brightness as a share ends at 1; as a whole number it reaches 100, and half of it is above 10.
+_TOP, _LEAST_WHOLE, _FAR = 0.999, 100.0, 10.0
+_MEASURED = 100_000
 
 
 def read_photo(
@@ -73,17 +76,44 @@ def read_photo(
             f"{name}: {array.dtype} pixels; the network takes {needs(pixels)}; "
             "use a photo in the bit depth of the training images"
         )
-    return to_eight_bits(array, pixels.value_range) if deep else np.ascontiguousarray(array)
+    if not deep:
+        return np.ascontiguousarray(array)
+    _check_scale(array, pixels, name)
+    return to_eight_bits(array, pixels.value_range)
+
+
+def _check_scale(array: np.ndarray, pixels: Pixels, name: str) -> None:
+    """Raises DataError for values of another scale, of which the network would see black or white.
+
+    These are shares of 0 to 1 where training had whole numbers, and the reverse.
+    """
+    finite = array[np.isfinite(array)] if array.dtype.kind == "f" else array.ravel()
+    finite = finite[:: max(1, finite.size // _MEASURED)]
+    low, high = _range_of(pixels)
+    if not finite.size or low < 0 or finite.min() < 0:
+        return  # measurements, no brightness
+    top = float(np.quantile(finite, _TOP))
+    shares = 0.5 < top <= 1 and array.dtype.kind == "f" and high >= _LEAST_WHOLE
+    whole = high <= 1 and float(np.median(finite)) > _FAR
+    if shares or whole:
+        raise DataError(
+            f"{name}: values up to {top:.4g}; the network takes {needs(pixels)}; "
+            "bring the photo to the scale of the training images"
+        )
 
 
 def needs(pixels: Pixels) -> str:
     """The kind of images that a network was trained on, for messages."""
     depth = "8 bits a channel"
     if pixels.value_range:
-        low, high = min(p[0] for p in pixels.value_range), max(p[1] for p in pixels.value_range)
+        low, high = _range_of(pixels)
         depth = f"more than 8 bits a channel (values of about {low:g} to {high:g})"
     channels = "1 channel" if pixels.channels == 1 else f"{pixels.channels} channels"
     return f"images of {channels} with {depth}"
+
+
+def _range_of(pixels: Pixels) -> tuple[float, float]:
+    return min(p[0] for p in pixels.value_range), max(p[1] for p in pixels.value_range)
 
 
 def fault(error: Exception) -> str:

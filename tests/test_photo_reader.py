@@ -186,3 +186,17 @@ def test_pillow_images_are_read_from_their_files(tmp_path):
     np.testing.assert_array_equal(read_photo(picture, gray), want)
     picture.load()  # the image is as before
     assert picture.size == (8, 6)
+
+
+def test_photos_of_another_scale_are_refused(tmp_path):
+    """The network would see black, or white, and predict one class without a word."""
+    deep = Pixels(3, ((3.0, 4000.0),))
+    np.save(tmp_path / "a.npy", image_of(6, 8, 3) / np.float32(255))
+    for photo in (tmp_path / "a.npy", image_of(6, 8, 3) / 255):
+        with pytest.raises(DataError, match="values up to 1; .* of about 3 to 4000.*scale of the"):
+            read_photo(photo, deep)
+    with pytest.raises(DataError, match="values up to .*; .*values of about 0 to 1"):
+        read_photo(image_of(6, 8, 3, dtype=np.uint16), Pixels(3, ((0.0, 1.0),)))
+    # Night, and measurements with a sign.
+    for array in (np.zeros((6, 8, 3), np.uint16), np.full((6, 8, 3), -0.9, np.float32)):
+        assert not read_photo(array, deep).any()
