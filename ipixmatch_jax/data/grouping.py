@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -24,6 +24,19 @@ _AUGMENTED = re.compile(r"(.+)\.rf\.[0-9A-Za-z]{8,}$")
 # and of the detail, which is the thumbnail without its coarse brightness. On frames of a driving
 # camera one second apart the second is 0.4 to 0.9, between photos of different scenes below 0.45.
 _SAME_WHOLE, _SAME_DETAIL = 0.85, 0.5
+# No frame of a video is turned: copies alone, which resemble each other more. Between photos of
+# different scenes, one of them turned, the correlation of details is below 0.6.
+_SAME_TURNED = 0.7
+_TURNED_SIDE = 16
+# Turned and flipped images [N,H,W]; mirror images are compared like scenes.
+_TURNS: tuple[Callable[[np.ndarray], np.ndarray], ...] = (
+    lambda a: a[:, ::-1],
+    lambda a: a[:, ::-1, ::-1],
+    lambda a: a.swapaxes(1, 2),
+    lambda a: a.swapaxes(1, 2)[:, ::-1, ::-1],
+    lambda a: a.swapaxes(1, 2)[:, ::-1],
+    lambda a: a.swapaxes(1, 2)[:, :, ::-1],
+)
 # If most images have a higher correlation of details, the camera's frame is the same in all (a
 # retina, a conveyor belt): what all have in common is subtracted first.
 _COMMON = 0.5
@@ -178,7 +191,7 @@ def _features(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def similar_pairs(thumbnails: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Pairs i < j of images that show the same scene, or its mirror image.
+    """Pairs i < j of images that show the same scene, its mirror image, or the image turned.
 
     Args:
         thumbnails: float32 [N,48,48]; see `thumbnail_of`.
@@ -197,6 +210,34 @@ def similar_pairs(thumbnails: np.ndarray) -> Iterator[tuple[int, int]]:
         for row, column in zip((rows + start).tolist(), columns.tolist(), strict=True):
             if row < column:
                 yield row, column
+    yield from _turned_pairs(whole, detail)
+
+
+def _turned_pairs(whole: np.ndarray, detail: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Pairs i < j of which one is the other turned or flipped upside down: augmented copies.
+
+    Args:
+        whole, detail: normalized thumbnails, float32 [N,side*side].
+    """
+    count, step = len(whole), _SIDE // _TURNED_SIDE
+    # Smaller ones first: few pairs are left for the thumbnails.
+    small = whole.reshape(count, _TURNED_SIDE, step, _TURNED_SIDE, step).mean((2, 4))
+    small = small.reshape(count, -1)
+    small = small / np.maximum(np.linalg.norm(small, axis=1, keepdims=True), 1e-6)
+    for turn in _TURNS:
+        turned = [
+            np.ascontiguousarray(turn(rows.reshape(count, side, side))).reshape(count, -1)
+            for rows, side in ((small, _TURNED_SIDE), (whole, _SIDE), (detail, _SIDE))
+        ]
+        for start in range(0, count, _BLOCK):
+            alike = small[start : start + _BLOCK] @ turned[0].T > _SAME_WHOLE
+            rows = np.flatnonzero(alike.any(1)) + start
+            same = (whole[rows] @ turned[1].T > _SAME_WHOLE) & (
+                detail[rows] @ turned[2].T > _SAME_TURNED
+            )
+            for row, column in np.argwhere(same).tolist():
+                if rows[row] < column:
+                    yield int(rows[row]), column
 
 
 def _components(thumbnails: np.ndarray, known: list[tuple[int, int]]) -> list[list[int]]:
