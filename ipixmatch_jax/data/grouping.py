@@ -20,6 +20,13 @@ _SIDE, _COARSE = 48, 8
 THUMBNAIL = (_SIDE, _SIDE)
 # Roboflow names the augmented copies of photo.jpg photo_jpg.rf.HASH.jpg.
 _AUGMENTED = re.compile(r"(.+)\.rf\.[0-9A-Za-z]{8,}$")
+# The words that scripts and systems add to the name of an image for its copies.
+_COPY_NAME = re.compile(
+    r"(.+?)(?:[_\-. ]+(?:aug(?:mented)?|copy|[hv]?flip(?:ped|lr|ud)?|mirror(?:ed)?|rot(?:ated?)?"
+    r"|crop(?:ped)?|nois[ey]|blur(?:red)?|bright(?:ness)?|contrast|shear|elastic|affine|zoom"
+    r"|transposed?|gamma|jitter)[_\-]?\d*(?:deg)?)+(?:[_\-. ]*\(?\d{1,3}\)?)?",
+    re.IGNORECASE,
+)
 # Two images show the same scene if both correlations of their thumbnails are higher: of the whole,
 # and of the detail, which is the thumbnail without its coarse brightness. On frames of a driving
 # camera one second apart the second is 0.4 to 0.9, between photos of different scenes below 0.45.
@@ -27,6 +34,8 @@ _SAME_WHOLE, _SAME_DETAIL = 0.85, 0.5
 # No frame of a video is turned: copies alone, which resemble each other more. Between photos of
 # different scenes, one of them turned, the correlation of details is below 0.6.
 _SAME_TURNED = 0.7
+# Copies alone, in a comparison with images that may be frames of the same video.
+_COPY = 0.9
 _TURNED_SIDE = 16
 # Turned and flipped images [N,H,W]; mirror images are compared like scenes.
 _TURNS: tuple[Callable[[np.ndarray], np.ndarray], ...] = (
@@ -89,14 +98,18 @@ def group_keys(source: Any, rule: str) -> tuple[list[str], list[str]]:
 
 
 def _pairs_by_name(ids: list[str]) -> list[tuple[int, int]]:
-    """Pairs of ids that a tool gave to copies of one image."""
+    """Pairs of ids that a tool gave to copies of one image, or to an image and its copy."""
     first: dict[str, int] = {}
     pairs = []
+    position = {name: index for index, name in enumerate(ids)}
     for index, name in enumerate(ids):
         match = _AUGMENTED.match(name)
         if match:
             other = first.setdefault(match.group(1), index)
             pairs += [(other, index)] * (other != index)
+        copy = _COPY_NAME.fullmatch(name)
+        if copy and copy.group(1) in position:
+            pairs.append((position[copy.group(1)], index))
     return pairs
 
 
@@ -211,6 +224,29 @@ def similar_pairs(thumbnails: np.ndarray) -> Iterator[tuple[int, int]]:
             if row < column:
                 yield row, column
     yield from _turned_pairs(whole, detail)
+
+
+def copies_of(thumbnails: np.ndarray, others: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Pairs (i, j): the j-th of the others is a copy of image i, encoded again, resized or turned.
+
+    Scenes that are merely similar, such as frames of a video one second apart, are no copies.
+
+    Args:
+        thumbnails: float32 [N,48,48]; see `thumbnail_of`.
+        others: float32 [M,48,48].
+    """
+    count = len(thumbnails)
+    whole, detail = _features(np.concatenate([thumbnails, others]))
+    for turn in (lambda a: a, lambda a: a[:, :, ::-1], *_TURNS):
+        turned = [
+            np.ascontiguousarray(turn(rows[:count].reshape(-1, _SIDE, _SIDE))).reshape(count, -1)
+            for rows in (whole, detail)
+        ]
+        for start in range(count, len(whole), _BLOCK):
+            part = slice(start, start + _BLOCK)
+            same = (whole[part] @ turned[0].T > _COPY) & (detail[part] @ turned[1].T > _COPY)
+            for other, index in np.argwhere(same).tolist():
+                yield index, other + start - count
 
 
 def _turned_pairs(whole: np.ndarray, detail: np.ndarray) -> Iterator[tuple[int, int]]:

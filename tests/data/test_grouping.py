@@ -79,3 +79,10 @@ def test_turned_copies_are_one_group(turn):
     images += [noisy(turn(image), s) for s, image in enumerate(images[:3])]
     keys, _ = group_keys(ArraySource(images), "auto")
     assert keys[8:] == keys[:3] and len(set(keys)) == 8
+
+
+def test_copies_by_their_names_are_one_group():
+    names = ["a", "a_aug", "a_aug_1", "a_rot90", "a - Copy (2)", "a_hflip_blur", "a_2", "b_crop_1"]
+    source = ArraySource([scene(s) for s in range(8)])
+    source.ids = tuple(names)
+    assert group_keys(source, "auto")[0] == ["a"] * 6 + ["a_2", "b_crop_1"]
