@@ -209,6 +209,21 @@ def stored_channels(path: str) -> int | None:
         return 1 if deep_gray else None
 
 
+def is_colored(path: str) -> bool:
+    """True for a file of three or four bands, whatever their colors; False if it is unreadable."""
+    try:
+        with opened(path, path) as (stream, kind):
+            if multiband.raw_kind(stream, kind, path):
+                shape = multiband.read_stream(
+                    stream, kind, path, shape_only=True, max_pixels=_NO_BOUND
+                ).shape
+                return shape[-1] in (3, 4)
+            picture = decoding.open_picture(stream, kind, path, _NO_BOUND)
+            return len(picture.getbands()) > 2 or picture.mode == "P"
+    except DataError:
+        return False
+
+
 def read_bands(
     file: File, name: str, pixels: Pixels | int, at_least: tuple[int, int] | None = None
 ) -> np.ndarray:
