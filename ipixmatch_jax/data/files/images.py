@@ -303,14 +303,16 @@ def _pillow(
         raise unreadable(name, f"pixel format {picture.mode!r}")
     if pixels.channels not in _MODE_OF_CHANNELS:
         raise multiband.wrong_channels(len(picture.getbands()), pixels.channels, name)
-    check_opacity(picture, pixels.channels, name)
+    if kind == "TIFF" or picture.mode == "CMYK":
+        # There a fourth band is seldom opacity; elsewhere pictures without it are opaque.
+        check_opacity(picture, pixels.channels, name)
     return _eight_bit(picture, _MODE_OF_CHANNELS[pixels.channels], at_least)
 
 
 def check_opacity(picture: Image.Image, channels: int, name: str) -> None:
     """Raise a DataError if four channels are wanted of a picture of 8 bits without opacity.
 
-    Pillow would make the fourth band 255, which is no value of it where it is no opacity.
+    Pillow would make the fourth band 255.
     """
     if channels == 4 and not picture.has_transparency_data:
         bands = len(picture.getbands())
