@@ -47,14 +47,22 @@ def near_duplicates(
     return [_finding(splits, found) for splits, found in across.items()], frozenset(pairs)
 
 
-def unlabeled_copies(facts: Mapping[str, Sequence[Facts]]) -> list[Finding]:
+def unlabeled_copies(
+    facts: Mapping[str, Sequence[Facts]], near: Sequence[Finding] = ()
+) -> list[Finding]:
     """Findings about unlabeled images that are copies of validation or test images.
 
-    Equal pixels are reported as such; frames of the same video are not compared.
+    Equal pixels are reported as such.
+
+    Args:
+        facts: facts per split.
+        near: findings of `near_duplicates`; splits that they name, as those of videos, are left
+            out: neighboring frames are as similar as copies, and the finding says what to do.
     """
+    told = {finding.split for finding in near}
     free = [fact for fact in facts["unlabeled"] if fact.thumbnail is not None]
     found = []
-    for split in ("val", "test"):
+    for split in sorted({"val", "test"} - told, reverse=True):
         own = [fact for fact in facts[split] if fact.thumbnail is not None][:_MOST]
         if not own or not free:
             continue

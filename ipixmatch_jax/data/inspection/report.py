@@ -205,7 +205,7 @@ def inspect_dataset(data_config: ConfigDict, seed: int, unmeasured: str = "") ->
             found += findings.of_record(name, record)
     found += findings.of_ids(dataset)
     near, similar = near_duplicates({name: facts[name] for name in SPLITS if name != "unlabeled"})
-    found += findings.of_contents(facts, similar) + near + unlabeled_copies(facts)
+    found += findings.of_contents(facts, similar) + near + unlabeled_copies(facts, near)
     misplaced = shifted_masks(facts["labeled"]) or exchanged_masks(facts)
     if not any(finding.kind == "orientation" for finding in found):
         misplaced += mirrored_masks(facts["labeled"])
