@@ -197,6 +197,8 @@ def test_photos_of_another_scale_are_refused(tmp_path):
             read_photo(photo, deep)
     with pytest.raises(DataError, match="values up to .*; .*values of about 0 to 1"):
         read_photo(image_of(6, 8, 3, dtype=np.uint16), Pixels(3, ((0.0, 1.0),)))
+    lake = np.full((6, 8, 1), 0.8, np.float32)
+    assert read_photo(lake, Pixels(1, ((0.0, 300.0),))).max() == 1
     # Night, and measurements with a sign.
     for array in (np.zeros((6, 8, 3), np.uint16), np.full((6, 8, 3), -0.9, np.float32)):
         assert not read_photo(array, deep).any()
