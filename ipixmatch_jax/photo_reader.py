@@ -10,11 +10,12 @@ from PIL import Image, ImageOps
 from ipixmatch_jax.data import Pixels
 from ipixmatch_jax.data.files import decoding
 from ipixmatch_jax.data.files.decoding import TooLarge
-from ipixmatch_jax.data.files.images import check_opacity, open_picture, read_bands
+from ipixmatch_jax.data.files.images import check_opacity, open_picture, read_valid_bands
 from ipixmatch_jax.data.files.multiband import (
     WIDENED,
     is_raw,
     is_widened,
+    missing_pixels,
     to_eight_bits,
     with_channels,
     without_nodata,
@@ -40,6 +41,20 @@ def read_photo(
 ) -> np.ndarray:
     """A photo as training would have read it: uint8 [H, W, D].
 
+    See `read_valid_photo`.
+    """
+    return read_valid_photo(photo, pixels, name, at_least=at_least)[0]
+
+
+def read_valid_photo(
+    photo: Photo,
+    pixels: Pixels,
+    name: str = "",
+    *,
+    at_least: tuple[int, int] | None = None,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """A photo as training would have read it, and which of its pixels hold data.
+
     Files and Pillow images are turned upright by their EXIF tag. For a network of
     three channels gray becomes RGB and transparency is dropped. Values of more than 8 bits become 8
     bits by the value range of the training images. For a network of 8-bit images, arrays of floats
@@ -53,13 +68,16 @@ def read_photo(
         name: name of the photo in messages; by default its path.
         at_least: (H, W) that suffices; JPEG files may then be decoded at a fraction of their size.
 
+    Returns:
+        uint8 [H, W, D], and bool [H, W] or None if all pixels hold data.
+
     Raises:
         DataError: unreadable, above `pixels.max_pixels`, or of other channels or another bit depth
             than the training images.
     """
     name = name or _name(photo)
     try:
-        array = _stored(photo, pixels, name, at_least)
+        array, valid = _stored(photo, pixels, name, at_least)
     except TooLarge:
         raise  # its advice holds for every command
     except DataError as error:
@@ -77,9 +95,9 @@ def read_photo(
             "use a photo in the bit depth of the training images"
         )
     if not deep:
-        return np.ascontiguousarray(array)
+        return np.ascontiguousarray(array), valid
     _check_scale(array, pixels, name)
-    return to_eight_bits(array, pixels.value_range)
+    return to_eight_bits(array, pixels.value_range), valid
 
 
 def _check_scale(array: np.ndarray, pixels: Pixels, name: str) -> None:
@@ -131,8 +149,13 @@ def _name(photo: Photo) -> str:
     return "the photo" if isinstance(photo, bytes) else "the array"
 
 
-def _stored(photo: Photo, pixels: Pixels, name: str, at_least: Any) -> np.ndarray:
-    """The upright photo [H, W, D] as it is stored; of more than 8 bits: NaN for missing data."""
+def _stored(
+    photo: Photo, pixels: Pixels, name: str, at_least: Any
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The upright photo [H, W, D] as it is stored, and which pixels hold data.
+
+    In photos of more than 8 bits, missing data is NaN.
+    """
     channels = pixels.channels
     if isinstance(photo, Image.Image):
         content = _unread_content(photo)
@@ -146,15 +169,16 @@ def _stored(photo: Photo, pixels: Pixels, name: str, at_least: Any) -> np.ndarra
     if not is_raw(photo):
         with open_picture(photo, name, pixels.max_pixels) as picture:
             _check_bands(picture, channels, name)
-    return read_bands(photo, name, pixels, at_least)
+    return read_valid_bands(photo, name, pixels, at_least)
 
 
-def _without_nodata(array: np.ndarray, pixels: Pixels) -> np.ndarray:
+def _without_nodata(array: np.ndarray, pixels: Pixels) -> tuple[np.ndarray, np.ndarray | None]:
     """NaN where a photo that is no file holds data.nodata, as training reads files."""
     if pixels.value_range and array.dtype != np.uint8:
         for value in filter(math.isfinite, pixels.nodata):
             array = without_nodata(array, value)
-    return array
+    missing = missing_pixels(array)
+    return array, None if missing is None else ~missing
 
 
 def _check_bands(picture: Image.Image, channels: int, name: str) -> None:

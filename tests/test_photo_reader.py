@@ -12,7 +12,7 @@ from PIL import Image
 from ipixmatch_jax.data import Pixels, read_image
 from ipixmatch_jax.data.files.images import image_size
 from ipixmatch_jax.errors import DataError
-from ipixmatch_jax.photo_reader import read_photo
+from ipixmatch_jax.photo_reader import read_photo, read_valid_photo
 
 RGB, GRAY, DEEP = Pixels(), Pixels(1), Pixels(4, ((0.0, 4000.0),))
 
@@ -132,6 +132,8 @@ def test_missing_data_is_what_training_makes_of_it(tmp_path):
     assert not want[:2].any() and want[2:].any()
     for photo in (tmp_path / "a.npy", (tmp_path / "a.npy").read_bytes(), image):
         np.testing.assert_array_equal(read_photo(photo, pixels), want)
+        valid = read_valid_photo(photo, pixels)[1]
+        assert not valid[:2].any() and valid[2:].all()
     gray = Pixels(1, ((0.0, 4000.0),), nodata=(65535.0,))
     picture = Image.fromarray(image[..., 0])
     np.testing.assert_array_equal(read_photo(picture, gray)[..., 0], want[..., 0])

@@ -12,7 +12,7 @@ from ipixmatch_jax.data.inspection.hidden_colors import (
     hidden_share,
 )
 from ipixmatch_jax.photo_files.areas import printable
-from ipixmatch_jax.photo_reader import read_photo
+from ipixmatch_jax.photo_reader import read_valid_photo
 
 
 class Doubts:
@@ -21,11 +21,14 @@ class Doubts:
     def __init__(self) -> None:
         self._read: list[str] = []
         self._hidden: dict[str, float] = {}
+        self._missing: dict[str, float] = {}
 
     def read(self, path: pathlib.Path, pixels: Pixels) -> np.ndarray:
-        """A photo as `read_photo` reads it; see there."""
-        image = read_photo(path, pixels)
+        """A photo as `read_valid_photo` reads it; see there."""
+        image, valid = read_valid_photo(path, pixels)
         self._read.append(str(path))
+        if valid is not None:
+            self._missing[str(path)] = 1 - float(valid.mean())
         # A network of four channels has learned what lies below transparency.
         share = hidden_share(str(path)) if pixels.channels <= 3 else 0.0
         if share >= LEAST_HIDDEN:
@@ -39,6 +42,13 @@ class Doubts:
             first, share = next(iter(self._hidden.items()))
             words = hidden_in_words(printable(first), share)
             found.append(f"{len(self._hidden)} of {len(self._read)} photos {words}")
+        if self._missing:
+            first, share = next(iter(self._missing.items()))
+            found.append(
+                f"{len(self._missing)} of {len(self._read)} photos have pixels without data, such "
+                f"as {printable(first)} ({share:.0%} of it); the network sees black there: the "
+                "classes of these pixels mean nothing, and areas.csv counts them"
+            )
         masks = masks_among(self._read)
         if masks:
             shown = ", ".join(map(printable, masks[:3]))

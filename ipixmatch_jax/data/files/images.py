@@ -238,9 +238,11 @@ def read_bands(
     return _stored(file, name, pixels, at_least)[0]
 
 
-def read_valid_bands(file: File, name: str, pixels: Pixels) -> tuple[np.ndarray, np.ndarray | None]:
+def read_valid_bands(
+    file: File, name: str, pixels: Pixels, at_least: tuple[int, int] | None = None
+) -> tuple[np.ndarray, np.ndarray | None]:
     """An image as of `read_bands`, and which pixels hold data: bool [H,W], None if all do."""
-    array, missing = _stored(file, name, pixels, None)
+    array, missing = _stored(file, name, pixels, at_least)
     return array, None if missing is None else ~missing
 
 
