@@ -213,7 +213,7 @@ def test_a_photo_that_no_decoder_can_take_stops_no_other(run, tmp_path, monkeypa
             raise RuntimeError("a fault of a library")
         return real(file, *arguments)
 
-    monkeypatch.setattr(photo_reader, "read_bands", fail)
+    monkeypatch.setattr(photo_reader, "read_valid_bands", fail)
     assert predict(run, "--input", photos, "--output", tmp_path / "out") == 2
     assert "b.png: cannot be read (RuntimeError: a fault of a library)" in capsys.readouterr().err
     assert (tmp_path / "out" / "c.png").exists()
