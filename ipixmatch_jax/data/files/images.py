@@ -300,7 +300,8 @@ def _pillow(
     if kind == "PPM" and pnm.white_of(picture) > 255:
         return pnm.read_deep(picture, stream)
     if picture.mode in _DEEP:
-        return upright(np.array(picture), orientation_of(picture))
+        orientation = orientation_of(picture)  # before the pixels are decoded; see there
+        return upright(np.array(picture), orientation)
     if picture.mode not in _EIGHT_BIT:
         raise unreadable(name, f"pixel format {picture.mode!r}")
     if pixels.channels not in _MODE_OF_CHANNELS:

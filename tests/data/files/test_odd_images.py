@@ -17,6 +17,7 @@ from ipixmatch_jax.data.files.images import (
     stored_channels,
 )
 from ipixmatch_jax.data.files.orientation import upright
+from ipixmatch_jax.data.files.stored_masks import read_stored
 from ipixmatch_jax.errors import DataError
 
 ROWS, COLUMNS = np.mgrid[:20, :28]
@@ -59,6 +60,21 @@ def test_16_bit_gray_png_is_turned(tmp_path):
     read = read_bands(tmp_path / "a.png", "a", 1)[..., 0]
     np.testing.assert_array_equal(read, upright(deep, 6))
     assert image_size(tmp_path / "a.png", "a") == read.shape
+
+
+def test_an_orientation_after_the_pixels_turns_no_png(tmp_path):
+    """The header alone tells the size, so nothing that lies behind the pixels counts."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for dtype in (np.uint8, np.uint16):
+        Image.fromarray(GRAY.astype(dtype)).save(tmp_path / "a.png")
+        content = (tmp_path / "a.png").read_bytes()
+        data = b"eXIf" + exif.tobytes().removeprefix(b"Exif\0\0")
+        late = struct.pack(">I", len(data) - 4) + data + struct.pack(">I", zlib.crc32(data))
+        (tmp_path / "a.png").write_bytes(content[:-12] + late + content[-12:])
+        read = read_bands(tmp_path / "a.png", "a", 1)
+        assert read.shape[:2] == image_size(tmp_path / "a.png", "a") == GRAY.shape
+        np.testing.assert_array_equal(read_stored(str(tmp_path / "a.png"), "a").gray, GRAY)
 
 
 def test_16_bit_gray_png_with_opacity_keeps_16_bits(tmp_path):
