@@ -6,12 +6,13 @@ import struct
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from ipixmatch_jax.data import Pixels, read_image
 from ipixmatch_jax.data.files.images import image_size
 from ipixmatch_jax.errors import DataError
-from ipixmatch_jax.photo_reader import read_photo
+from ipixmatch_jax.photo_reader import read_photo, read_valid_photo
 
 RGB, GRAY, DEEP = Pixels(), Pixels(1), Pixels(4, ((0.0, 4000.0),))
 
@@ -131,6 +132,8 @@ def test_missing_data_is_what_training_makes_of_it(tmp_path):
     assert not want[:2].any() and want[2:].any()
     for photo in (tmp_path / "a.npy", (tmp_path / "a.npy").read_bytes(), image):
         np.testing.assert_array_equal(read_photo(photo, pixels), want)
+        valid = read_valid_photo(photo, pixels)[1]
+        assert not valid[:2].any() and valid[2:].all()
     gray = Pixels(1, ((0.0, 4000.0),), nodata=(65535.0,))
     picture = Image.fromarray(image[..., 0])
     np.testing.assert_array_equal(read_photo(picture, gray)[..., 0], want[..., 0])
@@ -156,3 +159,48 @@ def test_sixteen_bits_made_from_eight_are_read_as_training_reads_them(channels, 
                                   read_image(tmp_path / "a.npy", pixels=pixels))  # fmt: skip
     with pytest.raises(DataError, match="uint16"):
         read_photo(wide + np.uint16(1), pixels)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.webp", "a.avif", "a.jpg"])
+def test_pillow_images_of_every_format_are_turned(tmp_path, name):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(image_of(6, 8, 3)).save(tmp_path / name, exif=exif)
+    want = read_image(tmp_path / name)
+    assert want.shape == (8, 6, 3)
+    loaded = Image.open(tmp_path / name)
+    loaded.load()
+    for picture in (Image.open(tmp_path / name), loaded, Image.open(tmp_path / name).copy()):
+        np.testing.assert_array_equal(read_photo(picture, RGB), want)
+
+
+def test_pillow_images_are_read_from_their_files(tmp_path):
+    """Pillow reads the first of several pages alone, and does not reverse deep WhiteIsZero."""
+    bands = image_of(6, 8, 4, dtype=np.uint16)
+    pages = np.moveaxis(bands, -1, 0)
+    tifffile.imwrite(tmp_path / "a.tif", pages, photometric="minisblack", planarconfig=None)
+    want = read_image(tmp_path / "a.tif", pixels=DEEP)
+    np.testing.assert_array_equal(read_photo(Image.open(tmp_path / "a.tif"), DEEP), want)
+    gray = Pixels(1, ((0.0, 65535.0),))
+    tifffile.imwrite(tmp_path / "b.tif", bands[..., 0], photometric="miniswhite")
+    want = read_image(tmp_path / "b.tif", pixels=gray)
+    picture = Image.open(tmp_path / "b.tif")
+    np.testing.assert_array_equal(read_photo(picture, gray), want)
+    picture.load()  # the image is as before
+    assert picture.size == (8, 6)
+
+
+def test_photos_of_another_scale_are_refused(tmp_path):
+    """The network would see black, or white, and predict one class without a word."""
+    deep = Pixels(3, ((3.0, 4000.0),))
+    np.save(tmp_path / "a.npy", image_of(6, 8, 3) / np.float32(255))
+    for photo in (tmp_path / "a.npy", image_of(6, 8, 3) / 255):
+        with pytest.raises(DataError, match="values up to 1; .* of about 3 to 4000.*scale of the"):
+            read_photo(photo, deep)
+    with pytest.raises(DataError, match="values up to .*; .*values of about 0 to 1"):
+        read_photo(image_of(6, 8, 3, dtype=np.uint16), Pixels(3, ((0.0, 1.0),)))
+    lake = np.full((6, 8, 1), 0.8, np.float32)
+    assert read_photo(lake, Pixels(1, ((0.0, 300.0),))).max() == 1
+    # Night, and measurements with a sign.
+    for array in (np.zeros((6, 8, 3), np.uint16), np.full((6, 8, 3), -0.9, np.float32)):
+        assert not read_photo(array, deep).any()

@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -20,10 +20,32 @@ _SIDE, _COARSE = 48, 8
 THUMBNAIL = (_SIDE, _SIDE)
 # Roboflow names the augmented copies of photo.jpg photo_jpg.rf.HASH.jpg.
 _AUGMENTED = re.compile(r"(.+)\.rf\.[0-9A-Za-z]{8,}$")
+# The words that scripts and systems add to the name of an image for its copies.
+_COPY_NAME = re.compile(
+    r"(.+?)(?:[_\-. ]+(?:aug(?:mented)?|copy|[hv]?flip(?:ped|lr|ud)?|mirror(?:ed)?|rot(?:ated?)?"
+    r"|crop(?:ped)?|nois[ey]|blur(?:red)?|bright(?:ness)?|contrast|shear|elastic|affine|zoom"
+    r"|transposed?|gamma|jitter)[_\-]?\d*(?:deg)?)+(?:[_\-. ]*\(?\d{1,3}\)?)?",
+    re.IGNORECASE,
+)
 # Two images show the same scene if both correlations of their thumbnails are higher: of the whole,
 # and of the detail, which is the thumbnail without its coarse brightness. On frames of a driving
 # camera one second apart the second is 0.4 to 0.9, between photos of different scenes below 0.45.
 _SAME_WHOLE, _SAME_DETAIL = 0.85, 0.5
+# No frame of a video is turned: copies alone, which resemble each other more. Between photos of
+# different scenes, one of them turned, the correlation of details is below 0.6.
+_SAME_TURNED = 0.7
+# Copies alone, in a comparison with images that may be frames of the same video.
+_COPY = 0.9
+_TURNED_SIDE = 16
+# Turned and flipped images [N,H,W]; mirror images are compared like scenes.
+_TURNS: tuple[Callable[[np.ndarray], np.ndarray], ...] = (
+    lambda a: a[:, ::-1],
+    lambda a: a[:, ::-1, ::-1],
+    lambda a: a.swapaxes(1, 2),
+    lambda a: a.swapaxes(1, 2)[:, ::-1, ::-1],
+    lambda a: a.swapaxes(1, 2)[:, ::-1],
+    lambda a: a.swapaxes(1, 2)[:, :, ::-1],
+)
 # If most images have a higher correlation of details, the camera's frame is the same in all (a
 # retina, a conveyor belt): what all have in common is subtracted first.
 _COMMON = 0.5
@@ -76,14 +98,18 @@ def group_keys(source: Any, rule: str) -> tuple[list[str], list[str]]:
 
 
 def _pairs_by_name(ids: list[str]) -> list[tuple[int, int]]:
-    """Pairs of ids that a tool gave to copies of one image."""
+    """Pairs of ids that a tool gave to copies of one image, or to an image and its copy."""
     first: dict[str, int] = {}
     pairs = []
+    position = {name: index for index, name in enumerate(ids)}
     for index, name in enumerate(ids):
         match = _AUGMENTED.match(name)
         if match:
             other = first.setdefault(match.group(1), index)
             pairs += [(other, index)] * (other != index)
+        copy = _COPY_NAME.fullmatch(name)
+        if copy and copy.group(1) in position:
+            pairs.append((position[copy.group(1)], index))
     return pairs
 
 
@@ -177,7 +203,7 @@ def _features(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def similar_pairs(thumbnails: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Pairs i < j of images that show the same scene, or its mirror image.
+    """Pairs i < j of images that show the same scene, its mirror image, or the image turned.
 
     Args:
         thumbnails: float32 [N,48,48]; see `thumbnail_of`.
@@ -196,6 +222,57 @@ def similar_pairs(thumbnails: np.ndarray) -> Iterator[tuple[int, int]]:
         for row, column in zip((rows + start).tolist(), columns.tolist(), strict=True):
             if row < column:
                 yield row, column
+    yield from _turned_pairs(whole, detail)
+
+
+def copies_of(thumbnails: np.ndarray, others: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Pairs (i, j): the j-th of the others is a copy of image i, encoded again, resized or turned.
+
+    Scenes that are merely similar, such as frames of a video one second apart, are no copies.
+
+    Args:
+        thumbnails: float32 [N,48,48]; see `thumbnail_of`.
+        others: float32 [M,48,48].
+    """
+    count = len(thumbnails)
+    whole, detail = _features(np.concatenate([thumbnails, others]))
+    for turn in (lambda a: a, lambda a: a[:, :, ::-1], *_TURNS):
+        turned = [
+            np.ascontiguousarray(turn(rows[:count].reshape(-1, _SIDE, _SIDE))).reshape(count, -1)
+            for rows in (whole, detail)
+        ]
+        for start in range(count, len(whole), _BLOCK):
+            part = slice(start, start + _BLOCK)
+            same = (whole[part] @ turned[0].T > _COPY) & (detail[part] @ turned[1].T > _COPY)
+            for other, index in np.argwhere(same).tolist():
+                yield index, other + start - count
+
+
+def _turned_pairs(whole: np.ndarray, detail: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Pairs i < j of which one is the other turned or flipped upside down: augmented copies.
+
+    Args:
+        whole, detail: normalized thumbnails, float32 [N,side*side].
+    """
+    count, step = len(whole), _SIDE // _TURNED_SIDE
+    # Smaller ones first: few pairs are left for the thumbnails.
+    small = whole.reshape(count, _TURNED_SIDE, step, _TURNED_SIDE, step).mean((2, 4))
+    small = small.reshape(count, -1)
+    small = small / np.maximum(np.linalg.norm(small, axis=1, keepdims=True), 1e-6)
+    for turn in _TURNS:
+        turned = [
+            np.ascontiguousarray(turn(rows.reshape(count, side, side))).reshape(count, -1)
+            for rows, side in ((small, _TURNED_SIDE), (whole, _SIDE), (detail, _SIDE))
+        ]
+        for start in range(0, count, _BLOCK):
+            alike = small[start : start + _BLOCK] @ turned[0].T > _SAME_WHOLE
+            rows = np.flatnonzero(alike.any(1)) + start
+            same = (whole[rows] @ turned[1].T > _SAME_WHOLE) & (
+                detail[rows] @ turned[2].T > _SAME_TURNED
+            )
+            for row, column in np.argwhere(same).tolist():
+                if rows[row] < column:
+                    yield int(rows[row]), column
 
 
 def _components(thumbnails: np.ndarray, known: list[tuple[int, int]]) -> list[list[int]]:

@@ -13,6 +13,7 @@ from ipixmatch_jax import build
 from ipixmatch_jax.build import restore_networks
 from ipixmatch_jax.config import for_run
 from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.export.inputs import inputs_in_words
 from ipixmatch_jax.export.model_card import write_card
 from ipixmatch_jax.export.onnx import converter, to_onnx
 from ipixmatch_jax.export.stablehlo import to_stablehlo
@@ -74,6 +75,7 @@ def export(
         usage = _save_torch(
             config, model, variables, save, output, layout, f"{network}, step {step}"
         )
+    usage += f"\n\n{inputs_in_words(config)}"
     card = write_card(output, workdir, network=network, step=step, usage=usage)
     say(f"{output}: {network}, step {step}\n{usage}\nmodel card: {card}")
     say(next_command(workdir, "--mode", "serve"))
@@ -125,11 +127,13 @@ def _save_torch(
         "checkpoint": checkpoint,
         "input_mean": str(mean),
         "input_std": str(std),
+        "value_range": str(tuple(tuple(map(float, pair)) for pair in config.data.value_range)),
+        "image_size": str(tuple(map(int, config.data.image_size))),
     }
     _replace(output, lambda path: save(path, state, notes))
     return (
         f"A state dict of {len(state)} tensors, the first {next(iter(state))}. The network expects "
-        f"images of values in [0, 1] minus {mean}, divided by {std}."
+        f"images of values in [0, 1] (8 bits divided by 255) minus {mean}, divided by {std}."
     )
 
 

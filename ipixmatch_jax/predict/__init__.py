@@ -20,7 +20,8 @@ from ipixmatch_jax.paths import AnyPath, as_path
 from ipixmatch_jax.photo_files.areas import Areas, printable
 from ipixmatch_jax.photo_files.broken import broken_in_words
 from ipixmatch_jax.photo_files.found import FoundPhotos, find_photos
-from ipixmatch_jax.photo_reader import needs, read_photo
+from ipixmatch_jax.photo_reader import needs
+from ipixmatch_jax.predict.doubts import Doubts
 from ipixmatch_jax.predict.names import result_names
 from ipixmatch_jax.predictor import TILE_ABOVE, Prediction, Predictor, restore_predictor
 from ipixmatch_jax.screen import say
@@ -99,6 +100,7 @@ def predict_photos(
     names = result_names(photos.paths, photos.base, output, areas.result_of)
     pixels = pixels_of(predictor.config.data)
     broken: dict[pathlib.Path, str] = {}
+    doubts = Doubts()
 
     def finish(path: pathlib.Path, task: Future) -> Any:
         try:
@@ -111,7 +113,7 @@ def predict_photos(
         paths = counted(photos.paths, len(photos.paths), "predict", "photos")
         # While a photo is predicted, the next one is read and the one before is written.
         with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-            reads = _one_ahead(photos.paths, lambda path: reader.submit(read_photo, path, pixels))
+            reads = _one_ahead(photos.paths, lambda path: reader.submit(doubts.read, path, pixels))
             written = None
             for path, name, read in zip(paths, names, reads, strict=True):
                 image = finish(path, read)
@@ -133,6 +135,8 @@ def predict_photos(
                 finish(*written)
     finally:
         areas.close()
+    for line in doubts.lines():
+        say(line)
     return [broken[path] for path in photos.paths if path in broken]
 
 

@@ -67,3 +67,22 @@ def test_copies_by_the_names_of_roboflow_are_one_group():
     keys, notes = group_keys(source, "auto")
     assert len(set(keys)) == 2 and keys[0] == keys[2] and keys[3] == keys[5]
     assert len(set(group_keys(source, "none")[0])) == 6
+
+
+@pytest.mark.parametrize("turn", [
+    lambda a: a[::-1], lambda a: a[::-1, ::-1], np.rot90, lambda a: np.rot90(a, 3),
+    lambda a: a.swapaxes(0, 1), lambda a: a[::-1, ::-1].swapaxes(0, 1),
+])  # fmt: skip
+def test_turned_copies_are_one_group(turn):
+    """Augmented copies of tiles and cells; training on one would be validated by the other."""
+    images = [scene(s) for s in range(8)]
+    images += [noisy(turn(image), s) for s, image in enumerate(images[:3])]
+    keys, _ = group_keys(ArraySource(images), "auto")
+    assert keys[8:] == keys[:3] and len(set(keys)) == 8
+
+
+def test_copies_by_their_names_are_one_group():
+    names = ["a", "a_aug", "a_aug_1", "a_rot90", "a - Copy (2)", "a_hflip_blur", "a_2", "b_crop_1"]
+    source = ArraySource([scene(s) for s in range(8)])
+    source.ids = tuple(names)
+    assert group_keys(source, "auto")[0] == ["a"] * 6 + ["a_2", "b_crop_1"]

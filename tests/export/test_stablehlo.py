@@ -54,6 +54,7 @@ def test_a_card_says_what_the_file_is(command, tmp_path):
     path = tmp_path / "net.npz"
     assert main([*command, "--format", "torch", "--output", str(path)]) == 0
     card = (tmp_path / "net.npz.md").read_text()
+    assert "and are turned upright as EXIF says" in card
     assert hashlib.sha256(path.read_bytes()).hexdigest() in card
     assert "The teacher of step 4" in card and "| mIoU | 50.00 |" in card
     assert "method: cps" in card and '"total_steps": 6' in card and "0 ground, 1 square" in card

@@ -8,6 +8,7 @@ import threading
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from ipixmatch_jax import load_predictor, photo_reader
@@ -15,6 +16,7 @@ from ipixmatch_jax import predict as predicting
 from ipixmatch_jax.main import main
 from ipixmatch_jax.photo_files.areas import Areas
 from ipixmatch_jax.photo_files.found import find_photos
+from ipixmatch_jax.predict import doubts
 from ipixmatch_jax.predict.names import result_names
 from tests.references.photos import image_of
 
@@ -204,14 +206,14 @@ def test_a_photo_that_no_decoder_can_take_stops_no_other(run, tmp_path, monkeypa
     photos.mkdir()
     for name in ("a.png", "b.png", "c.png"):
         Image.fromarray(image_of(20, 24)).save(photos / name)
-    real = photo_reader.read_bands
+    real = photo_reader.read_valid_bands
 
     def fail(file, *arguments):
         if file.name == "b.png":
             raise RuntimeError("a fault of a library")
         return real(file, *arguments)
 
-    monkeypatch.setattr(photo_reader, "read_bands", fail)
+    monkeypatch.setattr(photo_reader, "read_valid_bands", fail)
     assert predict(run, "--input", photos, "--output", tmp_path / "out") == 2
     assert "b.png: cannot be read (RuntimeError: a fault of a library)" in capsys.readouterr().err
     assert (tmp_path / "out" / "c.png").exists()
@@ -236,7 +238,7 @@ def test_photos_are_read_and_written_while_another_is_predicted(run, tmp_path, m
     for name in "ae":
         (photos / f"{name}.png").write_bytes(b"")
     third_is_read = threading.Event()
-    read, write = predicting.read_photo, predicting._write
+    read, write = doubts.read_valid_photo, predicting._write
 
     def noted_read(path, pixels):
         if path.name == "c.png":
@@ -249,7 +251,7 @@ def test_photos_are_read_and_written_while_another_is_predicted(run, tmp_path, m
             raise OSError(errno.ENAMETOOLONG, "name too long")
         write(base, *arguments)
 
-    monkeypatch.setattr(predicting, "read_photo", noted_read)
+    monkeypatch.setattr(doubts, "read_valid_photo", noted_read)
     monkeypatch.setattr(predicting, "_write", late_write)
     assert predict(run, "--input", photos, "--output", out) == 2
     said = capsys.readouterr().err
@@ -259,3 +261,33 @@ def test_photos_are_read_and_written_while_another_is_predicted(run, tmp_path, m
     with open(out / "areas.csv", newline="") as file:
         assert [row["result"] for row in csv.DictReader(file)] == ["b", "c", "d", "f"]
     assert all((out / f"{name}_color.png").exists() for name in "bcf")
+
+
+def test_photos_that_may_not_be_what_they_seem(run, tmp_path, capsys):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    image = image_of(20, 24)
+    opacity = np.full((20, 24), 255, np.uint8)
+    Image.fromarray(image).save(photos / "whole.png")
+    assert predict(run, "--input", photos, "--output", out) == 0
+    assert "transparent" not in capsys.readouterr().out
+    opacity[:10] = 0
+    Image.fromarray(np.dstack([image, opacity])).save(photos / "cut_out.png")
+    mask = np.zeros((20, 24), np.uint8)
+    mask[5:9, 6:20] = 1
+    Image.fromarray(mask).save(photos / "mask.png")
+    assert predict(run, "--input", photos, "--output", out) == 0
+    said = capsys.readouterr().out
+    assert "1 of 3 photos have transparent pixels with colors below them" in said
+    assert f"{photos / 'cut_out.png'} (50% of it)" in said
+    assert f"look like masks (few colors): {photos / 'mask.png'}" in said
+
+
+def test_pixels_without_data_are_told(run, tmp_path, capsys):
+    image = image_of(20, 24) | 1
+    image[:5] = 0
+    tifffile.imwrite(tmp_path / "a.tif", image, photometric="rgb",
+                     extratags=[(42113, "s", 0, "0", True)])  # fmt: skip
+    assert predict(run, "--input", tmp_path / "a.tif", "--output", tmp_path / "out") == 0
+    said = capsys.readouterr().out
+    assert "1 of 1 photos have pixels without data" in said and "(25% of it)" in said

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ipixmatch_jax.data.files.images import stored_channels
+from ipixmatch_jax.data.files.images import is_colored, stored_channels
 from ipixmatch_jax.data.files.mask_values import Said, describe_masks
 from ipixmatch_jax.data.importers import PLACES, Found, choices_of, read_tree
 from ipixmatch_jax.data.importers.cache import materialize
@@ -15,6 +15,8 @@ from ipixmatch_jax.paths import as_path
 
 _NOTHING: Mapping[str, Any] = {}
 _SHOWN = 5
+# Images whose headers tell whether some have colors.
+_HEADERS = 16
 
 
 def describe_folder(root: str, given: Mapping[str, Any] = _NOTHING) -> dict[str, Any]:
@@ -69,6 +71,8 @@ def describe_with_items(
         raise DataError("\n".join([str(error), *found.problems[:_SHOWN]])) from None
     folder: dict[str, Any] = {"format": importer.name, **dict.fromkeys(PLACES, ""), **found.keys}
     bands = stored_channels(labeled[0].image)
+    if bands == 1 and any(map(is_colored, _sample([item.image for item in labeled]))):
+        bands = None  # gray becomes RGB next to colors, which would become gray otherwise
     description = {
         "name": "folder",
         "root": str(root),
@@ -77,6 +81,11 @@ def describe_with_items(
         "folder": folder,
     }
     return description, [*drawn, *(item for item in found.items if item.mask is None)]
+
+
+def _sample(paths: list[str]) -> list[str]:
+    """A few of the paths, spread over the list."""
+    return paths[:: max(1, len(paths) // _HEADERS)][: 2 * _HEADERS]
 
 
 def _no_pairs(place: str, reason: str, found: Found) -> str:

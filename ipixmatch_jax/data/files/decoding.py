@@ -195,7 +195,9 @@ def open_picture(stream: BinaryIO, kind: str, name: str, max_pixels: int) -> Ima
     if kind not in Image.OPEN or kind in ("NPY", "MAT", ""):
         raise unknown_format(stream, name)
     factory, _ = Image.OPEN[kind]
-    picture = factory(stream, name)
+    # Without the file's name, by which Pillow would map the file into memory: it maps the rows of a
+    # TIFF that its orientation turns by 90 degrees with the width of the turned picture.
+    picture = factory(stream, "")
     check_pixels(picture.height, picture.width, 1, name, max_pixels)
     if kind == "JPEG" and picture.info.get("progressive"):
         _check_scans(stream, name)

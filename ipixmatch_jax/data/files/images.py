@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, ImageOps
 
-from ipixmatch_jax.data.files import decoding, multiband
+from ipixmatch_jax.data.files import decoding, multiband, pnm
 from ipixmatch_jax.data.files.decoding import (
     IMAGE_SUFFIXES,
     MAX_PIXELS,
@@ -17,8 +17,13 @@ from ipixmatch_jax.data.files.decoding import (
     opened,
     unreadable,
 )
-from ipixmatch_jax.data.files.orientation import orientation_of, turned_size
-from ipixmatch_jax.data.files.png import is_deep_color, read_deep_color
+from ipixmatch_jax.data.files.orientation import orientation_of, turned_size, upright
+from ipixmatch_jax.data.files.png import (
+    is_deep_color,
+    is_deep_gray_alpha,
+    read_deep_color,
+    read_deep_gray,
+)
 from ipixmatch_jax.data.files.tiff_tags import read_tags
 from ipixmatch_jax.errors import DataError
 
@@ -27,6 +32,7 @@ __all__ = [
     "RGB",
     "File",
     "Pixels",
+    "check_opacity",
     "displayable",
     "fetch",
     "image_orientation",
@@ -199,7 +205,23 @@ def stored_channels(path: str) -> int | None:
                 stream, kind, path, shape_only=True, max_pixels=_NO_BOUND
             ).shape[-1]
         picture = decoding.open_picture(stream, kind, path, _NO_BOUND)
-        return 1 if picture.mode in _DEEP else None
+        deep_gray = picture.mode in _DEEP or (kind == "PNG" and is_deep_gray_alpha(stream))
+        return 1 if deep_gray else None
+
+
+def is_colored(path: str) -> bool:
+    """True for a file of three or four bands, whatever their colors; False if it is unreadable."""
+    try:
+        with opened(path, path) as (stream, kind):
+            if multiband.raw_kind(stream, kind, path):
+                shape = multiband.read_stream(
+                    stream, kind, path, shape_only=True, max_pixels=_NO_BOUND
+                ).shape
+                return shape[-1] in (3, 4)
+            picture = decoding.open_picture(stream, kind, path, _NO_BOUND)
+            return len(picture.getbands()) > 2 or picture.mode == "P"
+    except DataError:
+        return False
 
 
 def read_bands(
@@ -216,9 +238,11 @@ def read_bands(
     return _stored(file, name, pixels, at_least)[0]
 
 
-def read_valid_bands(file: File, name: str, pixels: Pixels) -> tuple[np.ndarray, np.ndarray | None]:
+def read_valid_bands(
+    file: File, name: str, pixels: Pixels, at_least: tuple[int, int] | None = None
+) -> tuple[np.ndarray, np.ndarray | None]:
     """An image as of `read_bands`, and which pixels hold data: bool [H,W], None if all do."""
-    array, missing = _stored(file, name, pixels, None)
+    array, missing = _stored(file, name, pixels, at_least)
     return array, None if missing is None else ~missing
 
 
@@ -249,7 +273,8 @@ def _raw(stream: BinaryIO, kind: str, name: str, pixels: Pixels) -> np.ndarray:
     # Files of another number of bands are refused before they are decoded.
     shape = read(shape_only=True).shape
     if kind == "TIFF":
-        multiband.check_bands(shape[-1], pixels.channels, name)
+        stream.seek(0)
+        multiband.check_bands(shape[-1], pixels.channels, name, read_tags(stream).pages)
     return read(shape_only=False)
 
 
@@ -270,13 +295,34 @@ def _pillow(
     picture = decoding.open_picture(stream, kind, name, pixels.max_pixels)
     if kind == "PNG" and is_deep_color(stream):
         return read_deep_color(stream)
+    if kind == "PNG" and is_deep_gray_alpha(stream):
+        return read_deep_gray(stream)
+    if kind == "PPM" and pnm.white_of(picture) > 255:
+        return pnm.read_deep(picture, stream)
     if picture.mode in _DEEP:
-        return np.array(picture)
+        orientation = orientation_of(picture)  # before the pixels are decoded; see there
+        return upright(np.array(picture), orientation)
     if picture.mode not in _EIGHT_BIT:
         raise unreadable(name, f"pixel format {picture.mode!r}")
     if pixels.channels not in _MODE_OF_CHANNELS:
         raise multiband.wrong_channels(len(picture.getbands()), pixels.channels, name)
+    if kind == "TIFF" or picture.mode == "CMYK":
+        # There a fourth band is seldom opacity; elsewhere pictures without it are opaque.
+        check_opacity(picture, pixels.channels, name)
     return _eight_bit(picture, _MODE_OF_CHANNELS[pixels.channels], at_least)
+
+
+def check_opacity(picture: Image.Image, channels: int, name: str) -> None:
+    """Raise a DataError if four channels are wanted of a picture of 8 bits without opacity.
+
+    Pillow would make the fourth band 255.
+    """
+    if channels == 4 and not picture.has_transparency_data:
+        bands = len(picture.getbands())
+        raise DataError(
+            f"{name}: {bands} channel(s) ({picture.mode}), and no fourth band or opacity; expected "
+            "images of 4 channels; add the fourth band, or set data.channels=3 to train without it"
+        )
 
 
 def _eight_bit(picture: Image.Image, mode: str, at_least: tuple[int, int] | None) -> np.ndarray:

@@ -79,6 +79,8 @@ def read_stream(
     """`read` for an open file."""
     reader = _read_npy if kind == "NPY" else _read_tiff
     array = reader(stream, name, shape_only, max_pixels)
+    if not shape_only:
+        array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.dtype.kind not in "uifb" or 0 in array.shape:
@@ -127,6 +129,12 @@ def _read_npy(stream: BinaryIO, name: str, shape_only: bool, max_pixels: int) ->
     return array
 
 
+# Photometric interpretations whose samples are no colors as they are stored.
+_COLOR_MODELS = {3: "a palette", 5: "CMYK inks", 6: "YCbCr colors"}
+# Decoders of JPEG, JPEG 2000 and their kind turn YCbCr into RGB.
+_DECODED_TO_RGB = frozenset({6, 7, 33003, 33004, 33005, 34712, 34892, 50001, 50002, 52546})
+
+
 def _read_tiff(stream: BinaryIO, name: str, shape_only: bool, max_pixels: int) -> np.ndarray:
     tags = _tags(stream, name)
     if tags.pages > 1 and tags.samples > 1:
@@ -134,21 +142,32 @@ def _read_tiff(stream: BinaryIO, name: str, shape_only: bool, max_pixels: int) -
             f"{name}: a TIFF of {tags.pages} pages of {tags.samples} bands; expected one picture; "
             "save the page that is meant, without the others and without a preview"
         )
+    if tags.preview_first:
+        raise DataError(
+            f"{name}: a TIFF whose first page is a preview of another one; expected one picture; "
+            "save the page that is meant, without the preview"
+        )
     bands = tags.samples * tags.pages
     check_pixels(tags.height, tags.width, bands, name, max_pixels)
     stored = tags.height, tags.width
     if shape_only:
         height, width = turned_size(stored, tags.orientation)
         return np.broadcast_to(np.zeros((), np.float32), (height, width, bands))
-    if tags.photometric == 3:
-        raise DataError(f"{name}: a TIFF with a palette, and large or deep; convert it to RGB")
+    model = _COLOR_MODELS.get(tags.photometric)
+    if model and not (tags.photometric == 6 and tags.compression in _DECODED_TO_RGB):
+        raise DataError(
+            f"{name}: a TIFF with {model}, and large, deep or of a rare compression; expected RGB; "
+            "convert it to RGB"
+        )
     array = tiff_array(stream, name, stored, max_pixels)
-    if array.dtype == np.uint8 and max(tags.bits) < 8:
-        # An image is shown with its full brightness.
-        array = array * np.uint8(255 // (2 ** max(tags.bits) - 1))
+    bits = max(tags.bits)
     # WhiteIsZero: an image is shown with its values reversed.
     if tags.photometric == 0 and array.dtype.kind in "ub":
-        array = ~array
+        white = 2**bits - 1 if bits < 8 * array.dtype.itemsize else np.iinfo(array.dtype).max
+        array = ~array if array.dtype == bool else array.dtype.type(white) - array
+    if array.dtype == np.uint8 and bits < 8:
+        # An image is shown with its full brightness.
+        array = array * np.uint8(255 // (2**bits - 1))
     if tags.nodata is not None and np.isfinite(tags.nodata):
         array = without_nodata(array, tags.nodata)
     return upright(array, tags.orientation)
@@ -191,6 +210,9 @@ def without_nodata(array: np.ndarray, nodata: float) -> np.ndarray:
     A pixel with the value in some bands only (a dark red, where 0 is no data) is kept, unless the
     values are floats, which are never equal by chance.
     """
+    if array.dtype.kind != "f" and not _holds(array.dtype, nodata):
+        # -9999 for values without a sign would mean 55537.
+        return array
     missing = array == np.asarray(nodata).astype(array.dtype, casting="unsafe")
     if array.dtype.kind != "f" and array.ndim == 3:
         missing = np.broadcast_to(missing.all(-1, keepdims=True), array.shape)
@@ -198,6 +220,14 @@ def without_nodata(array: np.ndarray, nodata: float) -> np.ndarray:
         return array
     deep = array.dtype.itemsize > 2
     return np.where(missing, np.nan, array).astype(np.float64 if deep else np.float32)
+
+
+def _holds(dtype: np.dtype, value: float) -> bool:
+    """True if whole numbers of a type can have this value."""
+    if dtype.kind == "b":
+        return value in (0, 1)
+    limits = np.iinfo(dtype)
+    return value == int(value) and limits.min <= value <= limits.max
 
 
 def missing_pixels(array: np.ndarray) -> np.ndarray | None:
@@ -216,9 +246,12 @@ def wrong_channels(found: int, expected: int, name: str) -> DataError:
     )
 
 
-def check_bands(found: int, channels: int, name: str) -> None:
-    """Raise a DataError if `with_channels` cannot make `channels` bands of `found`."""
-    if found != channels and not (channels == 3 and found in (1, 4)):
+def check_bands(found: int, channels: int, name: str, pages: int = 1) -> None:
+    """Raise a DataError if `with_channels` cannot make `channels` bands of `found`.
+
+    The fourth band is left out as opacity, which no page of a TIFF of several pages is.
+    """
+    if found != channels and not (channels == 3 and (found == 1 or found == 4 and pages == 1)):
         raise wrong_channels(found, channels, name)
 
 

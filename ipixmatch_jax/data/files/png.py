@@ -1,4 +1,4 @@
-"""PNG files as they are stored: bit depth, and 16-bit colors, which Pillow reduces to 8 bits."""
+"""PNG files as they are stored: bit depth, and 16-bit samples that Pillow reduces to 8 bits."""
 
 import io
 from typing import BinaryIO
@@ -6,7 +6,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ImageOps, PngImagePlugin
 
-from ipixmatch_jax.data.files.orientation import orientation_of
+from ipixmatch_jax.data.files.orientation import orientation_of, upright
 
 GRAY, COLOR, PALETTE, GRAY_ALPHA, COLOR_ALPHA = 0, 2, 3, 4, 6
 _IHDR_END = 26
@@ -27,6 +27,25 @@ def is_deep_color(stream: BinaryIO) -> bool:
     """True for colors of 16 bits per sample."""
     bits, kind = header(stream)
     return bits == 16 and kind in (COLOR, COLOR_ALPHA)
+
+
+def is_deep_gray_alpha(stream: BinaryIO) -> bool:
+    """True for gray with opacity, of 16 bits per sample."""
+    return header(stream) == (16, GRAY_ALPHA)
+
+
+def read_deep_gray(stream: BinaryIO) -> np.ndarray:
+    """The gray values of an open PNG file of 16-bit gray with opacity, upright: uint16 [H,W].
+
+    Pillow has no mode for them either. A pixel has four bytes, which are decoded as four bands.
+    """
+    stream.seek(0)
+    picture = PngImagePlugin.PngImageFile(io.BytesIO(stream.read()))
+    orientation = orientation_of(picture)
+    picture._mode = "RGBA"
+    picture.tile = [tile._replace(args="RGBA") for tile in picture.tile]
+    high, low = np.moveaxis(np.asarray(picture)[..., :2], -1, 0)
+    return upright((high.astype(np.uint16) << 8) | low, orientation)
 
 
 def read_deep_color(stream: BinaryIO) -> np.ndarray:

@@ -201,7 +201,8 @@ def _read_png(picture: Image.Image, stream: BinaryIO, name: str) -> StoredMask:
         if equal and deep.shape[-1] == 3:
             return StoredMask(deep[..., 0])
         return _of_channels(_first_bytes(deep, name))
-    array = upright(np.array(picture), orientation_of(picture))
+    orientation = orientation_of(picture)  # before the pixels are decoded; see there
+    array = upright(np.array(picture), orientation)
     if kind == png.PALETTE and array.ndim == 2:
         return StoredMask(array, palette=_palette(picture))
     if array.ndim == 3:

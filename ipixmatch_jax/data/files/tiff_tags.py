@@ -6,7 +6,7 @@ from typing import BinaryIO
 
 # Tag numbers of the TIFF 6.0 specification, and GDAL's for missing data.
 _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 256, 257, 258, 259, 262
-_ORIENTATION, _SAMPLES, _PLANAR, _FORMAT, _NODATA = 274, 277, 284, 339, 42113
+_ORIENTATION, _SAMPLES, _PLANAR, _EXTRA, _FORMAT, _NODATA = 274, 277, 284, 338, 339, 42113
 # Photometric interpretations whose bands are no colors of a screen; readers return them as stored.
 _CIELAB = (8, 9, 10)
 _REDUCED_OR_MASK = 0b101
@@ -17,6 +17,8 @@ _MOST_PAGES, _MOST_ENTRIES, _MOST_VALUES = 4096, 4096, 65536
 _CODES = {1: "B", 2: "s", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 16: "Q", 17: "q"}
 # 34712 is JPEG 2000, 50001 WebP, 50000 zstd, 34925 LZMA: Pillow's own libtiff may lack them.
 _OF_PILLOW = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946})
+# Values of ExtraSamples: opacity by which the colors are multiplied, and opacity alone.
+_PREMULTIPLIED, _OPACITY = 1, 2
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,11 @@ class TiffTags:
         photometric: 0 WhiteIsZero, 1 BlackIsZero, 2 RGB, 3 palette, …
         compression: number of the compression scheme.
         planar: 2 if every band lies in a plane of its own.
+        extra: kinds of the samples beyond gray or colors: 0 unspecified, 1 or 2 opacity.
         sample_format: 1 unsigned, 2 signed, 3 float.
         orientation: 1 to 8, as in EXIF.
         pages: pages that are neither overviews nor masks of others.
+        preview_first: the first page is an overview or a mask of another one.
         nodata: GDAL's value for missing data, or None.
     """
 
@@ -43,9 +47,11 @@ class TiffTags:
     photometric: int = 1
     compression: int = 1
     planar: int = 1
+    extra: tuple[int, ...] = ()
     sample_format: int = 1
     orientation: int = 1
     pages: int = 1
+    preview_first: bool = False
     nodata: float | None = None
 
     @property
@@ -55,11 +61,21 @@ class TiffTags:
             max(self.bits) <= 8
             and self.samples <= 4
             and self.pages == 1
+            and not self.preview_first
             and self.height * self.width <= _PILLOW_PIXELS
             and self.sample_format == 1
             and self.compression in _OF_PILLOW
             # Of gray, Pillow knows one band and one with opacity; GDAL writes any number of them.
             and (self.photometric in (2, 3, 5, 6) or self.photometric < 2 and self.samples < 3)
+            and self._plain_extra()
+        )
+
+    def _plain_extra(self) -> bool:
+        """True if further bands are opacity. Pillow leaves out those of an unknown kind."""
+        if self.photometric > 2 or self.samples == (3 if self.photometric == 2 else 1):
+            return True
+        return self.extra in ((), (_OPACITY,)) or (
+            self.extra == (_PREMULTIPLIED,) and self.planar == 1
         )
 
 
@@ -86,7 +102,8 @@ def read_tags(stream: BinaryIO) -> TiffTags:
         pages += not tags.get(_SUBFILE, (0,))[0] & _REDUCED_OR_MASK
     if at:
         raise ValueError(f"more than {_MOST_PAGES} pages")
-    return _facts(first or {}, max(pages, 1))
+    secondary = bool((first or {}).get(_SUBFILE, (0,))[0] & _REDUCED_OR_MASK)
+    return _facts(first or {}, max(pages, 1), preview_first=secondary and pages > 0)
 
 
 def _unpack(stream: BinaryIO, code: str) -> int:
@@ -120,7 +137,7 @@ def _values(stream: BinaryIO, entry: bytes, order: str, big: bool) -> tuple:
     count = struct.unpack_from(order + ("Q" if big else "I"), entry, 4)[0]
     code = _CODES.get(kind)
     known = (_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION, _SAMPLES,
-             _PLANAR, _FORMAT, _NODATA)  # fmt: skip
+             _PLANAR, _EXTRA, _FORMAT, _NODATA)  # fmt: skip
     if tag not in known or code is None or not 0 < count <= _MOST_VALUES:
         return ()
     length = struct.calcsize(f"{order}{count}{code}")
@@ -133,7 +150,7 @@ def _values(stream: BinaryIO, entry: bytes, order: str, big: bool) -> tuple:
     return struct.unpack_from(f"{order}{count}{code}", inline)
 
 
-def _facts(tags: dict, pages: int) -> TiffTags:
+def _facts(tags: dict, pages: int, preview_first: bool) -> TiffTags:
     def one(tag: int, default: int) -> int:
         return int(tags.get(tag, (default,))[0])
 
@@ -150,9 +167,11 @@ def _facts(tags: dict, pages: int) -> TiffTags:
         photometric=one(_PHOTOMETRIC, 1),
         compression=one(_COMPRESSION, 1),
         planar=one(_PLANAR, 1),
+        extra=tuple(int(kind) for kind in tags.get(_EXTRA, ())),
         sample_format=one(_FORMAT, 1),
         orientation=orientation if 1 <= orientation <= 8 else 1,
         pages=pages,
+        preview_first=preview_first,
         nodata=_number(tags.get(_NODATA, (b"",))[0]),
     )
 

@@ -101,7 +101,19 @@ def apply_lists(tree: FolderTree, found: Found, *, masks: bool = True) -> None:
         named = {split: own for split, own in chosen.items() if split}
         chosen = {split: (path, dict.fromkeys(rows, "")) for split, (path, rows) in named.items()}
     if chosen:
+        found.warnings += _absent(index, chosen)
         _apply(found, chosen)
+
+
+def _absent(index: "SplitIndex", chosen: dict[str, tuple[str, Rows]]) -> list[str]:
+    """Warnings about lines that name no image: a misspelt name of val would train."""
+    return [
+        f"{path}: {len(index.absent[path])} lines name no image here: {some(index.absent[path])}; "
+        "an image whose name is misspelt is not in its split; correct these lines, or remove them "
+        "if the images are gone"
+        for path in dict.fromkeys(path for path, _ in chosen.values())
+        if index.absent.get(path)
+    ]
 
 
 def _stem(path: str) -> str:

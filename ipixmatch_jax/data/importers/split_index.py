@@ -31,6 +31,9 @@ _LONGEST = 50_000_000
 # Share of the lines that must name an image; the head of a table does not.
 _NAMED = 0.9
 
+# The first line of a list that is a table.
+_HEAD = re.compile(r"\W*(image|img|file|name|id|path|photo|frame)[a-z_ ]*\W*($|[,;\t ])", re.I)
+
 # A list: the line's image -> its mask, or '' if the line names none.
 Rows = dict[str, str]
 
@@ -47,6 +50,8 @@ class SplitIndex:
         self.unknown: dict[str, str] = {}
         # (image, mask) that lists name, if the mask is not there or is there twice.
         self.lost: list[tuple[str, str]] = []
+        # List -> its lines that name no image here.
+        self.absent: dict[str, list[str]] = {}
         # Lists whose numbers have other zero padding than the names of the images.
         self.padded: list[str] = []
         # The folder of the list that is read, and whether numbers may have other padding.
@@ -84,7 +89,9 @@ class SplitIndex:
         found: dict[str, Rows] = {}
         for split, cells in lines if column is not None else ():
             image = self._image(cells[column])
-            if image:
+            if not image:
+                self.absent.setdefault(path, []).append(cells[column])
+            else:
                 masks = (self._mask(cell, image) for i, cell in enumerate(cells) if i != column)
                 found.setdefault(split, {})[image] = next(filter(None, masks), "")
         return found
@@ -152,7 +159,14 @@ class SplitIndex:
             return {}
         lines = [line.strip() for line in text.splitlines()]
         lines = [line for line in lines if line and not line.startswith("#")]
-        return self._of_lines(lines) or self._with_other_padding(path, lines)
+        rows = self._of_lines(lines) or self._with_other_padding(path, lines)
+        if rows and path not in self.padded:
+            heads = path.lower().endswith((".csv", ".tsv")) or _HEAD.match(lines[0])
+            lost = len(self.lost)
+            absent = [line for line in lines[bool(heads) :] if not self._parsed(line)]
+            del self.lost[lost:]  # noted when the rows were read
+            self.absent |= {path: absent} if absent else {}
+        return rows
 
     def _with_other_padding(self, path: str, lines: list[str]) -> Rows:
         """The rows of a list whose numbers have other zero padding than the images."""
@@ -179,7 +193,9 @@ class SplitIndex:
         found: Rows = {}
         for cells in rows if column is not None else ():
             image = self._image(cells[column])
-            if image:
+            if not image:
+                self.absent.setdefault(path, []).append(cells[column])
+            else:
                 masks = (self._mask(cell, image) for i, cell in enumerate(cells) if i != column)
                 found[image] = next(filter(None, masks), "")
         return found

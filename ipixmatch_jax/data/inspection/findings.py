@@ -59,7 +59,7 @@ class Facts:
         mask_hash: hash of the mask, or None without a mask.
         histogram: pixels per mask value, int64 [256], or None.
         image_is_mask: True if every band equals the mask, and the mask has several values.
-        thumbnail: the image in small, uint8 [48,48], or None without a mask.
+        thumbnail: the image in small, uint8 [48,48]; None in a long list of unlabeled images.
         small_mask: the mask in small, uint8 [48,48], or None.
         gradient: differences of neighboring pixels of the small image, in any band, float16
             [48,48], or None.

@@ -10,7 +10,7 @@ from ipixmatch_jax.data.inspection.findings import WARNING, Facts, Finding
 from ipixmatch_jax.errors import DataError
 
 # Less than this share of a photo, such as a soft border, changes nothing.
-_LEAST = 0.01
+LEAST_HIDDEN = 0.01
 
 
 def hidden_share(path: str) -> float:
@@ -33,21 +33,27 @@ def hidden_share(path: str) -> float:
     return 0.0 if alike else len(below) / (array.shape[0] * array.shape[1])
 
 
+def hidden_in_words(file: str, share: float) -> str:
+    """What such photos have, what it means and the way out; `file` is one of them."""
+    return (
+        f"have transparent pixels with colors below them, such as {file} ({share:.0%} of it); "
+        "viewers hide these colors, the network sees them; expected photos without transparency; "
+        "save them on a background of one color if the objects were cut out"
+    )
+
+
 def hidden_colors(facts: Mapping[str, Sequence[Facts]]) -> list[Finding]:
     """A warning for each split with photos that are cut out, but keep what was cut away."""
     found = []
     for split, records in facts.items():
-        cut_out = [one for one in records if one.hidden >= _LEAST]
+        cut_out = [one for one in records if one.hidden >= LEAST_HIDDEN]
         if cut_out:
             first = cut_out[0]
             found.append(
                 Finding(
                     WARNING, "hidden-colors", split, first.files[0],
-                    f"{split}: {len(cut_out)} of {len(records)} images have transparent pixels "
-                    f"with colors below them, such as {first.files[0]} ({first.hidden:.0%} of it); "
-                    "viewers hide these colors, the network sees them; expected photos without "
-                    "transparency; save them on a background of one color if the objects were cut "
-                    "out",
+                    f"{split}: {len(cut_out)} of {len(records)} images "
+                    + hidden_in_words(first.files[0], first.hidden),
                     first.index,
                 )
             )  # fmt: skip

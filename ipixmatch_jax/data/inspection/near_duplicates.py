@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ipixmatch_jax.data.grouping import similar_pairs
-from ipixmatch_jax.data.inspection.findings import WARNING, Facts, Finding
+from ipixmatch_jax.data.grouping import copies_of, similar_pairs
+from ipixmatch_jax.data.inspection.findings import OVERLAPS, WARNING, Facts, Finding
 
 # Comparing takes the square of the number of images; of more, some are compared.
 _MOST = 4000
@@ -45,6 +45,50 @@ def near_duplicates(
         if split != second_split and first.image_hash != second.image_hash:
             across.setdefault((split, second_split), {}).setdefault(second.files[0], first)
     return [_finding(splits, found) for splits, found in across.items()], frozenset(pairs)
+
+
+def unlabeled_copies(
+    facts: Mapping[str, Sequence[Facts]], near: Sequence[Finding] = ()
+) -> list[Finding]:
+    """Findings about unlabeled images that are copies of validation or test images.
+
+    Equal pixels are reported as such.
+
+    Args:
+        facts: facts per split.
+        near: findings of `near_duplicates`; splits that they name, as those of videos, are left
+            out: neighboring frames are as similar as copies, and the finding says what to do.
+    """
+    told = {finding.split for finding in near}
+    free = [fact for fact in facts["unlabeled"] if fact.thumbnail is not None]
+    found = []
+    for split in sorted({"val", "test"} - told, reverse=True):
+        own = [fact for fact in facts[split] if fact.thumbnail is not None][:_MOST]
+        if not own or not free:
+            continue
+        small, others = (
+            np.stack([fact.thumbnail for fact in records]).astype(np.float32)
+            for records in (own, free)
+        )
+        copies = {
+            other: index
+            for index, other in copies_of(small, others)
+            if own[index].image_hash != free[other].image_hash
+        }
+        if copies:
+            other = min(copies)
+            more = f", like {len(copies) - 1} other unlabeled images" if len(copies) > 1 else ""
+            file, twin = free[other].files[0], own[copies[other]].files[0]
+            found.append(
+                Finding(
+                    WARNING, "near-duplicate", "unlabeled", file,
+                    f"{file} (unlabeled): a copy of {twin} ({split}){more}, encoded again, resized "
+                    f"or turned; {OVERLAPS[frozenset({'unlabeled', split})]}; remove it from the "
+                    "unlabeled images",
+                    free[other].index,
+                )
+            )  # fmt: skip
+    return found
 
 
 def _finding(splits: tuple[str, str], found: dict[str, Facts]) -> Finding:

@@ -23,7 +23,7 @@ from ipixmatch_jax.data.inspection.exchanged_masks import exchanged_masks
 from ipixmatch_jax.data.inspection.findings import ERROR, Facts, Finding
 from ipixmatch_jax.data.inspection.hidden_colors import hidden_colors, hidden_share
 from ipixmatch_jax.data.inspection.inverted_masks import contrast_of, inverted_masks
-from ipixmatch_jax.data.inspection.near_duplicates import near_duplicates
+from ipixmatch_jax.data.inspection.near_duplicates import near_duplicates, unlabeled_copies
 from ipixmatch_jax.data.inspection.pairing_check import (
     displaced_masks,
     mirrored_masks,
@@ -36,6 +36,8 @@ from ipixmatch_jax.errors import DataError
 
 SPLITS = ("labeled", "val", "test", "unlabeled")
 _THREADS = 4
+# Unlabeled images that are compared with those of validation and test.
+_MOST_SMALL = 20_000
 
 
 @dataclass
@@ -204,7 +206,7 @@ def inspect_dataset(data_config: ConfigDict, seed: int, unmeasured: str = "") ->
             found += findings.of_record(name, record)
     found += findings.of_ids(dataset)
     near, similar = near_duplicates({name: facts[name] for name in SPLITS if name != "unlabeled"})
-    found += findings.of_contents(facts, similar) + near
+    found += findings.of_contents(facts, similar) + near + unlabeled_copies(facts, near)
     misplaced = shifted_masks(facts["labeled"]) or exchanged_masks(facts)
     if not any(finding.kind == "orientation" for finding in found):
         misplaced += mirrored_masks(facts["labeled"])
@@ -259,6 +261,7 @@ def _read_all(source: UnlabeledSource) -> Iterator[Facts | DataError]:
             mask_hash=None if mask is None else _digest(mask),
             histogram=None if mask is None else np.bincount(mask.ravel(), minlength=256),
             image_is_mask=mask is not None and image_is_mask(record),
+            thumbnail=None if mask is None and index >= _MOST_SMALL else thumbnail_of(image),
             edges=None if mask is None else edge_positions(mask),
             hidden=hidden_share(paths[index]) if paths else 0.0,
             **({} if mask is None else _in_small(image, mask)),
@@ -275,7 +278,6 @@ def _in_small(image: np.ndarray, mask: np.ndarray) -> dict[str, Any]:
     """The facts of an image and its mask that are those of both in small."""
     colors, small_mask = small_colors(image), resize_mask(mask, THUMBNAIL)
     return {
-        "thumbnail": thumbnail_of(image),
         "small_mask": small_mask,
         "gradient": gradient_of(colors).astype(np.float16),
         "contrast": contrast_of(colors, small_mask),

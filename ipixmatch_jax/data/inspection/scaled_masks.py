@@ -34,7 +34,7 @@ def scaled_masks(facts: Sequence[Facts]) -> list[Finding]:
 
 
 def _by_edges(records: Sequence[Facts]) -> list[Finding]:
-    gradients = [record.gradient for record in records]
+    gradients = [record.gradient.astype(np.float32) for record in records]
 
     def agreement(scale: float, anchor: float) -> np.ndarray:
         return np.array([

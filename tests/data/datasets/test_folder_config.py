@@ -336,3 +336,17 @@ def test_values_that_are_not_finite_become_0(tmp_path):
     (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:-7])
     with pytest.raises(DataError, match=r"a\.npy: cannot be read"):
         read_image(tmp_path / "a.npy", pixels=Pixels(1, ((0.0, 20.0),)))
+
+
+@pytest.mark.parametrize(("others", "channels"), [("RGB", 3), ("L", 1), ("P", 3)])
+def test_colors_next_to_deep_gray_stay_colors(tmp_path, others, channels):
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        image = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8))
+        if number == 0:
+            image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
+        save(tmp_path / f"images/p{number}.png", np.asarray(image))
+        if number and others != "RGB":
+            image.convert(others).save(tmp_path / f"images/p{number}.png")
+        save(tmp_path / f"masks/p{number}.png", ids_mask(number))
+    assert describe_folder(str(tmp_path))["channels"] == channels

@@ -1,5 +1,7 @@
 """Lists of splits as NumPy arrays, tables of other columns, and numbers without zeros."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -90,3 +92,29 @@ def test_lists_in_spreadsheets_are_refused(root):
     assert "splits/val.xlsx: a list of a split in a spreadsheet" in problem
     assert "save it as CSV" in problem
     assert not read_folder(root, {"own_lists": True})[2].problems
+
+
+@pytest.mark.parametrize("form", ["txt", "csv", "json"])
+def test_lines_that_name_no_image_are_told(form, root, make_config):
+    """An image of val with a misspelt name trains."""
+    for number in range(8, 20):
+        photo(root / f"images/p{number:04d}.png", number)
+        mask(root / f"masks/p{number:04d}.png", np.roll(truth(), number, 1))
+    val = [f"p{number:04d}.png" for number in range(8, 19)] + ["P0019.png"]
+    content = {
+        "txt": "".join(f"{name}\n" for name in val),
+        "csv": "file,split\n" + "".join(f"{name},val\n" for name in val),
+        "json": json.dumps({"val": val}),
+    }[form]
+    text(root / ("val.txt" if form == "txt" else f"splits.{form}"), content)
+    dataset = loaded(root, make_config)
+    assert len(dataset.val) == 11 and "p0019" in dataset.labeled.ids
+    (warning,) = dataset.warnings
+    assert "1 lines name no image here: P0019.png; an image whose name is misspelt" in warning
+
+
+def test_a_heading_is_no_misspelt_name(root, make_config):
+    names = "".join(f"p{number:04d}.png\n" for number in range(5, 8))
+    text(root / "val.txt", f"image_name\n{names}")
+    dataset = loaded(root, make_config)
+    assert dataset.val.ids == VAL and not dataset.warnings

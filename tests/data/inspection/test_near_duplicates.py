@@ -55,6 +55,19 @@ def test_augmented_copies_in_val_are_named(folders, make_config):
     assert not of_kind(found, "same-mask")
 
 
+def test_copies_of_val_among_unlabeled_images_are_named(folders, make_config):
+    for number in range(20, 24):
+        save(folders / f"unlabeled/{number}.png", scene(number))
+    assert report(folders, make_config).findings == []
+    half = Image.fromarray(scene(7)).resize((60, 60), Image.Resampling.BILINEAR)
+    half.rotate(90).save(folders / "unlabeled/21.jpg", quality=80)
+    (folders / "unlabeled/21.png").unlink()
+    (finding,) = report(folders, make_config).findings
+    assert finding.kind == "near-duplicate" and finding.split == "unlabeled"
+    assert "unlabeled/21.jpg (unlabeled): a copy of" in finding.message
+    assert "val/images/p7.png (val), encoded again" in finding.message
+
+
 def test_one_mask_for_two_scenes_is_named(folders, make_config):
     save(folders / "val/masks/p7.png", np.roll(MASK, 2))
     assert len(of_kind(report(folders, make_config), "same-mask")) == 1
