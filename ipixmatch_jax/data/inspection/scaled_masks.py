@@ -25,7 +25,7 @@ def scaled_masks(facts: Sequence[Facts]) -> list[Finding]:
     """A finding if masks fit their images only at another scale, or fill one corner of all images.
 
     Args:
-        facts: records with thumbnail and small mask, of one split.
+        facts: records with gradient and small mask, of one split.
     """
     records = [f for f in facts if f.small_mask is not None and len(np.unique(f.small_mask)) > 1]
     if len(records) < _LEAST:

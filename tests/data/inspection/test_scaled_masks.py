@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ipixmatch_jax.data.files.orientation import gradient_of
 from ipixmatch_jax.data.inspection.findings import Facts
 from ipixmatch_jax.data.inspection.scaled_masks import scaled_masks
 
@@ -28,7 +29,8 @@ def facts_of(change, count=8, contrast=90):
         own = change(mask)
         found.append(
             Facts(seed, str(seed), (f"{seed}.jpg", f"m{seed}.png"), (48, 48), False, b"", b"",
-                  np.bincount(own.ravel(), minlength=256), False, image, own)
+                  np.bincount(own.ravel(), minlength=256), False, image, own,
+                  gradient=gradient_of(image[..., None]))
         )  # fmt: skip
     return found
 
