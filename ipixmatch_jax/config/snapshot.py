@@ -76,11 +76,12 @@ def load_snapshot(
     config = default_config()
     saved = read_snapshot(workdir)
     _fill(config, saved)
+    given = given_values(overrides)
     if not trust:
-        _refuse_code(config, set(_OWN_CODE) - set(given_values(overrides)), config_path(workdir))
+        _refuse_code(config, set(_OWN_CODE) - set(given), config_path(workdir))
     unset = set_overrides(config, overrides)
     raise_problems(problems_of(_with_known_loss(config, saved), unset))
-    warn_without_effect(config, given_values(overrides))
+    warn_without_effect(config, given)
     config.lock()
     return config
 

@@ -8,20 +8,20 @@ from ipixmatch_jax.config.defaults import get_value
 from ipixmatch_jax.devices.processes import is_first
 from ipixmatch_jax.screen import warn
 
-# Key → the key that decides whether it is read, and the values with which it is.
-_READ_WITH: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "eval.border": ("eval.mode", ("sliding",)),
-    "eval.size": ("eval.mode", ("resize",)),
-    "eval.window": ("eval.mode", ("sliding",)),
-    "method.threshold_start": ("method.threshold", ("ramp",)),
-    "method.threshold_steps": ("method.threshold", ("ramp",)),
-    "optimizer.momentum": ("optimizer.name", ("sgd",)),
-    "optimizer.power": ("optimizer.schedule", ("poly",)),
-    "relation.features": ("relation.on", ("features",)),
-    "supervised.gamma": ("supervised.name", ("focal",)),
-    "supervised.min_pixels": ("supervised.name", ("ohem",)),
-    "supervised.threshold": ("supervised.name", ("ohem",)),
-    "teacher.decay": ("teacher.kind", ("ema",)),
+# Key → the key that decides whether it is read, and the value with which it is.
+_READ_WITH: Mapping[str, tuple[str, str]] = {
+    "eval.border": ("eval.mode", "sliding"),
+    "eval.size": ("eval.mode", "resize"),
+    "eval.window": ("eval.mode", "sliding"),
+    "method.threshold_start": ("method.threshold", "ramp"),
+    "method.threshold_steps": ("method.threshold", "ramp"),
+    "optimizer.momentum": ("optimizer.name", "sgd"),
+    "optimizer.power": ("optimizer.schedule", "poly"),
+    "relation.features": ("relation.on", "features"),
+    "supervised.gamma": ("supervised.name", "focal"),
+    "supervised.min_pixels": ("supervised.name", "ohem"),
+    "supervised.threshold": ("supervised.name", "ohem"),
+    "teacher.decay": ("teacher.kind", "ema"),
 }
 # A key and a value of it with which no key of these groups is read.
 _NOT_READ_WITH = (
@@ -50,12 +50,11 @@ def _why(config: ConfigDict, name: str) -> str:
     """The line for a key, or an empty text."""
     if name == "relation.name" and config.relation.name == "none":
         return ""  # it says what is so anyway
-    other, values = _READ_WITH.get(name, (name, ()))
+    other, needed = _READ_WITH.get(name, (name, ""))
     # A further relation may read what the first one does not.
     if other != name and not (name.startswith("relation.") and config.relation.more):
         value = get_value(config, other)
-        if value not in values:
-            needed = " or ".join(values)
+        if value != needed:
             return f"{name} has no effect: it needs {other}={needed}, which is {value!r}"
     for other, value, groups in _NOT_READ_WITH:
         if name != other and name.partition(".")[0] in groups and get_value(config, other) == value:

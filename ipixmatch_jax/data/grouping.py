@@ -1,6 +1,7 @@
 """Groups of images that must stay on one side of the hold-out: near-duplicates, video frames."""
 
 import functools
+import math
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -237,15 +238,18 @@ def copies_of(thumbnails: np.ndarray, others: np.ndarray) -> Iterator[tuple[int,
     count = len(thumbnails)
     whole, detail = _features(np.concatenate([thumbnails, others]))
     for turn in (lambda a: a, lambda a: a[:, :, ::-1], *_TURNS):
-        turned = [
-            np.ascontiguousarray(turn(rows[:count].reshape(-1, _SIDE, _SIDE))).reshape(count, -1)
-            for rows in (whole, detail)
-        ]
+        turned = [_turned(rows[:count], turn) for rows in (whole, detail)]
         for start in range(count, len(whole), _BLOCK):
             part = slice(start, start + _BLOCK)
             same = (whole[part] @ turned[0].T > _COPY) & (detail[part] @ turned[1].T > _COPY)
             for other, index in np.argwhere(same).tolist():
                 yield index, other + start - count
+
+
+def _turned(rows: np.ndarray, turn: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Square images [N,side*side], each turned."""
+    side = math.isqrt(rows.shape[1])
+    return np.ascontiguousarray(turn(rows.reshape(-1, side, side))).reshape(rows.shape)
 
 
 def _turned_pairs(whole: np.ndarray, detail: np.ndarray) -> Iterator[tuple[int, int]]:
@@ -260,10 +264,7 @@ def _turned_pairs(whole: np.ndarray, detail: np.ndarray) -> Iterator[tuple[int, 
     small = small.reshape(count, -1)
     small = small / np.maximum(np.linalg.norm(small, axis=1, keepdims=True), 1e-6)
     for turn in _TURNS:
-        turned = [
-            np.ascontiguousarray(turn(rows.reshape(count, side, side))).reshape(count, -1)
-            for rows, side in ((small, _TURNED_SIDE), (whole, _SIDE), (detail, _SIDE))
-        ]
+        turned = [_turned(rows, turn) for rows in (small, whole, detail)]
         for start in range(0, count, _BLOCK):
             alike = small[start : start + _BLOCK] @ turned[0].T > _SAME_WHOLE
             rows = np.flatnonzero(alike.any(1)) + start

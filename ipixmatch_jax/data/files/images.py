@@ -200,24 +200,29 @@ def stored_channels(path: str) -> int | None:
         DataError: unreadable.
     """
     with opened(path, path) as (stream, kind):
-        if multiband.raw_kind(stream, kind, path):
-            return multiband.read_stream(
-                stream, kind, path, shape_only=True, max_pixels=_NO_BOUND
-            ).shape[-1]
+        bands = _raw_bands(stream, kind, path)
+        if bands is not None:
+            return bands
         picture = decoding.open_picture(stream, kind, path, _NO_BOUND)
         deep_gray = picture.mode in _DEEP or (kind == "PNG" and is_deep_gray_alpha(stream))
         return 1 if deep_gray else None
+
+
+def _raw_bands(stream: BinaryIO, kind: str, name: str) -> int | None:
+    """Bands of an open file that Pillow does not read; None if it does."""
+    if not multiband.raw_kind(stream, kind, name):
+        return None
+    array = multiband.read_stream(stream, kind, name, shape_only=True, max_pixels=_NO_BOUND)
+    return array.shape[-1]
 
 
 def is_colored(path: str) -> bool:
     """True for a file of three or four bands, whatever their colors; False if it is unreadable."""
     try:
         with opened(path, path) as (stream, kind):
-            if multiband.raw_kind(stream, kind, path):
-                shape = multiband.read_stream(
-                    stream, kind, path, shape_only=True, max_pixels=_NO_BOUND
-                ).shape
-                return shape[-1] in (3, 4)
+            bands = _raw_bands(stream, kind, path)
+            if bands is not None:
+                return bands in (3, 4)
             picture = decoding.open_picture(stream, kind, path, _NO_BOUND)
             return len(picture.getbands()) > 2 or picture.mode == "P"
     except DataError:

@@ -54,15 +54,15 @@ def parse(line: str) -> Entry:
     return Entry(line)
 
 
-def decoded(content: bytes) -> str:
-    """The text of a list, in UTF-8 or UTF-16.
+def decoded(content: bytes, errors: str = "strict") -> str:
+    """The text of a list, in UTF-8 or UTF-16; `errors` is that of `bytes.decode`.
 
     Raises:
-        UnicodeDecodeError: neither.
+        UnicodeDecodeError: neither, and errors are strict.
     """
     # PowerShell writes UTF-16.
     utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
-    return content.decode("utf-16" if utf16 else "utf-8-sig")
+    return content.decode("utf-16" if utf16 else "utf-8-sig", errors)
 
 
 def read_list(path: Path, key: str, problems: list[str]) -> list[Entry]:

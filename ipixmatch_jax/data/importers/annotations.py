@@ -1,5 +1,6 @@
 """Common code of formats in which annotation files describe the masks of images."""
 
+import contextlib
 import os
 import posixpath
 import re
@@ -113,7 +114,9 @@ def collect(
         placed.append((place, sheet, path, _item(tree, sheet, path, split, table, choices)))
     placed.sort(key=lambda one: one[0])
     found.items = [item for *_, item in placed]
-    found.warnings += _check_places(tree, [(s, path) for _, s, path, _ in placed if s.shapes])
+    some_images = _some_images(tree, [(s, path) for _, s, path, _ in placed if s.shapes])
+    check_places(_corners(some_images), str(tree.root))
+    found.warnings += covered_shapes(some_images)
     found.warnings += _other_numbers([(sheet.image, path) for _, sheet, path, _ in placed])
     if twins:
         found.notes.append(
@@ -172,33 +175,28 @@ def _of_other_number(name: str, path: str) -> bool:
     return False
 
 
-def _check_places(tree: FolderTree, located: Sequence[tuple[Sheet, str]]) -> list[str]:
-    """Warnings about covered shapes in a few hundred images.
-
-    Raises:
-        DataError: the shapes of these images do not lie in them.
-    """
+def _some_images(
+    tree: FolderTree, located: Sequence[tuple[Sheet, str]]
+) -> list[tuple[str, tuple[int, int], list[tuple[str, dict]]]]:
+    """Path, size and shapes of a few hundred images; those that cannot be read are said later."""
     images = []
     for sheet, path in located[:: max(1, len(located) // _CHECKED)]:
         full = tree.path("", path)
-        try:
+        with contextlib.suppress(DataError):
             images.append((path, sheet.size or image_size(full, full), sheet.shapes))
-        except DataError:
-            # Said when the image is read.
-            continue
+    return images
 
-    def shapes() -> Iterator[tuple[str, tuple[int, int], np.ndarray]]:
-        for path, size, drawn in images:
-            try:
-                for _, shape in drawn:
-                    if shape["kind"] in ("polygon", "rectangle"):
-                        yield path, size, np.asarray(shape["points"], float)
-            except (TypeError, ValueError, KeyError):
-                # Said when the shape is drawn.
-                continue
 
-    check_places(shapes(), str(tree.root))
-    return covered_shapes(images)
+def _corners(
+    images: Iterable[tuple[str, tuple[int, int], list[tuple[str, dict]]]],
+) -> Iterator[tuple[str, tuple[int, int], np.ndarray]]:
+    """Path, size and corners of each polygon and rectangle."""
+    for path, size, drawn in images:
+        # A shape that cannot be read is said when it is drawn.
+        with contextlib.suppress(TypeError, ValueError, KeyError):
+            for _, shape in drawn:
+                if shape["kind"] in ("polygon", "rectangle"):
+                    yield path, size, np.asarray(shape["points"], float)
 
 
 def _check_named(tree: FolderTree, sheets: Sequence[Sheet]) -> None:

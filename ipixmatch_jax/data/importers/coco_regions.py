@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ipixmatch_jax.data.importers.drawing import signed_area
 from ipixmatch_jax.errors import DataError
 
 # Annotations whose regions are compared with their boxes; pixels by which they may differ.
@@ -156,7 +157,8 @@ def _has_holes(polygons: list, parts: list, whole: Any, annotation: dict) -> boo
     area, union = _stated_area(annotation), float(coco.area(whole))
     if area is None:
         inner = _nested(parts)
-        return bool(inner) and all(_turn(polygons[i]) != _turn(polygons[j]) for i, j in inner)
+        turns = [(signed_area(polygons[i]) > 0, signed_area(polygons[j]) > 0) for i, j in inner]
+        return bool(turns) and all(one != other for one, other in turns)
     if union <= area or float(coco.area(parts).sum()) <= union:
         return False
     odd = float((coco.decode(parts).sum(-1) % 2 == 1).sum())
@@ -182,12 +184,6 @@ def _nested(parts: list) -> list[tuple[int, int]]:
         for j in range(len(parts))
         if 0 < areas[i] < areas[j] and coco.area(coco.merge([parts[i], parts[j]])) == areas[j]
     ]
-
-
-def _turn(polygon: list) -> bool:
-    """The direction in which the points of a polygon go round."""
-    x, y = np.reshape(polygon, (-1, 2)).T
-    return bool(np.dot(x, np.roll(y, 1)) > np.dot(y, np.roll(x, 1)))
 
 
 def doubtful_holes(content: dict) -> list[str]:

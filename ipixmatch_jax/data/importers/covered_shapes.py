@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ipixmatch_jax.data.importers.drawing import background_first
+from ipixmatch_jax.data.importers.drawing import background_first, signed_area
 from ipixmatch_jax.data.importers.found import some
 from ipixmatch_jax.data.records import IGNORE
 
@@ -47,7 +47,7 @@ def _hidden(size: tuple[int, int], shapes: list[Shape]) -> list[tuple[str, str]]
     order = np.array(above)
     seen, hidden = set(np.unique(order).tolist()), []
     for number, points in drawn:
-        if number + 1 in seen or _area(points) < _LEAST:
+        if number + 1 in seen or abs(signed_area(points)) < _LEAST:
             continue
         own = _canvas(size)
         ImageDraw.Draw(own).polygon(points, fill=1, outline=1)
@@ -82,8 +82,3 @@ def _outline(shape: dict, scale: float) -> list[tuple[float, float]] | None:
     # What a hole shows below is not known from the outline.
     closed = shape["kind"] in ("polygon", "rectangle") and not shape.get("holes")
     return [(float(x), float(y)) for x, y in points] if closed and len(points) > 2 else None
-
-
-def _area(points: list[tuple[float, float]]) -> float:
-    x, y = np.asarray(points).T
-    return float(abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2)

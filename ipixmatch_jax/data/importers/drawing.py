@@ -203,6 +203,12 @@ def turned_box(low: Sequence[float], high: Sequence[float], angle: float) -> lis
     return corners.tolist()
 
 
+def signed_area(points: Any) -> float:
+    """The area of a polygon of N points, [N,2]; below 0 if they go round the other way."""
+    x, y = np.reshape(points, (-1, 2)).T
+    return float(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2
+
+
 # Names of pixels that do not count, by their letters alone.
 _IGNORED = frozenset("ignore ignored ignoreregion ignoredregion dontcare donotcare".split())
 

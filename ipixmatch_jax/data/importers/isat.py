@@ -6,10 +6,10 @@ Written for ISAT with Segment Anything 0.x and 1.x. Higher layers cover lower on
 
 from typing import Any
 
-from ipixmatch_jax.data.importers.annotations import Sheet, collect
+from ipixmatch_jax.data.importers.annotations import Sheet
 from ipixmatch_jax.data.importers.contents import check_json, content, json_with, read_json
 from ipixmatch_jax.data.importers.found import Choices, Found, some
-from ipixmatch_jax.data.importers.own_names import settle_names
+from ipixmatch_jax.data.importers.own_names import collect_by_names
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
 
@@ -33,11 +33,9 @@ class Isat:
             found = _read(tree, path)
             if found:
                 sheets.append(_sheet(path, found, tree.path("", path)))
-        problems, notes = settle_names(tree, sheets, "ISAT", "info.name")
-        found = collect(tree, sheets, _names(tree) or None, choices)
-        found.problems += problems
-        found.notes += notes
-        return found
+        return collect_by_names(
+            tree, sheets, _names(tree) or None, choices, tool="ISAT", key="info.name"
+        )
 
 
 def _read(tree: FolderTree, path: str) -> dict[str, Any]:

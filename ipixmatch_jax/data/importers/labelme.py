@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
-from ipixmatch_jax.data.importers.annotations import Sheet, collect
+from ipixmatch_jax.data.importers.annotations import Sheet
 from ipixmatch_jax.data.importers.class_files import find_classes
 from ipixmatch_jax.data.importers.contents import NotUnicodeError, json_with, read_json
 from ipixmatch_jax.data.importers.contents import content as file_bytes
@@ -23,7 +23,7 @@ from ipixmatch_jax.data.importers.encodings import in_code_page
 from ipixmatch_jax.data.importers.found import Choices, Found, some
 from ipixmatch_jax.data.importers.image_folders import written_next_to
 from ipixmatch_jax.data.importers.names import folded
-from ipixmatch_jax.data.importers.own_names import settle_names
+from ipixmatch_jax.data.importers.own_names import collect_by_names
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
 
@@ -62,11 +62,11 @@ class LabelMe:
             sheets.append(_sheet(path, content, tree.path("", path)))
             held += bool(content.get("imageData"))
         listed = find_classes(tree)
-        problems, notes = settle_names(tree, sheets, "LabelMe", "imagePath")
-        problems += _merge_instances(tree, sheets, listed.names)
-        found = collect(tree, sheets, listed.names or None, choices)
-        found.problems += problems
-        found.notes += notes
+        doubtful = _merge_instances(tree, sheets, listed.names)
+        found = collect_by_names(
+            tree, sheets, listed.names or None, choices, tool="LabelMe", key="imagePath"
+        )
+        found.problems += doubtful
         if pages:
             found.notes.append(
                 f"{len(pages)} LabelMe files are not UTF-8; their labels have no other letters, or "
@@ -90,7 +90,7 @@ class LabelMe:
             )
         if listed.names:
             found.notes.append(f"classes of {listed.path}")
-        stems = {os.path.splitext(path)[0]: path for path in tree.with_ending(*IMAGE_SUFFIXES)}
+        stems = {os.path.splitext(path)[0] for path in tree.with_ending(*IMAGE_SUFFIXES)}
         beside = [path for path in others if os.path.splitext(path)[0] in stems]
         if beside:
             found.warnings.append(

@@ -7,10 +7,10 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 from PIL import Image
 
-from ipixmatch_jax.data.importers.annotations import Sheet, collect
+from ipixmatch_jax.data.importers.annotations import Sheet
 from ipixmatch_jax.data.importers.contents import content, head
 from ipixmatch_jax.data.importers.found import Choices, Found
-from ipixmatch_jax.data.importers.own_names import settle_names
+from ipixmatch_jax.data.importers.own_names import collect_by_names
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
 
@@ -34,11 +34,7 @@ class LabelMeXml:
 
     def read(self, tree: FolderTree, choices: Choices) -> Found:
         sheets = [_sheet(tree, path) for path in tree.with_ending(".xml")]
-        problems, notes = settle_names(tree, sheets, "LabelMe", "filename")
-        found = collect(tree, sheets, None, choices)
-        found.problems += problems
-        found.notes += notes
-        return found
+        return collect_by_names(tree, sheets, None, choices, tool="LabelMe", key="filename")
 
 
 def _sheet(tree: FolderTree, path: str) -> Sheet:

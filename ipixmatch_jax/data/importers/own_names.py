@@ -2,10 +2,11 @@
 
 import os
 import posixpath
+from collections.abc import Iterable
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
-from ipixmatch_jax.data.importers.annotations import Sheet
-from ipixmatch_jax.data.importers.found import some
+from ipixmatch_jax.data.importers.annotations import Sheet, collect
+from ipixmatch_jax.data.importers.found import Choices, Found, some
 from ipixmatch_jax.data.importers.image_index import ImageIndex
 from ipixmatch_jax.data.importers.names import folded
 from ipixmatch_jax.data.importers.parts import parts_of
@@ -13,18 +14,33 @@ from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
 
 
-def settle_names(
+def collect_by_names(
+    tree: FolderTree, sheets: list[Sheet], labels: Iterable[str] | None, choices: Choices,
+    *, tool: str, key: str,
+) -> Found:  # fmt: skip
+    """`collect`, of annotation files of one image each, whose own names count too.
+
+    Args:
+        tree: the folder.
+        sheets: one per annotation file; `image` is changed.
+        labels: as for `collect`.
+        choices: as for `collect`.
+        tool: the program, for messages.
+        key: where its files name their image, for messages.
+    """
+    problems, notes = _settle_names(tree, sheets, tool, key)
+    found = collect(tree, sheets, labels, choices)
+    found.problems += problems
+    found.notes += notes
+    return found
+
+
+def _settle_names(
     tree: FolderTree, sheets: list[Sheet], tool: str, key: str
 ) -> tuple[list[str], list[str]]:
     """Compares the image that each file names with the image that has the file's own name.
 
     If only the latter exists, both files were renamed, and it is taken.
-
-    Args:
-        tree: the folder.
-        sheets: one per annotation file; `image` is changed.
-        tool: the program, for messages.
-        key: where its files name their image, for messages.
 
     Returns:
         Problems and notes: both images exist, and the annotation may be that of either.

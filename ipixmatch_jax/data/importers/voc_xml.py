@@ -7,10 +7,10 @@ import io
 import re
 import xml.etree.ElementTree as ElementTree
 
-from ipixmatch_jax.data.importers.annotations import Sheet, collect
+from ipixmatch_jax.data.importers.annotations import Sheet
 from ipixmatch_jax.data.importers.contents import content, head
 from ipixmatch_jax.data.importers.found import Choices, Found
-from ipixmatch_jax.data.importers.own_names import settle_names
+from ipixmatch_jax.data.importers.own_names import collect_by_names
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.errors import DataError
 
@@ -35,10 +35,7 @@ class VocXml:
     def read(self, tree: FolderTree, choices: Choices) -> Found:
         parsed = [_sheet(tree, path) for path in tree.with_ending(".xml")]
         sheets = [sheet for sheet, _ in parsed if sheet]
-        problems, notes = settle_names(tree, sheets, "Pascal VOC", "filename")
-        found = collect(tree, sheets, None, choices)
-        found.problems += problems
-        found.notes += notes
+        found = collect_by_names(tree, sheets, None, choices, tool="Pascal VOC", key="filename")
         boxes = sum(count for _, count in parsed)
         if boxes:
             found.warnings.append(

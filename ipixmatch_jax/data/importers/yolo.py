@@ -9,6 +9,7 @@ from collections import Counter
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES, image_size
 from ipixmatch_jax.data.files.masks import MASK_SUFFIXES
+from ipixmatch_jax.data.files.split_lists import decoded
 from ipixmatch_jax.data.importers.annotations import Sheet, collect, mostly_rectangles
 from ipixmatch_jax.data.importers.class_files import find_classes
 from ipixmatch_jax.data.importers.coco_names import COCO_NAMES
@@ -241,10 +242,7 @@ def _by_names(images: dict[str, str]) -> dict[str, str]:
 
 def _text(tree: FolderTree, path: str) -> str:
     try:
-        data = as_path(tree.path("", path)).read_bytes()
-        # PowerShell writes UTF-16.
-        utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
-        return data.decode("utf-16" if utf16 else "utf-8-sig", "replace")
+        return decoded(as_path(tree.path("", path)).read_bytes(), "replace")
     except OSError as error:
         raise DataError(f"{tree.path('', path)}: cannot be read ({error.strerror})") from None
 

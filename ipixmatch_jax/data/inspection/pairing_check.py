@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -22,6 +23,9 @@ _NEAREST, _FARTHEST = 3, 12
 _LEAST_GAIN, _NOISE, _MOSTLY_MOVED = 0.15, 1.0, 0.8
 # The last word of a name: a_flip, a-hflip2.
 _LAST_WORD = re.compile(r"[_\-. ]([A-Za-z]+)\d*$")
+
+Change = Callable[[np.ndarray], np.ndarray]
+How = TypeVar("How", bound=Hashable)
 
 
 def shifted_masks(facts: Sequence[Facts]) -> list[Finding]:
@@ -94,20 +98,17 @@ def _mirrored(records: Sequence[Facts], word: str) -> list[Finding]:
     if len(records) < _LEAST_MIRRORED:
         return []
     records = records[:: max(1, len(records) // _MOST)]
-    own = _turned(records, lambda a: a)
     square = all(record.size[0] == record.size[1] for record in records)
     turns = _TURNS | (_QUARTERS if square else {})
-    agreement = {how: _turned(records, turn) for how, turn in turns.items()}
-    how = max(agreement, key=lambda how: agreement[how].mean())
-    other = agreement[how]
-    clear = other.mean() > max(2 * own.mean(), own.mean() + _CLEAR)
-    if not clear or (other > own).mean() <= _MOSTLY:
+    found = better_changed(records, turns)
+    if found is None:
         return []
+    how, other, own = found
     file = records[0].files[-1]
     text = (
         f"{file}, and the other masks{f' of images named …{word}' * bool(word)}: their edges fit "
-        f"the images if the masks are {how} (agreement {other.mean():.2f}), and not as they are "
-        f"({own.mean():.2f}); expected masks in the orientation of their images; save the masks "
+        f"the images if the masks are {how} (agreement {other:.2f}), and not as they are "
+        f"({own:.2f}); expected masks in the orientation of their images; save the masks "
         "again"
     )
     return [Finding(ERROR, "mirrored-masks", "labeled", file, text, records[0].index)]
@@ -190,9 +191,26 @@ def _agreement_with(image: Facts, mask: np.ndarray) -> float:
     return gradient_agreement(image.gradient.astype(np.float32), mask)
 
 
-def _turned(records: Sequence[Facts], turn: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def better_changed(
+    records: Sequence[Facts], changes: Mapping[How, Change]
+) -> tuple[How, float, float] | None:
+    """The change of all masks by which nearly each of them fits its image clearly better.
+
+    Returns:
+        Its key, the mean agreement of edges with it, and that of the masks as they are; or None.
+    """
+    own = _changed(records, lambda mask: mask)
+    agreement = {how: _changed(records, change) for how, change in changes.items()}
+    how, other = max(agreement.items(), key=lambda one: one[1].mean())
+    clear = other.mean() > max(2 * own.mean(), own.mean() + _CLEAR)
+    if not clear or (other > own).mean() <= _MOSTLY:
+        return None
+    return how, float(other.mean()), float(own.mean())
+
+
+def _changed(records: Sequence[Facts], change: Change) -> np.ndarray:
     return np.array([
-        _agreement_with(r, np.ascontiguousarray(turn(r.small_mask)))
+        _agreement_with(r, np.ascontiguousarray(change(r.small_mask)))
         for r in records
     ])  # fmt: skip
 

@@ -1,16 +1,15 @@
 """Masks of another scale than their images: shapes of a smaller copy, or images cropped later."""
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
 
-from ipixmatch_jax.data.files.orientation import gradient_agreement
 from ipixmatch_jax.data.inspection.findings import ERROR, WARNING, Facts, Finding
+from ipixmatch_jax.data.inspection.pairing_check import better_changed
 from ipixmatch_jax.data.records import IGNORE
 
 _LEAST, _MOST = 4, 100
-# How much more the masks must agree at another scale, and the share of them that must do so.
-_CLEAR, _MOSTLY = 0.3, 0.9
 # Scales about the upper left corner, where the coordinates of all images begin; and about the
 # center, or the lower right corner, of images that were cropped or padded.
 _OF_COPIES = (1.25, 4 / 3, 1.5, 5 / 3, 2.0, 2.5, 3.0)
@@ -34,21 +33,15 @@ def scaled_masks(facts: Sequence[Facts]) -> list[Finding]:
 
 
 def _by_edges(records: Sequence[Facts]) -> list[Finding]:
-    gradients = [record.gradient.astype(np.float32) for record in records]
-
-    def agreement(scale: float, anchor: float) -> np.ndarray:
-        return np.array([
-            gradient_agreement(gradient, _scaled(record.small_mask, scale, anchor))
-            for gradient, record in zip(gradients, records, strict=True)
-        ])  # fmt: skip
-
-    own = agreement(1.0, 0.0)
-    found = {(scale, 0.0): agreement(scale, 0.0) for scale in _OF_COPIES}
-    found |= {(s, anchor): agreement(s, anchor) for s in _OF_CROPS for anchor in (0.5, 1.0)}
-    (scale, anchor), other = max(found.items(), key=lambda one: one[1].mean())
-    clear = other.mean() > max(2 * own.mean(), own.mean() + _CLEAR)
-    if not clear or (other > own).mean() <= _MOSTLY:
+    places = [(scale, 0.0) for scale in _OF_COPIES]
+    places += [(scale, anchor) for scale in _OF_CROPS for anchor in (0.5, 1.0)]
+    found = better_changed(
+        records,
+        {one: functools.partial(_scaled, scale=one[0], anchor=one[1]) for one in places},
+    )
+    if found is None:
         return []
+    (scale, anchor), other, own = found
     file = records[0].files[-1]
     where = {0.0: "upper left corner", 0.5: "center"}.get(anchor, "lower right corner")
     reason = "were the images cropped or padded later?"
@@ -56,8 +49,8 @@ def _by_edges(records: Sequence[Facts]) -> list[Finding]:
         reason = "were the shapes drawn on a smaller copy of the images?"
     text = (
         f"{file}, and the other masks: their edges fit the images if the masks are about "
-        f"{scale:.2g} times as large from the {where} on (agreement {other.mean():.2f}), and not "
-        f"as they are ({own.mean():.2f}); expected masks of these very images; {reason} Use the "
+        f"{scale:.2g} times as large from the {where} on (agreement {other:.2f}), and not "
+        f"as they are ({own:.2f}); expected masks of these very images; {reason} Use the "
         "images that were annotated, or scale the coordinates"
     )
     return [Finding(ERROR, "scaled-masks", "labeled", file, text, records[0].index)]
