@@ -170,9 +170,10 @@ def test_flags(capsys):
         with pytest.raises(SystemExit) as exit_:
             main(arguments)
         assert exit_.value.code == 2
-    with pytest.raises(SystemExit) as exit_:
-        main(["--help"])
-    assert exit_.value.code == 0 and "--config.KEY=VALUE" in capsys.readouterr().out
+    for words in ([], ["convert"], ["inspect", "photos"]):
+        with pytest.raises(SystemExit) as exit_:
+            main([*words, "--help"])
+        assert exit_.value.code == 0 and "--config.KEY=VALUE" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments, message", [

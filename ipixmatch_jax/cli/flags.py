@@ -306,6 +306,8 @@ def _folders_as_flags(argv: Sequence[str], parser: argparse.ArgumentParser) -> l
     if mode not in _FOLDERS:
         known = nearest(mode, _FOLDERS) or f"; write --mode {mode}" * (mode in MODES)
         parser.error(f"no command {mode!r}{known}")
+    if {"-h", "--help"} & set(rest):
+        return ["--help"]
     folders = list(itertools.takewhile(lambda word: not word.startswith("-"), rest))
     names = _FOLDERS[mode]
     if len(folders) != len(names) or not all(folders):
