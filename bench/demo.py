@@ -32,6 +32,13 @@ _ALL_PIXELS = "--config.method.confidence=0"
 _VALID = ["--config.relation.region=valid", "--config.relation.weight=0.15"]
 _BALANCED = ["--config.relation.balance=gradient", "--config.relation.weight=0.5"]
 
+# Relations in place of pseudo-labels, which have a hundredth of their weight.
+_INSTEAD = "--config.method.unlabeled_weight=0.01"
+_AFFINITY = [
+    "--config.relation.name=affinity", "--config.relation.temperature=0.1",
+    "--config.relation.stride=2", "--config.relation.region=valid",
+]  # fmt: skip
+
 # Arm → trunk, the argument of configs/demo.py, and options.
 ARMS: dict[str, tuple[str | None, str, list[str]]] = {
     "supervised": (None, "supervised", []),
@@ -39,6 +46,11 @@ ARMS: dict[str, tuple[str | None, str, list[str]]] = {
     "fixmatch": ("fixmatch", "fixmatch", []),
     "ipixmatch": ("fixmatch", "ipixmatch", []),
     "kl-valid": ("fixmatch", "ipixmatch", _VALID),
+    "ipixmatch-only": ("fixmatch", "ipixmatch", [_INSTEAD, "--config.relation.weight=5"]),
+    "kl-valid-only": ("fixmatch", "ipixmatch", [*_VALID, _INSTEAD, "--config.relation.weight=15"]),
+    "affinity-kl-only": (
+        "fixmatch", "ipixmatch", [*_AFFINITY, _INSTEAD, "--config.relation.weight=1000"],
+    ),
     "ipixmatch-balanced": ("ipixmatch-balanced", "ipixmatch", _BALANCED),
     "soft": ("fixmatch", "fixmatch", ["--config.method.options.distance=soft_cross_entropy"]),
     # What CPS differs in from FixMatch, one by one.
@@ -56,7 +68,7 @@ ARMS: dict[str, tuple[str | None, str, list[str]]] = {
     "unimatch-separate": (None, "fixmatch", [*_UNIMATCH, *_SEPARATE]),
     "unimatch-whole": (None, "fixmatch", [*_UNIMATCH, "--config.method.options.drop_rate=0"]),
     "unimatch-labels": (None, "fixmatch", [*_UNIMATCH, "--config.supervised.weight=2"]),
-}
+}  # fmt: skip
 
 
 def main() -> None:
