@@ -129,6 +129,9 @@ class _Reader:
         return self._one_modality(found, masks)
 
     def _left_out(self, left: list[Place], reason: str, *, note: bool = False) -> None:
+        pools = [self.tree.path("", str(folder)) for folder in self.choices.get(
+            "unlabeled_folders", ())]  # fmt: skip
+        left = [place for place in left if not _is_below(self.tree.path(place.folder), pools)]
         if not left:
             return
         count = sum(
@@ -359,6 +362,12 @@ class _Reader:
                 chosen = self.choices.get(key)
                 single = len(image_tops) == len(mask_tops) == 1
                 self.found.keys[key] = chosen or (tops.copy().pop() if single else "")
+
+
+def _is_below(folder: str, tops: list[str]) -> bool:
+    """True if a folder is one of `tops`, or in one of them."""
+    own = os.path.normpath(folder) + "/"
+    return any(own.startswith(os.path.normpath(top) + "/") for top in tops)
 
 
 def _only_masks_are_split(images: list[Place], masks: list[Place]) -> bool:

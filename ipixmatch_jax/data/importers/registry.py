@@ -14,6 +14,7 @@ from ipixmatch_jax.data.importers.bdd100k import Bdd100k
 from ipixmatch_jax.data.importers.cell_tracking import CellTracking
 from ipixmatch_jax.data.importers.cellpose import Cellpose
 from ipixmatch_jax.data.importers.cityscapes import Cityscapes, Kitti
+from ipixmatch_jax.data.importers.class_lists import class_lists
 from ipixmatch_jax.data.importers.coco import Coco
 from ipixmatch_jax.data.importers.coco_panoptic import CocoPanoptic
 from ipixmatch_jax.data.importers.contents import cut_files, head, read_json
@@ -86,7 +87,8 @@ _LISTED = (
 # Endings of files that may hold annotations.
 _TABLES = (".json", ".jsonl", ".csv", ".xml", ".tsv", ".geojson")
 # Keys of `config.data.folder` that change how a folder is read.
-CHOICE_KEYS = ("format", *PLACES, "mask_tail", "mask_prefix", "unannotated", "exif")
+CHOICE_KEYS = ("format", *PLACES, "mask_tail", "mask_prefix", "unannotated", "exif",
+               "unlabeled_folders")  # fmt: skip
 
 
 def choices_of(options: Mapping[str, Any], lists: Sequence[str] = ()) -> Choices:
@@ -170,6 +172,7 @@ def read_tree(tree: FolderTree, choices: Choices) -> tuple[Importer, str, Found]
     if importer.name in _DRAWN:
         found.warnings += cut_files(tree)
     _unique_ids(found, str(tree.root))
+    found.class_lists = class_lists(tree) if found.classes is None else []
     found.warnings += unread_files(tree, found)
     if tree.skipped:
         shown = ", ".join(tree.skipped[:3]) + (", …" if len(tree.skipped) > 3 else "")

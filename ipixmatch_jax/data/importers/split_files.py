@@ -15,7 +15,7 @@ from ipixmatch_jax.data.importers import names as folder_names
 from ipixmatch_jax.data.importers.found import Found, some
 from ipixmatch_jax.data.importers.list_texts import ARRAYS
 from ipixmatch_jax.data.importers.split_index import STRUCTURED, Rows, SplitIndex
-from ipixmatch_jax.data.importers.split_tables import SPLIT_WORDS
+from ipixmatch_jax.data.importers.split_tables import FEWEST, SPLIT_WORDS
 from ipixmatch_jax.data.importers.tree import FolderTree
 
 _ENDINGS = (".txt", ".csv", ".lst", ".tsv", ".json", ".jsonl", ".yaml", ".yml", *ARRAYS)
@@ -48,6 +48,8 @@ def apply_lists(tree: FolderTree, found: Found, *, masks: bool = True) -> None:
         masks: lists may name masks; False if the masks are drawn from annotations.
     """
     told = any(item.split in ("val", "test") for item in found.items)
+    if told:
+        found.warnings += _other_splits(tree, found)
     if told and not masks:
         return
     candidates = {
@@ -63,7 +65,8 @@ def apply_lists(tree: FolderTree, found: Found, *, masks: bool = True) -> None:
         columns = index.columns(path, split)
         for own, found_rows in columns.items():
             lists.setdefault("" if told else own, {})[path] = found_rows
-        rows = {} if columns else index.rows(path)
+        # A split may have a single image.
+        rows = {} if columns else index.rows(path, 1 if split else FEWEST)
         if split and not columns and not rows and path.lower().endswith(_TABLES):
             rows = index.table(path)
         if rows and (split or any(rows.values())):
@@ -103,6 +106,30 @@ def apply_lists(tree: FolderTree, found: Found, *, masks: bool = True) -> None:
     if chosen:
         found.warnings += _absent(index, chosen)
         _apply(found, chosen)
+
+
+def _other_splits(tree: FolderTree, found: Found) -> list[str]:
+    """Warnings about lists that put images into another split than their folders do."""
+    lists = {path: split for path, split in _candidates(tree).items() if split}
+    index = SplitIndex(tree, found.items) if lists else None
+    split_of = {item.image: item.split for item in found.items if item.split != "unlabeled"}
+    warnings = []
+    for path, split in lists.items():
+        columns = index.columns(path, split)
+        # Tables of images under the name of a split.
+        plain = {} if columns else {split: index.rows(path) or index.table(path)}
+        other = [
+            (image, own) for own, rows in (columns or plain).items() for image in rows
+            if split_of.get(image, own) != own
+        ]  # fmt: skip
+        if other:
+            image, own = other[0]
+            warnings.append(
+                f"{path}: a list of {own} names {len(other)} images whose folders tell another "
+                f"split, such as {image} ({split_of[image]}); the folders count, and the list is "
+                "not used; set data.labeled, data.val or data.test to lists if these are right"
+            )
+    return warnings
 
 
 def _absent(index: "SplitIndex", chosen: dict[str, tuple[str, Rows]]) -> list[str]:
