@@ -234,6 +234,8 @@ def _unknown(tree: FolderTree) -> DataError:
     inside = (
         f"folders {', '.join(tops[:8])}{', …' if len(tops) > 8 else ''}" if tops else "no folder"
     )
+    if set(kinds) <= {ending[1:] for ending in IMAGE_SUFFIXES} and kinds:
+        inside += ": images, and no masks (see 'How to draw masks' in docs/data.md)"
     tables = [(len(path), path) for path in tree.with_ending(*_TABLES)]
     shown = ""
     if tables:
@@ -256,7 +258,5 @@ def _of_table(tree: FolderTree, path: str) -> str:
             return f"; {error}"
     if not data.strip():
         return f"; {path} is empty"
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return f"; {path} is UTF-16, and may be read as UTF-8; save it again as UTF-8"
     start = data.decode("utf-8", "replace")
     return f"; {path}, which begins with {start!r}, is no annotation file that is read"
