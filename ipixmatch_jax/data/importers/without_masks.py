@@ -16,7 +16,9 @@ from ipixmatch_jax.paths import as_path
 # Ending of a file -> what it is and what to do.
 _FILES = {
     "_annotations.createml.json": "a CreateML export holds boxes",
-    **dict.fromkeys((".tfrecord", ".tfrecords", ".tfrec", ".record"), "TFRecord files are not read"),
+    **dict.fromkeys(
+        (".tfrecord", ".tfrecords", ".tfrec", ".record"), "TFRecord files are not read"
+    ),
     "_annotations.csv": "a CSV of boxes",
     ".h5": "HDF5 files are not read",
     ".ilp": "a project of ilastik holds no masks",
