@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
-from ipixmatch_jax.data.files.split_lists import decoded
+from ipixmatch_jax.data.files.split_lists import decoded, short_id
+from ipixmatch_jax.data.importers import names
 from ipixmatch_jax.data.importers.class_csv import class_table
 from ipixmatch_jax.data.importers.class_file import ClassFile, Color, color_of, mapped_classes
 from ipixmatch_jax.data.importers.class_lines import class_lines, is_numbered_or_colored
@@ -51,7 +52,11 @@ class ClassList:
 
 def class_lists(tree: FolderTree) -> list[ClassList]:
     """The files that look like lists of classes, at any place in the folder."""
-    paths = [path for path in tree.with_ending(*_ENDINGS) if path.count("/") < _DEEPEST]
+    paths = [
+        path for path in tree.with_ending(*_ENDINGS)
+        # Lists of a split name images.
+        if path.count("/") < _DEEPEST and not names.split_of_list(short_id(path).lower())
+    ]  # fmt: skip
     counts = Counter(path.rpartition("/")[0] for path in paths)
     paths = [path for path in paths if counts[path.rpartition("/")[0]] <= _MOST_TEXTS]
     found = []
@@ -67,9 +72,7 @@ def class_lists(tree: FolderTree) -> list[ClassList]:
             found.append(replace(one, file=replace(one.file, path=tree.path("", path))))
     if not found:
         return []
-    images = {
-        os.path.splitext(path.rpartition("/")[2])[0] for path in tree.with_ending(*IMAGE_SUFFIXES)
-    }
+    images = {short_id(path) for path in tree.with_ending(*IMAGE_SUFFIXES)}
     return [one for one in found if images.isdisjoint(one.file.names)]
 
 
@@ -122,13 +125,13 @@ def _fits(one: ClassList, described: dict[str, Any]) -> bool:
     return (one.numbered and len(file.names) >= count) or listed
 
 
-def _are_names(names: tuple[str, ...]) -> bool:
+def _are_names(stated: tuple[str, ...]) -> bool:
     usual = all(
         re.search(r"[^\W\d_]", name) and len(name) <= _LONGEST_NAME and "/" not in name
         and not name.lower().endswith(IMAGE_SUFFIXES)
-        for name in names
+        for name in stated
     )  # fmt: skip
-    return len(names) > 1 and len(set(names)) == len(names) and usual
+    return len(stated) > 1 and len(set(stated)) == len(stated) and usual
 
 
 def _parsed(text: str, ending: str) -> ClassList:
@@ -149,11 +152,11 @@ def _of_yaml(text: str) -> ClassList:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from None
-    names = content.get("names") if isinstance(content, dict) else None
-    if isinstance(names, dict):
-        names = [names[key] for key in sorted(names)] if list(names) else []
-    plain = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    return ClassList(ClassFile("", tuple(names) if plain else ()), numbered=False)
+    stated = content.get("names") if isinstance(content, dict) else None
+    if isinstance(stated, dict):
+        stated = [stated[key] for key in sorted(stated)]
+    plain = isinstance(stated, list) and all(isinstance(name, str) for name in stated)
+    return ClassList(ClassFile("", tuple(stated) if plain else ()), numbered=False)
 
 
 def _of_objects(content: Any) -> ClassList:
@@ -174,10 +177,10 @@ def _of_objects(content: Any) -> ClassList:
     ids = [int(row[number]) for row in rows] if number else []
     if ids:
         rows = [row for _, row in sorted(zip(ids, rows, strict=True), key=lambda pair: pair[0])]
-    names = tuple(str(row[name]) for row in rows)
+    stated = tuple(str(row[name]) for row in rows)
     palette: tuple[Color, ...] = tuple(color_of(row[color]) for row in rows) if color else ()
     whole = sorted(ids) == list(range(len(ids)))
     if ids and not whole:
         # Numbers of another order, or from 1 on: the colors may count.
-        return ClassList(ClassFile("", names, palette), numbered=False)
-    return ClassList(ClassFile("", names, palette), numbered=bool(ids))
+        return ClassList(ClassFile("", stated, palette), numbered=False)
+    return ClassList(ClassFile("", stated, palette), numbered=bool(ids))

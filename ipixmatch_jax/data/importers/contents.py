@@ -31,7 +31,8 @@ def head(path: str, limit: int = 100_000) -> bytes:
                 data = file.read(limit)
     except OSError:
         return b""
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")) and len(data) > 2:
+    # UTF-32 begins with the same two bytes.
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")) and data[2:4] != b"\0\0":
         return data.decode("utf-16", "ignore").encode("utf-8", "ignore")
     return data
 

@@ -29,6 +29,7 @@ _UNREAD = (".pkl", ".mat", ".pt")
 # Tables that hold no images.
 _OTHERS = ("classes", "labels", "_classes", "class_dict", "labelmap")
 _DEEPEST, _MOST = 5, 50
+_LABELED = ("train", "val", "test")
 # A column of two or three numbers: CelebA writes 0, 1 and 2 for train, val and test.
 _NUMBERS = re.compile(r"\w+: [0-3](, [0-3]){1,2}")
 # A folder of more text files holds labels or captions, not lists.
@@ -110,7 +111,10 @@ def apply_lists(tree: FolderTree, found: Found, *, masks: bool = True) -> None:
 
 def _other_splits(tree: FolderTree, found: Found) -> list[str]:
     """Warnings about lists that put images into another split than their folders do."""
-    lists = {path: split for path, split in _candidates(tree).items() if split}
+    lists = {path: split for path, split in _candidates(tree).items() if split in _LABELED}
+    # Several lists for a split are choices, such as splits/50 and splits/100.
+    counts = Counter(lists.values())
+    lists = {path: split for path, split in lists.items() if counts[split] == 1}
     index = SplitIndex(tree, found.items) if lists else None
     split_of = {item.image: item.split for item in found.items if item.split != "unlabeled"}
     warnings = []
@@ -120,7 +124,7 @@ def _other_splits(tree: FolderTree, found: Found) -> list[str]:
         plain = {} if columns else {split: index.rows(path) or index.table(path)}
         other = [
             (image, own) for own, rows in (columns or plain).items() for image in rows
-            if split_of.get(image, own) != own
+            if own in _LABELED and split_of.get(image, own) != own
         ]  # fmt: skip
         if other:
             image, own = other[0]
