@@ -1,7 +1,7 @@
 """Lists of classes under names of their own, told by what is in them: RUGD's `*-colormap.txt`.
 
-Such a file may be about something else. So it counts only if it states the color of every class and
-the masks show no other, or the number of every class and the masks hold no other.
+Such a file may be about something else, such as classes of whole images. So it counts only if it
+states the color of every class and the masks show no other, or its numbers fit the ids.
 """
 
 import json
@@ -19,6 +19,7 @@ from ipixmatch_jax.data.importers.class_file import ClassFile, Color, color_of, 
 from ipixmatch_jax.data.importers.class_lines import class_lines, is_numbered_or_colored
 from ipixmatch_jax.data.importers.contents import head
 from ipixmatch_jax.data.importers.tree import FolderTree
+from ipixmatch_jax.data.records import is_background
 
 _TABLES = (".csv", ".tsv")
 _ENDINGS = (".txt", ".json", ".yaml", ".yml", *_TABLES)
@@ -32,7 +33,7 @@ _LONGEST_NAME = 60
 _NAMES = ("name", "title", "label", "readable", "class")
 _COLORS = ("color", "colour", "rgb")
 _IDS = ("id", "classid", "class_id", "label_id", "value")
-_BACKGROUNDS = ("background", "_background_", "bg")
+_TWO = 2
 _BINARY = ("background", "foreground")
 _BLACK_WHITE = {(0, 0, 0), (255, 255, 255)}
 
@@ -44,10 +45,12 @@ class ClassList:
     Attributes:
         file: its content, with the path.
         numbered: the file states the number of every class.
+        ground: the file lists a background as class 0.
     """
 
     file: ClassFile
     numbered: bool
+    ground: bool = False
 
 
 def class_lists(tree: FolderTree) -> list[ClassList]:
@@ -65,11 +68,15 @@ def class_lists(tree: FolderTree) -> list[ClassList]:
         if len(data) > _LONGEST:
             continue
         try:
-            one = _parsed(decoded(data), os.path.splitext(path)[1].lower())
+            text = decoded(data)
+            one = _parsed(text, os.path.splitext(path)[1].lower())
         except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
             continue
         if _are_names(one.file.names):
-            found.append(replace(one, file=replace(one.file, path=tree.path("", path))))
+            first = one.file.names[0]
+            ground = is_background(first) and first in text
+            file = replace(one.file, path=tree.path("", path))
+            found.append(replace(one, file=file, ground=ground))
     if not found:
         return []
     images = {short_id(path) for path in tree.with_ending(*IMAGE_SUFFIXES)}
@@ -116,13 +123,16 @@ def _fits(one: ClassList, described: dict[str, Any]) -> bool:
     if described.get("masks", "ids") != "ids" or file.values:
         return False
     if tuple(described["class_names"]) == _BINARY:
-        black_white = set(file.palette) == _BLACK_WHITE
-        return len(file.names) == count and (one.numbered or black_white)
+        fit = (one.numbered and is_background(file.names[0])) or set(file.palette) == _BLACK_WHITE
+        return len(file.names) == count and fit
     if described["class_names"] or described.get("mask_values"):
         return False
-    # Names of YOLO number the objects from 0 on, and masks have a background there.
-    listed = file.names[0].lower() in _BACKGROUNDS and len(file.names) == count
-    return (one.numbered and len(file.names) >= count) or listed
+    if len(file.names) > count:
+        return one.numbered and one.ground
+    # Names of YOLO number the objects from 0 on, and masks have a background there. Two classes
+    # may be those of whole images: benign and malignant.
+    certain = is_background(file.names[0]) or (one.numbered and count > _TWO)
+    return len(file.names) == count and certain
 
 
 def _are_names(stated: tuple[str, ...]) -> bool:

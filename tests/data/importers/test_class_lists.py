@@ -59,6 +59,11 @@ def test_numbers_of_a_list_under_any_name(name, content, tmp_path, make_config):
 @pytest.mark.parametrize("name, content, masks", [
     # YOLO numbers the objects from 0 on; masks have a background there.
     ("data.yaml", "nc: 2\nnames: [cat, dog]\n", truth()),
+    # Classes of whole images.
+    ("diagnoses.csv", "id,label\n0,benign cat\n1,cat\n", (truth() > 0) * 1),
+    ("diagnoses.csv", "id,label\n0,benign cat\n1,cat\n", (truth() > 0) * 255),
+    ("types.csv", "id,label\n1,cat\n2,dog\n3,cow\n4,pig\n", (truth() > 0) * 1),
+    ("types.csv", "id,label\n0,cat\n1,dog\n2,cow\n3,pig\n", truth()),
     # The masks show a color that the list lacks.
     ("colormap_of_mine.txt", "background 0 0 0\ncat 200 0 0\ncow 9 9 9\n", COLORS[truth()]),
     # Which color has which number is not stated.
