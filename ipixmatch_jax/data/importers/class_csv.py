@@ -8,7 +8,8 @@ from ipixmatch_jax.data.importers.class_file import ClassFile, mapped_classes
 # Headings of the columns of stored values and of names.
 _NUMBERS = ("id", "value", "pixel value", "pixel_value", "index", "label_id", "class_id")
 # The same in tables under other names: `GT_code` of BCSS.
-_MORE_NUMBERS = (*_NUMBERS, "code", "gt_code", "number", "label_value", "label id", "class id")
+_MORE_NUMBERS = (*_NUMBERS, "code", "gt_code", "number", "label_value", "label id", "class id",
+                 "label_key", "class_index", "label_index")  # fmt: skip
 _NAMES = ("name", "class", "label", "class_name", "classname", "label_name")
 
 

@@ -11,6 +11,7 @@ from ipixmatch_jax.data.files.masks import MASK_SUFFIXES
 from ipixmatch_jax.data.importers.ade20k_full import Ade20kFull
 from ipixmatch_jax.data.importers.agriculture_vision import AgricultureVision
 from ipixmatch_jax.data.importers.bdd100k import Bdd100k
+from ipixmatch_jax.data.importers.beside import masks_among
 from ipixmatch_jax.data.importers.cell_tracking import CellTracking
 from ipixmatch_jax.data.importers.cellpose import Cellpose
 from ipixmatch_jax.data.importers.cityscapes import Cityscapes, Kitti
@@ -234,7 +235,10 @@ def _unknown(tree: FolderTree) -> DataError:
     inside = (
         f"folders {', '.join(tops[:8])}{', …' if len(tops) > 8 else ''}" if tops else "no folder"
     )
-    if set(kinds) <= {ending[1:] for ending in IMAGE_SUFFIXES} and kinds:
+    images = tree.with_ending(*IMAGE_SUFFIXES)
+    if len(images) == sum(kinds.values()) > 0 and not masks_among(
+        [tree.path("", path) for path in images]
+    ):
         inside += ": images, and no masks (see 'How to draw masks' in docs/data.md)"
     tables = [(len(path), path) for path in tree.with_ending(*_TABLES)]
     shown = ""

@@ -15,6 +15,7 @@ from ipixmatch_jax.data.importers import names as folder_names
 from ipixmatch_jax.data.importers.found import Found, some
 from ipixmatch_jax.data.importers.list_texts import ARRAYS
 from ipixmatch_jax.data.importers.split_index import STRUCTURED, Rows, SplitIndex
+from ipixmatch_jax.data.importers.split_lists_and_folders import next_to_folders
 from ipixmatch_jax.data.importers.split_tables import FEWEST, SPLIT_WORDS
 from ipixmatch_jax.data.importers.tree import FolderTree
 
@@ -29,7 +30,6 @@ _UNREAD = (".pkl", ".mat", ".pt")
 # Tables that hold no images.
 _OTHERS = ("classes", "labels", "_classes", "class_dict", "labelmap")
 _DEEPEST, _MOST = 5, 50
-_LABELED = ("train", "val", "test")
 # A column of two or three numbers: CelebA writes 0, 1 and 2 for train, val and test.
 _NUMBERS = re.compile(r"\w+: [0-3](, [0-3]){1,2}")
 # A folder of more text files holds labels or captions, not lists.
@@ -50,7 +50,7 @@ def apply_lists(tree: FolderTree, found: Found, *, masks: bool = True) -> None:
     """
     told = any(item.split in ("val", "test") for item in found.items)
     if told:
-        found.warnings += _other_splits(tree, found)
+        next_to_folders(tree, found, _candidates(tree))
     if told and not masks:
         return
     candidates = {
@@ -107,33 +107,6 @@ def apply_lists(tree: FolderTree, found: Found, *, masks: bool = True) -> None:
     if chosen:
         found.warnings += _absent(index, chosen)
         _apply(found, chosen)
-
-
-def _other_splits(tree: FolderTree, found: Found) -> list[str]:
-    """Warnings about lists that put images into another split than their folders do."""
-    lists = {path: split for path, split in _candidates(tree).items() if split in _LABELED}
-    # Several lists for a split are choices, such as splits/50 and splits/100.
-    counts = Counter(lists.values())
-    lists = {path: split for path, split in lists.items() if counts[split] == 1}
-    index = SplitIndex(tree, found.items) if lists else None
-    split_of = {item.image: item.split for item in found.items if item.split != "unlabeled"}
-    warnings = []
-    for path, split in lists.items():
-        columns = index.columns(path, split)
-        # Tables of images under the name of a split.
-        plain = {} if columns else {split: index.rows(path) or index.table(path)}
-        other = [
-            (image, own) for own, rows in (columns or plain).items() for image in rows
-            if own in _LABELED and split_of.get(image, own) != own
-        ]  # fmt: skip
-        if other:
-            image, own = other[0]
-            warnings.append(
-                f"{path}: a list of {own} names {len(other)} images whose folders tell another "
-                f"split, such as {image} ({split_of[image]}); the folders count, and the list is "
-                "not used; set data.labeled, data.val or data.test to lists if these are right"
-            )
-    return warnings
 
 
 def _absent(index: "SplitIndex", chosen: dict[str, tuple[str, Rows]]) -> list[str]:

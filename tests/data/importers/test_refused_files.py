@@ -206,3 +206,39 @@ def test_lines_of_a_color_without_a_name_are_told(wide, tmp_path, make_config):
     config = make_config(**{"labeled": "", "unlabeled": "", "val": "", **found})
     kinds = [finding.kind for finding in inspect_dataset(config, 0).findings]
     assert ("border-color" in kinds) is not wide
+
+
+def split_folders(root, count=6):
+    for number in range(count):
+        part = "train" if number < count - 2 else "test"
+        photo(root / f"{part}/images/p{number}.jpg", number)
+        mask(root / f"{part}/masks/p{number}.png", truth())
+
+
+def test_a_list_of_a_split_without_a_folder_counts(tmp_path):
+    split_folders(tmp_path)
+    text(tmp_path / "val.txt", "p3\n")
+    found = read_folder(tmp_path, {})[2]
+    splits = [item.split for item in sorted(found.items, key=lambda item: item.image[-6:])]
+    assert splits == ["train"] * 3 + ["val", "test", "test"]
+    assert any("val.txt (1 images" in note for note in found.notes) and not found.warnings
+
+
+def test_a_list_of_a_few_training_images_next_to_folders_is_told(tmp_path):
+    split_folders(tmp_path)
+    text(tmp_path / "labeled.txt", "p0\np1\n")
+    (warning,) = read_folder(tmp_path, {})[2].warnings
+    assert warning.startswith("labeled.txt: names 2 of the 4 training images with a mask")
+    text(tmp_path / "labeled.txt", "p0\np1\np2\np3\n")
+    assert not read_folder(tmp_path, {})[2].warnings
+
+
+def test_masks_in_folders_without_a_name_are_not_called_images(tmp_path):
+    """ISTD: train_B holds the masks, and both train_A and train_C fit them."""
+    for number in range(4):
+        for folder in ("train_A", "train_C"):
+            photo(tmp_path / f"train/{folder}/{number}.png", number)
+        mask(tmp_path / f"train/train_B/{number}.png", truth() * 100)
+    with pytest.raises(DataError) as error:
+        read_folder(tmp_path, {})
+    assert "and no masks (see" not in str(error.value)
