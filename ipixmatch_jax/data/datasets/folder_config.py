@@ -108,6 +108,16 @@ def _no_pairs(place: str, reason: str, found: Found) -> str:
     )
 
 
+def _refuse_another_order(tree: FolderTree, given: tuple[str, ...], names: tuple[str, ...]) -> None:
+    """Raises a ConfigError if a key lists the stated classes in another order: names would move."""
+    if given != names and sorted(given) == sorted(names):
+        raise ConfigError(
+            f"data.class_names={given} lists the classes of {tree.root} in another order; expected "
+            f"{names}, the order of their ids there: each name would be that of another class; "
+            "remove the key, or give the classes new names in that order"
+        )
+
+
 def _refuse_styles_of_files(tree: FolderTree, given: Mapping[str, Any], count: int) -> None:
     """Raises a ConfigError for keys about stored pixels if masks are drawn: the names would shift.
 
@@ -131,6 +141,7 @@ def _classes(
     """`num_classes`, `class_names`, `palette`, `masks` and more, whichever are known."""
     if found.classes:
         stated = found.classes
+        _refuse_another_order(tree, tuple(given.get("class_names", ())), stated.names)
         if not any(isinstance(item.mask, str) for item in found.items):
             _refuse_styles_of_files(tree, given, len(stated.names))
         if len(stated.names) < 2:

@@ -37,6 +37,15 @@ def test_a_value_is_that_of_one_class(values, ignored, match, tmp_path, make_con
         read(tmp_path, make_config, mask_values=values, ignore_values=ignored)
 
 
+def test_white_that_is_said_to_be_ignored_is_no_foreground(tmp_path):
+    folder(tmp_path)
+    for number in range(4):
+        mask(tmp_path / f"masks/p{number}.png", (truth() > 0) * 255)
+    assert describe_folder(str(tmp_path))["mask_values"] == (0, 255)
+    with pytest.raises(DataError, match="all pixels are 0 or 255 .* draw some foreground"):
+        describe_folder(str(tmp_path), {"ignore_values": (255,)})
+
+
 def test_ignored_colors_of_ids_are_not_said_to_be_ignored(tmp_path, make_config):
     folder(tmp_path)
     dataset = read(tmp_path, make_config, ignore_colors=((0, 0, 0),))
@@ -72,6 +81,14 @@ def test_styles_of_files_are_refused_for_drawn_masks(given, tmp_path):
     with pytest.raises(ConfigError, match="drawn from annotations"):
         describe_folder(str(tmp_path), given)
     assert describe_folder(str(tmp_path), {"mask_values": (0, 1, 2)})["num_classes"] == 3
+
+
+def test_names_in_another_order_than_in_annotations_are_refused(tmp_path):
+    coco(tmp_path)
+    assert describe_folder(str(tmp_path))["class_names"] == ("background", "cat", "dog")
+    with pytest.raises(ConfigError, match="in another order; expected .*'cat', 'dog'"):
+        describe_folder(str(tmp_path), {"class_names": ("background", "dog", "cat")})
+    describe_folder(str(tmp_path), {"class_names": ("ground", "katze", "hund")})
 
 
 def test_folders_of_unlabeled_images_are_not_called_left_out(tmp_path, make_config):
