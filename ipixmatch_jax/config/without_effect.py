@@ -8,8 +8,15 @@ from ipixmatch_jax.config.defaults import get_value
 from ipixmatch_jax.devices.processes import is_first
 from ipixmatch_jax.screen import warn
 
-# Key → the key that decides whether it is read, and the value with which it is.
-_READ_WITH: Mapping[str, tuple[str, str]] = {
+# Key → the key that decides whether it is read, and the values with which it is.
+_READ_WITH: Mapping[str, tuple[str, ...]] = {
+    "data.ignore_colors": ("data.masks", "colors", "nearest"),
+    "data.ignore_values": ("data.masks", "ids"),
+    "data.mask_values": ("data.masks", "ids"),
+    # A hold-out is made only without a list of validation images.
+    "data.folder.group": ("data.val", ""),
+    "data.folder.holdout": ("data.val", ""),
+    "data.folder.holdout_seed": ("data.val", ""),
     "eval.border": ("eval.mode", "sliding"),
     "eval.size": ("eval.mode", "resize"),
     "eval.window": ("eval.mode", "sliding"),
@@ -23,6 +30,8 @@ _READ_WITH: Mapping[str, tuple[str, str]] = {
     "supervised.threshold": ("supervised.name", "ohem"),
     "teacher.decay": ("teacher.kind", "ema"),
 }
+# Groups of keys that one source of data reads, which has their name.
+_SOURCES = ("digits", "tfds", "voc")
 # A key and a value of it with which no key of these groups is read.
 _NOT_READ_WITH = (
     ("relation.name", "none", ("relation",)),
@@ -50,12 +59,16 @@ def _why(config: ConfigDict, name: str) -> str:
     """The line for a key, or an empty text."""
     if name == "relation.name" and config.relation.name == "none":
         return ""  # it says what is so anyway
-    other, needed = _READ_WITH.get(name, (name, ""))
+    other, *needed = _READ_WITH.get(name, (name,))
     # A further relation may read what the first one does not.
     if other != name and not (name.startswith("relation.") and config.relation.more):
         value = get_value(config, other)
-        if value != needed:
-            return f"{name} has no effect: it needs {other}={needed}, which is {value!r}"
+        if value not in needed:
+            fit = " or ".join(needed) or "''"
+            return f"{name} has no effect: it needs {other}={fit}, which is {value!r}"
+    group = name.split(".")[1] if name.count(".") > 1 and name.startswith("data.") else ""
+    if group in _SOURCES and config.data.name != group:
+        return f"{name} has no effect: it needs data.name={group}, which is {config.data.name!r}"
     for other, value, groups in _NOT_READ_WITH:
         if name != other and name.partition(".")[0] in groups and get_value(config, other) == value:
             return f"{name} has no effect: {other} is {value!r}"

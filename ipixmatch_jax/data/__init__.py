@@ -7,7 +7,7 @@ from ipixmatch_jax.data.catalog import (
     data_keys,
     load_dataset,
 )
-from ipixmatch_jax.data.datasets.folder import pixels_of
+from ipixmatch_jax.data.datasets.mask_keys import pixels_of
 from ipixmatch_jax.data.device_prefetch import DeviceFeed
 from ipixmatch_jax.data.files.images import (
     IMAGE_SUFFIXES,

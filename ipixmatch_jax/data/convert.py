@@ -16,7 +16,8 @@ from pathlib import Path
 from ml_collections import ConfigDict
 from PIL import Image
 
-from ipixmatch_jax.data.datasets.folder import data_root, masks_of
+from ipixmatch_jax.data.datasets.folder import data_root
+from ipixmatch_jax.data.datasets.mask_keys import masks_of
 from ipixmatch_jax.data.importers import Found, choices_of, read_folder
 from ipixmatch_jax.data.importers.cache import materialize
 from ipixmatch_jax.data.importers.found import Item

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from ml_collections import ConfigDict
 
-from ipixmatch_jax.data.datasets.folder import masks_of
+from ipixmatch_jax.data.datasets.mask_keys import masks_of
 from ipixmatch_jax.data.files.images import image_size
 from ipixmatch_jax.data.files.split_lists import read_list
 from ipixmatch_jax.data.hold_out import hold_out

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from ipixmatch_jax.data.datasets.folder import columns, data_root, pixels_of
+from ipixmatch_jax.data.datasets.folder import columns, data_root
+from ipixmatch_jax.data.datasets.mask_keys import pixels_of
 from ipixmatch_jax.data.files.file_records import FileImages, FileScenes
 from ipixmatch_jax.data.files.masks import Masks
 from ipixmatch_jax.data.files.split_lists import read_list, short_id

@@ -5,17 +5,19 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from ipixmatch_jax.data.datasets.mask_keys import masks_of, pixels_of
 from ipixmatch_jax.data.datasets.mask_notes import style_notes
 from ipixmatch_jax.data.files.file_records import FileImages, FileScenes
 from ipixmatch_jax.data.files.finder import Finder, resolve
-from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES, Pixels
-from ipixmatch_jax.data.files.masks import MASK_SUFFIXES, Masks
+from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
+from ipixmatch_jax.data.files.masks import MASK_SUFFIXES
 from ipixmatch_jax.data.files.split_lists import Entry, read_list
 from ipixmatch_jax.data.grouping import group_keys
 from ipixmatch_jax.data.hold_out import hold_out
 from ipixmatch_jax.data.importers import choices_of, counts, read_folder
 from ipixmatch_jax.data.importers.beside import masks_among
 from ipixmatch_jax.data.importers.cache import materialize
+from ipixmatch_jax.data.importers.class_lists import has_no_names, unused
 from ipixmatch_jax.data.importers.finders import ItemFinder
 from ipixmatch_jax.data.importers.found import SPLITS
 from ipixmatch_jax.data.importers.tree import collecting_later
@@ -75,51 +77,6 @@ OPTIONS: Table = {
 }
 
 Rows = list[tuple[str, ...]]
-
-
-def pixels_of(data: ConfigDict) -> Pixels:
-    """Channels and value range of `config.data`."""
-    pairs = tuple(tuple(float(value) for value in pair) for pair in data.value_range)
-    nodata = tuple(float(value) for value in data.nodata)
-    return Pixels(int(data.channels), pairs, nodata, int(data.max_pixels))
-
-
-def masks_of(data: ConfigDict) -> Masks:
-    """How `config.data` says that masks are read.
-
-    Raises:
-        ConfigError: colored masks without a palette, or mask values that do not fit.
-    """
-    palette = tuple(tuple(int(c) for c in color) for color in data.palette)
-    classes, values = int(data.num_classes), tuple(int(value) for value in data.mask_values)
-    if values and len(values) != classes:
-        raise ConfigError(
-            f"data.mask_values has {len(values)} values; expected data.num_classes={classes}, one "
-            "per class"
-        )
-    if data.masks not in ("colors", "nearest"):
-        return Masks(
-            classes,
-            palette=palette,
-            style=data.masks,
-            values=values,
-            ignored=tuple(map(int, data.ignore_values)),
-            max_pixels=data.max_pixels,
-        )
-    if not palette:
-        raise ConfigError(
-            f"data.masks={data.masks!r} and data.palette is empty; expected the color of every "
-            "class in data.palette"
-        )
-    table = {color: index for index, color in enumerate(palette)}
-    table |= {tuple(int(c) for c in color): 255 for color in data.ignore_colors}
-    return Masks(
-        classes,
-        colors=tuple(table.items()),
-        style=data.masks,
-        max_pixels=data.max_pixels,
-        cache=str(data.folder.cache),
-    )
 
 
 def data_root(data: ConfigDict, holds: str) -> Path:
@@ -294,6 +251,10 @@ class _Imported(_Layout):
         self.notes.append(f"read as {importer.source}: {reason}")
         self.notes += [*counts(items), *found.notes, *style_notes(self.data)]
         self.warnings += found.warnings
+        own = tuple(self.data.class_names)
+        self.warnings += unused(found.class_lists) if has_no_names(own) else []
+        named = [one.file.path for one in found.class_lists if one.file.names == own]
+        self.notes += [f"class names of {named[0]}"] if named else []
 
     def _finders(self, part: str) -> tuple[Any, Any]:
         items = self.items[part]

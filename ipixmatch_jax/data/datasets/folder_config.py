@@ -1,16 +1,19 @@
 """Describes a folder of images and masks as values for `config.data`."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from ipixmatch_jax.data.files.images import is_colored, stored_channels
-from ipixmatch_jax.data.files.mask_values import Said, describe_masks
+from ipixmatch_jax.data.files.images import MAX_PIXELS, is_colored, stored_channels
+from ipixmatch_jax.data.files.mask_facts import read_facts
+from ipixmatch_jax.data.files.mask_values import Said, judge
 from ipixmatch_jax.data.importers import PLACES, Found, choices_of, read_tree
 from ipixmatch_jax.data.importers.cache import materialize
 from ipixmatch_jax.data.importers.class_files import find_classes
+from ipixmatch_jax.data.importers.class_lists import fitting, has_no_names
 from ipixmatch_jax.data.importers.found import Item
 from ipixmatch_jax.data.importers.tree import FolderTree, collecting_later, scan
-from ipixmatch_jax.errors import DataError
+from ipixmatch_jax.errors import ConfigError, DataError
 from ipixmatch_jax.paths import as_path
 
 _NOTHING: Mapping[str, Any] = {}
@@ -105,12 +108,42 @@ def _no_pairs(place: str, reason: str, found: Found) -> str:
     )
 
 
+def _refuse_another_order(tree: FolderTree, given: tuple[str, ...], names: tuple[str, ...]) -> None:
+    """Raises a ConfigError if a key lists the stated classes in another order: names would move."""
+    if given != names and sorted(given) == sorted(names):
+        raise ConfigError(
+            f"data.class_names={given} lists the classes of {tree.root} in another order; expected "
+            f"{names}, the order of their ids there: each name would be that of another class; "
+            "remove the key, or give the classes new names in that order"
+        )
+
+
+def _refuse_styles_of_files(tree: FolderTree, given: Mapping[str, Any], count: int) -> None:
+    """Raises a ConfigError for keys about stored pixels if masks are drawn: the names would shift.
+
+    Two classes are background and foreground for `binary` and `objects`, too.
+    """
+    fit = ("ids", "binary", "objects") if count == 2 else ("ids",)
+    wrong = [] if given.get("masks", "ids") in fit else [f"data.masks={given['masks']}"]
+    values = tuple(given.get("mask_values", ()))
+    wrong += [f"data.mask_values={values}"] if values not in ((), tuple(range(count))) else []
+    if wrong:
+        raise ConfigError(
+            f"{wrong[0]} says what the pixels of mask files mean, and the masks of {tree.root} are "
+            "drawn from annotations or joined from one file per class, which name their classes; "
+            "remove the key"
+        )
+
+
 def _classes(
     tree: FolderTree, found: Found, paths: list[str], given: Mapping[str, Any]
 ) -> dict[str, Any]:
     """`num_classes`, `class_names`, `palette`, `masks` and more, whichever are known."""
     if found.classes:
         stated = found.classes
+        _refuse_another_order(tree, tuple(given.get("class_names", ())), stated.names)
+        if not any(isinstance(item.mask, str) for item in found.items):
+            _refuse_styles_of_files(tree, given, len(stated.names))
         if len(stated.names) < 2:
             raise DataError(
                 f"{tree.root}: the masks hold a single class ({', '.join(stated.names)}); expected "
@@ -136,7 +169,13 @@ def _classes(
         ignored=tuple(given.get("ignore_values") or file.ignored),
         unlisted=file.unlisted and not given.get("class_names") and not given.get("palette"),
     )
-    described = describe_masks(paths, said)
+    facts = read_facts(paths, MAX_PIXELS)
+    described = judge(facts, said)
+    if not names and not palette and has_no_names(tuple(described["class_names"])):
+        stated = fitting(found.class_lists, described)
+        if stated.names:
+            said = replace(said, names=stated.names, palette=stated.palette)
+            described = judge(facts, said)
     if file.ignored and said.ignored == file.ignored:
         described["ignore_values"] = file.ignored
     count, names = described["num_classes"], described["class_names"]

@@ -17,14 +17,14 @@ def style_notes(data: ConfigDict) -> list[str]:
     notes = []
     if data.masks != "ids":
         notes.append(f"masks are read by {_STYLES[data.masks]} (data.masks={data.masks})")
-    if len(data.mask_values):
+    if len(data.mask_values) and data.masks == "ids":
         shown = ", ".join(map(str, data.mask_values[:_SHOWN]))
         more = ", …" if len(data.mask_values) > _SHOWN else ""
         notes.append(f"mask values {shown}{more} are classes 0, 1, … (data.mask_values)")
-    if len(data.ignore_values):
+    if len(data.ignore_values) and data.masks == "ids":
         shown = ", ".join(map(str, data.ignore_values[:_SHOWN]))
         notes.append(f"mask values {shown} mean ignore (data.ignore_values)")
-    if len(data.ignore_colors):
+    if len(data.ignore_colors) and data.masks in ("colors", "nearest"):
         shown = ", ".join(str(tuple(color)) for color in data.ignore_colors[:_SHOWN])
         notes.append(f"mask colors {shown} mean ignore (data.ignore_colors)")
     return notes

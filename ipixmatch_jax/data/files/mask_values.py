@@ -214,7 +214,7 @@ def _brightness(
         DataError: they are no plausible ids, and the class of each value stays open.
     """
     ids = sorted(set(total) - {IGNORE})
-    if ids == [0] and IGNORE in total:
+    if ids == [0] and IGNORE in total and IGNORE not in said.ignored:
         mask_colors.refuse_background_last(facts, said.names, said.palette)
         return _listed(said, (0, IGNORE), _BINARY_NAMES, _BINARY_PALETTE)
     top = max(ids, default=0)

@@ -12,6 +12,7 @@ from ipixmatch_jax.data.files import multiband
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.importers.contents import content
 from ipixmatch_jax.data.importers.found import Found, some
+from ipixmatch_jax.data.importers.mask_affixes import bare, rival_affixes
 from ipixmatch_jax.data.importers.names import MASK_AFFIXES, joined, role, shows_colors
 from ipixmatch_jax.data.importers.pairing import Name, Pairs, pair
 from ipixmatch_jax.data.importers.places import Files, Place
@@ -31,24 +32,7 @@ _PEOPLE = re.compile("1st|2nd|3rd")
 _COVERAGE = 0.8
 
 
-_TAIL = re.compile(r"(.+)[_\-. ]([A-Za-z]+1?)$")
 _COMPANION = re.compile(r"(.+)([_\-. ][A-Za-z]{3,})$")
-_HEAD = re.compile(r"([A-Za-z]+)(?:[_\-. ](.+)|(\d+))$")
-
-
-def bare(stem: str, affixes: tuple[str, str] = ("", "")) -> str:
-    """The image name in a mask's file name: X of X_mask or mask_X, 1 of mask1; '' without affix."""
-    prefix, tail = affixes
-    if any(affixes):
-        fits = stem.startswith(prefix) and stem.endswith(tail) and len(stem) > len(prefix + tail)
-        return stem[len(prefix) : len(stem) - len(tail)] if fits else ""
-    found = _TAIL.match(stem)
-    if found and found.group(2).lower() in MASK_AFFIXES:
-        return found.group(1)
-    found = _HEAD.match(stem)
-    if not found or found.group(1).lower() not in MASK_AFFIXES:
-        return ""
-    return found.group(2) or found.group(3)
 
 
 def sniff(tree: FolderTree, places: list[Place]) -> str:
@@ -109,6 +93,7 @@ def separate(
     if any(affixes):
         _drop_other_tails(tree, images.paths, moved, found)
     elif moved:
+        moved = _one_affix(tree, images.paths, moved, found)
         moved = _one_tail(tree, images.paths, moved, found)
     elif any_name:
         moved = _by_tail(tree, images.paths, found) or _worded(list(stems))
@@ -190,6 +175,30 @@ def _by_tail(
             f"{chosen[0]} (data.folder.mask_tail)"
         )
     return [name for tail in chosen for name in tails[tail]]
+
+
+def _one_affix(
+    tree: FolderTree, paths: dict[Name, list[str]], moved: list[Name], found: Found
+) -> list[Name]:
+    """The masks of one affix if images have two: X_mask and X_gt.
+
+    Raises:
+        DataError: no affix is certain.
+    """
+    rivals = rival_affixes(moved)
+    kept = _semantic(rivals) or [affix for affix in rivals if not shows_colors(affix)]
+    if rivals and len(kept) != 1:
+        raise DataError(
+            f"{tree.root}: two masks of the same images lie next to them, named "
+            f"{some(sorted(rivals))}, where * is the name of the image; expected one mask for each "
+            "image; set data.folder.mask_tail or mask_prefix to that of the masks"
+        )
+    others = {name for affix, names in rivals.items() if affix not in kept for name in names}
+    for name in others:
+        del paths[name]
+    if others:
+        found.notes.append(f"{len(others)} files are not used, next to those named {kept[0]}")
+    return [name for name in moved if name not in others]
 
 
 def _one_tail(

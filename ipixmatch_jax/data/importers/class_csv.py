@@ -7,6 +7,9 @@ from ipixmatch_jax.data.importers.class_file import ClassFile, mapped_classes
 
 # Headings of the columns of stored values and of names.
 _NUMBERS = ("id", "value", "pixel value", "pixel_value", "index", "label_id", "class_id")
+# The same in tables under other names: `GT_code` of BCSS.
+_MORE_NUMBERS = (*_NUMBERS, "code", "gt_code", "number", "label_value", "label id", "class id",
+                 "label_key", "class_index", "label_index")  # fmt: skip
 _NAMES = ("name", "class", "label", "class_name", "classname", "label_name")
 
 
@@ -28,11 +31,17 @@ def class_dict(text: str) -> ClassFile:
     return ClassFile("", tuple(row[columns[0]].strip() for row in rows), palette)
 
 
-def class_table(text: str) -> ClassFile:
-    """A CSV whose heading names a column of ids or colors, and one of names; or none."""
+def class_table(text: str, *, more: bool = False) -> ClassFile:
+    """A CSV whose heading names a column of ids or colors, and one of names; or none.
+
+    Args:
+        text: the table.
+        more: whether rarer words for a column of ids count, too.
+    """
     first = text.partition("\n")[0].lower()
     head = [cell.strip() for cell in re.split("[,;\t]", first)]
-    number = next((head.index(n) for n in _NUMBERS if n in head), None)
+    numbers = _MORE_NUMBERS if more else _NUMBERS
+    number = next((head.index(n) for n in numbers if n in head), None)
     name = next((head.index(n) for n in _NAMES if n in head), None)
     if {"r", "g", "b"} <= set(head) or {"red", "green", "blue"} <= set(head):
         return class_dict(text)

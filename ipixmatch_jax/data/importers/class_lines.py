@@ -52,6 +52,23 @@ def class_lines(
     return tuple(names), tuple(palette), values
 
 
+def is_numbered_or_colored(text: str) -> str:
+    """What every line has next to its name: `number`, `color`, `both`, or '' if some have none."""
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    if len(lines) < 2:
+        return ""
+    if all(map(_COLOR_INSIDE.match, lines)):
+        return "both"
+    own = [line.partition(" ")[2] for line in lines]
+    if all(re.match(r"\s*\d+\s", line) for line in lines) and all(map(_COLORED.match, own)):
+        return "both"
+    usual = _usual(lines)
+    # A heading is gone then.
+    if all(map(_COLORED.match, usual)) or all(map(_HEXADECIMAL.match, usual)):
+        return "color"
+    return "number" if all(map(NUMBERED.match, usual)) else ""
+
+
 def _usual(lines: list[str]) -> list[str]:
     """Lines with the number in front of the name, and the color, without opacity, behind it."""
     own = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]

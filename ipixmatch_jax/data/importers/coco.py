@@ -53,7 +53,7 @@ class Coco:
         return f"images, annotations and categories in {some(files, 3)}" if files else ""
 
     def read(self, tree: FolderTree, choices: Choices) -> Found:
-        contents = {path: read_json(tree.path("", path)) for path in _files(tree)}
+        contents = {path: _as_lists(read_json(tree.path("", path))) for path in _files(tree)}
         for path, content in contents.items():
             settle(content, tree.path("", path))
         keypoints = _keypoints(contents)
@@ -108,6 +108,15 @@ class Coco:
                 "their boxes are ignored, except in boxes of regions of the same category"
             )
         return found
+
+
+def _as_lists(content: Any) -> Any:
+    """The content with lists in place of {number: entry}, as LIVECell writes its annotations."""
+    for key in _KEYS if isinstance(content, dict) else ():
+        table = content.get(key)
+        if isinstance(table, dict) and all(isinstance(one, dict) for one in table.values()):
+            content[key] = list(table.values())
+    return content
 
 
 def _counted(annotations: list[dict], root: str, files: str) -> tuple[int, int]:
@@ -266,9 +275,10 @@ def _sheets(source: str, content: dict, class_of: dict[int, int], path: str) -> 
             mask = _drawn(name, size, own, class_of, path)
             sheets.append(Sheet(source, name, size, mask=mask, known=bool(own)))
     except (KeyError, TypeError, ValueError) as error:
+        what = f"an entry has no {error}" if isinstance(error, KeyError) else f"{error}"
         raise DataError(
-            f"{path}: no COCO annotations: {type(error).__name__} {error}; expected images with "
-            "id, file_name, height and width; export them again"
+            f"{path}: no COCO annotations: {what}; expected images with id, file_name, height and "
+            "width, and annotations with image_id and category_id; export them again"
         ) from None
     if of_image:
         raise DataError(

@@ -130,6 +130,13 @@ def _drawn(path: str, segments: dict[int, int], size: tuple[int, int]) -> Drawn:
         if colors is None or colors.shape[:2] != size:
             raise DataError(f"{path}: expected {size[1]}x{size[0]} colors of 8 bits")
         numbers = colors.astype(np.int64) @ (1, 256, 65536)
+        if stored.values is not None and not stored.palette:
+            numbers = stored.values
+            if {*np.unique(numbers).tolist()} - {0} != segments.keys():
+                raise DataError(
+                    f"{path}: gray, and its values are not the segments of the JSON; expected "
+                    "the number of a segment as red + 256 green + 65536 blue; save the PNG in RGB"
+                )
         ids = np.full(size, IGNORE, np.uint8)
         for number in np.unique(numbers).tolist():
             if number and number not in segments:

@@ -21,15 +21,20 @@ _BLANK = b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n"
 def head(path: str, limit: int = 100_000) -> bytes:
     """The first bytes of a file, all for -1; none if it cannot be read.
 
-    An object store sends the whole file.
+    Texts in UTF-16 with a byte order mark become UTF-8. An object store sends the whole file.
     """
     try:
         if is_remote(path):
-            return as_path(path).read_bytes()[: limit if limit >= 0 else None]
-        with open(path, "rb") as file:
-            return file.read(limit)
+            data = as_path(path).read_bytes()[: limit if limit >= 0 else None]
+        else:
+            with open(path, "rb") as file:
+                data = file.read(limit)
     except OSError:
         return b""
+    # UTF-32 begins with the same two bytes.
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")) and data[2:4] != b"\0\0":
+        return data.decode("utf-16", "ignore").encode("utf-8", "ignore")
+    return data
 
 
 def content(path: str) -> bytes:

@@ -19,6 +19,7 @@ from ipixmatch_jax.data.importers.places import (
     Files,
     Place,
     doubled_names,
+    is_below,
     masks_of_split,
     places,
 )
@@ -129,6 +130,8 @@ class _Reader:
         return self._one_modality(found, masks)
 
     def _left_out(self, left: list[Place], reason: str, *, note: bool = False) -> None:
+        pools = [self.tree.path("", one) for one in self.choices.get("unlabeled_folders", ())]
+        left = [place for place in left if not is_below(self.tree.path(place.folder), pools)]
         if not left:
             return
         count = sum(
@@ -166,14 +169,15 @@ class _Reader:
         shared = sum(map(len, of_group.values())) > len(set().union(*of_group.values()))
         # Slide_01 and Slide_02 have masks of their own.
         if len(fitting) > 1 and shared:
+            folders = [next(p.folder for p in train if p.group == group) for group in fitting]
             raise DataError(
                 f"{self.tree.root}: {len(fitting)} folders of images fit the masks in "
-                f"{some([p.folder for p in masks])}: {some(fitting)}; expected one; "
+                f"{some([p.folder for p in masks])}: {some(folders)}; expected one; "
                 + (
                     "by their names, these are the bands of one image: join them in one TIFF or "
                     "NPY file for each image"
                     if names.are_bands(fitting)
-                    else "set data.folder.train_images to one of them, for example " + fitting[0]
+                    else "set data.folder.train_images to one of them, for example " + folders[0]
                 )
             )
         return images

@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from ipixmatch_jax.data.importers.class_lists import ClassList
 from ipixmatch_jax.data.importers.tree import FolderTree
 from ipixmatch_jax.paths import as_path
 
@@ -81,6 +82,7 @@ class Found:
         warnings: images or masks that were left out, one line each.
         problems: faults that would make training wrong, one line each.
         keys: keys of `config.data.folder` that give the same result again.
+        class_lists: files under any name that look like lists of classes, if none is stated.
     """
 
     items: list[Item] = field(default_factory=list)
@@ -89,6 +91,7 @@ class Found:
     warnings: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     keys: dict = field(default_factory=dict)
+    class_lists: list[ClassList] = field(default_factory=list)
 
     def of(self, split: str, *, labeled: bool) -> list[Item]:
         """The items of a split, either those with a mask or those without."""

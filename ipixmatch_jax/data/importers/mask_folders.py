@@ -1,6 +1,7 @@
 """Of several folders of masks for the same images, the one that is read."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -28,8 +29,47 @@ def one_mask_folder(
     Raises:
         DataError: several folders hold masks of the same images, and no name decides.
     """
+    masks = _without_colored_copies(tree, masks, found)
     masks = _without_versions(tree, masks, known, found)
     return _same_kind(masks, _chosen(tree, masks, found), known, found)
+
+
+def _without_colored_copies(tree: FolderTree, masks: list[Place], found: Found) -> list[Place]:
+    """The folders of masks without those in color whose files have the names of others.
+
+    FloodNet's ColorMasks lie in a folder of their own, next to that of the data set.
+    """
+    colored = [p for p in masks if names.shows_colors(p.top) and not p.chosen]
+    plain: dict[str, Counter[str]] = {}
+    for place in masks:
+        if place not in colored:
+            plain.setdefault(place.split, Counter()).update(_stems(tree, place))
+    groups = {place.group for place in masks if place not in colored}
+    copies = [
+        place for place in colored
+        # Of the same group, a rule of its own decides; equal names of two scenes tell nothing.
+        if place.group not in groups
+        and max(plain.get(place.split, {}).values(), default=0) == 1
+        and _stems(tree, place) <= plain[place.split].keys()
+    ]  # fmt: skip
+    if copies:
+        found.notes.append(
+            f"masks in color, with the names of others, are not used: "
+            f"{some([place.folder for place in copies])}"
+        )
+    return [place for place in masks if place not in copies]
+
+
+def _stems(tree: FolderTree, place: Place) -> set[str]:
+    return {os.path.splitext(name)[0] for name in tree.files[place.folder]}
+
+
+def _bare_stems(tree: FolderTree, place: Place) -> set[str]:
+    """The names of the masks in a folder without the tail that all of them have."""
+    stems = sorted(_stems(tree, place))
+    tail = os.path.commonprefix([stem[::-1] for stem in stems])[::-1]
+    start = re.search(r"[_\-. ][A-Za-z]", tail) if len(stems) > 1 else None
+    return {stem[: len(stem) - len(tail) + start.start()] for stem in stems} if start else {*stems}
 
 
 def _without_versions(
@@ -81,7 +121,11 @@ def _chosen(tree: FolderTree, masks: list[Place], found: Found) -> list[Place]:
             continue
         manual = [p for p in same if p.folder.endswith(("1st_manual", "masks_machine"))]
         colored = [p for p in same if names.shows_colors(p.top) or names.shows_edges(p.top)]
-        stems = Counter(os.path.splitext(name)[0] for p in same for name in tree.files[p.folder])
+        stems = Counter(stem for p in same for stem in _stems(tree, p))
+        bare = [_bare_stems(tree, p) for p in same]
+        if all(own.isdisjoint(_stems(tree, p)) for own, p in zip(bare, same, strict=True)):
+            # X_label and X_label_noBoundary of Potsdam.
+            stems = Counter(stem for own in bare for stem in own)
         if manual:
             dropped = [p for p in same if p not in manual]
             shown = some([p.folder for p in dropped])

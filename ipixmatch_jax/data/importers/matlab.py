@@ -147,6 +147,9 @@ def read_matlab(path: str) -> np.ndarray:
         ) from None
     except Exception as error:  # scipy.io raises whatever a damaged file leads to
         raise DataError(f"{path}: cannot be read as a MATLAB file ({error})") from None
+    if {"inst_map", "type_map"} <= variables.keys():
+        # HoVer-Net's form of nuclei, such as CoNSeP: numbers of objects, and their classes.
+        return _checked(variables["type_map"], path)
     for variable, field in _STRUCTS:
         if variable in variables:
             return _checked(_field(variables[variable], field, f"{path}: {variable}.{field}"), path)

@@ -266,3 +266,9 @@ def _short(paths: list[str], part: int = 1) -> list[str]:
     """The names of files (part 1) or their folders (0); whole paths if the names are equal."""
     parts = [os.path.split(path)[part] for path in paths]
     return paths if part and len(set(parts)) < len(parts) else parts
+
+
+def is_below(folder: str, tops: list[str]) -> bool:
+    """True if a folder is one of `tops`, or in one of them."""
+    own = os.path.normpath(folder) + "/"
+    return any(own.startswith(os.path.normpath(top) + "/") for top in tops)

@@ -11,9 +11,11 @@ from ipixmatch_jax.data.files.masks import MASK_SUFFIXES
 from ipixmatch_jax.data.importers.ade20k_full import Ade20kFull
 from ipixmatch_jax.data.importers.agriculture_vision import AgricultureVision
 from ipixmatch_jax.data.importers.bdd100k import Bdd100k
+from ipixmatch_jax.data.importers.beside import masks_among
 from ipixmatch_jax.data.importers.cell_tracking import CellTracking
 from ipixmatch_jax.data.importers.cellpose import Cellpose
 from ipixmatch_jax.data.importers.cityscapes import Cityscapes, Kitti
+from ipixmatch_jax.data.importers.class_lists import class_lists
 from ipixmatch_jax.data.importers.coco import Coco
 from ipixmatch_jax.data.importers.coco_panoptic import CocoPanoptic
 from ipixmatch_jax.data.importers.contents import cut_files, head, read_json
@@ -86,7 +88,8 @@ _LISTED = (
 # Endings of files that may hold annotations.
 _TABLES = (".json", ".jsonl", ".csv", ".xml", ".tsv", ".geojson")
 # Keys of `config.data.folder` that change how a folder is read.
-CHOICE_KEYS = ("format", *PLACES, "mask_tail", "mask_prefix", "unannotated", "exif")
+CHOICE_KEYS = ("format", *PLACES, "mask_tail", "mask_prefix", "unannotated", "exif",
+               "unlabeled_folders")  # fmt: skip
 
 
 def choices_of(options: Mapping[str, Any], lists: Sequence[str] = ()) -> Choices:
@@ -170,6 +173,7 @@ def read_tree(tree: FolderTree, choices: Choices) -> tuple[Importer, str, Found]
     if importer.name in _DRAWN:
         found.warnings += cut_files(tree)
     _unique_ids(found, str(tree.root))
+    found.class_lists = class_lists(tree) if found.classes is None else []
     found.warnings += unread_files(tree, found)
     if tree.skipped:
         shown = ", ".join(tree.skipped[:3]) + (", …" if len(tree.skipped) > 3 else "")
@@ -231,6 +235,11 @@ def _unknown(tree: FolderTree) -> DataError:
     inside = (
         f"folders {', '.join(tops[:8])}{', …' if len(tops) > 8 else ''}" if tops else "no folder"
     )
+    images = tree.with_ending(*IMAGE_SUFFIXES)
+    if len(images) == sum(kinds.values()) > 0 and not masks_among(
+        [tree.path("", path) for path in images]
+    ):
+        inside += ": images, and no masks (see 'How to draw masks' in docs/data.md)"
     tables = [(len(path), path) for path in tree.with_ending(*_TABLES)]
     shown = ""
     if tables:
@@ -253,7 +262,5 @@ def _of_table(tree: FolderTree, path: str) -> str:
             return f"; {error}"
     if not data.strip():
         return f"; {path} is empty"
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return f"; {path} is UTF-16, and may be read as UTF-8; save it again as UTF-8"
     start = data.decode("utf-8", "replace")
     return f"; {path}, which begins with {start!r}, is no annotation file that is read"

@@ -15,7 +15,8 @@ from ipixmatch_jax.data.importers import names as folder_names
 from ipixmatch_jax.data.importers.found import Found, some
 from ipixmatch_jax.data.importers.list_texts import ARRAYS
 from ipixmatch_jax.data.importers.split_index import STRUCTURED, Rows, SplitIndex
-from ipixmatch_jax.data.importers.split_tables import SPLIT_WORDS
+from ipixmatch_jax.data.importers.split_lists_and_folders import next_to_folders
+from ipixmatch_jax.data.importers.split_tables import FEWEST, SPLIT_WORDS
 from ipixmatch_jax.data.importers.tree import FolderTree
 
 _ENDINGS = (".txt", ".csv", ".lst", ".tsv", ".json", ".jsonl", ".yaml", ".yml", *ARRAYS)
@@ -48,6 +49,8 @@ def apply_lists(tree: FolderTree, found: Found, *, masks: bool = True) -> None:
         masks: lists may name masks; False if the masks are drawn from annotations.
     """
     told = any(item.split in ("val", "test") for item in found.items)
+    if told:
+        next_to_folders(tree, found, _candidates(tree))
     if told and not masks:
         return
     candidates = {
@@ -63,7 +66,8 @@ def apply_lists(tree: FolderTree, found: Found, *, masks: bool = True) -> None:
         columns = index.columns(path, split)
         for own, found_rows in columns.items():
             lists.setdefault("" if told else own, {})[path] = found_rows
-        rows = {} if columns else index.rows(path)
+        # A split may have a single image.
+        rows = {} if columns else index.rows(path, 1 if split else FEWEST)
         if split and not columns and not rows and path.lower().endswith(_TABLES):
             rows = index.table(path)
         if rows and (split or any(rows.values())):

@@ -150,8 +150,8 @@ class SplitIndex:
         counts = Counter(plain.values())
         return {name: image for image, name in plain.items() if counts[name] == 1}
 
-    def rows(self, path: str) -> Rows:
-        """The rows of a list; {} if it is no list of the images."""
+    def rows(self, path: str, fewest: int = FEWEST) -> Rows:
+        """The rows of a list; {} if it is no list of the images, or has less than `fewest` rows."""
         self.folder = path.rpartition("/")[0]
         try:
             text = list_text(head(self.tree.path("", path), _LONGEST), path)
@@ -159,7 +159,7 @@ class SplitIndex:
             return {}
         lines = [line.strip() for line in text.splitlines()]
         lines = [line for line in lines if line and not line.startswith("#")]
-        rows = self._of_lines(lines) or self._with_other_padding(path, lines)
+        rows = self._of_lines(lines, fewest) or self._with_other_padding(path, lines)
         if rows and path not in self.padded:
             heads = path.lower().endswith((".csv", ".tsv")) or _HEAD.match(lines[0])
             lost = len(self.lost)
@@ -172,11 +172,11 @@ class SplitIndex:
         """The rows of a list whose numbers have other zero padding than the images."""
         self.unpadded = True
         try:
-            rows = self._of_lines(lines)
+            rows = self._of_lines(lines, FEWEST)
         finally:
             self.unpadded = False
         # Two lines for one image: 1 and 01 are no numbers of images.
-        if len(rows) < len(lines):
+        if not rows or len(rows) < len(lines):
             return {}
         self.padded.append(path)
         return rows
@@ -200,12 +200,12 @@ class SplitIndex:
                 found[image] = next(filter(None, masks), "")
         return found
 
-    def _of_lines(self, lines: list[str]) -> Rows:
+    def _of_lines(self, lines: list[str], fewest: int) -> Rows:
         lost = len(self.lost)
         parsed = [row for line in lines if (row := self._parsed(line))]
         rows = {image: mask for row in parsed for image, mask in row.items()}
         # A list may name a single folder of many images.
-        all_named = len(parsed) == len(lines) and len(rows) >= FEWEST
+        all_named = len(parsed) == len(lines) and len(rows) >= fewest
         if all_named or len(parsed) >= max(FEWEST, _NAMED * (len(lines) - 1)):
             return rows
         del self.lost[lost:]

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 
+from ipixmatch_jax.data.files.split_lists import decoded
 from ipixmatch_jax.data.importers.annotations import Sheet, collect
 from ipixmatch_jax.data.importers.contents import check_json, content, head, json_with, read_json
 from ipixmatch_jax.data.importers.found import Choices, Found, some
@@ -76,9 +77,10 @@ def _rows(path: str) -> list[dict]:
         return []
     entries: dict[str, dict] = {}
     try:
-        text = content(path).decode("utf-8-sig")
-        # Comments of VIA 3 begin with #, its column names too.
-        for row in csv.DictReader(line.removeprefix("#") for line in text.splitlines()):
+        lines = [line.removeprefix("#") for line in decoded(content(path)).splitlines()]
+        # Comments of VIA 3 begin with #, its column names too. Excel may write semicolons.
+        separator = ";" if lines[0].count(";") > lines[0].count(",") else ","
+        for row in csv.DictReader(lines, delimiter=separator):
             entry = entries.setdefault(
                 row["filename"], {"filename": row["filename"], "regions": []}
             )

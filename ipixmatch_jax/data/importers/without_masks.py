@@ -16,10 +16,16 @@ from ipixmatch_jax.paths import as_path
 # Ending of a file -> what it is and what to do.
 _FILES = {
     "_annotations.createml.json": "a CreateML export holds boxes",
-    ".tfrecord": "TFRecord files of object detection hold boxes",
+    **dict.fromkeys(
+        (".tfrecord", ".tfrecords", ".tfrec", ".record"), "TFRecord files are not read"
+    ),
     "_annotations.csv": "a CSV of boxes",
     ".h5": "HDF5 files are not read",
-    **dict.fromkeys((".nii", ".nii.gz", ".nrrd", ".mha", ".dcm"), "volumes are not read"),
+    ".ilp": "a project of ilastik holds no masks",
+    **dict.fromkeys(
+        (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd", ".dcm", ".ima", ".mgz", ".mgh", ".hdr"),
+        "volumes are not read",
+    ),
     ".parquet": "Parquet tables are not read",
     ".arrow": "Arrow tables (save_to_disk of Hugging Face, Datumaro) are not read",
     ".datum": "Datumaro's binary annotations are not read",
@@ -30,11 +36,52 @@ _FILES = {
     "_cp_outlines.txt": "outlines of Cellpose are not read",
     ".ndjson": "NDJSON exports (Labelbox, Ultralytics) are not read",
     ".npz": "archives of NumPy arrays are not read",
-    **dict.fromkeys((".zip", ".tar", ".tar.gz", ".tgz", ".rar", ".7z"), "an archive is not read"),
-}
+    ".beton": "data sets of FFCV are not read",
+    **dict.fromkeys((".pkl", ".pickle", ".pt", ".pth"), "Python objects are not read"),
+    ".roi": "regions of ImageJ (.roi) are not read",
+    "roiset.zip": "regions of ImageJ (RoiSet.zip) are not read",
+    **dict.fromkeys(
+        (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".tbz2", ".txz", ".gz", ".bz2",
+         ".xz", ".zst", ".rar", ".7z"),
+        "an archive is not read",
+    ),
+}  # fmt: skip
+# The same for files that may lie next to others for another purpose.
+_OTHER_FILES = {
+    **dict.fromkeys(
+        (".psd", ".psb", ".xcf", ".kra", ".pdn", ".ora", ".clip", ".procreate"),
+        "pictures of layers (Photoshop, GIMP and others) are not read",
+    ),
+    **dict.fromkeys((".svg", ".ai", ".eps", ".pdf"), "vector graphics are not read"),
+    **dict.fromkeys((".shp", ".gpkg", ".kml", ".gml"), "shapes on maps (GIS) are not read"),
+    **dict.fromkeys(
+        (".svs", ".ndpi", ".mrxs", ".scn", ".czi", ".lif", ".nd2", ".oib", ".oif", ".vsi", ".ims"),
+        "files of microscopes and slide scanners are not read",
+    ),
+    **dict.fromkeys(
+        (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".wmv", ".mpg", ".mpeg"),
+        "videos are not read",
+    ),
+    ".bag": "recordings of ROS are not read",
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "a spreadsheet holds no masks"),
+    **dict.fromkeys((".sqlite", ".sqlite3", ".db3"), "databases are not read"),
+}  # fmt: skip
 # Ending -> texts that all occur at the beginning of a file, and what it is.
 _TEXTS = (
     (".json", (b'"item"', b'"slots"', b'"annotations"'), "Darwin JSON (V7) is not read"),
+    (
+        ".json",
+        (b'"image"', b'"annotations"', b'"polygon"', b'"path"'),
+        "Darwin JSON (V7) is not read",
+    ),
+    (".json", (b'"features"', b'"wkt"'), "JSON of xBD (xView2) is not read"),
+    (".json", (b'"samples"', b'"task_type"'), "a release of Segments.ai (JSON) is not read"),
+    (
+        ".json",
+        (b'"objects"', b'"image_width"', b'"image_height"', b'"label"'),
+        "JSON of RectLabel is not read",
+    ),
+    (".json", (b'"item1"', b'"category_name"'), "JSON of DeepFashion2 is not read"),
     (".json", (b'"Labeled Data"',), "a JSON export of Labelbox is not read"),
     (".json", (b'"data_row"', b'"projects"'), "a JSON export of Labelbox is not read"),
     (".json", (b'"FeatureCollection"',), "GeoJSON is not read"),
@@ -73,6 +120,26 @@ _EXPORT = "export semantic masks (PNG) or polygons (COCO JSON)"
 _INSTEAD = {
     "run lengths": "decode them and save masks/NAME.png: pairs of a start, counted from 1, and a "
     "length, down the columns in most of Kaggle's tables, along the rows in some; or " + _EXPORT,
+    "TFRecord": "save each image and mask as a file; prepared data sets of TensorFlow Datasets are "
+    "read with data.name=tfds:NAME",
+    "FFCV": "save each image and mask as a file",
+    "Python objects": "save each array as NPY or PNG",
+    "ImageJ": "in ImageJ, fill the regions (Edit, Selection, Create Mask) and save masks/NAME.png",
+    "layers": "export the layer of the mask as PNG, without antialiasing, under the name of its "
+    "image",
+    "vector": "export PNG of the size of the image, without antialiasing",
+    "GIS": "rasterize the shapes on the grid of each image (gdal_rasterize) as masks/NAME.tif",
+    "microscopes": "export each image as TIFF (in QuPath, Fiji or with bfconvert), and its mask "
+    "as PNG or TIFF",
+    "videos": "save frames as PNG (ffmpeg -i VIDEO images/%05d.png), and a mask for some of them",
+    "ROS": "save frames as PNG, and a mask for some of them",
+    "ilastik": "in ilastik, export Simple Segmentation as PNG or TIFF",
+    "databases": "save each image and mask as a file",
+    "Segments.ai": "export semantic masks with its Python package: export_dataset(dataset, "
+    "export_format='semantic')",
+    "RectLabel": "in RectLabel, export a COCO JSON file, or mask images of the classes",
+    "xBD": "draw the polygons in features.xy as masks (PNG), or use the targets of xView2",
+    "DeepFashion2": "write COCO JSON with the converter of the data set (deepfashion2_to_coco.py)",
     "volumes": "save each slice as PNG, TIFF or NPY, and its mask as PNG",
     "archives of NumPy": "save each array as NPY",
     "Parquet": "save each image and mask of the table as a file",
@@ -112,6 +179,9 @@ _INSTEAD = {
 # Two or more pairs of numbers in a cell of a table: run lengths, whatever their column is called.
 _RUNS = re.compile(rb"[,;\t\"]\d+ \d+( \d+ \d+)+\"?(?=[,;\t\r\n]|$)")
 
+# A part of a data set in TFRecord files: train.record-00000-of-00010.
+_SHARD = re.compile(r"\.(tf)?records?-\d+-of-\d+$")
+
 
 class WithoutMasks:
     """Recognizes exports that hold no masks, in order to say so."""
@@ -131,6 +201,9 @@ class WithoutMasks:
             return "labelTxt: oriented boxes"
         for path in tree.with_ending(*_FILES):
             return f"{path}: " + next(t for e, t in _FILES.items() if path.lower().endswith(e))
+        shard = next((path for path in _all(tree) if _SHARD.search(path)), "")
+        if shard:
+            return f"{shard}: TFRecord files are not read"
         tables = sorted(tree.with_ending(".csv"), key=lambda path: "submission" in path.lower())
         for path in tables[:20]:
             start = head(tree.path("", path), 20_000)
@@ -151,6 +224,12 @@ class WithoutMasks:
         for path in tree.with_ending(*_NO_MASKS):
             if place_of(path.rpartition("/")[0]).role == "mask":
                 return f"{path}: masks in AVIF, JPEG 2000, JPEG XL or HEIC are not read"
+        for path in tree.with_ending(*_OTHER_FILES):
+            kind = next(t for e, t in _OTHER_FILES.items() if path.lower().endswith(e))
+            return f"{path}: {kind}"
+        scans = _dicom(tree)
+        if scans:
+            return f"{scans}: volumes are not read (DICOM)"
         if tree.with_ending(".mat") and not tree.with_ending(*IMAGE_SUFFIXES):
             return f"{tree.with_ending('.mat')[0]}: MATLAB files without image files are not read"
         for path in tree.with_ending("_classes.csv"):
@@ -170,6 +249,17 @@ def _without_objects(tree: FolderTree) -> str:
              if b"<annotation>" in head(tree.path("", path), 200)]  # fmt: skip
     bare = found and not any(b"<object>" in head(tree.path("", path)) for path in found)
     return found[0] if bare else ""
+
+
+def _all(tree: FolderTree) -> list[str]:
+    return [f"{folder}/{name}".lstrip("/") for folder, names in tree.files.items()
+            for name in names]  # fmt: skip
+
+
+def _dicom(tree: FolderTree) -> str:
+    """The first file of DICOM without an ending, or ''."""
+    bare = [path for path in _all(tree) if "." not in path.rpartition("/")[2]]
+    return next((p for p in bare[:20] if head(tree.path("", p), 132)[128:] == b"DICM"), "")
 
 
 def _zarr(tree: FolderTree) -> str:

@@ -48,7 +48,7 @@ class Yolo:
         if files and _mask_files(tree) and not _name_images(tree, files):
             return ""
         for path in files[:50]:
-            lines = [line for line in _text(tree, path).splitlines() if line.strip()]
+            lines = [line for line in _labels_text(tree, path).splitlines() if line.strip()]
             if lines and all(map(_LINE.match, lines)):
                 return f"lines of a class and coordinates in {path}"
         return ""
@@ -67,7 +67,7 @@ class Yolo:
             if not image:
                 sheets.append(Sheet(path, os.path.splitext(path)[0], known=False))
                 continue
-            rows = _rows(tree.path("", path), _text(tree, path))
+            rows = _rows(tree.path("", path), _labels_text(tree, path))
             boxes = boxes or next((f"{path} line {n}" for n, _, p in rows if len(p) == 2), "")
             polygons += sum(len(p) > 2 for _, _, p in rows)
             classes |= {row[1] for row in rows}
@@ -110,6 +110,12 @@ class Yolo:
             )
         found.notes += notes
         return found
+
+
+def _labels_text(tree: FolderTree, path: str) -> str:
+    """The text of a label file; commas between numbers that have points separate them."""
+    text = _text(tree, path)
+    return text.replace(",", " ") if "," in text and "." in text else text
 
 
 def _partners(tree: FolderTree) -> tuple[dict[str, str], list[str]]:

@@ -18,6 +18,7 @@ from ipixmatch_jax.data.files.jpeg_traces import edge_positions
 from ipixmatch_jax.data.files.orientation import gradient_of
 from ipixmatch_jax.data.grouping import THUMBNAIL, small_colors, thumbnail_of
 from ipixmatch_jax.data.inspection import findings, mask_sets
+from ipixmatch_jax.data.inspection.border_colors import border_colors
 from ipixmatch_jax.data.inspection.class_names import object_as_ground, unreadable_names
 from ipixmatch_jax.data.inspection.exchanged_masks import exchanged_masks
 from ipixmatch_jax.data.inspection.findings import ERROR, Facts, Finding
@@ -221,6 +222,7 @@ def inspect_dataset(data_config: ConfigDict, seed: int, unmeasured: str = "") ->
     found += hidden_colors(facts)
     found += unreadable_names(dataset.class_names)
     found += object_as_ground(dataset.class_names, facts)
+    found += border_colors(dataset)
     if unmeasured:
         # That these images cannot be scaled follows from it.
         found = [finding for finding in found if "set data.value_range=" not in finding.message]

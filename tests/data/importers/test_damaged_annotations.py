@@ -96,7 +96,7 @@ def test_the_only_file_tells_what_is_wrong_with_it(tmp_path):
         read_folder(tmp_path, {})
     path.unlink()
     (tmp_path / "project.xml").write_bytes("<annotations/>".encode("utf-16"))
-    with pytest.raises(DataError, match=r"project\.xml is UTF-16"):
+    with pytest.raises(DataError, match="project.xml, which begins with '<annotations/>'"):
         read_folder(tmp_path, {})
     (tmp_path / "project.xml").write_bytes(b"")
     with pytest.raises(DataError, match=r"project\.xml is empty"):

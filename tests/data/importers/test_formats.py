@@ -190,7 +190,7 @@ def test_damaged_coco_is_named(damage, message, tmp_path, make_config):
      "holds boxes"),
     (lambda r: exports.text(r / "train/_classes.csv", "filename, cat, dog\np.jpg, 1, 0\n"),
      "one label per image"),
-    (lambda r: exports.text(r / "train/x.tfrecord", "x"), "hold boxes"),
+    (lambda r: exports.text(r / "train/x.tfrecord", "x"), "TFRecord files are not read"),
     (lambda r: exports.text(r / "labels/train/p0.txt", "0 0.5 0.5 0.2 0.2\n"), "holds a box"),
 ])  # fmt: skip
 def test_exports_without_masks_are_refused_by_name(write, message, tmp_path):
