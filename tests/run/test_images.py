@@ -179,6 +179,21 @@ def test_a_damaged_list_of_images_is_named(config_file, tmp_path):
     assert read_splits(run).kept["val"]["ids"] == ["v0", "v1", "v2", "v3", "v4"]
 
 
+def test_copies_of_training_images_under_other_names_are_told(config_file, folder_data, tmp_path):
+    config, run = config_of(config_file), tmp_path / "run"
+    run.mkdir()
+    found = describe_splits(load_dataset(config.data, config.seed))
+    write_splits(run, RunSplits(found, found))
+    for kind in ("images", "masks"):
+        copy = folder_data / "val" / kind / "v3.png"
+        (folder_data / "train" / kind / "t1.png").replace(copy)
+    write_list(folder_data, "labeled", ["t2", "t3"])
+    dataset = load_dataset(config.data, config.seed)
+    _, notes, facts = own_validation(dataset, config, run)
+    assert "1 of the 5 images are copies, under other names" in notes[-1] and "(v3)" in notes[-1]
+    assert facts["trained_on"] == ["v3"]
+
+
 def test_validation_masks_drawn_anew_are_told_when_they_are_evaluated(
     config_file, folder_data, tmp_path
 ):
