@@ -53,3 +53,12 @@ def test_what_changes_the_numbers_is_told(config_file, run):
         config_file, run, "--config.data.mean=(0.1,0.2,0.3)", "--config.data.std=(1,1,1)"
     )[:1]
     assert "data.mean: the run has (), now (0.1, 0.2, 0.3)" in remark
+
+
+def test_a_run_without_its_config_is_told(config_file, run):
+    config = load_config(str(config_file), [NAMES])
+    (run / "checkpoints" / "4").mkdir(parents=True)
+    assert write_snapshot(config, run) == []
+    (run / "config.json").unlink()
+    (note,) = write_snapshot(config, run)
+    assert "config.json does not exist: whether the run had the same config before is not" in note

@@ -93,6 +93,13 @@ def _check_learns(config: ConfigDict, needs: Needs) -> None:
     """Keys at 0 that leave nothing to learn."""
     if config.optimizer.learning_rate == 0:
         needs.remarks.append("optimizer.learning_rate=0: the network stays as it is")
+    warmup, total = config.optimizer.warmup_steps, config.total_steps
+    if warmup >= total:
+        needs.remarks.append(
+            f"optimizer.warmup_steps={warmup} are not fewer than total_steps={total}: the learning "
+            f"rate only rises, to {min(1.0, total / warmup):.2g} of optimizer.learning_rate; set "
+            f"optimizer.warmup_steps={total // 10} or a larger total_steps"
+        )
     weights = config.supervised.class_weights
     if len(weights) and not any(weights):
         needs.problems.append(

@@ -86,6 +86,9 @@ def test_shared_memory_for_workers(whole, monkeypatch):
 def test_keys_that_leave_nothing_to_learn(whole):
     whole.optimizer.learning_rate = 0.0
     assert needs(whole).lines == ["optimizer.learning_rate=0: the network stays as it is"]
+    whole.optimizer.learning_rate, whole.optimizer.warmup_steps = 0.1, 4 * whole.total_steps
+    (line,) = needs(whole).lines
+    assert "only rises, to 0.25 of optimizer.learning_rate" in line
     whole.supervised.class_weights = (0.0, 0.0)
     assert "class_weights are all 0" in needs(whole).problems[0]
 
