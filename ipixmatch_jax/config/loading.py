@@ -24,7 +24,7 @@ from ipixmatch_jax.config.without_effect import warn_without_effect
 from ipixmatch_jax.devices.processes import is_first
 from ipixmatch_jax.errors import ConfigError, UserError
 from ipixmatch_jax.keys import Key
-from ipixmatch_jax.paths import NEEDS_GS, lacks_gs
+from ipixmatch_jax.paths import NEEDS_GS, at_home, lacks_gs
 from ipixmatch_jax.registry import nearest
 from ipixmatch_jax.screen import say, warn
 
@@ -86,6 +86,7 @@ def packaged_configs() -> list[str]:
 
 def _run_config_file(spec: str, given: Mapping[str, Any]) -> ConfigDict:
     path, _, arg = spec.partition(":")
+    path = at_home(path)
     token = _command_line.set(given)
     try:
         config = _module_of(path).get_config(*[arg] * bool(arg))
@@ -169,6 +170,7 @@ def set_overrides(config: ConfigDict, overrides: Sequence[str]) -> dict[str, str
         Name to message of the keys that cannot be set; an argument without a key is its own name.
     """
     given, unreadable = _pairs(overrides)
+    _tell_doubles(given)
     problems = {message: message for message in unreadable}
     # Options last: the keys before them choose the method, model or relation that has them.
     given.sort(key=lambda pair: _option(pair[0]) is not None)
@@ -188,6 +190,16 @@ def set_overrides(config: ConfigDict, overrides: Sequence[str]) -> dict[str, str
         else:
             set_value(config, name, value)
     return problems
+
+
+def _tell_doubles(given: Sequence[tuple[str, str]]) -> None:
+    """Warns of keys that are given twice with different values."""
+    texts: dict[str, list[str]] = {}
+    for name, text in given:
+        texts.setdefault(name, []).append(text)
+    for name, values in texts.items() if is_first() else ():
+        if len(set(values)) > 1:
+            warn(f"{name} is given {len(values)} times, as {', '.join(values)}: the last counts")
 
 
 def _pairs(overrides: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:
