@@ -1,6 +1,6 @@
 """Keys that a user gives but that nothing reads, because of the value of another key."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from ml_collections import ConfigDict
 
@@ -23,6 +23,32 @@ _READ_WITH: Mapping[str, tuple[str, str]] = {
     "supervised.threshold": ("supervised.name", "ohem"),
     "teacher.decay": ("teacher.kind", "ema"),
 }
+# Keys that nothing reads under a condition, and the reason.
+_UNREAD: tuple[tuple[tuple[str, ...], Callable[[ConfigDict], bool], str], ...] = (
+    (
+        ("model.lora_alpha", "model.lora_targets"),
+        lambda config: not config.model.lora_rank,
+        "model.lora_rank is 0",
+    ),
+    (
+        ("model.pretrained",),
+        lambda config: bool(config.model.init_from),
+        "model.init_from gives the first weights",
+    ),
+    (
+        ("data.folder.holdout", "data.folder.holdout_seed"),
+        lambda config: bool(config.data.val or _has_val_folder(config)),
+        "the validation images are given, by data.val or a folder of their own",
+    ),
+    (
+        (
+            *("unlabeled_batch_size", "method.unlabeled_weight", "method.ramp_start"),
+            *("method.ramp_steps", "method.mix"),
+        ),
+        lambda config: config.method.name == "supervised",
+        "method.name is 'supervised', which uses no unlabeled images",
+    ),
+)
 # A key and a value of it with which no key of these groups is read.
 _NOT_READ_WITH = (
     ("relation.name", "none", ("relation",)),
@@ -56,7 +82,16 @@ def _why(config: ConfigDict, name: str) -> str:
         value = get_value(config, other)
         if value != needed:
             return f"{name} has no effect: it needs {other}={needed}, which is {value!r}"
+    for names, condition, reason in _UNREAD:
+        if name in names and condition(config):
+            return f"{name} has no effect: {reason}"
     for other, value, groups in _NOT_READ_WITH:
         if name != other and name.partition(".")[0] in groups and get_value(config, other) == value:
             return f"{name} has no effect: {other} is {value!r}"
     return ""
+
+
+def _has_val_folder(config: ConfigDict) -> bool:
+    """Whether an importer found validation images in a folder; otherwise its name is a guess."""
+    data = config.data
+    return data.name == "folder" and bool(data.folder.format and data.folder.val_images)
