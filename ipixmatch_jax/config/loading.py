@@ -110,6 +110,12 @@ def _module_of(path: str) -> types.ModuleType:
         if path in packaged_configs():
             return importlib.import_module(f"{config_files.__name__}.{path}")
         names = packaged_configs()
+        if pathlib.Path(path).is_dir():
+            raise ConfigError(
+                f"--config names {path!r}, which is a folder; expected a config file or a packaged "
+                f"config; for a folder of images: --config folder:{path}; for the config of a run, "
+                "leave --config out and name the run in --workdir"
+            )
         near = nearest(pathlib.Path(path).stem, names)
         raise ConfigError(
             f"--config names {path!r}, which is neither a file nor a packaged config{near}; "
@@ -117,7 +123,11 @@ def _module_of(path: str) -> types.ModuleType:
         )
     module_spec = importlib.util.spec_from_file_location("ipixmatch_config_file", path)
     if module_spec is None:
-        raise ConfigError(f"--config names {path!r}, which is no Python file")
+        raise ConfigError(
+            f"--config names {path!r}, which is no Python file; expected one that defines "
+            "get_config() (--mode new-config writes one) or a packaged config; modes of a run find "
+            "its config.json by --workdir"
+        )
     module = importlib.util.module_from_spec(module_spec)
     # Worker processes and pickling look functions of the config file up by this name.
     sys.modules[module_spec.name] = module

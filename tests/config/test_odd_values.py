@@ -45,3 +45,11 @@ def test_a_key_that_is_given_twice_is_told(config_file, capsys):
     printed = found.out + found.err
     assert "batch_size is given 2 times, as 4, 2: the last counts" in printed
     assert "seed is given" not in printed
+
+
+def test_what_is_no_config_file_names_the_way(tmp_path):
+    with pytest.raises(ConfigError, match=f"is a folder; .* --config folder:{tmp_path}"):
+        load_config(str(tmp_path))
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match="no Python file; expected one that defines get_config"):
+        load_config(str(tmp_path / "config.json"))

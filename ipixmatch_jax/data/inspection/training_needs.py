@@ -108,7 +108,7 @@ def _check_learns(config: ConfigDict, needs: Needs) -> None:
 
 
 def _check_copies(dataset: Dataset, needs: Needs) -> None:
-    """A remark if unlabeled files are copies of the user's own validation images.
+    """A remark if unlabeled files copy the user's validation or test images.
 
     Not looked for in large pools: training starts on a million files without opening one.
     """
@@ -116,14 +116,15 @@ def _check_copies(dataset: Dataset, needs: Needs) -> None:
     own = getattr(dataset.labeled, "own", False)
     if not own or not 0 < len(unlabeled) <= _LARGEST_COMPARED:
         return
-    copies = equal_files(getattr(dataset.val, "image_paths", ()), unlabeled)
-    if copies:
-        one, other = copies[0]
-        needs.remarks.append(
-            f"{len(copies)} unlabeled files are copies of validation images, such as {other} of "
-            f"{one}: training sees these images, if without their masks; remove the copies unless "
-            "this is meant"
-        )
+    for source, what in ((dataset.val, "validation"), (dataset.test, "test")):
+        copies = equal_files(getattr(source, "image_paths", ()), unlabeled)
+        if copies:
+            one, other = copies[0]
+            needs.remarks.append(
+                f"{len(copies)} unlabeled files are copies of {what} images, such as {other} of "
+                f"{one}: training sees these images, if without their masks; remove the copies "
+                "unless this is meant"
+            )
 
 
 def _check_crop(data: ConfigDict, source: Source, needs: Needs) -> None:

@@ -99,6 +99,9 @@ def test_unlabeled_copies_of_validation_images(whole, folder_root, monkeypatch):
     shutil.copy(dataset.val.image_paths[0], dataset.unlabeled.image_paths[2])
     (remark,) = check_training_needs(whole, dataset, uses_unlabeled=True).lines
     assert remark.startswith("1 unlabeled files are copies of validation images")
+    tested = dataclasses.replace(dataset, val=dataset.labeled, test=dataset.val)
+    (remark,) = check_training_needs(whole, tested, uses_unlabeled=True).lines
+    assert remark.startswith("1 unlabeled files are copies of test images")
     assert check_training_needs(whole, dataset, uses_unlabeled=False).lines == []
     monkeypatch.setattr("ipixmatch_jax.data.inspection.training_needs._LARGEST_COMPARED", 5)
     assert check_training_needs(whole, dataset, uses_unlabeled=True).lines == []
