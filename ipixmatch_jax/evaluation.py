@@ -43,7 +43,7 @@ def evaluate(
     names = NETWORKS if network == "both" else (network,)
     step, networks = restore_networks(config, workdir, model, parallel, checkpoint, names)
     dataset = with_split(config, split)
-    notes, facts = folder_remarks(config, workdir, dataset), {}
+    notes, facts = folder_remarks(config, workdir, dataset, own=split == "val"), {}
     if split != "labeled":
         dataset, more, facts = own_validation(dataset, config, workdir, own=split == "val")
         notes += more

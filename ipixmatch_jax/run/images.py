@@ -170,18 +170,33 @@ def own_validation(
     return dataset, notes, facts
 
 
-def folder_remarks(config: ConfigDict, workdir: AnyPath, dataset: Dataset) -> list[str]:
+def folder_remarks(
+    config: ConfigDict, workdir: AnyPath, dataset: Dataset, *, own: bool = True
+) -> list[str]:
     """Remarks on the classes and images of the folder that a run is evaluated on.
+
+    Args:
+        config: its `data.root` may be another folder than the run's.
+        workdir: folder of the run.
+        dataset: the data set that is evaluated.
+        own: false if `dataset.val` is another split.
 
     Raises:
         DataError: it is another folder than the run's, and numbers the classes otherwise.
     """
     if not config_path(workdir).exists():
         return []
-    own = read_snapshot(workdir).get("data", {}).get("root", "")
-    if _whole(own) == _whole(config.data.root):
+    trained_on = read_snapshot(workdir).get("data", {}).get("root", "")
+    if _whole(trained_on) == _whole(config.data.root):
         return renamed_classes(config.data)
     remarks = other_classes(config.data)
+    others = len(dataset.labeled)
+    if own and dataset.groups and others:
+        remarks.append(
+            f"{config.data.root}: of {others + len(dataset.val)} images with masks a hold-out "
+            f"chooses {len(dataset.val)}, which are evaluated; --split labeled evaluates the other "
+            f"{others}"
+        )
     if len(config.data.value_range) and is_eight_bit(dataset.val):
         remarks.append(
             f"warning: {config.data.root} has images of 8 bits, and the run was trained on images "

@@ -296,6 +296,10 @@ def test_photos_that_may_not_be_what_they_seem(run, tmp_path, capsys):
     assert "1 of 3 photos have transparent pixels with colors below them" in said
     assert f"{photos / 'cut_out.png'} (50% of it)" in said
     assert f"look like masks (few colors): {photos / 'mask.png'}" in said
+    assert "coordinates on Earth" not in said
+    Image.fromarray(image).save(photos / "map.tif", tiffinfo={34735: (1, 1, 0, 0)})
+    assert predict(run, "--input", photos / "map.tif", "--output", out) == 0
+    assert f"1 of 1 photos have coordinates on Earth, such as {photos}" in capsys.readouterr().out
 
 
 def test_pixels_without_data_are_told(run, tmp_path, capsys):
