@@ -164,7 +164,7 @@ def _predicted(
     except (jax.errors.JaxRuntimeError, MemoryError) as error:
         raise DataError(
             f"{path}: {image.shape[1]} x {image.shape[0]} pixels cannot be predicted "
-            f"({str(error).splitlines()[0][:120]}); if memory runs out, lower --tile_above"
+            f"({str(error).splitlines()[0][:120]}); if memory runs out, lower --tile-above"
         ) from None
 
 
