@@ -86,11 +86,12 @@ def other_classes(data: ConfigDict) -> list[str]:
 
 
 def renamed_classes(data: ConfigDict) -> list[str]:
-    """A remark if the class file of a run's own folder no longer says what `data.class_names` does.
+    """A remark if the class file of a run's own folder says something else than `data.class_names`.
 
     Masks keep their ids, so that the names of the run still hold for masks that did not change.
     """
-    if data.name != "folder" or not data.folder.format or not len(data.class_names):
+    # Annotations of other formats name their classes themselves.
+    if data.name != "folder" or data.folder.format != "folders" or not len(data.class_names):
         return []
     try:
         with collecting_later():
@@ -101,7 +102,7 @@ def renamed_classes(data: ConfigDict) -> list[str]:
     if len(names) != len(data.class_names) or names == tuple(data.class_names):
         return []
     return [
-        f"{file.path} now names the classes {_listed(names)}; those of the run, "
+        f"{file.path} names the classes {_listed(names)}; those of the run, "
         f"{_listed(data.class_names)}, are used"
     ]
 

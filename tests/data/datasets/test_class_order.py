@@ -99,4 +99,4 @@ def test_a_class_file_that_changed_since_training_is_told(tmp_path):
     data = data_of(own, tmp_path / "cache")
     (own / "classes.txt").write_text("bg\nsheep\ncow\n")
     (remark,) = renamed_classes(data)
-    assert "classes.txt now names the classes bg, sheep, cow; those of the run, bg, cat" in remark
+    assert "classes.txt names the classes bg, sheep, cow; those of the run, bg, cat" in remark
