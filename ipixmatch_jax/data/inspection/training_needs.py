@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from ipixmatch_jax.data.files.file_records import channels_of, equal_files
 from ipixmatch_jax.data.records import Dataset, Source
+from ipixmatch_jax.data.stratify import class_presence
 from ipixmatch_jax.errors import DataError
 
 _SHARED_MEMORY = "/dev/shm"
@@ -18,6 +19,9 @@ _SIZES = 64
 _MUCH = 1.2
 # Pools of more files are not searched for copies.
 _LARGEST_COMPARED = 20_000
+# More masks are not read to look for absent classes, and no more classes are named.
+_MOST_MASKS = 200
+_SHOWN = 6
 # A worker process holds one batch ready and fills another.
 _BATCHES_PER_WORKER = 2
 
@@ -82,6 +86,7 @@ def check_training_needs(config: ConfigDict, dataset: Dataset, *, uses_unlabeled
         DataError: the run would fail.
     """
     needs = training_needs(config, dataset, uses_unlabeled=uses_unlabeled)
+    _check_classes(dataset, needs)
     if needs.problems:
         raise DataError("\n".join(needs.problems))
     if uses_unlabeled:
@@ -104,6 +109,34 @@ def _check_learns(config: ConfigDict, needs: Needs) -> None:
     if len(weights) and not any(weights):
         needs.problems.append(
             "supervised.class_weights are all 0: no label would count; expected one above 0"
+        )
+
+
+def _check_classes(dataset: Dataset, needs: Needs) -> None:
+    """A remark on classes that no labeled mask holds; a problem if the masks hold none at all.
+
+    Not looked for in many masks, which would have to be read.
+    """
+    labeled = dataset.labeled
+    if not hasattr(labeled, "mask") or not 0 < len(labeled) <= _MOST_MASKS:
+        return
+    names = dataset.class_names
+    broken: list[str] = []
+    present = class_presence(labeled, len(names), broken).any(0)
+    if broken:
+        return  # training names the file when it meets it
+    absent = [name for name, held in zip(names, present, strict=True) if not held]
+    if len(absent) == len(names):
+        needs.problems.append(
+            f"the {len(labeled)} labeled masks hold only ignored pixels (255); expected class ids: "
+            "nothing could be learned; see --mode inspect"
+        )
+    elif absent:
+        shown = ", ".join(absent[:_SHOWN]) + (", …" if len(absent) > _SHOWN else "")
+        needs.remarks.append(
+            f"no labeled mask holds the classes {shown} ({len(absent)} of {len(names)}): they are "
+            "not learned, and count in the mIoU where they are predicted or true; label some, or "
+            "correct data.num_classes and data.class_names"
         )
 
 

@@ -6,6 +6,7 @@ from collections import namedtuple
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ipixmatch_jax.config import default_config
 from ipixmatch_jax.data import check_training_needs, load_dataset, training_needs
@@ -105,3 +106,17 @@ def test_unlabeled_copies_of_validation_images(whole, folder_root, monkeypatch):
     assert check_training_needs(whole, dataset, uses_unlabeled=False).lines == []
     monkeypatch.setattr("ipixmatch_jax.data.inspection.training_needs._LARGEST_COMPARED", 5)
     assert check_training_needs(whole, dataset, uses_unlabeled=True).lines == []
+
+
+def test_classes_that_no_labeled_mask_holds(whole):
+    dataset = load_dataset(whole.data, 0)
+    assert check_training_needs(whole, dataset, uses_unlabeled=False).lines == []
+    wider = dataclasses.replace(dataset, class_names=(*dataset.class_names, "cat", "dog"))
+    (remark,) = check_training_needs(whole, wider, uses_unlabeled=False).lines
+    count = len(dataset.class_names)
+    assert remark.startswith(f"no labeled mask holds the classes cat, dog (2 of {count + 2})")
+    for path in dataset.labeled.mask_paths:
+        Image.fromarray(np.full((20, 24), 255, np.uint8)).save(path)
+    whole.data.masks = "ids"
+    with pytest.raises(DataError, match="the 4 labeled masks hold only ignored pixels"):
+        check_training_needs(whole, load_dataset(whole.data, 0), uses_unlabeled=False)
