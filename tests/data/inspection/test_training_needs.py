@@ -117,6 +117,5 @@ def test_classes_that_no_labeled_mask_holds(whole):
     assert remark.startswith(f"no labeled mask holds the classes cat, dog (2 of {count + 2})")
     for path in dataset.labeled.mask_paths:
         Image.fromarray(np.full((20, 24), 255, np.uint8)).save(path)
-    whole.data.masks = "ids"
     with pytest.raises(DataError, match="the 4 labeled masks hold only ignored pixels"):
-        check_training_needs(whole, load_dataset(whole.data, 0), uses_unlabeled=False)
+        check_training_needs(whole, dataset, uses_unlabeled=False)
