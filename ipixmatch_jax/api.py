@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from ipixmatch_jax import config as configs
 from ipixmatch_jax import evaluation, screen, training
 from ipixmatch_jax.config import default_config
+from ipixmatch_jax.data.worker_processes import end_if_importing
 from ipixmatch_jax.devices.processes import use_compilation_cache
 from ipixmatch_jax.engine.state import NETWORKS, TrainState
 from ipixmatch_jax.paths import AnyPath, as_path
@@ -135,6 +136,9 @@ def train(
 ) -> TrainResult:
     """Trains to step `total_steps`, from the last checkpoint of the workdir or from the start.
 
+    In a script with `data.workers` above 0, call it below `if __name__ == '__main__':`, since the
+    workers import the script.
+
     Compiled programs are kept in `.jax_cache` next to the workdir, for the next call, unless JAX
     has a cache already.
 
@@ -151,6 +155,7 @@ def train(
         ConfigError: wrong keys or values, or a workdir that holds a run of another config.
         DataError: images or masks that cannot be used.
     """
+    end_if_importing()
     _use_compilation_cache(workdir)
     with _quiet(verbose=verbose, progress=progress) as texts:
         state = training.train(config, workdir, ends_process=False)

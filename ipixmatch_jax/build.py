@@ -317,7 +317,9 @@ def build_state(
     first = init_variables(model, jax.random.key(config.seed), example_images(config))
     variables = without_lora(first)
     if config.model.init_from:
-        variables, told = start_from(variables, config.model.init_from, parallel.replicated)
+        variables, told = start_from(
+            variables, config.model.init_from, parallel.replicated, config.data
+        )
         say(told)
     elif config.model.pretrained not in SCRATCH:
         backbone, stem = encoder_choice(config)

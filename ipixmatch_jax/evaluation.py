@@ -6,15 +6,14 @@ from ml_collections import ConfigDict
 
 from ipixmatch_jax import build
 from ipixmatch_jax.build import restore_networks
-from ipixmatch_jax.config import for_run
-from ipixmatch_jax.data import with_statistics
+from ipixmatch_jax.config import for_run, with_own_statistics
 from ipixmatch_jax.devices.processes import is_first
 from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.errors import UserError
 from ipixmatch_jax.evaluator import Evaluator
 from ipixmatch_jax.outputs import next_command
 from ipixmatch_jax.paths import AnyPath
-from ipixmatch_jax.run.images import own_validation
+from ipixmatch_jax.run.images import folder_remarks, own_validation
 from ipixmatch_jax.run.split import with_split
 from ipixmatch_jax.screen import say, warn
 from ipixmatch_jax.workdir.evaluations import write_later_evaluation
@@ -38,15 +37,16 @@ def evaluate(
         network: `student`, `teacher` or `both`.
         split: `val`, `test` (`data.test`), `labeled`, or what `data.val` can be: a list or a name.
     """
-    config = with_statistics(for_run(config, workdir))
+    config = with_own_statistics(for_run(config, workdir), workdir)
     parallel = build.build_parallel(config)
     model = build.build_model(config)
     names = NETWORKS if network == "both" else (network,)
     step, networks = restore_networks(config, workdir, model, parallel, checkpoint, names)
     dataset = with_split(config, split)
-    notes, facts = [], {}
+    notes, facts = folder_remarks(config, workdir, dataset, own=split == "val"), {}
     if split != "labeled":
-        dataset, notes, facts = own_validation(dataset, config, workdir, own=split == "val")
+        dataset, more, facts = own_validation(dataset, config, workdir, own=split == "val")
+        notes += more
     evaluator = Evaluator(config, dataset, model, parallel)
     results = evaluator(networks)
     if not is_first():

@@ -155,6 +155,8 @@ class Evaluator:
             boundary_iou=total.boundary.compute(),
             absent=self._absent,
         )
+        if total.not_finite():
+            result["not_finite"] = total.not_finite()
         if name == self._labeler:
             names = self._dataset.class_names
             result["pseudo_label"] = total.confidence.pseudo_labels(self._confidence, names)

@@ -81,6 +81,7 @@ class Key:
         length: how many values a list has; None: any number.
         shortest: how many values a list has at least.
         ordered: whether a list is (low, high) with low <= high.
+        together: whether a list is all 0 or holds no 0.
         optional: whether the value may be None.
     """
 
@@ -96,6 +97,7 @@ class Key:
     length: int | None = None
     shortest: int = 0
     ordered: bool = False
+    together: bool = False
     optional: bool = False
 
     def __post_init__(self):
@@ -123,7 +125,9 @@ class Key:
         words = [v for v in (value if _is_list(value) else (value,)) if isinstance(v, str)]
         unknown = [word for word in words if word not in self.names()]
         hint = nearest(unknown[0], self.names()) if unknown else ""
-        return f"{name} is {_shown(value)}; expected {self.expected()}{hint}"
+        large = _is_int(value) and value > _LARGEST and self.kind == "int" and self.most is None
+        limit = f" and at most {_LARGEST}" if large else ""
+        return f"{name} is {_shown(value)}; expected {self.expected()}{limit}{hint}"
 
     def parse(self, text: str) -> Any:
         """The value that a text of the command line means; the text itself if it is none."""
@@ -161,6 +165,8 @@ class Key:
             return False
         if self.length is not None and len(value) != self.length:
             return False
+        if self.together and any(value) and not all(value):
+            return False
         return len(value) >= self.shortest and not (self.ordered and value[0] > value[1])
 
     def _allows_one(self, value: Any) -> bool:
@@ -191,6 +197,7 @@ class Key:
         what = f"names out of {', '.join(choices)}" if choices else KINDS[self.kind].several
         limits = self._limits()
         order = ", (low, high) with low <= high" if self.ordered else ""
+        order += ", all 0 or none" if self.together else ""
         return f"{count}{what}{', each ' if limits else ''}{limits}{order}"
 
     def _limits(self) -> str:

@@ -283,16 +283,16 @@ def _show_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
 
 def _start_devices(arguments: argparse.Namespace) -> None:
     """Joins the other processes of the run, if any, and starts JAX's backend."""
-    from ipixmatch_jax.devices.backend import check_backend, check_xla_flags
+    from ipixmatch_jax.devices.backend import check_backend, check_variables, check_xla_flags
     from ipixmatch_jax.devices.cpu_allocator import keep_freed_memory
     from ipixmatch_jax.devices.processes import is_first, start_processes
 
     check_xla_flags()
     if arguments.mode in _ON_PROCESSES:
         start_processes(arguments.coordinator, arguments.processes, arguments.process)
-    note = check_backend()
-    if note and is_first():
-        print(note, file=sys.stderr)
+    for note in filter(None, (check_variables(), check_backend())):
+        if is_first():
+            print(note, file=sys.stderr)
     if arguments.mode in _ON_PROCESSES:
         keep_freed_memory()
 

@@ -21,10 +21,16 @@ NEEDS_GS = "gs:// needs the extra gs; run: pip install 'ipixmatch-jax[gs]'"
 def as_path(path: str | os.PathLike) -> AnyPath:
     """A `pathlib.Path`, or for `gs://…` and the like an `etils.epath.Path`."""
     if not is_remote(path):
-        return pathlib.Path(path)
+        return pathlib.Path(at_home(path))
     from etils import epath
 
     return epath.Path(path)
+
+
+def at_home(path: str | os.PathLike) -> str:
+    """A path with the user's folder in place of `~/`, which no shell expands in `--flag=~/x`."""
+    text = os.fspath(path)
+    return os.path.expanduser(text) if text.startswith(f"~{os.sep}") else text
 
 
 def is_remote(path: str | os.PathLike) -> bool:

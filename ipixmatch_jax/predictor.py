@@ -21,7 +21,7 @@ from ipixmatch_jax.data.records import spread_palette
 from ipixmatch_jax.engine.frames import FramesOnDemand, framed_logits, why_not_framed
 from ipixmatch_jax.engine.inference import predict_logits
 from ipixmatch_jax.engine.state import NETWORKS
-from ipixmatch_jax.errors import DataError, UserError
+from ipixmatch_jax.errors import CheckpointError, DataError, UserError
 from ipixmatch_jax.methods import Network
 from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.photo_reader import Photo, read_photo
@@ -131,6 +131,7 @@ class Predictor:
 
         Raises:
             DataError: not an image uint8 [H, W, D] with D = data.channels.
+            CheckpointError: the network's output is not a number.
         """
         channels = self.config.data.channels
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != channels:
@@ -150,6 +151,13 @@ class Predictor:
         mask, confidence, all_probs = (
             None if x is None else np.asarray(x)[:height, :width] for x in results
         )
+        if not np.isfinite(confidence).all():
+            raise CheckpointError(
+                f"the output of {self.network or 'the network'}, step {self.step}, is not a number "
+                f"in {100 * (1 - np.isfinite(confidence).mean()):.3g} % of the pixels; expected "
+                "probabilities: the run has diverged; use another --checkpoint, or train again "
+                "with a lower optimizer.learning_rate"
+            )
         if small.shape != image.shape:
             size = image.shape[1::-1]
             mask = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))

@@ -30,6 +30,7 @@ from ipixmatch_jax.data import (
 )
 from ipixmatch_jax.data.errors_ahead import ErrorsAhead
 from ipixmatch_jax.devices.memory_estimate import Memory, device_memory, estimate, explained
+from ipixmatch_jax.devices.network_size import check_network
 from ipixmatch_jax.devices.parallel import Parallel
 from ipixmatch_jax.devices.preemption import StopSignal, StopVote
 from ipixmatch_jax.devices.processes import agree, end_all_with, first_only, is_first
@@ -133,6 +134,7 @@ def _build(config: ConfigDict, workdir: AnyPath) -> _Run:
     config = _with_measurements(config, workdir)
     parallel = build.build_parallel(config)
     model, method = build.build_model(config), build.build_method(config)
+    check_network(build.abstract_variables(config, model))
     optimizer, device_step = build.build_train_step(config, model, method)
     unlabeled_batch_size = config.unlabeled_batch_size if method.uses_unlabeled else 0
     parts = config.accumulate_steps

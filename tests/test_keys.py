@@ -6,6 +6,7 @@ from ipixmatch_jax.keys import Key, defaults_of
 
 COUNT = Key(8, "a count", least=1)
 SIZE = Key((3, 4), "a size", length=2, least=1)
+BOTH = Key((0, 0), "a size, or none", length=2, least=0, together=True)
 RANGE = Key((0.5, 2.0), "a range", length=2, above=0, ordered=True)
 NAMES = Key((), "names", kind="str")
 WRITERS = Key(("a",), "writers", choices=("alpha", "beta"))
@@ -15,6 +16,7 @@ COLORS = Key((), "colors", kind="color")
 
 @pytest.mark.parametrize("key, text, value", [
     (COUNT, "3", 3), (COUNT, " 3 ", 3), (SIZE, "(5, 6)", (5, 6)), (SIZE, "5,6", (5, 6)),
+    (BOTH, "0,0", (0, 0)), (BOTH, "5,6", (5, 6)),
     (SIZE, "[5, 6]", (5, 6)), (RANGE, "(1, 2)", (1, 2)), (NAMES, "('a', 'b')", ("a", "b")),
     (NAMES, "road, sky", ("road", "sky")), (NAMES, "road", ("road",)), (NAMES, "", ()),
     (WRITERS, "beta", ("beta",)), (MAYBE, "None", None), (MAYBE, "1e-1", 0.1), (MAYBE, "1", 1.0),
@@ -29,6 +31,8 @@ def test_texts_that_are_values(key, text, value):
 
 @pytest.mark.parametrize("key, text, message", [
     (COUNT, "0", "k is 0; expected a whole number of at least 1"),
+    (COUNT, "99999999999", "whole number of at least 1 and at most 2147483647"),
+    (BOTH, "(5, 0)", "two whole numbers, each of at least 0, all 0 or none"),
     (COUNT, "3.0", "k is 3.0; expected a whole number"),
     (COUNT, "True", "k is True; expected a whole number"),
     (SIZE, "97x97", "k is '97x97'; expected two whole numbers, each of at least 1"),

@@ -48,6 +48,13 @@ def test_a_predictor_says_what_the_model_says(run, folder_data, config_file):
     assert (predict.class_names, predict.step) == (("ground", "square"), 4)
 
 
+def test_a_network_that_has_diverged_predicts_nothing(run):
+    predict = load_predictor(run[0])
+    broken = jax.tree.map(lambda leaf: np.full_like(leaf, np.nan), predict.variables)
+    with pytest.raises(CheckpointError, match="step 4, is not a number in 100 %"):
+        predict.with_variables(broken, 4, "student")(image_of(20, 24))
+
+
 def test_images_of_many_sizes_share_programs_with_equal_results(run):
     workdir, config, networks = run
     predict = load_predictor(workdir)

@@ -6,8 +6,9 @@ from ml_collections import ConfigDict
 
 from ipixmatch_jax.config.defaults import default_config, flatten
 from ipixmatch_jax.config.snapshot import read_snapshot, with_run_values
+from ipixmatch_jax.data import moved_classes, with_statistics
 from ipixmatch_jax.devices.processes import is_first
-from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.errors import ConfigError, DataError
 from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.screen import warn
 from ipixmatch_jax.workdir.folder import config_path
@@ -30,6 +31,25 @@ def for_run(config: ConfigDict, workdir: AnyPath) -> ConfigDict:
     for remark in check_fits_run(config, workdir):
         if is_first():
             warn(remark)
+    return config
+
+
+def with_own_statistics(config: ConfigDict, workdir: AnyPath) -> ConfigDict:
+    """`with_statistics` for evaluating a run: what the run has measured, and nothing new.
+
+    Raises:
+        DataError: the images have another bit depth than those that the run was trained on.
+    """
+    measured = with_statistics(config)
+    data = read_snapshot(workdir).get("data", {}) if config_path(workdir).exists() else {}
+    if "value_range" not in data:
+        return measured  # of an older version, which measured at every start
+    if len(measured.data.value_range) != len(config.data.value_range):
+        raise DataError(
+            f"{config.data.root}: images of more than 8 bits, and the run in {workdir} was trained "
+            "on images of 8 bits; expected the bit depth of the training images; convert them as "
+            "those were, or name other images in --config.data.root"
+        )
     return config
 
 
@@ -71,11 +91,13 @@ def _differs(key: str, run: dict[str, Any], now: dict[str, Any]) -> str:
 
 
 def _moved_names(before: Any, after: Any) -> list[str]:
-    """A message if the classes have the same names in another order."""
+    """A message if classes of the same names have other ids."""
     before, after = _plain(before) or (), _plain(after) or ()
-    if before == after or sorted(before) != sorted(after):
+    ids = ({name: index for index, name in enumerate(names)} for names in (before, after))
+    if not moved_classes(*ids):
         return []
-    return [f"data.class_names: the run has {before!r}, now the same in another order, {after!r}"]
+    same = ", the same in another order" if sorted(before) == sorted(after) else ""
+    return [f"data.class_names: the run has {before!r}, now{same} {after!r}"]
 
 
 def _plain(value: Any) -> Any:

@@ -24,7 +24,7 @@ from ipixmatch_jax.config.without_effect import warn_without_effect
 from ipixmatch_jax.devices.processes import is_first
 from ipixmatch_jax.errors import ConfigError, UserError
 from ipixmatch_jax.keys import Key
-from ipixmatch_jax.paths import NEEDS_GS, lacks_gs
+from ipixmatch_jax.paths import NEEDS_GS, at_home, lacks_gs
 from ipixmatch_jax.registry import nearest
 from ipixmatch_jax.screen import say, warn
 
@@ -86,6 +86,7 @@ def packaged_configs() -> list[str]:
 
 def _run_config_file(spec: str, given: Mapping[str, Any]) -> ConfigDict:
     path, _, arg = spec.partition(":")
+    path = at_home(path)
     token = _command_line.set(given)
     try:
         config = _module_of(path).get_config(*[arg] * bool(arg))
@@ -109,6 +110,12 @@ def _module_of(path: str) -> types.ModuleType:
         if path in packaged_configs():
             return importlib.import_module(f"{config_files.__name__}.{path}")
         names = packaged_configs()
+        if pathlib.Path(path).is_dir():
+            raise ConfigError(
+                f"--config names {path!r}, which is a folder; expected a config file or a packaged "
+                f"config; for a folder of images: --config folder:{path}; for the config of a run, "
+                "leave --config out and name the run in --workdir"
+            )
         near = nearest(pathlib.Path(path).stem, names)
         raise ConfigError(
             f"--config names {path!r}, which is neither a file nor a packaged config{near}; "
@@ -116,7 +123,11 @@ def _module_of(path: str) -> types.ModuleType:
         )
     module_spec = importlib.util.spec_from_file_location("ipixmatch_config_file", path)
     if module_spec is None:
-        raise ConfigError(f"--config names {path!r}, which is no Python file")
+        raise ConfigError(
+            f"--config names {path!r}, which is no Python file; expected one that defines "
+            "get_config() (--mode new-config writes one) or a packaged config; modes of a run find "
+            "its config.json by --workdir"
+        )
     module = importlib.util.module_from_spec(module_spec)
     # Worker processes and pickling look functions of the config file up by this name.
     sys.modules[module_spec.name] = module
@@ -169,6 +180,7 @@ def set_overrides(config: ConfigDict, overrides: Sequence[str]) -> dict[str, str
         Name to message of the keys that cannot be set; an argument without a key is its own name.
     """
     given, unreadable = _pairs(overrides)
+    _tell_doubles(given)
     problems = {message: message for message in unreadable}
     # Options last: the keys before them choose the method, model or relation that has them.
     given.sort(key=lambda pair: _option(pair[0]) is not None)
@@ -188,6 +200,16 @@ def set_overrides(config: ConfigDict, overrides: Sequence[str]) -> dict[str, str
         else:
             set_value(config, name, value)
     return problems
+
+
+def _tell_doubles(given: Sequence[tuple[str, str]]) -> None:
+    """Warns of keys that are given twice with different values."""
+    texts: dict[str, list[str]] = {}
+    for name, text in given:
+        texts.setdefault(name, []).append(text)
+    for name, values in texts.items() if is_first() else ():
+        if len(set(values)) > 1:
+            warn(f"{name} is given {len(values)} times, as {', '.join(values)}: the last counts")
 
 
 def _pairs(overrides: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:

@@ -239,6 +239,11 @@ def write_snapshot(config: ConfigDict, workdir: AnyPath) -> list[str]:
         notes = _check_same(path, resolved)
     elif path.exists():
         notes = _replaced(path, resolved)
+    elif has_checkpoint(workdir):
+        notes = [
+            f"{path} does not exist: whether the run had the same config before is not known, and "
+            "what it had planned or measured is chosen anew"
+        ]
     write_whole(path, json.dumps(resolved, indent=2) + "\n")
     return notes
 

@@ -7,6 +7,7 @@ from ipixmatch_jax.data.catalog import (
     data_keys,
     load_dataset,
 )
+from ipixmatch_jax.data.datasets.class_order import moved_classes, other_classes, renamed_classes
 from ipixmatch_jax.data.datasets.mask_keys import pixels_of
 from ipixmatch_jax.data.device_prefetch import DeviceFeed
 from ipixmatch_jax.data.files.images import (
@@ -34,6 +35,7 @@ from ipixmatch_jax.data.records import (
 )
 from ipixmatch_jax.data.statistics import (
     check_statistics,
+    is_eight_bit,
     with_class_weights,
     with_statistics,
 )
@@ -64,11 +66,15 @@ __all__ = [
     "inspect_dataset",
     "find_transform",
     "identify",
+    "is_eight_bit",
     "keep_splits",
     "load_dataset",
     "make_geometry",
+    "moved_classes",
+    "other_classes",
     "pixels_of",
     "read_image",
+    "renamed_classes",
     "resize_image",
     "size_groups",
     "summarize",

@@ -40,7 +40,7 @@ DATA_KEYS: Table = {
     ),
     "image_size": Key(
         (0, 0), "(height, width) of images and masks when read, for metrics too; (0, 0): their own",
-        length=2, least=0, most=65536,
+        length=2, least=0, most=65536, together=True,
     ),
     "crop_size": Key(
         (321, 321), "(height, width) of the training crops", length=2, least=1, most=65536

@@ -15,7 +15,11 @@ from ipixmatch_jax.data.files.file_records import channels_of, record_files
 from ipixmatch_jax.data.geometry import Geometry, draw_window, make_geometry, through, weak_view
 from ipixmatch_jax.data.own_transform import apply_transform, check_repeatable
 from ipixmatch_jax.data.records import IGNORE, Dataset, Source, UnlabeledSource, record_rng
-from ipixmatch_jax.data.worker_processes import init_worker, start_quiet_tracker
+from ipixmatch_jax.data.worker_processes import (
+    ended_worker,
+    init_worker,
+    start_quiet_tracker,
+)
 from ipixmatch_jax.errors import ConfigError, DataError
 from ipixmatch_jax.screen import warn
 
@@ -228,7 +232,10 @@ class TrainBatches:
         return self
 
     def __next__(self) -> dict[str, Batch]:
-        batch = next(self._batches)
+        try:
+            batch = next(self._batches)
+        except RuntimeError as error:
+            raise ended_worker(error) or error from None
         for name, part in batch.items():
             for index in part.pop("skipped", ()):
                 if index >= 0:

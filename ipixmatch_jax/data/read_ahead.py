@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from ipixmatch_jax.data.records import IGNORE
 from ipixmatch_jax.errors import DataError
 
 # More records than this are left to the evaluation itself: reading 200 photos takes seconds, and an
@@ -20,16 +21,20 @@ def check_readable(source: Any, split: str) -> None:
         split: its name, for the message.
 
     Raises:
-        DataError: records that cannot be read; the first few are named.
+        DataError: records that cannot be read, of which the first few are named; or masks without
+            a class.
     """
     if not hasattr(source, "files") or len(source) > MOST_RECORDS:
         return
 
+    labeled = []
+
     def problem(index: int) -> str:
         try:
-            source[index]
+            record = source[index]
         except DataError as error:
             return str(error)
+        labeled.append("mask" not in record or bool((record["mask"] != IGNORE).any()))
         return ""
 
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="read-ahead") as executor:
@@ -39,4 +44,10 @@ def check_readable(source: Any, split: str) -> None:
         raise DataError(
             f"{len(problems)} of {len(source)} records of the {split} split cannot be read; all "
             f"are needed:\n" + "\n".join(problems[:_SHOWN]) + more
+        )
+    if len(source) and not any(labeled):
+        raise DataError(
+            f"the {len(source)} masks of the {split} split hold only ignored pixels ({IGNORE}), "
+            f"such as that of {source.ids[0]}; expected class ids, without which there is no mIoU; "
+            f"label some pixels, or choose other images by data.{split}"
         )

@@ -156,6 +156,11 @@ def _check_scales(source, picked: np.ndarray, samples: list[np.ndarray]) -> None
     )
 
 
+def is_eight_bit(source) -> bool:
+    """Whether the first image of a source has 8 bits a channel."""
+    return bool(len(source)) and _bands(source, 0).dtype == np.uint8
+
+
 def _bands(source, index: int) -> np.ndarray:
     return source.bands(index) if hasattr(source, "bands") else source[index]["image"]
 

@@ -1,14 +1,44 @@
-"""Set-up of the processes that read data (`data.workers`): they end with their parent."""
+"""The processes that read data (`data.workers`): their start, and their end with their parent."""
 
 import multiprocessing
 import os
+import re
 import signal
+import sys
 import threading
 from multiprocessing import resource_tracker
+
+from ipixmatch_jax.errors import DataError
 
 # A worker still serves its parent for this time after SIGTERM, so that the parent can save.
 _GRACE_S = 20
 _QUIET = "ignore:resource_tracker:UserWarning"
+
+
+# What grain says of a worker that ended.
+_ENDED = "Worker process was terminated unexpectedly"
+_GUARD = "if __name__ == '__main__':"
+
+
+def ended_worker(error: RuntimeError) -> DataError | None:
+    """What to say if a worker process has ended; None of other errors."""
+    if _ENDED not in str(error):
+        return None
+    code = re.search(r"exit code (-?\d+)", str(error))
+    return DataError(
+        f"a worker process of data.workers has ended (exit code {code[1] if code else 'unknown'}); "
+        "its own message, if any, stands above. In a script, call train below "
+        f"{_GUARD!r}, since workers import the script; exit code -9 is often a lack of memory: set "
+        "fewer data.workers, or data.workers=0, which reads in threads"
+    )
+
+
+def end_if_importing() -> None:
+    """Ends this process with a message if it is a worker that still imports the user's script."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        print(f"a worker process imports the script, which trains outside of {_GUARD!r}",
+              file=sys.stderr, flush=True)  # fmt: skip
+        os._exit(1)
 
 
 def start_quiet_tracker() -> None:

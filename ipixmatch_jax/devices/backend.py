@@ -42,6 +42,28 @@ def check_xla_flags(environ: Mapping[str, str] = os.environ) -> None:
         )
 
 
+def check_variables(environ: Mapping[str, str] = os.environ) -> str:
+    """Checks variables that are set to find faults, and left over.
+
+    Returns:
+        A note about one that makes a run many times slower; otherwise "".
+
+    Raises:
+        ConfigError: the optimizer cannot work with one.
+    """
+    if environ.get("JAX_NUMPY_DTYPE_PROMOTION", "").lower() == "strict":
+        raise ConfigError(
+            "JAX_NUMPY_DTYPE_PROMOTION is 'strict', with which optimizers cannot multiply a float "
+            "by their count of steps; unset it"
+        )
+    if environ.get("JAX_DISABLE_JIT", "").lower() in ("1", "true", "yes", "on", "y", "t"):
+        return (
+            "JAX_DISABLE_JIT is set: every operation runs by itself, which takes hundreds of times "
+            "longer; unset it to compile the steps"
+        )
+    return ""
+
+
 @functools.cache
 def _problem_of(flags: str) -> str:
     environ = {**os.environ, "XLA_FLAGS": flags}

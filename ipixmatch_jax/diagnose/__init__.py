@@ -9,8 +9,7 @@ from ml_collections import ConfigDict
 
 from ipixmatch_jax import build
 from ipixmatch_jax.build import restore_networks
-from ipixmatch_jax.config import for_run
-from ipixmatch_jax.data import with_statistics
+from ipixmatch_jax.config import for_run, with_own_statistics
 from ipixmatch_jax.diagnose import losses
 from ipixmatch_jax.diagnose.alignment import Alignment, Estimate
 from ipixmatch_jax.diagnose.gradients import Gradients, Step
@@ -69,7 +68,7 @@ def diagnose(
     _check_numbers(thresholds, temperatures, share)
     if output is not None:
         check_writable_file(as_path(output), "--output")
-    config = with_statistics(for_run(config, workdir))
+    config = with_own_statistics(for_run(config, workdir), workdir)
     method, objective = _method(config), build.build_objective(config)
     model, parallel = build.build_model(config), build.build_parallel(config)
     compared = [

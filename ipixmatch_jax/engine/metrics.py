@@ -157,14 +157,23 @@ class PixelCounts(clu.metrics.Metric):
     ) -> "PixelCounts":
         """Counts of all parts, of logits [B, H, W, C] and int32 [B, H, W] true class ids.
 
-        `true` are the `true_sizes` of images in a frame, with mask 255 beside them.
+        `true` are the `true_sizes` of images in a frame, with mask 255 beside them. A pixel with
+        logits that are not finite counts as wrong; the bins of confidence lack it.
         """
         predicted = logits.argmax(-1).astype(jnp.int32)
+        # argmax of NaN is class 0: a network that has diverged would look like one of background.
+        finite = jnp.isfinite(logits.max(-1))
+        predicted = jnp.where(finite, predicted, (mask + 1) % num_classes)
         return cls(
             ConfusionMatrix.from_predictions(predicted, mask, num_classes),
             BoundaryCounts.from_predictions(predicted, mask, num_classes, true),
             ConfidenceCounts.from_logits(logits, mask, num_classes, threshold),
         )
+
+    def not_finite(self) -> float:
+        """The share of the counted pixels whose logits were not finite."""
+        pixels = int(np.sum(self.confusion.counts))
+        return 1 - int(np.sum(self.confidence.bins)) / pixels if pixels else 0.0
 
     def merge(self, other: "PixelCounts") -> "PixelCounts":
         return jax.tree.map(jnp.add, self, other)
@@ -250,7 +259,20 @@ def table(results: dict[str, dict[str, Any]], absent: str = "skip") -> str:
         last.append(f"  –: neither true nor predicted; {counted} (eval.absent={absent})")
     for name, result in results.items():
         last += _labels_lines(name, result["pseudo_label"]) if "pseudo_label" in result else []
+        last += _not_finite_lines(name, result.get("not_finite", 0.0))
     return "\n".join([head, rule, *lines, rule, *last])
+
+
+def _not_finite_lines(network: str, share: float) -> list[str]:
+    if not share:
+        return []
+    text = (
+        f"warning: for {100 * share:.3g} % of the pixels the {network}'s output is not a number, "
+        "and they count as wrong: the network has diverged, and the run does not recover from "
+        "that. Train again in another workdir with a lower optimizer.learning_rate or with "
+        "optimizer.clip_norm=1; an earlier --checkpoint may still be whole"
+    )
+    return textwrap.wrap(text, 78, initial_indent="  ", subsequent_indent="    ")
 
 
 def _labels_lines(network: str, labels: Mapping[str, Any]) -> list[str]:

@@ -1,7 +1,7 @@
 """`--mode export`: writes trained networks for other software."""
 
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from ipixmatch_jax import build
 from ipixmatch_jax.build import restore_networks
 from ipixmatch_jax.config import for_run
-from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.errors import CheckpointError, ConfigError
 from ipixmatch_jax.export.inputs import inputs_in_words
 from ipixmatch_jax.export.model_card import write_card
 from ipixmatch_jax.export.onnx import converter, to_onnx
@@ -65,6 +65,7 @@ def export(
     model = build.build_model(config)
     parallel = build.build_parallel(config)
     step, networks = restore_networks(config, workdir, model, parallel, checkpoint, (network,))
+    _check_finite(jax.tree.leaves(networks[network]), f"{network} of step {step}", workdir)
     # Other software knows no adapters.
     model, variables = build.without_adapters(config, model, jax.device_get(networks[network]))
     if form == "stablehlo":
@@ -79,6 +80,14 @@ def export(
     card = write_card(output, workdir, network=network, step=step, usage=usage)
     say(f"{output}: {network}, step {step}\n{usage}\nmodel card: {card}")
     say(next_command(workdir, "--mode", "serve"))
+
+
+def _check_finite(leaves: Sequence[Any], which: str, workdir: AnyPath) -> None:
+    if not all(np.isfinite(np.asarray(leaf)).all() for leaf in leaves):
+        raise CheckpointError(
+            f"{workdir}: weights of the {which} are not numbers; expected a network that was "
+            "trained to an end: the run has diverged; use another --checkpoint"
+        )
 
 
 def _save_stablehlo(output: AnyPath, content: bytes) -> str:

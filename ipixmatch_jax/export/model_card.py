@@ -79,6 +79,12 @@ def _metrics(result: dict[str, Any], network: str, step: int) -> list[str]:
         f"On the split `{result['split']}`{f' ({settings})' if settings else ''}, in percent:",
         "",
     ]
+    if found.get("not_finite"):
+        share = 100 * found["not_finite"]
+        lines[:0] = [
+            f"**The output is no number in {share:.3g} % of the pixels: it diverged.**",
+            "",
+        ]
     lines += ["| | |", "|---|---|"]
     return lines + [f"| {name} | {100 * v:.2f} |" for name, v in rows if v is not None]
 

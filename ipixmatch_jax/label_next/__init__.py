@@ -181,7 +181,7 @@ def _write_suggested(
         except (jax.errors.JaxRuntimeError, MemoryError) as error:
             broken.append(
                 f"{row['file']}: cannot be predicted ({str(error).splitlines()[0][:120]}); if "
-                "memory runs out, lower --tile_above"
+                "memory runs out, lower --tile-above"
             )
             continue
         own = {name: float(values[at]) for name, values in shares.items()}

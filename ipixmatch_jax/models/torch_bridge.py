@@ -84,8 +84,9 @@ LAYOUTS.register(_OWN)(Layout(sign=r"encoder\..+", modules=()))
 def from_torch(state_dict: StateDict, variables: Any) -> Any:
     """Replaces the encoder of `variables`, and the head if it is there, by a state dict.
 
-    Convolution weights OIHW become HWIO, matrices are transposed. A prefix `module.` of all names,
-    as DistributedDataParallel writes it, is dropped. A first convolution for RGB is adapted to the
+    Convolution weights OIHW become HWIO, matrices are transposed. A prefix of all names is
+    dropped: `module.` of DistributedDataParallel, `_orig_mod.` of torch.compile, `model.` and the
+    like. A first convolution for RGB is adapted to the
     model's channels (`adapt_first_conv`).
 
     Args:
@@ -112,7 +113,7 @@ def from_torch(state_dict: StateDict, variables: Any) -> Any:
         if head
         for part in parts
     )
-    filled, used, missing, misshapen = [], set(), [], []
+    filled, used, missing, misshapen, broken = [], set(), [], [], []
     for (path, leaf), parts, head in zip(leaves, keys, of_head, strict=True):
         absent = [key for key in parts if key not in state_dict]
         if head and not with_head or len(absent) == len(parts) and _may_lack(layout, path):
@@ -122,6 +123,7 @@ def from_torch(state_dict: StateDict, variables: Any) -> Any:
         misfits = _misfits({k: state_dict[k] for k in parts if k in state_dict}, path, leaf, parts)
         missing += absent
         misshapen += misfits
+        broken += [key for key in parts if key not in absent and not _is_finite(state_dict[key])]
         if not absent and not misfits:
             value = np.concatenate([np.asarray(state_dict[key]) for key in parts])
             value = _with_channels(_to_linen(path, value), leaf.shape)
@@ -129,6 +131,11 @@ def from_torch(state_dict: StateDict, variables: Any) -> Any:
     ignored = re.compile(rf"{layout.unused}|.*\.num_batches_tracked")
     unexpected = [k for k in state_dict if k not in used and not ignored.fullmatch(k)]
     _complain(name, missing=missing, unexpected=unexpected, misshapen=misshapen)
+    if broken:
+        raise CheckpointError(
+            f"weights that are not finite: {_some(broken, 6)}; expected numbers: the training that "
+            "wrote them has diverged; use an earlier checkpoint of it"
+        )
     return jax.tree_util.tree_unflatten(tree, filled)
 
 
@@ -196,10 +203,28 @@ def to_torch(variables: Any, layout: str | None = None) -> dict[str, np.ndarray]
     return state
 
 
-def _normalized(state_dict: StateDict, prefix: str = "module.") -> StateDict:
-    """Without the prefix of distributed training, and in names that a layout describes."""
-    if all(key.startswith(prefix) for key in state_dict):
+# What wrappers put before all names: distributed training, torch.compile, Lightning and others.
+_PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "net.")
+
+
+def _normalized(state_dict: StateDict) -> StateDict:
+    """Without the prefixes of wrappers, and in names that a layout describes."""
+    while not _is_known(state_dict) and (prefix := _shared_prefix(state_dict)):
         state_dict = {key.removeprefix(prefix): value for key, value in state_dict.items()}
+    return _translated(state_dict)
+
+
+def _is_known(state_dict: StateDict) -> bool:
+    names = _translated(state_dict)
+    return any(re.fullmatch(LAYOUTS[one].sign, key) for one in LAYOUTS.names() for key in names)
+
+
+def _shared_prefix(state_dict: StateDict) -> str:
+    starts = (one for one in _PREFIXES if all(key.startswith(one) for key in state_dict))
+    return next(starts, "") if state_dict else ""
+
+
+def _translated(state_dict: StateDict) -> StateDict:
     translations = (TRANSLATIONS[name](state_dict) for name in TRANSLATIONS.names())
     return next((state for state in translations if state is not None), state_dict)
 
@@ -285,6 +310,11 @@ def _misfits(found: StateDict, path: tuple, leaf: Any, parts: tuple[str, ...]) -
         for key, value in ((key, np.asarray(value)) for key, value in found.items())
         if value.shape not in accepted or value.dtype.kind in "OSUMmc"
     ]
+
+
+def _is_finite(value: np.ndarray) -> bool:
+    value = np.asarray(value)
+    return value.dtype.kind not in "fV" or bool(np.isfinite(value.astype(np.float32)).all())
 
 
 def _with_channels(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -47,11 +47,13 @@ class Areas:
         """The name of the results that an earlier prediction of this very photo has written."""
         return self._results.get(_key(photo))
 
-    def begin(self, photos: Sequence[pathlib.Path]) -> None:
-        """Writes the header, and the earlier rows of all other photos."""
+    def begin(self, photos: Sequence[pathlib.Path]) -> int:
+        """Writes the header, and the earlier rows of all other photos; returns their number."""
         again = {_key(photo) for photo in photos}
         self._file = self.path.open("wb")
-        self._write([self._header, *(row for row in self._kept if row[0] not in again)])
+        kept = [row for row in self._kept if row[0] not in again]
+        self._write([self._header, *kept])
+        return len(kept)
 
     def add(self, photo: pathlib.Path, result: str, values: Sequence[Any]) -> None:
         """Writes the row of a photo: width, height, mean confidence and pixels of every class."""

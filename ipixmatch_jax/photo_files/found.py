@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from ipixmatch_jax.data import IMAGE_SUFFIXES
 from ipixmatch_jax.errors import DataError
-from ipixmatch_jax.paths import is_remote
+from ipixmatch_jax.paths import at_home, is_remote
 from ipixmatch_jax.photo_files.areas import earlier_results, printable
 
 # Folders that systems and tools keep next to photos.
@@ -49,7 +49,7 @@ def find_photos(inputs: Sequence[os.PathLike | str]) -> FoundPhotos:
     """
     skipped: collections.Counter = collections.Counter()
     paths, bases = {}, []
-    for item in map(os.fspath, inputs):
+    for item in map(at_home, inputs):
         base, found = _photos(item, skipped)
         bases.append(os.path.abspath(base))
         # Two inputs may name the same file.

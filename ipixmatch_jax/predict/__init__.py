@@ -30,7 +30,8 @@ from ipixmatch_jax.viz.drawing import colored, grayscale, indexed, overlay, with
 from ipixmatch_jax.viz.validation_images import draw_validation
 from ipixmatch_jax.workdir.folder import predictions_folder
 
-EXTRAS = ("confidence", "probs")
+# Outputs on request, and the ending of their files.
+EXTRAS = {"confidence": "_confidence.png", "probs": "_probs.npy"}
 # These faults of one file leave the others possible; any other fault of writing ends the command.
 _FAULTS_OF_A_NAME = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 
@@ -108,7 +109,7 @@ def predict_photos(
         except DataError as error:
             broken[path] = printable(error)
 
-    areas.begin(photos.paths)
+    kept = areas.begin(photos.paths)
     try:
         paths = counted(photos.paths, len(photos.paths), "predict", "photos")
         # While a photo is predicted, the next one is read and the one before is written.
@@ -137,6 +138,11 @@ def predict_photos(
         areas.close()
     for line in doubts.lines():
         say(line)
+    if kept:
+        say(
+            f"{areas.path} keeps {kept} row(s) of other photos, of earlier predictions, which may "
+            "be of another network; an --output of its own has these photos alone"
+        )
     return [broken[path] for path in photos.paths if path in broken]
 
 
@@ -158,7 +164,7 @@ def _predicted(
     except (jax.errors.JaxRuntimeError, MemoryError) as error:
         raise DataError(
             f"{path}: {image.shape[1]} x {image.shape[0]} pixels cannot be predicted "
-            f"({str(error).splitlines()[0][:120]}); if memory runs out, lower --tile_above"
+            f"({str(error).splitlines()[0][:120]}); if memory runs out, lower --tile-above"
         ) from None
 
 
@@ -209,8 +215,11 @@ def _write(
         with _next_to(base, f"{ending}.png").open("wb") as file:
             drawing.save(file, "PNG")
     if "probs" in extras:
-        with _next_to(base, "_probs.npy").open("wb") as file:
+        with _next_to(base, EXTRAS["probs"]).open("wb") as file:
             np.save(file, prediction.probs.astype(np.float16))
+    for extra, ending in EXTRAS.items():
+        if extra not in extras:  # of an earlier prediction, maybe by another network
+            _next_to(base, ending).unlink(missing_ok=True)
 
 
 def _next_to(base: pathlib.Path, ending: str) -> pathlib.Path:

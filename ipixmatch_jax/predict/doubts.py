@@ -5,6 +5,7 @@ import pathlib
 import numpy as np
 
 from ipixmatch_jax.data import Pixels
+from ipixmatch_jax.data.files.tiff_tags import read_tags
 from ipixmatch_jax.data.importers.beside import masks_among
 from ipixmatch_jax.data.inspection.hidden_colors import (
     LEAST_HIDDEN,
@@ -22,11 +23,14 @@ class Doubts:
         self._read: list[str] = []
         self._hidden: dict[str, float] = {}
         self._missing: dict[str, float] = {}
+        self._on_earth: list[str] = []
 
     def read(self, path: pathlib.Path, pixels: Pixels) -> np.ndarray:
         """A photo as `read_valid_photo` reads it; see there."""
         image, valid = read_valid_photo(path, pixels)
         self._read.append(str(path))
+        if _is_georeferenced(path):
+            self._on_earth.append(str(path))
         if valid is not None:
             self._missing[str(path)] = 1 - float(valid.mean())
         # A network of four channels has learned what lies below transparency.
@@ -49,6 +53,13 @@ class Doubts:
                 f"as {printable(first)} ({share:.0%} of it); the network sees black there: the "
                 "classes of these pixels mean nothing, and areas.csv counts them"
             )
+        if self._on_earth:
+            first = printable(self._on_earth[0])
+            found.append(
+                f"{len(self._on_earth)} of {len(self._read)} photos have coordinates on Earth, "
+                f"such as {first}; the results are PNG files without any, pixel by pixel those of "
+                "the photo, from which a GIS program can copy them"
+            )
         masks = masks_among(self._read)
         if masks:
             shown = ", ".join(map(printable, masks[:3]))
@@ -57,3 +68,13 @@ class Doubts:
                 "photos; name the folder of the photos alone in --input"
             )
         return found
+
+
+def _is_georeferenced(path: pathlib.Path) -> bool:
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        return False
+    try:
+        with open(path, "rb") as stream:
+            return read_tags(stream).georeferenced
+    except (OSError, ValueError):
+        return False

@@ -25,6 +25,7 @@ from ipixmatch_jax.report.runs import (
     grouped,
     method_name,
     read_run,
+    unfinished,
 )
 from ipixmatch_jax.run.advice import advise
 from ipixmatch_jax.screen import say
@@ -68,6 +69,8 @@ def write_report(
     # All other keys are the run's own; only the data may have moved.
     runs[0].config.data.root = config.data.root
     check_comparable(runs)
+    for remark in unfinished(runs):
+        say(remark)
     path = as_path(output or as_path(workdir) / REPORT)
     check_writable_file(path, "--output")
     shown = contents(runs)

@@ -127,6 +127,17 @@ def check_comparable(runs: Sequence[Run]) -> None:
                 )
 
 
+def unfinished(runs: Sequence[Run]) -> list[str]:
+    """A remark on each run that was not evaluated at its last step."""
+    found = [(run, run.evaluations[-1]["step"] if run.evaluations else 0) for run in runs]
+    return [
+        f"warning: {run.name} is not finished: its last evaluation is of step {step} of "
+        f"{run.config.total_steps}, and its numbers, also in means and differences, are of that"
+        for run, step in found
+        if step < run.config.total_steps
+    ]
+
+
 def _same(one: Run, other: Run) -> bool:
     """Whether these are one run: the same folder, or the same config, seed and results."""
     if one.workdir.resolve() == other.workdir.resolve():

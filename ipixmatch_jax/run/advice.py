@@ -15,6 +15,9 @@ _PAGE = "docs/tuning.md"
 # Below this share of the pixels, pseudo-labels or a class count as absent.
 _NOTHING = 0.005
 _MOST_NAMED = 6
+# A loss that has grown this many times, or this share of skipped steps, is a run that diverged.
+_GROWN = 5
+_SKIPPED = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +73,30 @@ def advise(
 def advise_on_run(config: ConfigDict, workdir: AnyPath) -> list[Advice]:
     """`advise`, from the files of a run's folder."""
     return advise(config, read_curves(metrics_path(workdir)), read_evaluations(workdir))
+
+
+def _diverged(facts: _Facts) -> Iterator[Advice]:
+    _, losses = facts.curves.get("loss_supervised", ([], []))
+    late = facts.late("loss_supervised")
+    if late is None or late <= _GROWN * max(losses[0], 1.0):
+        return
+    yield _slower(f"the loss of labeled images grew from {losses[0]:.3g} to {late:.3g}", facts)
+
+
+def _skipped_steps(facts: _Facts) -> Iterator[Advice]:
+    _, bad = facts.curves.get("bad_steps", ([], []))
+    skipped = sum(map(bool, bad))
+    if skipped > _SKIPPED * len(bad):
+        yield _slower(f"{skipped} of {len(bad)} logged steps were not finite, and skipped", facts)
+
+
+def _slower(symptom: str, facts: _Facts) -> Advice:
+    return Advice(
+        f"The run has diverged: {symptom}.",
+        f"a lower optimizer.learning_rate, as {facts.config.optimizer.learning_rate / 10:.2g}, "
+        "optimizer.clip_norm=1 or a warm-up by optimizer.warmup_steps, in another workdir",
+        f"{_PAGE}#not-a-number",
+    )
 
 
 def _no_unlabeled_weight(facts: _Facts) -> Iterator[Advice]:
@@ -185,6 +212,8 @@ def _still_rising(facts: _Facts) -> Iterator[Advice]:
 
 # Each rule yields what it has found; the most likely cause comes first.
 RULES: tuple[Callable[[_Facts], Iterator[Advice]], ...] = (
+    _diverged,
+    _skipped_steps,
     _no_unlabeled_weight,
     _no_pseudo_labels,
     _pseudo_labels_of_one_class,

@@ -1,14 +1,22 @@
 """The images of a run: recorded at its first start, compared at every other one, and kept."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from ipixmatch_jax.config import read_snapshot
-from ipixmatch_jax.data import Dataset, content_hashes, keep_splits
+from ipixmatch_jax.data import (
+    Dataset,
+    content_hashes,
+    is_eight_bit,
+    keep_splits,
+    other_classes,
+    renamed_classes,
+)
 from ipixmatch_jax.errors import ConfigError
-from ipixmatch_jax.paths import AnyPath
+from ipixmatch_jax.paths import AnyPath, is_remote
 from ipixmatch_jax.workdir.folder import config_path, splits_path
 from ipixmatch_jax.workdir.splits import SPLITS, RunSplits, Split, read_splits, split_changes
 
@@ -143,14 +151,62 @@ def own_validation(
             f"files than in training ({', '.join(redrawn[:_SHOWN])}); the mIoU is not comparable "
             "with the run's own"
         )
-    trained = sorted(set(known.kept["labeled"]["ids"]) & set(dataset.val.ids))
+    labeled = known.kept["labeled"]
+    trained = sorted(set(labeled["ids"]) & set(dataset.val.ids))
     if trained:
-        facts["trained_on"] = trained
         notes.append(
             f"warning: {len(trained)} of the {len(dataset.val.ids)} images have the ids of images "
             f"on which this run trained ({', '.join(trained[:_SHOWN])}); the mIoU flatters"
         )
+    copies = _copies(labeled, dataset.val, trained)
+    if copies:
+        notes.append(
+            f"warning: {len(copies)} of the {len(dataset.val.ids)} images are copies, under other "
+            f"names and with equal masks, of images on which this run trained "
+            f"({', '.join(copies[:_SHOWN])}); the mIoU flatters"
+        )
+    if trained or copies:
+        facts["trained_on"] = sorted([*trained, *copies])
     return dataset, notes, facts
+
+
+def folder_remarks(
+    config: ConfigDict, workdir: AnyPath, dataset: Dataset, *, own: bool = True
+) -> list[str]:
+    """Remarks on the classes and images of the folder that a run is evaluated on.
+
+    Args:
+        config: its `data.root` may be another folder than the run's.
+        workdir: folder of the run.
+        dataset: the data set that is evaluated.
+        own: false if `dataset.val` is another split.
+
+    Raises:
+        DataError: it is another folder than the run's, and numbers the classes otherwise.
+    """
+    if not config_path(workdir).exists():
+        return []
+    trained_on = read_snapshot(workdir).get("data", {}).get("root", "")
+    if _whole(trained_on) == _whole(config.data.root):
+        return renamed_classes(config.data)
+    remarks = other_classes(config.data)
+    others = len(dataset.labeled)
+    if own and dataset.groups and others:
+        remarks.append(
+            f"{config.data.root}: of {others + len(dataset.val)} images with masks a hold-out "
+            f"chooses {len(dataset.val)}, which are evaluated; --split labeled evaluates the other "
+            f"{others}"
+        )
+    if len(config.data.value_range) and is_eight_bit(dataset.val):
+        remarks.append(
+            f"warning: {config.data.root} has images of 8 bits, and the run was trained on images "
+            "of more: the network sees another scale; the mIoU is not comparable with the run's own"
+        )
+    return remarks
+
+
+def _whole(root: str) -> str:
+    return root if is_remote(root) else os.path.realpath(os.path.expanduser(root))
 
 
 def _redrawn(before: Split, source: Any) -> list[str]:
@@ -162,6 +218,14 @@ def _redrawn(before: Split, source: Any) -> list[str]:
     known = dict(zip(before["ids"], before["content"], strict=True))
     pairs = zip(map(str, source.ids), now, strict=True)
     return [name for name, content in pairs if known.get(name, content) != content]
+
+
+def _copies(labeled: Split, source: Any, known: Sequence[str]) -> list[str]:
+    """Ids, other than those in `known`, whose files are those of images of the labeled split."""
+    now = content_hashes(source) if "content" in labeled else None
+    there, ids = set(labeled.get("content", ())), map(str, source.ids)
+    pairs = zip(ids, now or (), strict=False)
+    return sorted(name for name, content in pairs if content in there and name not in known)
 
 
 def _same_val_key(config: ConfigDict, workdir: AnyPath) -> bool:

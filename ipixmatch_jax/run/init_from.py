@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from ipixmatch_jax.errors import CheckpointError
 from ipixmatch_jax.models import TWINS, merge_lora
@@ -22,7 +23,9 @@ from ipixmatch_jax.workdir.folder import config_path
 _SHOWN = 6
 
 
-def start_from(variables: Any, source: str, sharding: Any) -> tuple[Any, str]:
+def start_from(
+    variables: Any, source: str, sharding: Any, data: ConfigDict | None = None
+) -> tuple[Any, str]:
     """Replaces first weights by those of a run or a file.
 
     Two networks (`models.Twins`) both get the weights of a single one, but the second keeps its
@@ -33,9 +36,10 @@ def start_from(variables: Any, source: str, sharding: Any) -> tuple[Any, str]:
         source: folder of a run: its best checkpoint, otherwise its last, of its `best_network`; or
             a file that `model.pretrained` can name, too.
         sharding: sharding with which a checkpoint is read.
+        data: `config.data` of the run that begins, to be compared with the other run's.
 
     Returns:
-        The new variables, and one line about what was taken and what was not.
+        The new variables, and lines about what was taken and what was not.
 
     Raises:
         CheckpointError: there are no such weights, or they are of another model.
@@ -51,7 +55,43 @@ def start_from(variables: Any, source: str, sharding: Any) -> tuple[Any, str]:
         return filled, f"first weights: {path}{left_out(kept)}"
     found, where = _of_run(path, sharding)
     filled, kept = _transferred(found, variables, path)
-    return filled, f"first weights: {where}{left_out(kept)}"
+    told = [] if data is None else other_meaning(source, data)
+    return filled, "\n".join([f"first weights: {where}{left_out(kept)}", *told])
+
+
+# Keys of `config.data` that decide what the values of an image and the outputs mean.
+_MEANING = ("class_names", "mean", "std", "value_range")
+
+
+def other_meaning(source: str, data: ConfigDict) -> list[str]:
+    """Remarks on a run whose weights are taken although its classes or statistics are others.
+
+    Args:
+        source: `model.init_from`.
+        data: `config.data` of the run that begins, with what was measured.
+    """
+    try:
+        before = json.loads(config_path(as_path(source).expanduser()).read_text())["data"]
+        pairs = {key: (_plain(before[key]), _plain(data[key])) for key in _MEANING}
+    except (OSError, ValueError, KeyError, TypeError):
+        return []  # a file of weights, or an older run
+    names, now = pairs.pop("class_names")
+    remarks = []
+    if len(names) == len(now) and names != now:
+        remarks.append(
+            f"warning: model.init_from={source!r}: its classes were {', '.join(names)}, and here "
+            f"they are {', '.join(now)}: the classifier begins with the weights of the others"
+        )
+    return remarks + [
+        f"warning: model.init_from={source!r}: data.{key} was {one or 'that of the model'}, and "
+        f"here it is {other or 'that of the model'}: its weights expect other values of images"
+        for key, (one, other) in pairs.items()
+        if one != other
+    ]
+
+
+def _plain(value: Any) -> Any:
+    return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value
 
 
 def _of_run(workdir: AnyPath, sharding: Any) -> tuple[Any, str]:

@@ -167,8 +167,10 @@ class TensorBoard:
         from tensorboardX.proto import event_pb2
 
         self._summary, self._event = summary, event_pb2.Event
+        # Also of a run that begins anew because it has no checkpoint.
+        again = run.start_step or any(run.workdir.glob("events.*"))
         self._file = EventsWriter(str(run.workdir / "events"))
-        if run.start_step:
+        if again:
             # Hides the events that a killed run wrote after its last checkpoint.
             start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
             self._write(run.start_step + 1, session_log=start)

@@ -125,6 +125,12 @@ def writing(path: AnyPath) -> Iterator[None]:
     """
     try:
         yield
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{error.filename or path} cannot be written, since its folder does not exist any "
+            "more; was it deleted, moved or unmounted? Put it back, and the same command resumes "
+            "the last complete checkpoint in it"
+        ) from error
     except OSError as error:
         raise UserError(
             f"{error.filename or path} cannot be written ({error.strerror}); make room, or make "

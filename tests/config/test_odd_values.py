@@ -36,3 +36,20 @@ def test_a_relative_folder_that_is_not_here(config_file, tmp_path, monkeypatch):
     config = load_config(str(config_file), ["--config.data.root=photos"])
     with pytest.raises(DataError, match=f"'photos' is not a folder .it is relative to {tmp_path}"):
         load_dataset(config.data, config.seed)
+
+
+def test_a_key_that_is_given_twice_is_told(config_file, capsys):
+    words = ["--config.batch_size=4", "--config.batch_size=2", "--config.seed=1", "--config.seed=1"]
+    assert load_config(str(config_file), words).batch_size == 2
+    found = capsys.readouterr()
+    printed = found.out + found.err
+    assert "batch_size is given 2 times, as 4, 2: the last counts" in printed
+    assert "seed is given" not in printed
+
+
+def test_what_is_no_config_file_names_the_way(tmp_path):
+    with pytest.raises(ConfigError, match=f"is a folder; .* --config folder:{tmp_path}"):
+        load_config(str(tmp_path))
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match="no Python file; expected one that defines get_config"):
+        load_config(str(tmp_path / "config.json"))

@@ -40,6 +40,27 @@ def test_relations_and_views_without_a_method_that_has_them():
     assert not told("method.name=supervised", "relation.name=none")
 
 
+@pytest.mark.parametrize("ignored, unfit, fit", [
+    ("model.lora_alpha=4.0", "model.lora_rank=0", "model.lora_rank=2"),
+    ("model.pretrained=imagenet", "model.init_from=run", "model.init_from="),
+    ("data.folder.group=none", "data.val=val.txt", "data.val="),
+    ("data.folder.holdout=0.5", "data.val=val.txt", "data.val="),
+    ("unlabeled_batch_size=4", "method.name=supervised", "method.name=fixmatch"),
+    ("method.ramp_start=4", "method.name=supervised", "method.name=fixmatch"),
+])  # fmt: skip
+def test_keys_that_another_key_makes_idle(ignored, unfit, fit):
+    (line,) = told(ignored, unfit)
+    assert line.startswith(f"{ignored.partition('=')[0]} has no effect: ")
+    assert not told(ignored, fit)
+
+
+def test_a_hold_out_next_to_a_folder_of_validation_images():
+    words = ("data.folder.holdout=0.5", "data.name=folder", "data.folder.format=folders")
+    assert not told(*words, "data.folder.val_images=")
+    (line,) = told(*words, "data.folder.val_images=val/images")
+    assert "the validation images are given" in line
+
+
 def test_a_further_relation_may_read_what_the_first_does_not():
     config = with_overrides(default_config(), ["--config.relation.features=encoder"])
     config.relation.more = ({"name": "affinity", "on": "features"},)

@@ -1,5 +1,6 @@
 """Processes that read data end with their parent, and leave stop signals to it."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -7,6 +8,10 @@ import sys
 import time
 
 import pytest
+
+from ipixmatch_jax.data import TrainBatches
+from ipixmatch_jax.data.worker_processes import end_if_importing
+from ipixmatch_jax.errors import DataError
 
 PARENT = """
 import sys
@@ -82,3 +87,25 @@ def test_workers_leave_stop_signals_to_their_parent(parent):
     assert parent.stdout.readline() == "twenty more\n"
     parent.stdin.close()
     assert parent.wait(timeout=30) == 0
+
+
+def ending(message):
+    raise RuntimeError(message)
+    yield
+
+
+def test_a_worker_that_ends_is_told():
+    words = "Worker process was terminated unexpectedly with exit code -9. Search the logs above"
+    with pytest.raises(DataError, match=r"exit code -9\); .* data.workers=0"):
+        next(TrainBatches(ending(words), {}))
+    with pytest.raises(RuntimeError, match="another"):
+        next(TrainBatches(ending("another"), {}))
+
+
+def test_a_script_that_trains_while_a_worker_imports_it(monkeypatch, capsys):
+    end_if_importing()  # here it does nothing
+    monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)
+    monkeypatch.setattr(os, "_exit", lambda code: sys.exit(code))
+    with pytest.raises(SystemExit):
+        end_if_importing()
+    assert "outside of \"if __name__ == '__main__':\"" in capsys.readouterr().err

@@ -8,7 +8,7 @@ import jax
 import pytest
 
 from ipixmatch_jax.devices import backend
-from ipixmatch_jax.devices.backend import check_backend, check_xla_flags
+from ipixmatch_jax.devices.backend import check_backend, check_variables, check_xla_flags
 from ipixmatch_jax.errors import ConfigError
 
 
@@ -75,3 +75,10 @@ def test_a_backend_that_does_not_start(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", fail)
     with pytest.raises(ConfigError, match="accelerator: 'cuda': INTERNAL: no driver; repair"):
         check_backend({})
+
+
+def test_variables_that_are_left_over_from_a_search_for_faults():
+    assert check_variables({}) == check_variables({"JAX_DISABLE_JIT": "0"}) == ""
+    assert "JAX_DISABLE_JIT is set" in check_variables({"JAX_DISABLE_JIT": "True"})
+    with pytest.raises(ConfigError, match="JAX_NUMPY_DTYPE_PROMOTION is 'strict'"):
+        check_variables({"JAX_NUMPY_DTYPE_PROMOTION": "strict"})

@@ -9,6 +9,7 @@ from ipixmatch_jax.engine.metrics import (
     CONFIDENCE_BINS,
     ConfidenceCounts,
     ConfusionMatrix,
+    PixelCounts,
     class_iou,
     scores,
     summary,
@@ -104,6 +105,21 @@ def test_pseudo_labels_equal_a_loop_over_pixels():
     assert ConfidenceCounts.empty(1).pseudo_labels(0.7, "a") == {
         "confidence": 0.7, **nothing, "classes": {"a": nothing}
     }  # fmt: skip
+
+
+def test_logits_that_are_no_numbers_are_no_prediction_of_background():
+    logits = np.zeros((1, 4, 4, 3), np.float32)
+    logits[..., 0] = 1.0
+    logits[0, 1:] = np.nan  # whose argmax is class 0
+    mask = jnp.zeros((1, 4, 4), jnp.int32).at[0, 0, 0].set(255)
+    counts = jax.jit(PixelCounts.from_logits, static_argnums=(2, 3))(logits, mask, 3, 0.9)
+    assert np.asarray(counts.confusion.counts).tolist() == [[3, 12, 0], [0, 0, 0], [0, 0, 0]]
+    assert counts.not_finite() == pytest.approx(12 / 15)
+    assert PixelCounts.empty(3).not_finite() == 0
+    result = summary(np.asarray(counts.confusion.counts), "abc")
+    assert "not a number" not in table({"student": result})
+    text = " ".join(table({"student": {**result, "not_finite": 0.8}}).split())
+    assert "for 80 % of the pixels the student's output is not a number" in text
 
 
 def labels_of(**shares):

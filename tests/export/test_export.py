@@ -12,6 +12,8 @@ import pytest
 from ipixmatch_jax import build
 from ipixmatch_jax.config import load_config, write_snapshot
 from ipixmatch_jax.engine.state import create_state
+from ipixmatch_jax.errors import CheckpointError
+from ipixmatch_jax.export import _check_finite
 from ipixmatch_jax.main import main
 from ipixmatch_jax.models import init_variables
 from ipixmatch_jax.models.torch_bridge import from_torch
@@ -77,6 +79,12 @@ def test_the_pytorch_model_loads_it_strictly(run, tmp_path, capsys, monkeypatch)
     held = {name: value.numpy() for name, value in network.state_dict().items()}
     assert_equal(from_torch(held, teacher), teacher)
     assert sorted(p.name for p in path.parent.iterdir()) == [path.name, f"{path.name}.md"]
+
+
+def test_weights_that_are_no_numbers_are_not_exported(tmp_path):
+    with pytest.raises(CheckpointError, match="teacher of step 4 are not numbers"):
+        _check_finite([np.ones(2), np.array([1, np.nan])], "teacher of step 4", tmp_path)
+    _check_finite([np.ones(2), jnp.ones(2, jnp.bfloat16)], "teacher of step 4", tmp_path)
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".pth"])

@@ -218,12 +218,21 @@ def test_a_swiglu_is_split_where_the_source_has_it_in_two():
     np.testing.assert_array_equal(fused["blocks.3.mlp.w12.weight"], block["mlp"]["w12"]["kernel"].T)
 
 
-def test_the_prefix_of_distributed_training_is_dropped(deeplab):
-    state = {f"module.{key}": value for key, value in to_torch(deeplab).items()}
-    assert_equal(from_torch(state, deeplab), deeplab)
+def test_prefixes_of_wrappers_are_dropped(deeplab):
+    for prefix in ("model.", "_orig_mod.", "module._orig_mod.", "module."):
+        state = {f"{prefix}{key}": value for key, value in to_torch(deeplab).items()}
+        assert_equal(from_torch(state, deeplab), deeplab)
     some = dict(list(state.items())[:-1]) | {"epoch": np.zeros(())}
     with pytest.raises(CheckpointError, match="no known layout"):
         from_torch(some, deeplab)
+
+
+def test_weights_that_are_no_numbers_are_refused(deeplab):
+    state = to_torch(deeplab)
+    key = next(key for key in state if key.endswith("weight"))
+    state[key] = np.full_like(state[key], np.nan)
+    with pytest.raises(CheckpointError, match=f"not finite: {key}; .* has diverged"):
+        from_torch(state, deeplab)
 
 
 def test_misfits_of_parts_are_listed_one_by_one():

@@ -143,6 +143,21 @@ def test_results_in_the_folder_of_the_photos_leave_all_files_alone(run, tmp_path
     assert "left out: 1 .csv file(s)" in capsys.readouterr().out
 
 
+def test_nothing_of_an_earlier_prediction_is_left_beside_the_new_one(run, tmp_path, capsys):
+    for name in ("a.png", "b.png"):
+        Image.fromarray(image_of(20, 24)).save(tmp_path / name)
+    both = ("--input", tmp_path / "a.png", tmp_path / "b.png", "--output", tmp_path / "out")
+    assert predict(run, *both, "--also", "confidence", "probs") == 0
+    assert "keeps" not in capsys.readouterr().out
+    (tmp_path / "out" / "own_probs.npy").write_bytes(b"mine")
+    alone = ("--input", tmp_path / "a.png", "--output", tmp_path / "out", "--network", "student")
+    assert predict(run, *alone, "--also", "confidence") == 0
+    assert "areas.csv keeps 1 row(s) of other photos" in capsys.readouterr().out
+    left = {path.name for path in (tmp_path / "out").glob("*_probs.npy")}
+    assert left == {"b_probs.npy", "own_probs.npy"}
+    assert (tmp_path / "out" / "a_confidence.png").exists()
+
+
 def test_another_photo_of_the_same_name_is_a_result_of_its_own(run, tmp_path):
     for folder, seed in (("x", 0), ("y", 1)):
         (tmp_path / folder).mkdir()
@@ -281,6 +296,10 @@ def test_photos_that_may_not_be_what_they_seem(run, tmp_path, capsys):
     assert "1 of 3 photos have transparent pixels with colors below them" in said
     assert f"{photos / 'cut_out.png'} (50% of it)" in said
     assert f"look like masks (few colors): {photos / 'mask.png'}" in said
+    assert "coordinates on Earth" not in said
+    Image.fromarray(image).save(photos / "map.tif", tiffinfo={34735: (1, 1, 0, 0)})
+    assert predict(run, "--input", photos / "map.tif", "--output", out) == 0
+    assert f"1 of 1 photos have coordinates on Earth, such as {photos}" in capsys.readouterr().out
 
 
 def test_pixels_without_data_are_told(run, tmp_path, capsys):

@@ -7,7 +7,7 @@ import pytest
 from ipixmatch_jax.config import load_snapshot
 from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.main import main
-from ipixmatch_jax.report.runs import check_comparable, grouped, read_run
+from ipixmatch_jax.report.runs import check_comparable, grouped, read_run, unfinished
 from tests.references.untrained import save_untrained
 
 
@@ -40,6 +40,14 @@ def test_a_run_given_twice_is_no_second_seed(config_file, tmp_path, one_device, 
         command = ["--workdir", str(tmp_path / "one"), "--mode", "report"]
         assert main([*command, "--runs", str(tmp_path / "other"), str(tmp_path / again)]) == 2
         assert f"{again} are the same run" in capsys.readouterr().err
+
+
+def test_a_run_that_is_not_finished_is_told(config_file, tmp_path):
+    one = run_of(config_file, tmp_path / "one")
+    assert (one.evaluations[-1]["step"], one.config.total_steps) == (4, 6)
+    (remark,) = unfinished([one])
+    assert "one is not finished: its last evaluation is of step 4 of 6" in remark
+    assert unfinished([run_of(config_file, tmp_path / "other", "total_steps=4")]) == []
 
 
 def test_a_folder_in_place_of_the_metrics(config_file, tmp_path, one_device, capsys):

@@ -17,7 +17,8 @@ STEPS = [100, 200, 300, 400]
 
 def curves_of(**changes):
     values = HEALTHY | {name.replace("__", "/"): value for name, value in changes.items()}
-    return {name: (STEPS, [0.3] * 3 + [value]) for name, value in values.items()}
+    start = {"bad_steps": 0}
+    return {name: (STEPS, [start.get(name, 0.3)] * 3 + [v]) for name, v in values.items()}
 
 
 def evaluations_of(student=(0.5, 0.7, 0.71, 0.71), teacher=(0.5, 0.7, 0.71, 0.71), square=0.5):
@@ -43,6 +44,10 @@ def test_a_healthy_run_gets_no_advice():
 
 
 CASES = {
+    "The run has diverged: the loss of labeled images grew from 0.3 to 1e+06": (
+        {}, {"loss_supervised": 1e6}, {},
+    ),
+    "The run has diverged: 1 of 4 logged steps were not finite": ({}, {"bad_steps": 1}, {}),
     "full weight only after step 450": ({"method.ramp_steps": 350}, {}, {}),
     "Almost no pseudo-label counts: toward the end 0.10 %": ({}, {"confident_share": 0.001}, {}),
     "All pseudo-labels are of the class ground": ({}, {"class_acceptance__square": 0.0}, {}),

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ipixmatch_jax.config import load_config
+from ipixmatch_jax.config import load_config, write_snapshot
 from ipixmatch_jax.data import load_dataset
 from ipixmatch_jax.errors import ConfigError
 from ipixmatch_jax.evaluation import evaluate
-from ipixmatch_jax.run.images import describe_splits, own_validation
+from ipixmatch_jax.run.images import describe_splits, folder_remarks, own_validation
 from ipixmatch_jax.training import train
 from ipixmatch_jax.workdir.splits import RunSplits, read_splits, write_splits
 
@@ -177,6 +177,35 @@ def test_a_damaged_list_of_images_is_named(config_file, tmp_path):
     (run / "splits.json").unlink()
     train(config, run)  # an older version wrote none
     assert read_splits(run).kept["val"]["ids"] == ["v0", "v1", "v2", "v3", "v4"]
+
+
+def test_a_hold_out_of_another_folder_is_told(config_file, folder_data, tmp_path):
+    words = ["data.val=", "data.folder.val_images=none"]
+    config, run = config_of(config_file, *words), tmp_path / "run"
+    run.mkdir()
+    write_snapshot(config, run)
+    assert folder_remarks(config, run, load_dataset(config.data, config.seed)) == []
+    shutil.copytree(folder_data, tmp_path / "other")
+    config = config_of(config_file, *words, f"data.root={tmp_path / 'other'}")
+    dataset = load_dataset(config.data, config.seed)
+    (remark,) = folder_remarks(config, run, dataset)
+    assert "of 6 images with masks a hold-out chooses 1, which are evaluated" in remark
+    assert folder_remarks(config, run, dataset, own=False) == []
+
+
+def test_copies_of_training_images_under_other_names_are_told(config_file, folder_data, tmp_path):
+    config, run = config_of(config_file), tmp_path / "run"
+    run.mkdir()
+    found = describe_splits(load_dataset(config.data, config.seed))
+    write_splits(run, RunSplits(found, found))
+    for kind in ("images", "masks"):
+        copy = folder_data / "val" / kind / "v3.png"
+        (folder_data / "train" / kind / "t1.png").replace(copy)
+    write_list(folder_data, "labeled", ["t2", "t3"])
+    dataset = load_dataset(config.data, config.seed)
+    _, notes, facts = own_validation(dataset, config, run)
+    assert "1 of the 5 images are copies, under other names" in notes[-1] and "(v3)" in notes[-1]
+    assert facts["trained_on"] == ["v3"]
 
 
 def test_validation_masks_drawn_anew_are_told_when_they_are_evaluated(

@@ -11,7 +11,7 @@ from ipixmatch_jax.devices.parallel import PARALLEL
 from ipixmatch_jax.errors import CheckpointError, ConfigError
 from ipixmatch_jax.models import init_variables
 from ipixmatch_jax.models.torch_bridge import to_torch
-from ipixmatch_jax.run.init_from import start_from
+from ipixmatch_jax.run.init_from import other_meaning, start_from
 from ipixmatch_jax.workdir.checkpoints import Checkpoints
 from tests.references.untrained import save_untrained
 
@@ -39,6 +39,18 @@ def start(variables, source):
 def head_of(tree):
     flat, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {jax.tree_util.keystr(path): leaf for path, leaf in flat}
+
+
+def test_classes_of_other_names_and_other_statistics_are_told(config_file, run):
+    source = str(run[0])
+    same = load_config(str(config_file), [])
+    assert other_meaning(source, same.data) == []
+    changes = ["data.class_names=square,ground", "data.mean=(0.1,0.2,0.3)", "data.std=(1,1,1)"]
+    names, mean, std = other_meaning(source, fresh(config_file, *changes)[0].data)
+    assert "its classes were ground, square, and here they are square, ground" in names
+    assert "data.mean was that of the model, and here it is (0.1, 0.2, 0.3)" in mean
+    assert "data.std" in std
+    assert other_meaning("weights.pth", same.data) == []
 
 
 OTHER_CLASSES = ("data.num_classes=3", "data.class_names=('a', 'b', 'c')")

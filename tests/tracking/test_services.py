@@ -162,6 +162,14 @@ def test_events_that_a_killed_run_wrote_after_its_checkpoint_are_hidden(tmp_path
     assert (start.step, start.session_log.status) == (3, event_pb2.SessionLog.START)
 
 
+def test_events_of_a_run_that_begins_anew_are_hidden(tmp_path):
+    follow(tmp_path, "tensorboard")
+    assert not any(event.session_log.status for event in events_of(tmp_path))
+    follow(tmp_path, "tensorboard")
+    (start,) = (event for event in events_of(tmp_path) if event.session_log.status)
+    assert (start.step, start.session_log.status) == (1, event_pb2.SessionLog.START)
+
+
 def test_without_services_nothing_but_files(tmp_path):
     with Writers(tmp_path, 0, config_of()) as writing:
         assert not writing.shows

@@ -115,3 +115,8 @@ def test_a_lock_that_cannot_be_written_is_one_message(tmp_path, monkeypatch):
     monkeypatch.setattr("ipixmatch_jax.workdir.folder._opened", lambda *_: open("/dev/full", "a"))
     with pytest.raises(UserError, match=r"\.lock cannot be written \(.*make room"):
         WorkdirLock(tmp_path).__enter__()
+
+
+def test_a_folder_that_is_deleted_while_a_run_writes_is_named(tmp_path):
+    with pytest.raises(UserError, match="its folder does not exist any more; was it deleted"):
+        write_whole(tmp_path / "gone" / "summary.json", "{}")

@@ -5,6 +5,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from ipixmatch_jax.data.datasets.class_order import drawn_otherwise
 from ipixmatch_jax.data.datasets.mask_keys import masks_of, pixels_of
 from ipixmatch_jax.data.datasets.mask_notes import style_notes
 from ipixmatch_jax.data.files.file_records import FileImages, FileScenes
@@ -245,6 +246,7 @@ class _Imported(_Layout):
         lists = [self.data[name] for name in ("labeled", "val", "test")]
         importer, reason, found = read_folder(self.root, choices_of(self.options, lists))
         self.problems += found.problems
+        self.problems += drawn_otherwise(found, self.data)
         items = materialize(found.items, str(self.options.cache), self.problems)
         self.drawn = {(i.image, str(i.mask)): i[4:] for i in items}
         self.items = {split: [i for i in items if i.split == split] for split in SPLITS}

@@ -7,6 +7,8 @@ from typing import BinaryIO
 # Tag numbers of the TIFF 6.0 specification, and GDAL's for missing data.
 _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 256, 257, 258, 259, 262
 _ORIENTATION, _SAMPLES, _PLANAR, _EXTRA, _FORMAT, _NODATA = 274, 277, 284, 338, 339, 42113
+# GeoTIFF's directory of keys: the file knows where on Earth it lies.
+_GEO_KEYS = 34735
 # Photometric interpretations whose bands are no colors of a screen; readers return them as stored.
 _CIELAB = (8, 9, 10)
 _REDUCED_OR_MASK = 0b101
@@ -38,6 +40,7 @@ class TiffTags:
         pages: pages that are neither overviews nor masks of others.
         preview_first: the first page is an overview or a mask of another one.
         nodata: GDAL's value for missing data, or None.
+        georeferenced: the file has coordinates on Earth.
     """
 
     height: int
@@ -53,6 +56,7 @@ class TiffTags:
     pages: int = 1
     preview_first: bool = False
     nodata: float | None = None
+    georeferenced: bool = False
 
     @property
     def plain(self) -> bool:
@@ -137,7 +141,7 @@ def _values(stream: BinaryIO, entry: bytes, order: str, big: bool) -> tuple:
     count = struct.unpack_from(order + ("Q" if big else "I"), entry, 4)[0]
     code = _CODES.get(kind)
     known = (_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION, _SAMPLES,
-             _PLANAR, _EXTRA, _FORMAT, _NODATA)  # fmt: skip
+             _PLANAR, _EXTRA, _FORMAT, _NODATA, _GEO_KEYS)  # fmt: skip
     if tag not in known or code is None or not 0 < count <= _MOST_VALUES:
         return ()
     length = struct.calcsize(f"{order}{count}{code}")
@@ -173,6 +177,7 @@ def _facts(tags: dict, pages: int, preview_first: bool) -> TiffTags:
         pages=pages,
         preview_first=preview_first,
         nodata=_number(tags.get(_NODATA, (b"",))[0]),
+        georeferenced=_GEO_KEYS in tags,
     )
 
 

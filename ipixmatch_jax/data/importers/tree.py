@@ -4,7 +4,7 @@ import contextlib
 import functools
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from ipixmatch_jax.errors import DataError
@@ -15,6 +15,12 @@ from ipixmatch_jax.paths import AnyPath, is_remote, join, walk
 _HELPERS = frozenset(
     {"@eadir", "__macosx", "#recycle", "$recycle.bin", "lost+found", "thumbs.db", "desktop.ini",
      "system volume information", "__pycache__"}
+)  # fmt: skip
+# What a run writes into its folder, which may lie among the data: its pictures are no photos.
+RUN_MARKS = ("config.json", "checkpoints")
+_OF_RUNS = frozenset(
+    {*RUN_MARKS, "checkpoints-damaged", "predictions", "next", "diagnose", "environment.json",
+     "splits.json", "metrics.jsonl", "throughput.jsonl", "bad_steps.jsonl", "tracking.json"}
 )  # fmt: skip
 # Endings of files that are never folders; only used in object stores, to save requests.
 _FILE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".npy", ".json", ".txt")
@@ -36,7 +42,7 @@ class FolderTree:
         root: the folder.
         files: names of the files in each folder, sorted; key: the folder relative to the root,
             with '/', '' for the root itself.
-        skipped: relative paths of hidden files and folders and helper folders.
+        skipped: relative paths of hidden files and folders, helper folders and files of runs.
         broken: relative paths of symbolic links without a target, or in a circle.
         special: relative paths of pipes, sockets and devices, which are never opened.
         json_keys: which keys of annotation formats each JSON file holds, as far as it was read; see
@@ -135,6 +141,14 @@ def scan(root: AnyPath, folder: str = "") -> FolderTree:
     return tree
 
 
+def _of_run(names: Collection[str], below: str) -> frozenset[str]:
+    """The files and folders of a run, if the folder of these names is one."""
+    if not set(RUN_MARKS) <= set(names):
+        return frozenset()
+    # The root may be data and a run at once, and eval a split of it.
+    return _OF_RUNS | {"eval"} if below else _OF_RUNS
+
+
 def _scan_local(tree: FolderTree, start: str) -> None:
     waiting = [("", start, (os.path.realpath(start),))]
     while waiting:
@@ -144,9 +158,10 @@ def _scan_local(tree: FolderTree, start: str) -> None:
             entries = list(os.scandir(place))
         except PermissionError:
             raise DataError(f"{place}: permission denied; make the folder readable") from None
+        of_run = _of_run({entry.name for entry in entries}, below)
         for entry in entries:
             relative = f"{below}/{entry.name}" if below else entry.name
-            if is_helper(entry.name):
+            if is_helper(entry.name) or entry.name in of_run:
                 tree.skipped.append(relative)
             elif entry.is_symlink() and not os.path.exists(entry.path):
                 tree.broken.append(relative)

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from ipixmatch_jax.data.files.file_records import channels_of, equal_files
 from ipixmatch_jax.data.records import Dataset, Source
+from ipixmatch_jax.data.stratify import class_presence
 from ipixmatch_jax.errors import DataError
 
 _SHARED_MEMORY = "/dev/shm"
@@ -18,6 +19,9 @@ _SIZES = 64
 _MUCH = 1.2
 # Pools of more files are not searched for copies.
 _LARGEST_COMPARED = 20_000
+# More masks are not read to look for absent classes, and no more classes are named.
+_MOST_MASKS = 200
+_SHOWN = 6
 # A worker process holds one batch ready and fills another.
 _BATCHES_PER_WORKER = 2
 
@@ -82,6 +86,7 @@ def check_training_needs(config: ConfigDict, dataset: Dataset, *, uses_unlabeled
         DataError: the run would fail.
     """
     needs = training_needs(config, dataset, uses_unlabeled=uses_unlabeled)
+    _check_classes(dataset, needs)
     if needs.problems:
         raise DataError("\n".join(needs.problems))
     if uses_unlabeled:
@@ -93,6 +98,13 @@ def _check_learns(config: ConfigDict, needs: Needs) -> None:
     """Keys at 0 that leave nothing to learn."""
     if config.optimizer.learning_rate == 0:
         needs.remarks.append("optimizer.learning_rate=0: the network stays as it is")
+    warmup, total = config.optimizer.warmup_steps, config.total_steps
+    if warmup >= total:
+        needs.remarks.append(
+            f"optimizer.warmup_steps={warmup} are not fewer than total_steps={total}: the learning "
+            f"rate only rises, to {min(1.0, total / warmup):.2g} of optimizer.learning_rate; set "
+            f"optimizer.warmup_steps={total // 10} or a larger total_steps"
+        )
     weights = config.supervised.class_weights
     if len(weights) and not any(weights):
         needs.problems.append(
@@ -100,8 +112,36 @@ def _check_learns(config: ConfigDict, needs: Needs) -> None:
         )
 
 
+def _check_classes(dataset: Dataset, needs: Needs) -> None:
+    """A remark on classes that no labeled mask holds; a problem if the masks hold none at all.
+
+    Not looked for in many masks, which would have to be read.
+    """
+    labeled = dataset.labeled
+    if not hasattr(labeled, "mask") or not 0 < len(labeled) <= _MOST_MASKS:
+        return
+    names = dataset.class_names
+    broken: list[str] = []
+    present = class_presence(labeled, len(names), broken).any(0)
+    if broken:
+        return  # training names the file when it meets it
+    absent = [name for name, held in zip(names, present, strict=True) if not held]
+    if len(absent) == len(names):
+        needs.problems.append(
+            f"the {len(labeled)} labeled masks hold only ignored pixels (255); expected class ids: "
+            "nothing could be learned; see --mode inspect"
+        )
+    elif absent:
+        shown = ", ".join(absent[:_SHOWN]) + (", …" if len(absent) > _SHOWN else "")
+        needs.remarks.append(
+            f"no labeled mask holds the classes {shown} ({len(absent)} of {len(names)}): they are "
+            "not learned, and count in the mIoU where they are predicted or true; label some, or "
+            "correct data.num_classes and data.class_names"
+        )
+
+
 def _check_copies(dataset: Dataset, needs: Needs) -> None:
-    """A remark if unlabeled files are copies of the user's own validation images.
+    """A remark if unlabeled files copy the user's validation or test images.
 
     Not looked for in large pools: training starts on a million files without opening one.
     """
@@ -109,14 +149,15 @@ def _check_copies(dataset: Dataset, needs: Needs) -> None:
     own = getattr(dataset.labeled, "own", False)
     if not own or not 0 < len(unlabeled) <= _LARGEST_COMPARED:
         return
-    copies = equal_files(getattr(dataset.val, "image_paths", ()), unlabeled)
-    if copies:
-        one, other = copies[0]
-        needs.remarks.append(
-            f"{len(copies)} unlabeled files are copies of validation images, such as {other} of "
-            f"{one}: training sees these images, if without their masks; remove the copies unless "
-            "this is meant"
-        )
+    for source, what in ((dataset.val, "validation"), (dataset.test, "test")):
+        copies = equal_files(getattr(source, "image_paths", ()), unlabeled)
+        if copies:
+            one, other = copies[0]
+            needs.remarks.append(
+                f"{len(copies)} unlabeled files are copies of {what} images, such as {other} of "
+                f"{one}: training sees these images, if without their masks; remove the copies "
+                "unless this is meant"
+            )
 
 
 def _check_crop(data: ConfigDict, source: Source, needs: Needs) -> None:

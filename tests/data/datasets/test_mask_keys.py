@@ -59,7 +59,6 @@ def test_ignored_colors_of_ids_are_not_said_to_be_ignored(tmp_path, make_config)
     ("data.ignore_colors=((0,0,0),)", "data.masks=ids", "data.masks=colors"),
     ("data.ignore_values=(3,)", "data.masks=colors", "data.masks=ids"),
     ("data.mask_values=(0,255)", "data.masks=binary", "data.masks=ids"),
-    ("data.folder.holdout=0.3", "data.val=val.txt", "data.val="),
     ("data.voc.sbd=sbd", "data.name=folder", "data.name=voc"),
 ])  # fmt: skip
 def test_keys_without_effect_are_told(key, other, fit):

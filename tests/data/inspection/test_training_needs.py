@@ -6,6 +6,7 @@ from collections import namedtuple
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ipixmatch_jax.config import default_config
 from ipixmatch_jax.data import check_training_needs, load_dataset, training_needs
@@ -86,6 +87,9 @@ def test_shared_memory_for_workers(whole, monkeypatch):
 def test_keys_that_leave_nothing_to_learn(whole):
     whole.optimizer.learning_rate = 0.0
     assert needs(whole).lines == ["optimizer.learning_rate=0: the network stays as it is"]
+    whole.optimizer.learning_rate, whole.optimizer.warmup_steps = 0.1, 4 * whole.total_steps
+    (line,) = needs(whole).lines
+    assert "only rises, to 0.25 of optimizer.learning_rate" in line
     whole.supervised.class_weights = (0.0, 0.0)
     assert "class_weights are all 0" in needs(whole).problems[0]
 
@@ -96,6 +100,22 @@ def test_unlabeled_copies_of_validation_images(whole, folder_root, monkeypatch):
     shutil.copy(dataset.val.image_paths[0], dataset.unlabeled.image_paths[2])
     (remark,) = check_training_needs(whole, dataset, uses_unlabeled=True).lines
     assert remark.startswith("1 unlabeled files are copies of validation images")
+    tested = dataclasses.replace(dataset, val=dataset.labeled, test=dataset.val)
+    (remark,) = check_training_needs(whole, tested, uses_unlabeled=True).lines
+    assert remark.startswith("1 unlabeled files are copies of test images")
     assert check_training_needs(whole, dataset, uses_unlabeled=False).lines == []
     monkeypatch.setattr("ipixmatch_jax.data.inspection.training_needs._LARGEST_COMPARED", 5)
     assert check_training_needs(whole, dataset, uses_unlabeled=True).lines == []
+
+
+def test_classes_that_no_labeled_mask_holds(whole):
+    dataset = load_dataset(whole.data, 0)
+    assert check_training_needs(whole, dataset, uses_unlabeled=False).lines == []
+    wider = dataclasses.replace(dataset, class_names=(*dataset.class_names, "cat", "dog"))
+    (remark,) = check_training_needs(whole, wider, uses_unlabeled=False).lines
+    count = len(dataset.class_names)
+    assert remark.startswith(f"no labeled mask holds the classes cat, dog (2 of {count + 2})")
+    for path in dataset.labeled.mask_paths:
+        Image.fromarray(np.full((20, 24), 255, np.uint8)).save(path)
+    with pytest.raises(DataError, match="the 4 labeled masks hold only ignored pixels"):
+        check_training_needs(whole, dataset, uses_unlabeled=False)
