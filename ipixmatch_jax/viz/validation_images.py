@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 from ml_collections import ConfigDict
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from ipixmatch_jax.data import Dataset, displayable
 from ipixmatch_jax.devices.processes import is_first
@@ -20,6 +20,8 @@ _SIDE = 256
 # Columns of smaller images are enlarged by a whole number.
 _LEAST_COLUMN = 160
 _CAPTIONS = ("image", "mask", "prediction", "errors")
+# A text inside the PNG, by which a later drawing knows the files that it may replace.
+_MARK = ("Title", "validation image of ipixmatch_jax")
 
 
 class ValidationImages:
@@ -98,6 +100,8 @@ def draw_validation(
     """Writes `predictions/ID.png`: image, mask, prediction and errors, with captions and legend.
 
     Draws `config.pictures` validation images, spread evenly over the list, to `folder` if given.
+    Another file of that name, such as a mask or a prediction of `--mode predict`, is not replaced:
+    the drawing is `ID_validation.png` then.
 
     Returns:
         The folder.
@@ -121,8 +125,29 @@ def draw_validation(
         drawn = captioned(side_by_side(columns), _CAPTIONS)
         # The classes of the mask and of the prediction, with their shares of the prediction.
         drawn = with_legend(drawn, predicted, dataset.class_names, dataset.palette, mask)
-        path = folder / f"{record['id']}.png"
+        path = _free(folder, record["id"])
         path.parent.mkdir(parents=True, exist_ok=True)
+        mark = PngImagePlugin.PngInfo()
+        mark.add_text(*_MARK)
         with path.open("wb") as file:
-            Image.fromarray(drawn).save(file, "PNG")
+            Image.fromarray(drawn).save(file, "PNG", pnginfo=mark)
     return folder
+
+
+def _free(folder: AnyPath, name: str) -> AnyPath:
+    """The first of NAME.png, NAME_validation.png, NAME_validation_2.png, … that may be written."""
+    number = 0
+    while True:
+        ending = ("", "_validation")[number] if number < 2 else f"_validation_{number}"
+        path = folder / f"{name}{ending}.png"
+        if not path.exists() or _is_drawing(path):
+            return path
+        number += 1
+
+
+def _is_drawing(path: AnyPath) -> bool:
+    try:
+        with path.open("rb") as file, Image.open(file) as image:
+            return image.info.get(_MARK[0]) == _MARK[1]
+    except OSError:  # no image
+        return False

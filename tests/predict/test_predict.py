@@ -245,6 +245,19 @@ def test_validation_images_go_to_the_output_folder(run, tmp_path):
     assert not (run[0] / "predictions").exists()
 
 
+def test_drawings_of_validation_images_replace_nothing_but_their_own(run, tmp_path):
+    drawn = tmp_path / "masks"
+    assert predict(run, "--output", drawn) == 0
+    (name,) = (path.name for path in drawn.iterdir())
+    Image.new("L", (24, 20)).save(drawn / name)  # a mask, drawn by hand
+    mask = (drawn / name).read_bytes()
+    for _ in range(2):
+        assert predict(run, "--output", drawn) == 0
+        assert (drawn / name).read_bytes() == mask
+    other = name.replace(".png", "_validation.png")
+    assert sorted(path.name for path in drawn.iterdir()) == sorted([name, other])
+
+
 def test_photos_are_read_and_written_while_another_is_predicted(run, tmp_path, monkeypatch, capsys):
     photos, out = tmp_path / "photos", tmp_path / "out"
     photos.mkdir()
