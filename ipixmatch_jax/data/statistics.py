@@ -99,6 +99,7 @@ def measure(data: ConfigDict, seed: int) -> dict[str, tuple]:
         # One rule for all images, so that the result is the same in every process.
         samples.append(pixels[:: max(1, len(pixels) // _PIXELS)])
     values = np.concatenate([sample.astype(np.float64) for sample in samples])
+    _check_opacity(values, samples)
     value_range: tuple = tuple(tuple(map(float, pair)) for pair in data.value_range)
     if any(sample.dtype != np.uint8 for sample in samples):
         # Images of 8 bits in the same set are read as they are.
@@ -118,6 +119,17 @@ def measure(data: ConfigDict, seed: int) -> dict[str, tuple]:
         "std": tuple(float(v) for v in np.maximum(values.std(0) / 255, _LEAST_STD).round(6)),
         "value_range": value_range,
     }
+
+
+def _check_opacity(values: np.ndarray, samples: list[np.ndarray]) -> None:
+    """Raises DataError if the fourth band is the opacity of pictures without any."""
+    eight_bit = all(sample.dtype == np.uint8 for sample in samples)
+    if eight_bit and values.shape[1] == 4 and (values[:, 3] == 255).all():
+        raise DataError(
+            f"data.channels=4, and the fourth band of all {len(samples)} measured labeled images "
+            "is 255, which is the opacity of pictures without transparency; expected images with a "
+            "fourth band; set data.channels=3"
+        )
 
 
 def _check_widened(source, picked: np.ndarray, samples: list[np.ndarray]) -> None:

@@ -33,3 +33,20 @@ def test_one_scale_is_measured(scale, tmp_path):
     root = folder(tmp_path, lambda number: scale)
     config = with_statistics(load_config(f"folder:{root}", ["--config.data.statistics=measure"]))
     assert config.data.value_range[0][1] == pytest.approx(239 / scale, rel=0.01)
+
+
+@pytest.mark.parametrize("opaque", [True, False])
+def test_an_opacity_that_every_picture_lacks_is_no_fourth_band(opaque, tmp_path):
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    for number in range(3):
+        band = np.random.default_rng(number).integers(0, 255, (40, 48, 4), np.uint8)
+        picture = Image.fromarray(band[..., :3] if opaque else band)
+        picture.save(tmp_path / f"images/{number}.png")
+        Image.fromarray(band[..., 0] // 128).save(tmp_path / f"masks/{number}.png")
+    config = load_config(f"folder:{tmp_path}", ["--config.data.channels=4"])
+    if opaque:
+        with pytest.raises(DataError, match="255, which is the opacity.*set data.channels=3"):
+            with_statistics(config)
+    else:
+        assert len(with_statistics(config).data.mean) == 4
