@@ -16,7 +16,7 @@ from ipixmatch_jax.config import default_config
 from ipixmatch_jax.data.worker_processes import end_if_importing
 from ipixmatch_jax.devices.processes import use_compilation_cache
 from ipixmatch_jax.engine.state import NETWORKS, TrainState
-from ipixmatch_jax.paths import AnyPath, as_path
+from ipixmatch_jax.paths import AnyPath, as_path, fixed
 from ipixmatch_jax.predictor import Predictor, load_predictor
 from ipixmatch_jax.run.advice import advise_on_run
 from ipixmatch_jax.workdir.curves import parsed_line
@@ -160,7 +160,7 @@ def train(
     with _quiet(verbose=verbose, progress=progress) as texts:
         state = training.train(config, workdir, ends_process=False)
     own = configs.load_snapshot(workdir, trust=True)
-    return TrainResult(as_path(workdir), own, state, "\n".join(texts))
+    return TrainResult(fixed(as_path(workdir)), own, state, "\n".join(texts))
 
 
 def evaluate(

@@ -38,6 +38,11 @@ def is_remote(path: str | os.PathLike) -> bool:
     return "://" in os.fspath(path)
 
 
+def fixed(path: AnyPath) -> AnyPath:
+    """The path independent of the current folder, which a notebook may change."""
+    return path if is_remote(path) else path.absolute()
+
+
 def lacks_gs(error: BaseException) -> bool:
     """Whether an error says that the packages for gs:// are not installed."""
     return isinstance(error, ImportError) and "gcsfs" in str(error)

@@ -208,11 +208,22 @@ def _from_pillow(picture: Image.Image, channels: int, name: str) -> np.ndarray:
     # Pillow itself turns TIFF; a copy that was turned or converted no longer has a format.
     picture = ImageOps.exif_transpose(picture)
     if picture.mode not in _EIGHT_BIT:
-        return with_channels(np.array(picture), channels, name)
+        return with_channels(_deep_pixels(picture, name), channels, name)
     if channels not in _MODES:
         raise DataError(f"{name}: {len(picture.getbands())} channel(s) ({picture.mode})")
     array = np.array(picture.convert(_MODES[channels]))
     return array if array.ndim == 3 else array[..., None]
+
+
+def _deep_pixels(picture: Image.Image, name: str) -> np.ndarray:
+    """Pixels of more than 8 bits. Bytes of HSV, CIELab and the like are no brightness."""
+    array = np.array(picture)
+    if array.dtype == np.uint8:
+        raise DataError(
+            f"{name}: a Pillow image of mode {picture.mode!r}; convert it by image.convert('RGB'), "
+            "or read the file again"
+        )
+    return array
 
 
 def _from_array(array: np.ndarray, channels: int, name: str) -> np.ndarray:

@@ -23,7 +23,7 @@ from ipixmatch_jax.engine.inference import predict_logits
 from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.errors import CheckpointError, DataError, UserError
 from ipixmatch_jax.methods import Network
-from ipixmatch_jax.paths import AnyPath
+from ipixmatch_jax.paths import AnyPath, as_path, fixed
 from ipixmatch_jax.photo_reader import Photo, read_photo
 from ipixmatch_jax.screen import quiet_libraries
 from ipixmatch_jax.trained_model import with_known_method
@@ -83,7 +83,9 @@ class Predictor:
         network: str = "",
     ):
         self.config, self.step, self.network = config, step, network
-        self._workdir, self._tile_above = workdir, tile_above
+        # Read later, when the current folder may be another.
+        self._workdir = None if workdir is None else fixed(as_path(workdir))
+        self._tile_above = tile_above
         self.variables = jax.device_put(variables)
         self._size = tuple(config.data.image_size)
         views, inference = build.build_views(config, model), build.build_inference(config, model)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import types
 
 import jax
 import numpy as np
@@ -170,3 +171,13 @@ def test_no_library_logs_in_a_fresh_process(config_file, tmp_path):
         text=True,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_result_is_found_from_another_folder(run, monkeypatch, tmp_path):
+    workdir = run[0]
+    state = types.SimpleNamespace(step=4)
+    monkeypatch.setattr("ipixmatch_jax.api.training.train", lambda *_, **__: state)
+    monkeypatch.chdir(workdir.parent)
+    result = ipm.train(run[1], workdir.name)
+    monkeypatch.chdir(tmp_path.parent)
+    assert result.workdir == workdir and result.evaluations and result.summary

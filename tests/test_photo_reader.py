@@ -204,3 +204,9 @@ def test_photos_of_another_scale_are_refused(tmp_path):
     # Night, and measurements with a sign.
     for array in (np.zeros((6, 8, 3), np.uint16), np.full((6, 8, 3), -0.9, np.float32)):
         assert not read_photo(array, deep).any()
+
+
+@pytest.mark.parametrize("mode", ["HSV", "LAB", "RGBa", "F"])
+def test_bytes_of_other_color_models_are_not_taken_for_rgb(mode):
+    with pytest.raises(DataError, match="the photo: .*images of 3 channels with 8 bits"):
+        read_photo(Image.new(mode, (8, 6)), RGB)

@@ -140,3 +140,12 @@ def test_what_is_no_run(run, tmp_path):
         load_predictor(tmp_path)
     with pytest.raises(CheckpointError, match="no checkpoint '9'"):
         load_predictor(run[0], checkpoint=9)
+
+
+def test_the_current_folder_may_change_after_loading(run, folder_data, monkeypatch, tmp_path):
+    workdir = run[0]
+    folder_data.rename(folder_data.with_name("away"))
+    monkeypatch.chdir(workdir.parent)
+    predict = load_predictor(workdir.name)
+    monkeypatch.chdir(tmp_path.parent)
+    assert predict.class_names == ("ground", "square")

@@ -11,7 +11,7 @@ from ipixmatch_jax.data import pixels_of
 from ipixmatch_jax.data.files.file_records import record_files
 from ipixmatch_jax.engine.state import NETWORKS
 from ipixmatch_jax.errors import ConfigError, DataError
-from ipixmatch_jax.label_next.masks import PseudoMasks
+from ipixmatch_jax.label_next.masks import PseudoMasks, check_masks_apart
 from ipixmatch_jax.label_next.measure import Measured, Measurer
 from ipixmatch_jax.label_next.pool import Pool, load_pool
 from ipixmatch_jax.label_next.ranking import (
@@ -90,6 +90,8 @@ def label_next(
     pool = load_pool(config, workdir, inputs)
     for note in pool.notes:
         say(note)
+    if pseudo_masks is not None:
+        check_masks_apart(output / MASKS, pool.labeled)
     predictors = restore_predictors(config, workdir, checkpoint, NETWORKS, tile_above)
     predictor = predictors[network]
     masks = None

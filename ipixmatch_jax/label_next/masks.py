@@ -1,13 +1,17 @@
 """Pseudo-masks in the form of the data set's own masks, so that they can be put back."""
 
 import io
+import os
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
 from ipixmatch_jax.data import IGNORE
+from ipixmatch_jax.data.files.file_records import record_files
 from ipixmatch_jax.errors import ConfigError
+from ipixmatch_jax.paths import AnyPath, is_remote
 from ipixmatch_jax.predictor import Prediction
 
 _LARGEST = 255
@@ -85,6 +89,31 @@ class PseudoMasks:
         # All 256 colors: a stored value beyond the palette would make the PNG file invalid.
         image.putpalette(self._table.tobytes())
         return image
+
+
+def check_masks_apart(folder: AnyPath, labeled: Any) -> None:
+    """Checks that predictions do not get among the masks that a person has drawn.
+
+    Args:
+        folder: where pseudo-masks are written.
+        labeled: the source of the labeled training images.
+
+    Raises:
+        ConfigError: the next training would read them as labels.
+    """
+    if is_remote(folder):
+        return
+    place = os.path.realpath(folder)
+    for index in range(len(labeled)):
+        # Records that lie in no files of their own are named by their ids.
+        for file in filter(os.path.isfile, record_files(labeled, index)):
+            holder = os.path.dirname(os.path.realpath(file))
+            if place == holder or place.startswith(holder + os.sep):
+                raise ConfigError(
+                    f"--pseudo-masks would be written into {folder}, where the labeled image "
+                    f"{file} of the data lies: a training would take them for true labels; "
+                    "expected a folder apart; choose another --output"
+                )
 
 
 def _impossible(what: str, expected: str) -> ConfigError:

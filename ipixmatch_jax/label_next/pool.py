@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import itertools
 import os
 import pathlib
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from ipixmatch_jax.errors import DataError
 from ipixmatch_jax.paths import AnyPath
 from ipixmatch_jax.photo_files.areas import printable
 from ipixmatch_jax.photo_files.found import find_photos
-from ipixmatch_jax.photo_reader import fault, read_photo
+from ipixmatch_jax.photo_reader import fault, read_valid_photo
 from ipixmatch_jax.workdir.splits import read_splits
 
 
@@ -97,27 +98,23 @@ def _given(inputs: Sequence[str], data: ConfigDict, dataset: Dataset) -> tuple[A
 class Photos:
     """Photos in files, read as a trained network expects them.
 
-    The id of a photo is its path below `base` without the suffix, or with it where two would be
-    the same.
+    The id of a photo is its path below `base` without the suffix, or with it and then a number
+    where two would be the same.
     """
 
     def __init__(self, paths: Sequence[pathlib.Path], base: pathlib.Path, pixels: Pixels):
         self.image_paths = tuple(map(os.fspath, paths))
         self.pixels = pixels
         whole = [pathlib.Path(os.path.relpath(os.path.abspath(p), base)) for p in self.image_paths]
-        stems = [path.with_suffix("").as_posix() for path in whole]
-        times = collections.Counter(stems)
-        self.ids = tuple(
-            printable(stem if times[stem] == 1 else f"{stem}_{path.suffix[1:]}")
-            for stem, path in zip(stems, whole, strict=True)
-        )
+        self.ids = tuple(map(printable, _different(whole)))
 
     def __len__(self) -> int:
         return len(self.image_paths)
 
     def __getitem__(self, index: int) -> UnlabeledRecord:
-        image = read_photo(self.image_paths[index], self.pixels)
-        return {"id": self.ids[index], "image": image}
+        image, valid = read_valid_photo(self.image_paths[index], self.pixels)
+        record = {"id": self.ids[index], "image": image}
+        return record if valid is None else {**record, "valid": valid}
 
     def size(self, index: int) -> tuple[int, int]:
         try:
@@ -127,6 +124,24 @@ class Photos:
 
     def files(self, index: int) -> tuple[str, ...]:
         return (self.image_paths[index],)
+
+
+def _different(paths: Sequence[pathlib.Path]) -> list[str]:
+    """A name for each path; no two are the same on a file system that ignores case."""
+    stems = [path.with_suffix("").as_posix() for path in paths]
+    times = collections.Counter(stem.casefold() for stem in stems)
+    # Photos whose name nothing else has keep it, whatever the order.
+    taken = {stem for stem, count in times.items() if count == 1}
+    names = []
+    for stem, path in zip(stems, paths, strict=True):
+        name = stem
+        if times[stem.casefold()] > 1:
+            longer = f"{stem}_{path.suffix[1:]}"
+            numbered = (f"{longer}_{number}" for number in itertools.count(2))
+            name = next(n for n in itertools.chain([longer], numbered) if n.casefold() not in taken)
+            taken.add(name.casefold())
+        names.append(name)
+    return names
 
 
 class Readable:

@@ -39,7 +39,7 @@ def paired_difference(
     return {"seeds": seeds, "mean": mean, "low": mean - half_width, "high": mean + half_width}
 
 
-def bootstrap_difference(one: np.ndarray, other: np.ndarray) -> dict[str, Any]:
+def bootstrap_difference(one: np.ndarray, other: np.ndarray) -> dict[str, Any] | None:
     """mIoU of `other` − `one` on the same images, with a bootstrap 95 % interval over the images.
 
     Args:
@@ -47,8 +47,14 @@ def bootstrap_difference(one: np.ndarray, other: np.ndarray) -> dict[str, Any]:
             pixels.
 
     Returns:
-        `{'images', 'mean', 'low', 'high'}`, the percentiles of 2000 resamples.
+        `{'images', 'mean', 'low', 'high'}`, the percentiles of 2000 resamples; None if no pixel has
+        a label.
     """
+    # A resample of images without any label would have no mIoU.
+    has_labels = one.any((1, 2)) | other.any((1, 2))
+    one, other = one[has_labels], other[has_labels]
+    if not len(one):
+        return None
     rng = np.random.default_rng(0)
     n = len(one)
     weights = rng.multinomial(n, np.full(n, 1 / n), _RESAMPLES).astype(np.float64)

@@ -35,3 +35,11 @@ def test_the_bootstrap_covers_the_difference_of_the_whole():
     each = [miou(np.delete(counts[1], i, 0)) - miou(np.delete(counts[0], i, 0)) for i in range(40)]
     error = np.sqrt(39 / 40 * np.sum((each - np.mean(each)) ** 2))
     assert (found["high"] - found["low"]) / 3.92 == pytest.approx(error, rel=0.15)
+
+
+def test_images_without_labels_leave_the_interval_a_number():
+    """JSON knows no NaN: a browser would show an empty page."""
+    one, other = np.zeros((2, 2, 3, 2), np.int64)
+    one[0], other[0] = [[10, 5], [15, 10], [15, 10]], [[12, 7], [15, 10], [15, 10]]
+    assert bootstrap_difference(one, other) == bootstrap_difference(one[:1], other[:1])
+    assert bootstrap_difference(one[1:], other[1:]) is None
