@@ -49,3 +49,9 @@ def test_predictions_are_not_written_among_true_masks(tmp_path):
     for folder in ("masks", "masks/next/masks", "images/masks", "next/../masks"):
         with pytest.raises(ConfigError, match="choose another --output"):
             check_masks_apart(tmp_path / folder, labeled)
+    # Runs among the images are no data.
+    (tmp_path / "images" / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "images" / "run" / "config.json").touch()
+    check_masks_apart(tmp_path / "images" / "run" / "next" / "masks", labeled)
+    with pytest.raises(ConfigError, match="choose another --output"):
+        check_masks_apart(tmp_path / "images" / "run" / "mine" / "masks", labeled)

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import gc
 import os
+import pathlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
@@ -32,6 +33,15 @@ def is_helper(name: str) -> bool:
     """True for hidden files and folders and for those of operating systems and tools."""
     # ~$photo.jpg is the lock file of an open document.
     return name.startswith((".", "~$")) or name.lower() in _HELPERS
+
+
+def lies_in_run(folder: str) -> bool:
+    """Whether a folder is one that a run writes, such as `RUN/next`, or below it."""
+    path = pathlib.Path(folder)
+    return any(
+        part in _OF_RUNS and all((parent / mark).exists() for mark in RUN_MARKS)
+        for parent, part in zip(path.parents, reversed(path.parts), strict=False)
+    )
 
 
 @dataclass
