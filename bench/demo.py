@@ -46,6 +46,7 @@ ARMS: dict[str, tuple[str | None, str, list[str]]] = {
     "fixmatch": ("fixmatch", "fixmatch", []),
     "ipixmatch": ("fixmatch", "ipixmatch", []),
     "kl-valid": ("fixmatch", "ipixmatch", _VALID),
+    "fixmatch-hundredth": ("fixmatch", "fixmatch", [_INSTEAD]),
     "ipixmatch-only": ("fixmatch", "ipixmatch", [_INSTEAD, "--config.relation.weight=5"]),
     "kl-valid-only": ("fixmatch", "ipixmatch", [*_VALID, _INSTEAD, "--config.relation.weight=15"]),
     "affinity-kl-only": (
