@@ -11,15 +11,12 @@ it. The same command run again reads finished runs and resumes stopped ones.
 """
 
 import argparse
-import pathlib
 import platform
 
 from bench.common import write_record
-from bench.forks import results_of
-from bench.photos import table, tested, write_lists
-from bench.photos_config import SETS
+from bench.forks import add_options, results_of
+from bench.photos import add_set_options, table, tested, write_lists
 from bench.runs import train
-from ipixmatch_jax.engine.state import NETWORKS
 
 ARMS: dict[str, list[str]] = {
     "supervised": ["--config.method.name=supervised"],
@@ -34,18 +31,8 @@ _PLANNED = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--root", required=True, type=pathlib.Path, help="folder of the data set")
-    parser.add_argument("--set", choices=SETS, default="pets")
-    parser.add_argument("--labels", default="26", help="labeled images, a folder of splits/")
-    words = {"choices": list(ARMS), "metavar": "ARM"}
-    parser.add_argument("--arms", nargs="+", default=list(ARMS), help=", ".join(ARMS), **words)
-    parser.add_argument("--base", default="supervised", help="arm to compare with", **words)
-    parser.add_argument("--network", choices=NETWORKS, default="teacher")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--workdir", type=pathlib.Path, required=True, help="folder of all runs")
-    parser.add_argument("--json", type=pathlib.Path, help="also write all numbers to this file")
-    parser.add_argument("--table", action="store_true", help="only print finished runs")
+    add_set_options(parser)
+    add_options(parser, list(ARMS), shown=list(ARMS), seeds=[0], steps=2000, base="supervised")
     options = parser.parse_args()
     results = results_of(
         options,

@@ -35,19 +35,24 @@ def add_options(
     shown: Sequence[str],
     seeds: Sequence[int],
     steps: int,
-    fork_at: int,
+    fork_at: int | None = None,
+    base: str = "fixmatch",
 ) -> None:
-    """Adds the options of every comparison of arms; `shown` are trained unless others are named."""
+    """Adds the options of every comparison of arms; `shown` are trained unless others are named.
+
+    Without `fork_at`, arms do not fork, and there is no option for it.
+    """
     words = {"choices": arms, "metavar": "ARM"}
     named = f"arms to train: {', '.join(arms)}"
     parser.add_argument("--arms", nargs="+", default=list(shown), help=named, **words)
-    parser.add_argument("--base", default="fixmatch", help="arm to compare with", **words)
+    parser.add_argument("--base", default=base, help="arm to compare with", **words)
     parser.add_argument(
         "--network", choices=NETWORKS, default="teacher", help="network of the differences"
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=list(seeds))
     parser.add_argument("--steps", type=int, default=steps, help="steps of every arm")
-    parser.add_argument("--fork", type=int, default=fork_at, help="step at which arms fork")
+    if fork_at is not None:
+        parser.add_argument("--fork", type=int, default=fork_at, help="step at which arms fork")
     parser.add_argument("--workdir", type=pathlib.Path, required=True, help="folder of all runs")
     parser.add_argument("--json", type=pathlib.Path, help="also write all numbers to this file")
     parser.add_argument("--table", action="store_true", help="only print finished runs")

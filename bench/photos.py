@@ -109,11 +109,16 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    add_set_options(parser)
+    add_options(parser, list(ARMS), shown=list(ARMS), seeds=[0], steps=1200, fork_at=200)
+    return parser.parse_args()
+
+
+def add_set_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that choose a set of photographs and its labeled images."""
     parser.add_argument("--root", required=True, type=pathlib.Path, help="folder of the data set")
     parser.add_argument("--set", choices=SETS, default="pets")
     parser.add_argument("--labels", default="26", help="labeled images, a folder of splits/")
-    add_options(parser, list(ARMS), shown=list(ARMS), seeds=[0], steps=1200, fork_at=200)
-    return parser.parse_args()
 
 
 def _train(arm: str, seed: int, workdir: pathlib.Path, options: argparse.Namespace) -> None:

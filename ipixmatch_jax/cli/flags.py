@@ -288,7 +288,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
 
 
 def _with_hyphens(argv: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:
-    """The arguments with `--tile-above` written as `--tile-above`; both spellings are accepted."""
+    """The arguments with `--tile_above` written as `--tile-above`; both spellings are accepted."""
     known = parser._option_string_actions
     spelled = []
     for argument in argv:

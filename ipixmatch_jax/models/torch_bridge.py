@@ -86,8 +86,7 @@ def from_torch(state_dict: StateDict, variables: Any) -> Any:
 
     Convolution weights OIHW become HWIO, matrices are transposed. A prefix of all names is
     dropped: `module.` of DistributedDataParallel, `_orig_mod.` of torch.compile, `model.` and the
-    like. A first convolution for RGB is adapted to the
-    model's channels (`adapt_first_conv`).
+    like. A first convolution for RGB is adapted to the model's channels (`adapt_first_conv`).
 
     Args:
         state_dict: name → array.

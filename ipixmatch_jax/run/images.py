@@ -1,7 +1,7 @@
 """The images of a run: recorded at its first start, compared at every other one, and kept."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -143,7 +143,11 @@ def own_validation(
                 f"the data set has changed since training: {others} images are in or out of its "
                 f"validation split now; evaluated on the run's own {len(names)} images"
             )
-    redrawn = _redrawn(known.kept["val"], dataset.val)
+    labeled = known.kept["labeled"]
+    stored = any("content" in known.kept[split] for split in ("val", "labeled"))
+    contents = content_hashes(dataset.val) if stored else None
+    content_of = dict(zip(map(str, dataset.val.ids), contents, strict=True)) if contents else {}
+    redrawn = _redrawn(known.kept["val"], content_of)
     if redrawn:
         facts["other_content"] = redrawn
         notes.append(
@@ -151,14 +155,13 @@ def own_validation(
             f"files than in training ({', '.join(redrawn[:_SHOWN])}); the mIoU is not comparable "
             "with the run's own"
         )
-    labeled = known.kept["labeled"]
     trained = sorted(set(labeled["ids"]) & set(dataset.val.ids))
     if trained:
         notes.append(
             f"warning: {len(trained)} of the {len(dataset.val.ids)} images have the ids of images "
             f"on which this run trained ({', '.join(trained[:_SHOWN])}); the mIoU flatters"
         )
-    copies = _copies(labeled, dataset.val, trained)
+    copies = _copies(labeled, content_of, trained)
     if copies:
         notes.append(
             f"warning: {len(copies)} of the {len(dataset.val.ids)} images are copies, under other "
@@ -209,23 +212,20 @@ def _whole(root: str) -> str:
     return root if is_remote(root) else os.path.realpath(os.path.expanduser(root))
 
 
-def _redrawn(before: Split, source: Any) -> list[str]:
+def _redrawn(before: Split, content_of: Mapping[str, str]) -> list[str]:
     """Ids of images that the run validated on, and whose files have another content now."""
-    shared = set(before["ids"]) & set(map(str, source.ids))
-    now = content_hashes(source) if shared and "content" in before else None
-    if now is None:
+    if "content" not in before:
         return []
     known = dict(zip(before["ids"], before["content"], strict=True))
-    pairs = zip(map(str, source.ids), now, strict=True)
-    return [name for name, content in pairs if known.get(name, content) != content]
+    return [name for name, content in content_of.items() if known.get(name, content) != content]
 
 
-def _copies(labeled: Split, source: Any, known: Sequence[str]) -> list[str]:
+def _copies(labeled: Split, content_of: Mapping[str, str], known: Sequence[str]) -> list[str]:
     """Ids, other than those in `known`, whose files are those of images of the labeled split."""
-    now = content_hashes(source) if "content" in labeled else None
-    there, ids = set(labeled.get("content", ())), map(str, source.ids)
-    pairs = zip(ids, now or (), strict=False)
-    return sorted(name for name, content in pairs if content in there and name not in known)
+    there = set(labeled.get("content", ()))
+    return sorted(
+        name for name, content in content_of.items() if content in there and name not in known
+    )
 
 
 def _same_val_key(config: ConfigDict, workdir: AnyPath) -> bool:

@@ -15,6 +15,10 @@ def told(*overrides):
 @pytest.mark.parametrize(
     ("ignored", "chosen", "unfit"),
     [
+        ("data.ignore_colors=((0,0,0),)", "data.masks=colors", "data.masks=ids"),
+        ("data.ignore_values=(3,)", "data.masks=ids", "data.masks=colors"),
+        ("data.mask_values=(0,255)", "data.masks=ids", "data.masks=binary"),
+        ("data.voc.sbd=sbd", "data.name=voc", "data.name=folder"),
         ("eval.window=(65,65)", "eval.mode=sliding", "eval.mode=whole"),
         ("eval.size=(65,65)", "eval.mode=resize", "eval.mode=sliding"),
         ("method.threshold_steps=100", "method.threshold=ramp", "method.threshold=constant"),

@@ -6,7 +6,6 @@ decided silently.
 """
 
 import os
-import posixpath
 import re
 from collections import Counter
 
@@ -49,16 +48,15 @@ def apply_lists(tree: FolderTree, found: Found, *, masks: bool = True) -> None:
         masks: lists may name masks; False if the masks are drawn from annotations.
     """
     told = any(item.split in ("val", "test") for item in found.items)
+    listed = _candidates(tree)
     if told:
-        next_to_folders(tree, found, _candidates(tree))
+        next_to_folders(tree, found, listed)
     if told and not masks:
         return
-    candidates = {
-        path: "" if told else split for path, split in _candidates(tree).items()
-        if masks or _is_list(path)
-    }  # fmt: skip
-    others = _other_texts(tree, candidates) if len(found.items) <= _MOST_INDEXED else []
-    others = [] if told else others
+    candidates = {path: "" if told else split for path, split in listed.items()
+                  if masks or _is_list(path)}  # fmt: skip
+    searched = not told and len(found.items) <= _MOST_INDEXED
+    others = _other_texts(tree, candidates) if searched else []
     index = SplitIndex(tree, found.items) if candidates or others else None
     lists: dict[str, dict[str, Rows]] = {}
     unused: list[str] = []
@@ -267,8 +265,10 @@ def _candidates(tree: FolderTree) -> dict[str, str]:
     Names such as train_list count if none consists of a split alone.
     """
     found, exact = {}, set()
-    bare = [posixpath.join(folder, name) for folder, names in tree.files.items() for name in names
-            if "." not in name and folder_names.is_only_split(name)]  # fmt: skip
+    bare = [
+        path for path in tree.of_kind("")
+        if folder_names.is_only_split(path.rpartition("/")[2])
+    ]  # fmt: skip
     for path in [*tree.with_ending(*_ENDINGS), *bare]:
         stem, ending = os.path.splitext(path.rpartition("/")[2].lower())
         split = folder_names.split_of_list(stem)

@@ -5,6 +5,7 @@ import functools
 import gc
 import os
 import pathlib
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
@@ -39,7 +40,7 @@ def lies_in_run(folder: str) -> bool:
     """Whether a folder is one that a run writes, such as `RUN/next`, or below it."""
     path = pathlib.Path(folder)
     return any(
-        part in _OF_RUNS and all((parent / mark).exists() for mark in RUN_MARKS)
+        part in _of_run([mark for mark in RUN_MARKS if (parent / mark).exists()], below="")
         for parent, part in zip(path.parents, reversed(path.parts), strict=False)
     )
 
@@ -100,6 +101,14 @@ class FolderTree:
         if any(ending[0] != "." for ending in endings):
             found = [path for path in found if path.lower().endswith(endings)]
         return sorted(found)
+
+    def of_kind(self, pattern: str) -> list[str]:
+        """Relative paths, sorted, of the files whose last ending, in lower case, is of a pattern.
+
+        The ending of a file without a dot is ''.
+        """
+        kinds = (kind for kind in self._by_kind if re.fullmatch(pattern, kind))
+        return sorted(path for kind in kinds for path in self._by_kind[kind])
 
     @functools.cached_property
     def _by_kind(self) -> dict[str, list[str]]:

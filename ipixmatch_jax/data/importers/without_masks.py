@@ -2,6 +2,7 @@
 
 import re
 import struct
+from collections.abc import Mapping
 
 from ipixmatch_jax.data.files.images import IMAGE_SUFFIXES
 from ipixmatch_jax.data.files.stored_masks import read_stored
@@ -180,7 +181,7 @@ _INSTEAD = {
 _RUNS = re.compile(rb"[,;\t\"]\d+ \d+( \d+ \d+)+\"?(?=[,;\t\r\n]|$)")
 
 # A part of a data set in TFRecord files: train.record-00000-of-00010.
-_SHARD = re.compile(r"\.(tf)?records?-\d+-of-\d+$")
+_SHARD = r"\.(tf)?records?-\d+-of-\d+"
 
 
 class WithoutMasks:
@@ -199,11 +200,11 @@ class WithoutMasks:
             return f"{bare}: XML (Pascal VOC) without any object"
         if any(f.endswith("labelTxt") for f in tree.files):
             return "labelTxt: oriented boxes"
-        for path in tree.with_ending(*_FILES):
-            return f"{path}: " + next(t for e, t in _FILES.items() if path.lower().endswith(e))
-        shard = next((path for path in _all(tree) if _SHARD.search(path)), "")
-        if shard:
-            return f"{shard}: TFRecord files are not read"
+        named = _named(tree, _FILES)
+        if named:
+            return named
+        for path in tree.of_kind(_SHARD):
+            return f"{path}: TFRecord files are not read"
         tables = sorted(tree.with_ending(".csv"), key=lambda path: "submission" in path.lower())
         for path in tables[:20]:
             start = head(tree.path("", path), 20_000)
@@ -224,9 +225,9 @@ class WithoutMasks:
         for path in tree.with_ending(*_NO_MASKS):
             if place_of(path.rpartition("/")[0]).role == "mask":
                 return f"{path}: masks in AVIF, JPEG 2000, JPEG XL or HEIC are not read"
-        for path in tree.with_ending(*_OTHER_FILES):
-            kind = next(t for e, t in _OTHER_FILES.items() if path.lower().endswith(e))
-            return f"{path}: {kind}"
+        named = _named(tree, _OTHER_FILES)
+        if named:
+            return named
         scans = _dicom(tree)
         if scans:
             return f"{scans}: volumes are not read (DICOM)"
@@ -251,15 +252,17 @@ def _without_objects(tree: FolderTree) -> str:
     return found[0] if bare else ""
 
 
-def _all(tree: FolderTree) -> list[str]:
-    return [f"{folder}/{name}".lstrip("/") for folder, names in tree.files.items()
-            for name in names]  # fmt: skip
+def _named(tree: FolderTree, kinds: Mapping[str, str]) -> str:
+    """The first file of one of these endings, and what such a file is; or ''."""
+    for path in tree.with_ending(*kinds):
+        return f"{path}: " + next(t for e, t in kinds.items() if path.lower().endswith(e))
+    return ""
 
 
 def _dicom(tree: FolderTree) -> str:
     """The first file of DICOM without an ending, or ''."""
-    bare = [path for path in _all(tree) if "." not in path.rpartition("/")[2]]
-    return next((p for p in bare[:20] if head(tree.path("", p), 132)[128:] == b"DICM"), "")
+    bare = tree.of_kind("")[:20]
+    return next((p for p in bare if head(tree.path("", p), 132)[128:] == b"DICM"), "")
 
 
 def _zarr(tree: FolderTree) -> str:

@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 
-from ipixmatch_jax.config import default_config, with_overrides
-from ipixmatch_jax.config.without_effect import without_effect
 from ipixmatch_jax.data import load_dataset
 from ipixmatch_jax.data.datasets.folder_config import describe_folder
 from ipixmatch_jax.data.importers import read_folder
@@ -53,22 +51,6 @@ def test_ignored_colors_of_ids_are_not_said_to_be_ignored(tmp_path, make_config)
     assert not any("mean ignore" in note for note in dataset.notes)
     dataset = read(tmp_path, make_config, ignore_values=(2,))
     assert any("2 mean ignore" in note for note in dataset.notes)
-
-
-@pytest.mark.parametrize("key, other, fit", [
-    ("data.ignore_colors=((0,0,0),)", "data.masks=ids", "data.masks=colors"),
-    ("data.ignore_values=(3,)", "data.masks=colors", "data.masks=ids"),
-    ("data.mask_values=(0,255)", "data.masks=binary", "data.masks=ids"),
-    ("data.voc.sbd=sbd", "data.name=folder", "data.name=voc"),
-])  # fmt: skip
-def test_keys_without_effect_are_told(key, other, fit):
-    def told(*overrides):
-        config = with_overrides(default_config(), [f"--config.{one}" for one in overrides])
-        return without_effect(config, [key.partition("=")[0]])
-
-    (line,) = told(key, other)
-    assert line.startswith(f"{key.partition('=')[0]} has no effect: it needs {fit}")
-    assert not told(key, fit)
 
 
 @pytest.mark.parametrize("given", [
